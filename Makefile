@@ -1,0 +1,73 @@
+# make setup  install into .venv          make check  all that CI checks
+# make run    start everything            make test   the tests alone
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WIRE := $(wildcard proto/marketdata/wire/*.proto)
+
+.PHONY: setup run test check format lint types imports proto proto-check bench constraints clean help
+
+help:
+	@sed -n '1,2p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); try make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.setup-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.setup
+
+setup: $(VENV)/.setup
+
+run: $(VENV)/.setup
+	@$(BIN)/python -m marketdata.launcher
+
+test: $(VENV)/.setup-dev
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.setup-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(VENV)/.setup-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.setup-dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.setup-dev
+	$(BIN)/lint-imports
+
+# One rule for both: proto writes into the tree, proto-check into a folder of its own, and compares.
+PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto \
+  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+  --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(WIRE)
+
+proto: $(VENV)/.setup-dev
+	$(call PROTOC,.)
+
+proto-check: $(VENV)/.setup-dev
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call PROTOC,"$$fresh") && \
+	  diff -r -x __pycache__ -x __init__.py "$$fresh/marketdata/wire" marketdata/wire || \
+	  { echo "generated code is not current: run make proto"; exit 1; }
+
+check: lint types imports proto-check test
+
+bench: $(VENV)/.setup-dev
+	$(BIN)/python -m benchmarks.pipeline
+
+# Pins, without addresses: every package that the newest allowed versions bring in.
+constraints: | $(BIN)/python
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(PYTHON) -m venv "$$fresh" && \
+	  "$$fresh/bin/pip" install --quiet --disable-pip-version-check -e '.[dev]' && \
+	  "$$fresh/bin/pip" freeze --exclude-editable >constraints.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

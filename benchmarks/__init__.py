@@ -1,0 +1,1 @@
+"""Measure speed; every result is also checked for truth."""

@@ -1,0 +1,1 @@
+"""Take the state of the market from the aggregator; hand it to clients in their own protocol."""

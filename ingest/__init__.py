@@ -1,0 +1,1 @@
+"""Take ticks from producers over TCP; hand validated batches to the aggregator over gRPC."""

@@ -1,0 +1,1 @@
+"""Hold what both ends of a wire share: messages, framing, domain rules, errors, a small runtime."""

@@ -1,0 +1,77 @@
+"""Run one service: settings, log, signals, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from marketdata.errors import StartError
+from marketdata.settings import ServiceSettings, load_settings
+
+S = TypeVar("S", bound=ServiceSettings)
+
+# What a service's app module offers: run until the event is set, then stop in order.
+# Returns the exit code.
+Main = Callable[[S, asyncio.Event], Awaitable[int]]
+
+
+def run_service(name: str, settings_class: type[S], main: Main[S]) -> None:
+    """Run ``main`` until SIGTERM or SIGINT and exit with its code.
+
+    A service that cannot start says why in one line and exits 1; a wrong setting exits 2.
+    """
+    try:
+        settings = load_settings(settings_class)
+    except StartError as exc:
+        sys.exit(_complain(name, exc, 2))
+    configure_log(name, settings)
+    try:
+        code = asyncio.run(_run_until_signal(settings, main))
+    except StartError as exc:
+        code = _complain(name, exc, 1)
+    sys.exit(code)
+
+
+async def _run_until_signal(settings: S, main: Main[S]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return await main(settings, stop)
+
+
+def _complain(name: str, error: StartError, code: int) -> int:
+    print(f"{name}: {error}", file=sys.stderr)  # noqa: T201  there may be no log yet
+    return code
+
+
+def configure_log(name: str, settings: ServiceSettings) -> None:
+    """Send structured log lines to standard error, each with the service's name."""
+    as_json = settings.log_format == "json" or (
+        settings.log_format == "auto" and not sys.stderr.isatty()
+    )
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks
+            if as_json
+            else structlog.processors.StackInfoRenderer(),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.log_level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    structlog.contextvars.bind_contextvars(service=name)

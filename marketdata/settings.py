@@ -1,0 +1,48 @@
+"""Read a service's settings from the environment, once, at start."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings
+
+from marketdata.errors import SettingsError
+
+
+class ServiceSettings(BaseSettings):
+    """What every service lets an operator change; subclasses add theirs and set ``env_prefix``."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: console on a terminal, else json"
+    )
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load_settings(cls: type[S]) -> S:
+    """Return the settings of one service as the environment gives them.
+
+    Raises:
+        SettingsError: a variable with the service's prefix is unknown, or a value cannot be used.
+    """
+    prefix = cls.model_config.get("env_prefix", "")
+    known = {f"{prefix}{name.upper()}" for name in cls.model_fields}
+    for name in sorted(os.environ):
+        if name.upper().startswith(prefix) and name.upper() not in known:
+            raise SettingsError(_unknown_name(name, known))
+    try:
+        return cls()
+    except ValidationError as exc:
+        error = exc.errors()[0]
+        name = f"{prefix}{error['loc'][0]}".upper() if error["loc"] else prefix
+        raise SettingsError(f"{name}={error['input']!r}: {error['msg']}") from exc
+
+
+def _unknown_name(name: str, known: set[str]) -> str:
+    nearest = get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+    return f"unknown setting {name}, the nearest known name is {nearest[0]}"

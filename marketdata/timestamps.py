@@ -1,0 +1,33 @@
+"""Convert the time units producers send to int64 nanoseconds since the Unix epoch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+TimestampUnit = Literal["auto", "s", "ms", "us", "ns"]
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+_FACTORS = {"s": NS_PER_S, "ms": NS_PER_MS, "us": 1_000, "ns": 1}
+
+
+def to_nanoseconds(timestamp: int, unit: TimestampUnit) -> int:
+    """Return ``timestamp`` in nanoseconds.
+
+    ``auto`` goes by magnitude, so that today's time is read right in every unit: seconds from 1973
+    to 5138, milliseconds to 5138, microseconds to 5138, nanoseconds from 1973 on.
+    """
+    if unit == "auto":
+        unit = guess_unit(timestamp)
+    return timestamp * _FACTORS[unit]
+
+
+def guess_unit(timestamp: int) -> Literal["s", "ms", "us", "ns"]:
+    """Return the unit that ``timestamp`` must be in to lie near the present."""
+    if 10**8 <= timestamp < 10**11:
+        return "s"
+    if timestamp < 10**14:
+        return "ms"
+    if timestamp < 10**17:
+        return "us"
+    return "ns"
