@@ -19,7 +19,7 @@ from aggregator.service import MarketDataService, ShuttingDown
 from aggregator.sessions import SESSION_RULES
 from aggregator.settings import AggregatorSettings
 from aggregator.watchers import Watchers
-from marketdata.channel import SERVER_OPTIONS
+from marketdata.channel import server_options
 from marketdata.errors import AddressInUse
 from marketdata.validation import TickRules
 from marketdata.wire import market_data_pb2, market_data_pb2_grpc
@@ -51,7 +51,7 @@ class Aggregator:
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[RefuseMalformed()],
-            options=SERVER_OPTIONS,
+            options=server_options(settings.keepalive_s),
             maximum_concurrent_rpcs=settings.max_streams,
         )
         self.port = 0

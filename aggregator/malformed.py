@@ -5,6 +5,7 @@ The library alone would answer UNKNOWN, as to any exception of a handler.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -39,36 +40,31 @@ def _guarded(handler: Any) -> Any:
         except DecodeError:
             return _MALFORMED
 
-    if handler.request_streaming:
-        name = "stream_stream" if handler.response_streaming else "stream_unary"
-        guard = _guard_stream
-    else:
-        name = "unary_stream" if handler.response_streaming else "unary_unary"
-        guard = _guard_unary
-    return handler._replace(request_deserializer=try_parse, **{name: guard(getattr(handler, name))})
+    kinds = ("unary", "stream")
+    name = f"{kinds[handler.request_streaming]}_{kinds[handler.response_streaming]}"
+    method = getattr(handler, name)
+    check = _check_stream if handler.request_streaming else _check_message
+
+    async def call(request: Any, context: Context) -> Any:
+        return await method(await check(request, context), context)
+
+    async def generate(request: Any, context: Context) -> AsyncIterator[Any]:
+        async for response in method(await check(request, context), context):
+            yield response
+
+    guarded = generate if inspect.isasyncgenfunction(method) else call
+    return handler._replace(request_deserializer=try_parse, **{name: guarded})
 
 
-def _guard_unary(method: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Any]:
-    async def guarded(request: object, context: Context) -> Any:
-        if request is _MALFORMED:
-            await _refuse(context)
-        return await method(request, context)
-
-    return guarded
+async def _check_message(request: object, context: Context) -> object:
+    if request is _MALFORMED:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request message does not parse")
+    return request
 
 
-def _guard_stream(method: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Any]:
-    async def checked(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
+async def _check_stream(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
+    async def checked() -> AsyncIterator[object]:
         async for request in requests:
-            if request is _MALFORMED:
-                await _refuse(context)
-            yield request
+            yield await _check_message(request, context)
 
-    async def guarded(requests: AsyncIterator[object], context: Context) -> Any:
-        return await method(checked(requests, context), context)
-
-    return guarded
-
-
-async def _refuse(context: Context) -> None:
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request message does not parse")
+    return checked()

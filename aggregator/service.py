@@ -166,6 +166,7 @@ class MarketDataService(MarketDataServiceServicer):
         try:
             symbol = normalize_symbol(request.symbol)
             self._watch(watcher, [symbol])
+            await context.send_initial_metadata(())
             while True:
                 await watcher.next_symbols(1)
                 await context.write(self._state(symbol))

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from marketdata.channel import KEEPALIVE_S
 from marketdata.settings import ServiceSettings
 from marketdata.timestamps import TimestampUnit
 
@@ -37,6 +38,9 @@ class AggregatorSettings(ServiceSettings):
     )
     timestamp_unit: TimestampUnit = Field(
         default="auto", description="unit of exchange times that arrive over StreamTicks"
+    )
+    keepalive_s: float = Field(
+        default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
     )
     drain_s: float = Field(
         default=3.0, ge=0, description="how long producers may finish when the aggregator stops"

@@ -14,6 +14,7 @@ from ingest.listener import Listener
 from ingest.outbox import Outbox
 from ingest.publisher import Publisher
 from ingest.settings import IngestSettings
+from marketdata.channel import client_options
 from marketdata.summary import DropSummary
 from marketdata.validation import TickRules
 
@@ -44,6 +45,7 @@ class Ingest:
             aggregator=settings.aggregator,
             linger_s=settings.batch_linger_s,
             drops=self.rejected,
+            options=client_options(settings.keepalive_s),
             random=Random(),  # noqa: S311  jitter, not a secret
         )
         self.listener = Listener(settings, self.rules, self._publisher, self.rejected, self.closed)

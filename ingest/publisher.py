@@ -10,7 +10,7 @@ import grpc
 import structlog
 
 from ingest.outbox import Outbox
-from marketdata.channel import CLIENT_OPTIONS, Options
+from marketdata.channel import Options
 from marketdata.summary import DropSummary
 from marketdata.wire import market_data_pb2 as wire
 
@@ -40,7 +40,7 @@ class Publisher:
         linger_s: float,
         drops: DropSummary,
         random: Random,
-        options: Options = CLIENT_OPTIONS,
+        options: Options,
     ) -> None:
         self._outbox = outbox
         self._aggregator = aggregator

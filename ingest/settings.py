@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from marketdata.channel import KEEPALIVE_S
 from marketdata.framing import MAX_FRAME_SIZE
 from marketdata.settings import ServiceSettings
 from marketdata.timestamps import TimestampUnit
@@ -39,6 +40,9 @@ class IngestSettings(ServiceSettings):
     )
     ring_batches: int = Field(
         default=1024, ge=1, description="unacked batches held; when full, reading stops"
+    )
+    keepalive_s: float = Field(
+        default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
     )
     shutdown_deadline_s: float = Field(
         default=10.0, gt=0, description="how long the drain at SIGTERM may take"
