@@ -45,7 +45,7 @@ class Ingest:
             aggregator=settings.aggregator,
             linger_s=settings.batch_linger_s,
             drops=self.rejected,
-            options=client_options(settings.keepalive_s),
+            options=client_options(settings.keepalive_s, settings.keepalive_timeout_s),
             random=Random(),  # noqa: S311  jitter, not a secret
         )
         self.listener = Listener(settings, self.rules, self._publisher, self.rejected, self.closed)

@@ -116,6 +116,9 @@ class Listener:
         except OSError as exc:
             reason = "connection_lost"
             connection.debug("connection lost", error=str(exc))
+        except asyncio.CancelledError:
+            # Only close() cancels, and the end of this task is what it wants.
+            reason = "shutdown_deadline"
         except Exception:
             reason = "internal_error"
             connection.exception("connection failed")

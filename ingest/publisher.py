@@ -95,7 +95,7 @@ class Publisher:
                     log.info(
                         "aggregator connected",
                         aggregator=self._aggregator,
-                        resending_ticks=self._outbox.unacked_ticks,
+                        waiting_ticks=self._outbox.unacked_ticks,
                     )
                     told_gone = False
                     backoff_s = FIRST_BACKOFF_S

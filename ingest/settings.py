@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from marketdata.channel import KEEPALIVE_S
+from marketdata.channel import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 from marketdata.framing import MAX_FRAME_SIZE
 from marketdata.settings import ServiceSettings
 from marketdata.timestamps import TimestampUnit
@@ -43,6 +43,9 @@ class IngestSettings(ServiceSettings):
     )
     keepalive_s: float = Field(
         default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
+    )
+    keepalive_timeout_s: float = Field(
+        default=KEEPALIVE_TIMEOUT_S, gt=0, description="how long a ping's answer may take"
     )
     shutdown_deadline_s: float = Field(
         default=10.0, gt=0, description="how long the drain at SIGTERM may take"

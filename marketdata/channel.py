@@ -11,15 +11,17 @@ KEEPALIVE_TIMEOUT_S = 5.0
 Options = list[tuple[str, int]]
 
 
-def client_options(keepalive_s: float = KEEPALIVE_S) -> Options:
+def client_options(
+    keepalive_s: float = KEEPALIVE_S, keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S
+) -> Options:
     """Return the options of a channel.
 
     Args:
-        keepalive_s: how long a connection may be silent before a ping; a dead peer is noticed 5 s
-            later, also on a connection without calls.
+        keepalive_s: how long a connection may be silent before a ping, at least 1.
+        keepalive_timeout_s: how long the answer may take before the peer counts as dead.
     """
     return [
-        *_common_options(keepalive_s),
+        *_common_options(keepalive_s, keepalive_timeout_s),
         # gRPC waits up to 120 s between attempts by default; a restarted peer is back sooner.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -33,7 +35,7 @@ def client_options(keepalive_s: float = KEEPALIVE_S) -> Options:
 def server_options(keepalive_s: float = KEEPALIVE_S) -> Options:
     """Return the options of a server whose clients use ``client_options(keepalive_s)``."""
     return [
-        *_common_options(keepalive_s),
+        *_common_options(keepalive_s, KEEPALIVE_TIMEOUT_S),
         # The default, 5 min, makes our clients' pings "too many" and ends their connections.
         ("grpc.http2.min_ping_interval_without_data_ms", int(keepalive_s * 1000 / 2)),
         # A second server on the port fails instead of sharing it.
@@ -41,12 +43,14 @@ def server_options(keepalive_s: float = KEEPALIVE_S) -> Options:
     ]
 
 
-def _common_options(keepalive_s: float) -> Options:
+def _common_options(keepalive_s: float, timeout_s: float) -> Options:
     return [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
-        ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT_S * 1000)),
+        ("grpc.keepalive_timeout_ms", int(timeout_s * 1000)),
+        # The time a ping may take; keepalive_timeout alone leaves it at 60 s.
+        ("grpc.http2.ping_timeout_ms", int(timeout_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
     ]

@@ -21,6 +21,9 @@ class Link:
         self._open = asyncio.Event()
         self._open.set()
         self._refusing = False
+        self._answers = asyncio.Event()
+        self._answers.set()
+        self._connected = asyncio.Condition()
         self.port = 0
         self.connections = 0
 
@@ -70,11 +73,29 @@ class Link:
         """Let everything through again, what was held first."""
         self._open.set()
 
+    def hold_answers(self, on: bool = True) -> None:
+        """Let nothing through from the server to the client, or let it through again."""
+        if on:
+            self._answers.clear()
+        else:
+            self._answers.set()
+
+    def lead_to(self, host: str, port: int) -> None:
+        """Connect new clients to another server."""
+        self._target = (host, port)
+
+    async def next_connection(self) -> None:
+        """Wait until one more client has connected."""
+        async with self._connected:
+            await self._connected.wait()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refusing:
             writer.transport.abort()
             return
         self.connections += 1
+        async with self._connected:
+            self._connected.notify_all()
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
@@ -85,19 +106,30 @@ class Link:
             writer.transport.abort()
             return
         self._writers |= {writer, to_writer}
-        try:
-            await asyncio.gather(self._pump(reader, to_writer), self._pump(to_reader, writer))
+        try:  # a cancelled pump is how stop() ends it
+            await asyncio.gather(
+                self._pump(reader, to_writer, [self._open]),
+                self._pump(to_reader, writer, [self._open, self._answers]),
+            )
+        except asyncio.CancelledError:
+            pass
         finally:
             self._writers -= {writer, to_writer}
             writer.transport.abort()
             to_writer.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        gates: list[asyncio.Event],
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(READ_SIZE):
                 if self._delay_s:
                     await asyncio.sleep(self._delay_s)
-                await self._open.wait()
+                for gate in gates:
+                    await gate.wait()
                 writer.write(data)
                 await writer.drain()
             writer.write_eof()
