@@ -102,6 +102,14 @@ async def send(port: int, ticks: Iterable[wire.Tick]) -> None:
         await reader.read()
 
 
+async def wait_closed(reader: asyncio.StreamReader) -> None:
+    """Wait until the server has closed the connection without having sent anything."""
+    async with asyncio.timeout(TIMEOUT_S):
+        # What we wrote after the server closed makes the end a reset.
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+
+
 async def wait_for_trades(aggregator: Aggregator, symbol: str, trades: int) -> wire.Aggregate:
     """Wait until the aggregator counts at least ``trades`` of ``symbol``."""
     watcher = aggregator.watchers.open()

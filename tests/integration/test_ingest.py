@@ -24,6 +24,7 @@ from tests.doubles.pipeline import (
     run_aggregator,
     run_ingest,
     send,
+    wait_closed,
     wait_for_trades,
 )
 
@@ -83,7 +84,7 @@ async def test_a_bad_frame_closes_the_connection_and_keeps_what_came_before(
 ) -> None:
     async with connect(ingest.listener.port) as (reader, writer):
         writer.write(frame(make_tick()) + bad)
-        assert await asyncio.wait_for(reader.read(), TIMEOUT_S) == b""
+        await wait_closed(reader)
     assert (await wait_for_trades(aggregator, "AAPL", 1)).trades == 1
     assert ingest.closed.totals == {reason: 1}
 
@@ -132,13 +133,13 @@ async def test_a_half_sent_frame_times_out_however_slowly_it_drips() -> None:
         connect(ingest.listener.port) as (reader, writer),
     ):
         writer.write(frame(make_tick()) + b"\x00\x00")
-        closed = asyncio.create_task(reader.read())
+        closed = asyncio.create_task(wait_closed(reader))
         loop = asyncio.get_running_loop()
         start = loop.time()
         for byte in (b"\x00", b"\x10", b"x", b"x", b"x", b"x", b"x"):
             await asyncio.wait([closed], timeout=0.1)
             writer.write(byte)
-        assert await asyncio.wait_for(closed, TIMEOUT_S) == b""
+        await closed
         assert loop.time() - start >= 0.3
         assert ingest.closed.totals == {"frame_timeout": 1}
         assert (await wait_for_trades(aggregator, "AAPL", 1)).trades == 1
@@ -167,7 +168,7 @@ async def test_a_producer_over_the_limit_is_closed_at_once_and_counted(
             first.write(frame(make_tick()))
             await wait_for_trades(aggregator, "AAPL", 1)
             async with connect(ingest.listener.port) as (reader, _):
-                assert await asyncio.wait_for(reader.read(), TIMEOUT_S) == b""
+                await wait_closed(reader)
             assert ingest.listener.connections == 1
         assert ingest.closed.totals["too_many_connections"] == 1
 
