@@ -19,6 +19,7 @@ from aggregator.service import MarketDataService, ShuttingDown
 from aggregator.sessions import SESSION_RULES
 from aggregator.settings import AggregatorSettings
 from aggregator.watchers import Watchers
+from marketdata.addresses import check_address
 from marketdata.channel import server_options
 from marketdata.errors import AddressInUse
 from marketdata.validation import TickRules
@@ -61,12 +62,16 @@ class Aggregator:
 
         Raises:
             AddressInUse: the address is taken.
+            StartError: the address is not one of this machine.
         """
         market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(self._service, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
-        address = f"{self._settings.host}:{self._settings.port}"
+        host, port = self._settings.host, self._settings.port
+        # gRPC would write lines of its own to standard error.
+        check_address(host, port)
+        address = f"{host}:{port}"
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as exc:
@@ -74,7 +79,7 @@ class Aggregator:
         await self._server.start()
         for name in ["", *names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        log.info("aggregator listening", address=f"{self._settings.host}:{self.port}")
+        log.info("aggregator listening", address=f"{host}:{self.port}")
 
     async def stop(self) -> None:
         """Say so to health checks, end the streams out, let producers finish, then close."""

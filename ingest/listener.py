@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 import time
 
@@ -13,7 +12,8 @@ import structlog
 from ingest.publisher import Publisher
 from ingest.session import FeedSession
 from ingest.settings import IngestSettings
-from marketdata.errors import AddressInUse, FrameTimeout, StartError, WireError
+from marketdata.addresses import listen_error
+from marketdata.errors import FrameTimeout, WireError
 from marketdata.summary import DropSummary
 from marketdata.validation import TickRules
 
@@ -65,9 +65,7 @@ class Listener:
                 self._serve, host, port, limit=READ_SIZE, backlog=BACKLOG
             )
         except OSError as exc:
-            if exc.errno == errno.EADDRINUSE:
-                raise AddressInUse(f"{host}:{port}") from exc
-            raise StartError(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+            raise listen_error(host, port, exc) from exc
         self.port = self._server.sockets[0].getsockname()[1]
         log.info("ingest listening", address=f"{host}:{self.port}")
 

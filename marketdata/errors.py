@@ -82,6 +82,6 @@ class SettingsError(StartError):
 class AddressInUse(StartError):
     """Another program listens where a service wants to."""
 
-    def __init__(self, address: str, detail: str = "") -> None:
-        super().__init__(f"cannot listen on {address}: {detail or 'address already in use'}")
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen on {address}: address already in use")
         self.address = address
