@@ -22,6 +22,9 @@ log = structlog.get_logger()
 # One read holds up to 9,000 ticks; asyncio itself reads at most this much at once.
 READ_SIZE = 256 * 1024
 BACKLOG = 1024
+# Turns of the loop from accept() to our callback, and one to spare: a producer that was accepted
+# just before the stop is read like any other.
+_ACCEPT_TURNS = 5
 
 
 class Listener:
@@ -77,11 +80,11 @@ class Listener:
         self._draining = True
         if self._server is not None:
             self._server.close()
+        for _ in range(_ACCEPT_TURNS):
+            await asyncio.sleep(0)
         for writer in self._connections.values():
-            # What the kernel has received can still be read, then comes the end of the stream.
-            with contextlib.suppress(OSError):
-                writer.get_extra_info("socket").shutdown(socket.SHUT_RD)
-        if self._connections:
+            _end_reading(writer)
+        while self._connections:
             await asyncio.wait(self._connections)
 
     async def close(self) -> None:
@@ -94,7 +97,7 @@ class Listener:
         peer = writer.get_extra_info("peername")
         connection = log.bind(peer=f"{peer[0]}:{peer[1]}" if peer else "unknown")
         task = asyncio.current_task()
-        if task is None or self._draining or not self._has_room():
+        if task is None or not self._has_room():
             writer.close()
             return
         self._connections[task] = writer
@@ -167,6 +170,12 @@ async def _read_until(
             return await reader.read(READ_SIZE)
     except TimeoutError:
         raise FrameTimeout(timeout_s) from None
+
+
+def _end_reading(writer: asyncio.StreamWriter) -> None:
+    # What the kernel has received can still be read, then comes the end of the stream.
+    with contextlib.suppress(OSError):
+        writer.get_extra_info("socket").shutdown(socket.SHUT_RD)
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:
