@@ -75,6 +75,8 @@ def replay_loads(
             yield Load(due_s, len(group), pack)
             if left is not None:
                 left -= len(group)
+        if left == 0:
+            return
         start_s = due_s
 
 
