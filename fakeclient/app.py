@@ -82,9 +82,9 @@ def replay_job(settings: FakeclientSettings, path: Path) -> Job:
     """Return the replay that ``settings`` ask for.
 
     Raises:
-        BadFile: the file cannot be opened, or its header or its first row is wrong.
+        BadFile: the file cannot be opened, or one of its first rows is wrong.
     """
-    passes = read_passes(path, loop=settings.loop)
+    passes = read_passes(path, loop=settings.loop, limit=settings.limit)
     packer = Packer(settings.connections)
     loads = replay_loads(passes, packer, settings.speed, settings.limit)
     # Read before anything is sent, so that a wrong file is told at once.

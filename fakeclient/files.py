@@ -6,7 +6,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
 
@@ -16,20 +16,26 @@ from marketdata.errors import MarketDataError
 
 # A row takes about 40 characters. What has no line ends is no CSV, and must not fill the memory.
 _MAX_LINE = 64 * 1024
+_CHECKED_ROWS = 10_000
 
 
 class BadFile(MarketDataError):
     """A file cannot be replayed; the message names the file, the row and the reason."""
 
 
-def read_passes(path: Path, *, loop: bool) -> Iterator[Iterator[Row]]:
+def read_passes(path: Path, *, loop: bool, limit: int | None = None) -> Iterator[Iterator[Row]]:
     """Return the trades of the file once, or again and again; never of a file without trades.
 
+    The first 10,000 rows are checked before any is returned, so that a file that is bad from the
+    start is told before a server is asked for. ``limit`` is how many rows matter at all.
+
     Raises:
-        BadFile: the file cannot be opened, or its header is wrong. Its rows raise it too.
+        BadFile: the file cannot be opened, or a row among the first is wrong. The rows returned
+            raise it too.
     """
-    while (first := next(rows := read_trades(path), None)) is not None:
-        yield chain((first,), rows)
+    checked = _CHECKED_ROWS if limit is None else min(limit, _CHECKED_ROWS)
+    while head := list(islice(rows := read_trades(path), checked)):
+        yield chain(head, rows)
         if not loop:
             return
 

@@ -89,16 +89,26 @@ async def test_options_before_the_command_count_too(tmp_path: Path) -> None:
         (csv_of(TICKS) + "1,SPY\n", "row 5: has 2 fields, the header has 4"),
     ],
 )
-async def test_a_bad_file_names_the_row_and_the_reason_after_the_rows_before_it(
+async def test_a_bad_file_names_the_row_and_the_reason_before_anything_is_sent(
     tmp_path: Path, text: str, problem: str
 ) -> None:
     path = tmp_path / "t.csv"
     path.write_text(text)
-    result, ticks = await replay(path, *MAX)
-    assert result.code == 1
+    # Also where there is no server to send to.
+    result = await fakeclient("replay", path, "--server", "127.0.0.1:1", *MAX)
+    assert (result.code, result.lines) == (1, [])
     assert result.errors.startswith(f"fakeclient: {path}: {problem}")
     assert result.errors.count("\n") == 1
-    assert ticks == (TICKS if "row 5" in problem else [])
+
+
+async def test_a_bad_row_far_down_is_named_after_the_rows_before_it(tmp_path: Path) -> None:
+    many = [row("SPY", 100 + i, 1, i) for i in range(10_500)]
+    path = tmp_path / "t.csv"
+    path.write_text(csv_of(many) + "1,SPY,1,x\n")
+    result, ticks = await replay(path, *MAX)
+    assert (result.code, result.sent) == (1, 10_500)
+    assert result.errors == f"fakeclient: {path}: row 10502: price 'x' is not a number\n"
+    assert ticks == many
 
 
 async def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

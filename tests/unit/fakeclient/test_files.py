@@ -73,3 +73,11 @@ def test_a_loop_begins_again_with_the_same_trades(tmp_path: Path) -> None:
 def test_a_loop_over_a_file_without_trades_ends(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", b"symbol,price,volume,exchange_timestamp\n")
     assert list(read_passes(path, loop=True)) == []
+
+
+def test_a_bad_row_among_the_first_is_told_before_any_trade_is_returned(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", TEXT.encode()[:1_000] + b"\nSPY,x,1,1\n")
+    with pytest.raises(BadFile, match="row"):
+        next(read_passes(path, loop=False))
+    (rows,) = read_passes(path, loop=False, limit=10)
+    assert len(list(islice(rows, 10))) == 10
