@@ -50,7 +50,8 @@ def walk_job(settings: FakeclientSettings) -> Job:
     if settings.duration is not None:
         duration_s = settings.duration
         if rate != inf:
-            total = max(1, round(rate * duration_s))
+            # Whole ticks that are due in time; 0.1/s x 30 s is a hair below 3 in floating point.
+            total = max(1, int(rate * duration_s + 1e-6))
             limit = total if limit is None else min(limit, total)
             duration_s += _DEADLINE_SLACK_S
     walk = RandomWalk(settings.symbols, random.Random(settings.seed), messy=settings.messy)
