@@ -24,7 +24,9 @@ def client_options(
         *_common_options(keepalive_s, keepalive_timeout_s),
         # gRPC waits up to 120 s between attempts by default; a restarted peer is back sooner.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 500),
+        # A restarted container may have a new address; by default gRPC asks every 30 s.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # How long one attempt may take where packets vanish.
         ("grpc.min_reconnect_backoff_ms", 2_000),
         # Each channel its own connection: no sharing with others in the process.

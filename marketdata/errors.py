@@ -8,6 +8,7 @@
     │   ├── FrameTooLarge
     │   └── FrameTimeout
     ├── InvalidSymbol             a symbol is not one
+    ├── StompError                a STOMP session must end (gateway.stomp.errors)
     └── StartError                a service cannot start
         ├── SettingsError
         └── AddressInUse
