@@ -91,8 +91,16 @@ def encode_header(name: str, value: str, version: Version) -> str:
     """
     table = _ESCAPE_TABLES[version]
     escaped_name = name.translate(table)
+    # Readers of STOMP 1.0 trim; another name, or none, would arrive.
+    trimmed = version == Version.V1_0 and name != name.strip(" \t")
     line = f"{escaped_name}:{value.translate(table)}"
-    if not name or ":" in escaped_name or _UNWRITABLE.search(line) or not _is_unicode(line):
+    if (
+        not name
+        or trimmed
+        or ":" in escaped_name
+        or _UNWRITABLE.search(line)
+        or not _is_unicode(line)
+    ):
         raise UnencodableHeader(name, version)
     return line
 

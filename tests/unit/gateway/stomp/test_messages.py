@@ -89,6 +89,12 @@ def test_a_user_header_that_a_version_cannot_write_is_left_out_for_it() -> None:
     assert decode_tail(message, Version.V1_0)[0]["plain"] == "x"
 
 
+def test_a_user_header_that_1_0_would_trim_is_left_out_there() -> None:
+    message = Message("/topic/signaling", b"", user_headers={" ": "", " return": "x"})
+    assert {"", "return", " return"}.isdisjoint(decode_tail(message, Version.V1_0)[0])
+    assert decode_tail(message, Version.V1_2)[0][" return"] == "x"
+
+
 @given(
     st.sampled_from(Version),
     st.binary(max_size=50),
