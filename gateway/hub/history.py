@@ -1,0 +1,62 @@
+"""Remember the latest updates, so that a client that comes back misses none."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from gateway.hub.updates import Update
+
+
+class History:
+    """The last updates of all symbols together, oldest out first.
+
+    The bounds are ``max_updates`` and ``max_age_s``; one update is about 1 KiB.
+    """
+
+    def __init__(self, max_updates: int, max_age_s: float) -> None:
+        self._max_updates = max_updates
+        self._max_age_s = max_age_s
+        self._by_symbol: dict[str, deque[Update]] = {}
+        # In the order of arrival. One whose symbol was forgotten stays until it is the oldest.
+        self._order: deque[tuple[float, Update]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def add(self, update: Update, now: float) -> None:
+        """Remember ``update``; one that does not continue makes those before it useless."""
+        self.expire(now)
+        updates = self._by_symbol.setdefault(update.symbol, deque())
+        if not update.continuous:
+            updates.clear()
+        updates.append(update)
+        self._order.append((now, update))
+        if len(self._order) > self._max_updates:
+            self._drop_oldest()
+
+    def since(self, symbol: str, epoch: int, sequence: int) -> list[Update] | None:
+        """Return all updates after ``sequence``, or None if they are not all known."""
+        updates = self._by_symbol.get(symbol)
+        if not updates or updates[-1].epoch != epoch:
+            return None
+        missed = updates[-1].sequence - sequence
+        if not 0 <= missed <= len(updates):
+            return None
+        return [updates[index] for index in range(len(updates) - missed, len(updates))]
+
+    def forget(self, symbol: str) -> None:
+        """Forget a symbol whose updates no longer come."""
+        self._by_symbol.pop(symbol, None)
+
+    def expire(self, now: float) -> None:
+        """Forget what is too old; the latest update of a symbol counts as well."""
+        while self._order and self._order[0][0] < now - self._max_age_s:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, update = self._order.popleft()
+        updates = self._by_symbol.get(update.symbol)
+        if updates and updates[0] is update:
+            updates.popleft()
+            if not updates:
+                del self._by_symbol[update.symbol]

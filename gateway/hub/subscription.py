@@ -1,0 +1,122 @@
+"""Hold what one subscription still has to be sent, in the way its reader chose."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.hub.updates import UPDATE_BYTES, Delivery, Update
+
+Policy = Literal["conflate", "buffer"]
+
+
+@dataclass(frozen=True, slots=True)
+class BufferLimits:
+    """How much may wait for a reader that chose ``buffer``."""
+
+    max_bytes: int = 1024 * 1024
+    max_age_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Where a reader left off: the last sequence it saw of each symbol, in one epoch."""
+
+    epoch: int
+    last_sequences: Mapping[str, int]
+
+
+class Subscription:
+    """What waits for one reader.
+
+    ``conflate``: only the newest state per symbol waits, in the order in which symbols changed.
+    ``buffer``: every state waits, up to the limits; beyond, :attr:`overflowed` is set, nothing
+    more is taken in, and the reader must be disconnected.
+
+    Args:
+        symbols: the symbols it is for, in normal form; None: all, present and future.
+        policy: what happens while the reader is slow.
+        resume: where the reader left off.
+        limits: the bounds of ``buffer``.
+    """
+
+    def __init__(
+        self,
+        symbols: Iterable[str] | None,
+        policy: Policy = "conflate",
+        resume: Resume | None = None,
+        limits: BufferLimits | None = None,
+    ) -> None:
+        self.symbols = None if symbols is None else frozenset(symbols)
+        self.policy = policy
+        self.overflowed = False
+        self._limits = limits or BufferLimits()
+        self._resume_epoch = resume.epoch if resume else 0
+        # Symbols whose first delivery has still to say whether it continues where the reader was.
+        self._resuming = dict(resume.last_sequences) if resume else {}
+        self._newest: dict[str, Delivery] = {}
+        self._all: deque[tuple[float, Delivery]] = deque()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._newest and not self._all
+
+    @property
+    def waiting_bytes(self) -> int:
+        """About how many bytes wait."""
+        return (len(self._newest) + len(self._all)) * UPDATE_BYTES
+
+    def resumes_from(self, symbol: str) -> tuple[int, int] | None:
+        """Return epoch and sequence from which ``symbol`` is to continue, if the reader said so."""
+        sequence = self._resuming.get(symbol)
+        return None if sequence is None else (self._resume_epoch, sequence)
+
+    def offer(self, update: Update, now: float) -> None:
+        """Let ``update`` wait for the reader.
+
+        Updates of one symbol must come in order, and without a hole unless they say so.
+        """
+        recovered = None if update.continuous else False
+        if self._resuming:
+            sequence = self._resuming.get(update.symbol)
+            if sequence is not None:
+                if update.epoch == self._resume_epoch and update.sequence == sequence:
+                    # The reader has this one; the next will tell.
+                    return
+                del self._resuming[update.symbol]
+                recovered = (
+                    update.epoch == self._resume_epoch and update.sequence == sequence + 1
+                )
+        self._add(update, recovered, now)
+
+    def recover(self, missed: Iterable[Update], now: float) -> None:
+        """Let all that the reader missed of one symbol wait for it."""
+        for update in missed:
+            self._resuming.pop(update.symbol, None)
+            self._add(update, True, now)
+
+    def take(self) -> Delivery | None:
+        """Return what waits longest, or None."""
+        if self._newest:
+            return self._newest.pop(next(iter(self._newest)))
+        return self._all.popleft()[1] if self._all else None
+
+    def _add(self, update: Update, recovered: bool | None, now: float) -> None:
+        if self.policy == "conflate":
+            before = self._newest.get(update.symbol)
+            if before is None:
+                self._newest[update.symbol] = Delivery(update, recovered, 0)
+            else:
+                if recovered is None or before.recovered is False:
+                    recovered = before.recovered
+                self._newest[update.symbol] = Delivery(update, recovered, before.conflated + 1)
+        elif not self.overflowed:
+            too_many = (len(self._all) + 1) * UPDATE_BYTES > self._limits.max_bytes
+            if too_many or (self._all and self._all[0][0] < now - self._limits.max_age_s):
+                self.overflowed = True
+                self._all.clear()
+            else:
+                self._all.append((now, Delivery(update, recovered, 0)))
