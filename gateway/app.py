@@ -118,13 +118,21 @@ def open_listener(host: str, port: int) -> socket.socket:
         StartError: the address is not one of this machine, or not allowed.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is; else
+    # every answer waits 40 ms for a delayed ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        # A restarted gateway need not wait for the connections of the one before to time out.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as exc:
+        listener.close()
         address = f"{host}:{port}"
         if exc.errno == errno.EADDRINUSE:
             raise AddressInUse(address) from exc
         raise StartError(f"cannot listen on {address}: {exc.strerror}") from exc
+    return listener
 
 
 def _server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:

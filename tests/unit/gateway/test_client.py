@@ -1,5 +1,7 @@
 """The client all doors share: order of the rules, retries, deadline, fallback."""
 
+# ruff: noqa: ASYNC109, N802  gRPC gives the names
+
 from __future__ import annotations
 
 import asyncio
@@ -63,30 +65,30 @@ class Aggregator:
     def set_up(self) -> None:
         self.otherwise = None
 
-    async def GetAggregate(self, request: AggregateRequest, *, timeout: float) -> Aggregate:  # noqa: ASYNC109, N802
+    async def GetAggregate(self, request: AggregateRequest, *, timeout: float) -> Aggregate:
         await self._attempt(request, timeout)
         return AAPL
 
-    async def GetAggregates(  # noqa: N802
+    async def GetAggregates(
         self,
         request: AggregatesRequest,
         *,
-        timeout: float,  # noqa: ASYNC109
+        timeout: float,
     ) -> AggregatesResponse:
         await self._attempt(request, timeout)
         known = [each for each in (MSFT, AAPL) if each.symbol in request.symbols]
         return AggregatesResponse(aggregates=known)
 
-    async def ListSymbols(  # noqa: N802
+    async def ListSymbols(
         self,
         request: ListSymbolsRequest,
         *,
-        timeout: float,  # noqa: ASYNC109
+        timeout: float,
     ) -> ListSymbolsResponse:
         await self._attempt(request, timeout)
         return ListSymbolsResponse(symbols=["AAPL", "MSFT"], next_cursor="MSFT")
 
-    async def _attempt(self, request: object, timeout: float) -> None:  # noqa: ASYNC109
+    async def _attempt(self, request: object, timeout: float) -> None:
         self.log.append((round(self.now - 100, 6), "call", round(timeout, 6)))
         self.requests.append(request)
         outcome = self.script.pop(0) if self.script else self.otherwise
