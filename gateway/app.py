@@ -19,6 +19,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
 from gateway.client import AggregatorClient
+from gateway.head import HeadAsGet
 from gateway.health import Readiness
 from gateway.openapi import install_openapi
 from gateway.paths import EncodedSlashes
@@ -107,7 +108,7 @@ def build_app(settings: GatewaySettings, channel: grpc.aio.Channel) -> ASGIApp:
     app.include_router(router)
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
-    return EncodedSlashes(app)
+    return HeadAsGet(EncodedSlashes(app))
 
 
 def open_listener(host: str, port: int) -> socket.socket:

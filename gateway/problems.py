@@ -112,7 +112,11 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
         405: f"{request.method} is not possible here",
     }
     detail = details.get(exc.status_code, exc.detail)
-    return _respond(request.scope, _plain(exc.status_code), detail, headers=exc.headers)
+    headers = dict(exc.headers or {})
+    if headers.get("Allow") == "GET":
+        # What GET can, HEAD can.
+        headers["Allow"] = "GET, HEAD"
+    return _respond(request.scope, _plain(exc.status_code), detail, headers=headers)
 
 
 def _respond(

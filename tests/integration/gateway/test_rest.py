@@ -239,7 +239,17 @@ async def test_a_wrong_method_is_a_problem_and_says_what_is_allowed(
     response = await http.request(method, "/api/v1/marketdata/AAPL")
     body = problem(response, 405, "about:blank")
     assert body["detail"] == f"{method} is not possible here"
-    assert response.headers["allow"] == "GET"
+    assert response.headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/marketdata/AAPL", "/health/live", "/docs", "/nix"])
+async def test_head_is_get_without_the_body(
+    aggregator: FakeAggregator, http: httpx.AsyncClient, path: str
+) -> None:
+    aggregator.hold(AAPL)
+    get, head = await http.get(path), await http.head(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-length"] == get.headers["content-length"]
 
 
 async def test_a_bug_is_500_for_the_client_and_a_traceback_in_the_log(
