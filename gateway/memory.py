@@ -10,7 +10,7 @@ from marketdata.wire.market_data_pb2 import Aggregate
 class LastValues:
     """Hold the newest aggregate of at most ``limit`` symbols; time is an argument, in seconds.
 
-    At the bound the symbol remembered longest ago is forgotten. 100,000 symbols are about 40 MB.
+    At the bound the symbol remembered longest ago is forgotten. 100,000 symbols are about 75 MB.
 
     """
 
@@ -24,7 +24,10 @@ class LastValues:
         if known is not None and _is_newer(known[0], aggregate):
             # Answers may overtake each other.
             return
-        self._values[aggregate.symbol] = (aggregate, now)
+        # A copy: a message taken out of a list keeps the memory of the whole list alive.
+        copy = Aggregate()
+        copy.CopyFrom(aggregate)
+        self._values[aggregate.symbol] = (copy, now)
         self._values.move_to_end(aggregate.symbol)
         if len(self._values) > self._limit:
             self._values.popitem(last=False)

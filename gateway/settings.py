@@ -92,7 +92,7 @@ class GatewaySettings(ServiceSettings):
         "asked for longest ago is forgotten",
     )
 
-    # 10,000 aggregates are about 1.2 MB, well inside gRPC's 4 MiB.
+    # 10,000 aggregates are about 1 MB, well inside gRPC's 4 MiB.
     max_symbols_per_request: int = Field(
         default=500, ge=1, le=10_000, description="symbols in one list request"
     )

@@ -40,3 +40,11 @@ def test_sequences_of_another_epoch_do_not_compare() -> None:
     values.remember(aggregate("A", 7), now=1.0)
     values.remember(aggregate("A", 1, epoch=2), now=2.0)
     assert values.recall("A", now=2.0) == (aggregate("A", 1, epoch=2), 0.0)
+
+
+def test_a_value_is_kept_apart_from_the_answer_it_came_in() -> None:
+    # Else one remembered symbol keeps the memory of a whole list.
+    values, answer = LastValues(2), aggregate("A", 1)
+    values.remember(answer, now=1.0)
+    answer.close = 9.0
+    assert values.recall("A", now=1.0) == (aggregate("A", 1), 0.0)
