@@ -26,7 +26,7 @@ $(VENV)/.setup-dev: pyproject.toml constraints.txt | $(BIN)/python
 setup: $(VENV)/.setup
 
 run: $(VENV)/.setup
-	@$(BIN)/python -m marketdata.launcher
+	@$(BIN)/python -m scripts.run
 
 test: $(VENV)/.setup-dev
 	$(BIN)/python -m pytest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 import time
@@ -26,25 +25,14 @@ from gateway.paths import EncodedSlashes
 from gateway.problems import install_problems
 from gateway.rest import router
 from gateway.settings import GatewaySettings
-from marketdata.channel import CLIENT_OPTIONS
-from marketdata.errors import AddressInUse, StartError
+from marketdata.addresses import listen_error
+from marketdata.channel import client_options
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 
 log = structlog.get_logger()
 
 # Connections the kernel holds while the loop is busy; more are refused by it.
 BACKLOG = 2048
-
-# Back within 6 s of the aggregator's return: 5 s until the breaker probes, and a channel that
-# tries often enough to be connected by then. gRPC adds up to 20 % of jitter.
-CHANNEL_OPTIONS = tuple(
-    {
-        **dict(CLIENT_OPTIONS),
-        "grpc.max_reconnect_backoff_ms": 500,
-        # A restarted container may have a new address; gRPC asks at most every 30 s by default.
-        "grpc.dns_min_time_between_resolutions_ms": 1_000,
-    }.items()
-)
 
 
 async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
@@ -76,7 +64,7 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
     listener = open_listener(settings.host, settings.port)
     with contextlib.closing(listener):
         host, port = listener.getsockname()[:2]
-        async with grpc.aio.insecure_channel(settings.aggregator, CHANNEL_OPTIONS) as channel:
+        async with grpc.aio.insecure_channel(settings.aggregator, client_options()) as channel:
             server = _Server(_server_config(build_app(settings, channel), settings))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(server.serve(sockets=[listener]))
@@ -129,10 +117,7 @@ def open_listener(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as exc:
         listener.close()
-        address = f"{host}:{port}"
-        if exc.errno == errno.EADDRINUSE:
-            raise AddressInUse(address) from exc
-        raise StartError(f"cannot listen on {address}: {exc.strerror}") from exc
+        raise listen_error(host, port, exc) from exc
     return listener
 
 

@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 # A batch of 1,000 ticks is about 50 KB; 4 MiB is gRPC's own default, made explicit.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
-# A dead peer is noticed after time + timeout, also on a connection without traffic.
-KEEPALIVE_TIME_MS = 10_000
-KEEPALIVE_TIMEOUT_MS = 5_000
+KEEPALIVE_S = 10.0
+KEEPALIVE_TIMEOUT_S = 5.0
 
-Options = Sequence[tuple[str, int]]
+Options = list[tuple[str, int]]
 
-_COMMON: Options = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-)
 
-CLIENT_OPTIONS: Options = (
-    *_COMMON,
-    # gRPC waits up to 120 s between attempts by default; a restarted peer is back sooner.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # How long one attempt may take where packets vanish.
-    ("grpc.min_reconnect_backoff_ms", 2_000),
-    # Each channel its own connection: no sharing with others in the process.
-    ("grpc.use_local_subchannel_pool", 1),
-)
+def client_options(
+    keepalive_s: float = KEEPALIVE_S, keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S
+) -> Options:
+    """Return the options of a channel.
 
-SERVER_OPTIONS: Options = (
-    *_COMMON,
-    # Clients that ping at our rate are not "too many pings".
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_TIME_MS // 2),
-    # A second server on the port fails instead of sharing it.
-    ("grpc.so_reuseport", 0),
-)
+    Args:
+        keepalive_s: how long a connection may be silent before a ping, at least 1.
+        keepalive_timeout_s: how long the answer may take before the peer counts as dead.
+    """
+    return [
+        *_common_options(keepalive_s, keepalive_timeout_s),
+        # gRPC waits up to 120 s between attempts by default; a restarted peer is back sooner.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 500),
+        # A restarted container may have a new address; by default gRPC asks every 30 s.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+        # How long one attempt may take where packets vanish.
+        ("grpc.min_reconnect_backoff_ms", 2_000),
+        # Each channel its own connection: no sharing with others in the process.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+def server_options(keepalive_s: float = KEEPALIVE_S) -> Options:
+    """Return the options of a server whose clients use ``client_options(keepalive_s)``."""
+    return [
+        *_common_options(keepalive_s, KEEPALIVE_TIMEOUT_S),
+        # The default, 5 min, makes our clients' pings "too many" and ends their connections.
+        ("grpc.http2.min_ping_interval_without_data_ms", int(keepalive_s * 1000 / 2)),
+        # A second server on the port fails instead of sharing it.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def _common_options(keepalive_s: float, timeout_s: float) -> Options:
+    return [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(timeout_s * 1000)),
+        # The time a ping may take; keepalive_timeout alone leaves it at 60 s.
+        ("grpc.http2.ping_timeout_ms", int(timeout_s * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]

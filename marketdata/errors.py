@@ -8,6 +8,7 @@
     │   ├── FrameTooLarge
     │   └── FrameTimeout
     ├── InvalidSymbol             a symbol is not one
+    ├── StompError                a STOMP session must end (gateway.stomp.errors)
     └── StartError                a service cannot start
         ├── SettingsError
         └── AddressInUse
@@ -82,6 +83,6 @@ class SettingsError(StartError):
 class AddressInUse(StartError):
     """Another program listens where a service wants to."""
 
-    def __init__(self, address: str, detail: str = "") -> None:
-        super().__init__(f"cannot listen on {address}: {detail or 'address already in use'}")
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen on {address}: address already in use")
         self.address = address

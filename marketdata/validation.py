@@ -67,6 +67,11 @@ class TickRules:
         self._normal_symbols: dict[str, str] = {}
         self.conversions = 0
 
+    @property
+    def remembered_symbols(self) -> int:
+        """How many spellings of symbols are held in memory."""
+        return len(self._normal_symbols)
+
     def normalize(self, tick: Tick, now_ns: int) -> RejectReason | None:
         """Bring ``tick`` into normal form in place, or return why it is dropped.
 

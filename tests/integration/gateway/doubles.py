@@ -17,7 +17,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from gateway.app import running_gateway
 from gateway.settings import GatewaySettings
-from marketdata.channel import SERVER_OPTIONS
+from marketdata.channel import server_options
 from marketdata.wire.market_data_pb2 import (
     Aggregate,
     AggregateRequest,
@@ -121,7 +121,7 @@ class FakeAggregator(_Unused):
             await self._arrival.wait_for(lambda: len(self.calls) >= count)
 
     async def come_back(self) -> None:
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        server = grpc.aio.server(options=server_options())
         self._health = health.HealthServicer()
         await self._health.set("", HealthCheckResponse.SERVING)
         add_MarketDataServiceServicer_to_server(self, server)

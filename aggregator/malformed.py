@@ -1,0 +1,70 @@
+"""Answer a message that does not parse with INVALID_ARGUMENT.
+
+The library alone would answer UNKNOWN, as to any exception of a handler.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+_MALFORMED = object()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RefuseMalformed(grpc.aio.ServerInterceptor):
+    """Abort a call whose request does not parse."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the method's handler with a parser that cannot raise."""
+        handler = await continuation(handler_call_details)
+        # None: no such method; the library answers UNIMPLEMENTED.
+        return None if handler is None else _guarded(handler)
+
+
+def _guarded(handler: Any) -> Any:
+    parse = handler.request_deserializer
+
+    def try_parse(data: bytes) -> object:
+        try:
+            return parse(data)
+        except DecodeError:
+            return _MALFORMED
+
+    kinds = ("unary", "stream")
+    name = f"{kinds[handler.request_streaming]}_{kinds[handler.response_streaming]}"
+    method = getattr(handler, name)
+    check = _check_stream if handler.request_streaming else _check_message
+
+    async def call(request: Any, context: Context) -> Any:
+        return await method(await check(request, context), context)
+
+    async def generate(request: Any, context: Context) -> AsyncIterator[Any]:
+        async for response in method(await check(request, context), context):
+            yield response
+
+    guarded = generate if inspect.isasyncgenfunction(method) else call
+    return handler._replace(request_deserializer=try_parse, **{name: guarded})
+
+
+async def _check_message(request: object, context: Context) -> object:
+    if request is _MALFORMED:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request message does not parse")
+    return request
+
+
+async def _check_stream(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
+    async def checked() -> AsyncIterator[object]:
+        async for request in requests:
+            yield await _check_message(request, context)
+
+    return checked()

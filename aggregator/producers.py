@@ -1,0 +1,40 @@
+"""Remember how far each producer came, so that a batch seen twice changes nothing."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+
+class Producers:
+    """Map producer ids to the last sequence that was dealt with.
+
+    :attr:`gaps` counts batches that began later than the last one ended.
+    """
+
+    def __init__(self, max_producers: int) -> None:
+        self._max_producers = max_producers
+        self._last_sequences: OrderedDict[str, int] = OrderedDict()
+        self.gaps = 0
+        self.forgotten = 0
+
+    def last_sequence(self, producer_id: str) -> int:
+        """Return the last sequence of ``producer_id``, 0 for an unknown one."""
+        return self._last_sequences.get(producer_id, 0)
+
+    def advance(self, producer_id: str, first_sequence: int, count: int) -> int:
+        """Take note of a batch and return how many of its first ticks were dealt with before."""
+        known = self._last_sequences.get(producer_id)
+        last = first_sequence + count - 1
+        if known is None:
+            if len(self._last_sequences) >= self._max_producers:
+                self._last_sequences.popitem(last=False)
+                self.forgotten += 1
+            seen = 0
+        else:
+            seen = min(max(known - first_sequence + 1, 0), count)
+            if first_sequence > known + 1:
+                self.gaps += 1
+            last = max(last, known)
+        self._last_sequences[producer_id] = last
+        self._last_sequences.move_to_end(producer_id)
+        return seen

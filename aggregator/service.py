@@ -1,0 +1,232 @@
+"""The RPCs: messages in, messages out, one table from our errors to status codes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, NoReturn, cast
+
+import grpc
+import structlog
+
+from aggregator.market import InvalidBatch, Market
+from aggregator.watchers import TooManyWatched, Watcher
+from marketdata.errors import InvalidSymbol, MarketDataError
+from marketdata.summary import DropSummary
+from marketdata.symbols import normalize_symbol
+from marketdata.validation import TickRules
+from marketdata.wire import market_data_pb2 as wire
+from marketdata.wire.market_data_pb2_grpc import MarketDataServiceServicer
+
+log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+# An Aggregate is at most 150 bytes, so a full batch is 1.5 MB of the 4 MiB a message may have.
+MAX_UPDATES_PER_BATCH = 10_000
+DEFAULT_LIST_LIMIT = 1_000
+MAX_LIST_LIMIT = 10_000
+MAX_AGGREGATES_PER_REQUEST = 10_000
+
+
+class ShuttingDown(MarketDataError):
+    """The aggregator stops; the caller should come back."""
+
+    def __init__(self) -> None:
+        super().__init__("the aggregator is shutting down")
+
+
+class TooManyAsked(MarketDataError):
+    """One request asks for more than the limit."""
+
+
+class SymbolHasNoData(MarketDataError):
+    """No tick of the symbol has arrived yet."""
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(f"no data for symbol {symbol}")
+
+
+STATUS_CODES: dict[type[MarketDataError], grpc.StatusCode] = {
+    InvalidSymbol: grpc.StatusCode.INVALID_ARGUMENT,
+    InvalidBatch: grpc.StatusCode.INVALID_ARGUMENT,
+    TooManyAsked: grpc.StatusCode.INVALID_ARGUMENT,
+    SymbolHasNoData: grpc.StatusCode.NOT_FOUND,
+    TooManyWatched: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ShuttingDown: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+class MarketDataService(MarketDataServiceServicer):
+    """Serve one :class:`Market` over gRPC.
+
+    Streams are written with ``context.write``, not yielded: a generator suspended at ``yield`` when
+    its call is cancelled would run its ``finally`` whenever it is collected. The stubs know only
+    generators, hence the ignored overrides.
+    """
+
+    def __init__(self, market: Market, rules: TickRules) -> None:
+        self._market = market
+        self._rules = rules
+        self._drops = DropSummary(log, "ticks rejected")
+
+    def log_drops(self) -> None:
+        """Log the drops that no line told of yet."""
+        self._drops.flush()
+
+    async def StreamTicks(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[wire.Tick],
+        context: Context,
+    ) -> wire.Ack:
+        """Apply single ticks, as the original did: each is checked, the bad ones are dropped."""
+        received = 0
+        async for tick in request_iterator:
+            received += 1
+            now_ns = time.time_ns()
+            reason = self._rules.normalize(tick, now_ns)
+            if reason is not None:
+                self._drops.add({reason: 1})
+                continue
+            applied = self._market.publish_ticks((tick,), now_ns)
+            self._drops.add(Counter(reason for _, reason in applied.rejections))
+        return wire.Ack(success=True, message=f"Received {received} ticks")
+
+    async def PublishTicks(  # type: ignore[override]  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[wire.TickBatch],
+        context: Context,
+    ) -> None:
+        """Apply batches in order and ack each."""
+        # At once, so that the producer knows it is heard before its first batch.
+        await context.send_initial_metadata(())
+        async for batch in request_iterator:
+            try:
+                ack = self._market.publish_batch(batch, time.time_ns())
+            except InvalidBatch as exc:
+                await _abort(context, exc)
+            if ack.rejections:
+                self._drops.add(Counter(rejection.reason for rejection in ack.rejections))
+            await context.write(ack)
+
+    async def GetAggregate(  # noqa: N802
+        self,
+        request: wire.AggregateRequest,
+        context: Context,
+    ) -> wire.Aggregate:
+        """Return the state of one symbol."""
+        try:
+            symbol = normalize_symbol(request.symbol)
+        except InvalidSymbol as exc:
+            await _abort(context, exc)
+        aggregate = self._market.book.aggregate(symbol)
+        if aggregate is None:
+            await _abort(context, SymbolHasNoData(symbol))
+        return aggregate
+
+    async def GetAggregates(  # noqa: N802
+        self,
+        request: wire.AggregatesRequest,
+        context: Context,
+    ) -> wire.AggregatesResponse:
+        """Return the states of many symbols, all of one moment."""
+        try:
+            symbols = _normalize_all(request.symbols)
+        except (InvalidSymbol, TooManyAsked) as exc:
+            await _abort(context, exc)
+        states = map(self._market.book.aggregate, symbols)
+        return wire.AggregatesResponse(aggregates=[state for state in states if state is not None])
+
+    async def ListSymbols(  # noqa: N802
+        self,
+        request: wire.ListSymbolsRequest,
+        context: Context,
+    ) -> wire.ListSymbolsResponse:
+        """Return the symbols with data that start with a prefix, a page at a time."""
+        symbols = self._market.book.symbols()
+        limit = min(request.limit or DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT)
+        prefix = request.prefix.strip().upper()
+        start = max(bisect_left(symbols, prefix), bisect_right(symbols, request.cursor))
+        # The greatest character ends the range of the prefix.
+        stop = bisect_left(symbols, prefix + chr(0x10FFFF))
+        page = symbols[start : min(start + limit, stop)]
+        more = start + limit < stop
+        return wire.ListSymbolsResponse(symbols=page, next_cursor=page[-1] if more else "")
+
+    async def StreamAggregates(  # type: ignore[override]  # noqa: N802
+        self,
+        request: wire.AggregateRequest,
+        context: Context,
+    ) -> None:
+        """Send the state of one symbol now, if it has one, and after every change."""
+        watcher = self._market.watchers.open()
+        try:
+            symbol = normalize_symbol(request.symbol)
+            self._watch(watcher, [symbol])
+            await context.send_initial_metadata(())
+            while True:
+                await watcher.next_symbols(1)
+                await context.write(self._state(symbol))
+        except MarketDataError as exc:
+            await _abort(context, exc)
+        finally:
+            self._market.watchers.close(watcher)
+
+    async def Watch(  # type: ignore[override]  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[wire.WatchRequest],
+        context: Context,
+    ) -> None:
+        """Send the states of a changing set of symbols, as fast as the stream takes them."""
+        watcher = self._market.watchers.open()
+        changes = asyncio.create_task(self._follow(request_iterator, watcher))
+        try:
+            await context.send_initial_metadata(())
+            while True:
+                symbols = await watcher.next_symbols(MAX_UPDATES_PER_BATCH)
+                await context.write(wire.UpdateBatch(updates=map(self._state, symbols)))
+        except MarketDataError as exc:
+            await _abort(context, exc)
+        finally:
+            changes.cancel()
+            self._market.watchers.close(watcher)
+
+    async def _follow(self, requests: AsyncIterator[wire.WatchRequest], watcher: Watcher) -> None:
+        # Applies the requests of one Watch stream; when they end, the updates go on.
+        try:
+            async for request in requests:
+                watcher.unwatch(map(normalize_symbol, request.remove))
+                if request.HasField("all"):
+                    watcher.watch_all(request.all)
+                    if request.all:
+                        watcher.mark(self._market.book.symbols())
+                self._watch(watcher, list(map(normalize_symbol, request.add)))
+        except Exception as exc:
+            # The handler raises it again and so ends the call with the right status.
+            watcher.end(exc)
+
+    def _watch(self, watcher: Watcher, symbols: list[str]) -> None:
+        watcher.watch(symbols)
+        # No await between the two: the state marked here and the changes after it have no hole.
+        watcher.mark(symbol for symbol in symbols if self._market.book.aggregate(symbol))
+
+    def _state(self, symbol: str) -> wire.Aggregate:
+        # Only symbols with a state are marked, and a state never goes away.
+        return cast(wire.Aggregate, self._market.book.aggregate(symbol))
+
+
+def _normalize_all(symbols: Iterable[str]) -> list[str]:
+    normal = list(dict.fromkeys(map(normalize_symbol, symbols)))
+    if len(normal) > MAX_AGGREGATES_PER_REQUEST:
+        raise TooManyAsked(f"{len(normal)} symbols asked, limit is {MAX_AGGREGATES_PER_REQUEST}")
+    return normal
+
+
+async def _abort(
+    context: grpc.aio.ServicerContext[object, object], error: MarketDataError
+) -> NoReturn:
+    await context.abort(STATUS_CODES[type(error)], str(error))
+    raise AssertionError("abort raises")

@@ -1,0 +1,166 @@
+"""Tell each stream what changed: per stream at most one waiting entry per symbol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from marketdata.errors import MarketDataError
+
+
+class TooManyWatched(MarketDataError):
+    """One stream asks for more symbols than the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"one stream watches at most {limit} symbols")
+        self.limit = limit
+
+
+class Watcher:
+    """The symbols that one stream still has to send.
+
+    A stream that does not read holds a set of symbols and nothing else: what it sends when it reads
+    again is the state of that moment.
+    """
+
+    def __init__(self, registry: Watchers) -> None:
+        self._registry = registry
+        self.symbols: set[str] = set()
+        self.watches_all = False
+        # A dict keeps the order of change, so no symbol starves.
+        self._waiting: dict[str, None] = {}
+        self._wake = asyncio.Event()
+        self._end: BaseException | None = None
+
+    def mark(self, symbols: Iterable[str]) -> None:
+        """Put ``symbols`` in the queue; those that wait already keep their place."""
+        self._waiting.update(dict.fromkeys(symbols))
+        self._wake.set()
+
+    def unmark(self, symbols: Iterable[str]) -> None:
+        """Take ``symbols`` out of the queue."""
+        for symbol in symbols:
+            self._waiting.pop(symbol, None)
+
+    def keep_only(self, symbols: set[str]) -> None:
+        """Take every symbol but ``symbols`` out of the queue."""
+        self.unmark([symbol for symbol in self._waiting if symbol not in symbols])
+
+    def end(self, reason: BaseException) -> None:
+        """Make the next or present :meth:`next_symbols` raise ``reason``."""
+        self._end = reason
+        self._wake.set()
+
+    async def next_symbols(self, limit: int) -> list[str]:
+        """Wait for changes and return up to ``limit`` symbols, the longest waiting first.
+
+        A cancellation loses nothing: symbols leave the queue only when they are returned.
+        """
+        while not self._waiting and self._end is None:
+            self._wake.clear()
+            await self._wake.wait()
+        if self._end is not None:
+            raise self._end
+        if len(self._waiting) <= limit:
+            symbols = list(self._waiting)
+            self._waiting.clear()
+            return symbols
+        symbols = [symbol for symbol, _ in zip(self._waiting, range(limit), strict=False)]
+        self.unmark(symbols)
+        return symbols
+
+    def watch(self, symbols: Iterable[str]) -> None:
+        """Add ``symbols``; they need not exist yet.
+
+        Raises:
+            TooManyWatched: the stream would watch more symbols than the limit.
+        """
+        self._registry.add(self, symbols)
+
+    def unwatch(self, symbols: Iterable[str]) -> None:
+        """Remove ``symbols``; what waits of them is not sent."""
+        self._registry.remove(self, symbols)
+
+    def watch_all(self, on: bool) -> None:
+        """Watch every symbol, present and future, or only the named ones again."""
+        self._registry.set_all(self, on)
+
+
+class Watchers:
+    """All streams, by symbol."""
+
+    def __init__(self, max_symbols_per_watcher: int) -> None:
+        self._limit = max_symbols_per_watcher
+        self._by_symbol: dict[str, set[Watcher]] = {}
+        self._all: set[Watcher] = set()
+        self._open: set[Watcher] = set()
+        self._closed: BaseException | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def watched_symbols(self) -> int:
+        """How many symbols have at least one watcher by name."""
+        return len(self._by_symbol)
+
+    def open(self) -> Watcher:
+        """Return a watcher that watches nothing yet; :meth:`close` it."""
+        watcher = Watcher(self)
+        self._open.add(watcher)
+        if self._closed is not None:
+            watcher.end(self._closed)
+        return watcher
+
+    def close(self, watcher: Watcher) -> None:
+        """Leave nothing of ``watcher`` behind."""
+        self.remove(watcher, list(watcher.symbols))
+        self._all.discard(watcher)
+        self._open.discard(watcher)
+
+    def end_all(self, reason: BaseException) -> None:
+        """End every present and future watcher with ``reason``."""
+        self._closed = reason
+        for watcher in self._open:
+            watcher.end(reason)
+
+    def add(self, watcher: Watcher, symbols: Iterable[str]) -> None:
+        """Let ``watcher`` hear of ``symbols``."""
+        for symbol in symbols:
+            if symbol in watcher.symbols:
+                continue
+            if len(watcher.symbols) >= self._limit:
+                raise TooManyWatched(self._limit)
+            watcher.symbols.add(symbol)
+            self._by_symbol.setdefault(symbol, set()).add(watcher)
+
+    def remove(self, watcher: Watcher, symbols: Iterable[str]) -> None:
+        """Let ``watcher`` hear no more of ``symbols`` by name."""
+        for symbol in symbols:
+            if symbol not in watcher.symbols:
+                continue
+            watcher.symbols.discard(symbol)
+            if not watcher.watches_all:
+                watcher.unmark([symbol])
+            listeners = self._by_symbol[symbol]
+            listeners.discard(watcher)
+            if not listeners:
+                del self._by_symbol[symbol]
+
+    def set_all(self, watcher: Watcher, on: bool) -> None:
+        """Let ``watcher`` hear of every symbol, or only of the named ones."""
+        watcher.watches_all = on
+        if on:
+            self._all.add(watcher)
+        else:
+            self._all.discard(watcher)
+            watcher.keep_only(watcher.symbols)
+
+    def notify(self, changed: set[str]) -> None:
+        """Mark ``changed`` for those who watch them; awaits nobody."""
+        for watcher in self._all:
+            watcher.mark(changed)
+        if self._by_symbol:
+            for symbol in changed & self._by_symbol.keys():
+                for watcher in self._by_symbol[symbol]:
+                    watcher.mark((symbol,))

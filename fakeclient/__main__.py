@@ -1,0 +1,167 @@
+"""The command line: a random walk by default, or the replay of a file."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from fakeclient.app import Job, replay_job, run, walk_job
+from fakeclient.console import choose_screen
+from fakeclient.files import BadFile
+from fakeclient.settings import FakeclientSettings
+from marketdata.errors import SettingsError
+from marketdata.settings import load_settings
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Server = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Where ingest listens (localhost:50050)."),
+]
+Connections = Annotated[
+    int | None,
+    typer.Option(help="TCP connections; a symbol always uses the same one (1)."),
+]
+Retry = Annotated[
+    bool | None,
+    typer.Option("--retry/--no-retry", help="Without retry, exit 1 when the server is gone."),
+]
+Limit = Annotated[int | None, typer.Option(help="Stop after this many ticks.")]
+
+# What makes sense before "replay" too.
+_SHARED = {"server", "connections", "retry", "limit", "encode_ahead"}
+
+
+@app.callback(invoke_without_command=True)
+def walk(
+    ctx: typer.Context,
+    *,
+    server: Server = None,
+    symbols: Annotated[
+        str | None,
+        typer.Option(metavar="COUNT|LIST", help="500, or AAPL,MSFT (20 of them)."),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(metavar="TICKS/S", help="Ticks per second, or max (1000)."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="The same seed gives the same symbols, prices, volumes (1)."),
+    ] = None,
+    duration: Annotated[
+        float | None,
+        typer.Option(help="Seconds (until stopped)."),
+    ] = None,
+    limit: Limit = None,
+    connections: Connections = None,
+    messy: Annotated[
+        bool | None, typer.Option("--messy/--no-messy", help='Send symbols like " aApL ".')
+    ] = None,
+    bad_fraction: Annotated[
+        float | None, typer.Option(help="Make this part of the ticks bad, in every way in turn.")
+    ] = None,
+    encode_ahead: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TICKS",
+            help="Encode this many before the clock starts; send them over and over until --limit "
+            "or --duration, or once.",
+        ),
+    ] = None,
+    retry: Retry = None,
+) -> None:
+    """Push trades to ingest: a random walk, or the replay of a file.
+
+    Every option has a variable: --bad-fraction is FAKECLIENT_BAD_FRACTION. The option wins.
+    """
+    given = _given(ctx)
+    if ctx.invoked_subcommand is None:
+        settings = _read_settings(given)
+        _run(settings, walk_job(settings))
+    for name in given.keys() - _SHARED:
+        raise typer.BadParameter("is for the random walk only", param_hint=_option(name))
+    ctx.obj = given
+
+
+@app.command()
+def replay(
+    ctx: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Argument(help="A .csv or .csv.gz with symbol, price, volume, exchange_timestamp."),
+    ],
+    *,
+    speed: Annotated[
+        str | None,
+        typer.Option(metavar="FACTOR", help="1 as it was, 10 ten times as fast, or max (1)."),
+    ] = None,
+    loop: Annotated[
+        bool | None,
+        typer.Option("--loop/--no-loop", help="Begin again at the end, with the same timestamps."),
+    ] = None,
+    limit: Limit = None,
+    server: Server = None,
+    connections: Connections = None,
+    encode_ahead: Annotated[
+        int | None,
+        typer.Option(metavar="TICKS", help="Encode the first ones before the clock starts."),
+    ] = None,
+    retry: Retry = None,
+) -> None:
+    """Send the trades of a file, with the timestamps they have there."""
+    before: dict[str, object] = ctx.obj
+    settings = _read_settings(before | _given(ctx))
+    try:
+        job = replay_job(settings, file)
+    except BadFile as exc:
+        _fail(str(exc), 1)
+    _run(settings, job)
+
+
+def _given(ctx: typer.Context) -> dict[str, object]:
+    # Options are named as settings are, so only help and types stand at the commands.
+    return {
+        name: value
+        for name, value in ctx.params.items()
+        if value is not None and name in FakeclientSettings.model_fields
+    }
+
+
+def _read_settings(given: dict[str, object]) -> FakeclientSettings:
+    try:
+        settings = load_settings(FakeclientSettings)
+    except SettingsError as exc:
+        _fail(str(exc), 2)
+    try:
+        return FakeclientSettings.model_validate(settings.model_dump() | given)
+    except ValidationError as exc:
+        error = exc.errors()[0]
+        message = f"{error['input']!r}: {error['msg']}"
+        raise typer.BadParameter(message, param_hint=_option(str(error["loc"][0]))) from exc
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _run(settings: FakeclientSettings, job: Job) -> NoReturn:
+    raise typer.Exit(asyncio.run(run(settings, job, choose_screen(settings.log_level))))
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"fakeclient: {message}", file=sys.stderr)  # noqa: T201  there is no log
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m fakeclient")

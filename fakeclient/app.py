@@ -1,0 +1,207 @@
+"""Construct what a run needs, start it and stop it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from math import inf
+from pathlib import Path
+from typing import NamedTuple
+
+from fakeclient.bad import BadMix
+from fakeclient.connection import Connection, Server, pause
+from fakeclient.console import Screen, watch_progress
+from fakeclient.files import BadFile, read_passes
+from fakeclient.pacing import Load, group_sizes, repeat, replay_loads, walk_loads
+from fakeclient.packing import Packer, Parcels
+from fakeclient.report import Counts, summary_lines
+from fakeclient.settings import FakeclientSettings, split_address
+from fakeclient.walk import RandomWalk
+from marketdata.errors import MarketDataError
+
+# The last ticks of a paced run are due when it ends; if it keeps up, it gets this long for them.
+_DEADLINE_SLACK_S = 0.25
+# After an outage the clock goes on from here: a burst of old minutes would look like no market.
+_MAX_CATCH_UP_S = 1.0
+# A server that does not read may hold up the end for this long; then its connection is aborted.
+_STOP_TIMEOUT_S = 3.0
+
+
+class Job(NamedTuple):
+    """What one run sends."""
+
+    title: str
+    # What is encoded before the clock starts.
+    ahead: Iterable[Load]
+    # Everything to send, given what was encoded ahead.
+    loads: Callable[[Sequence[Load]], Iterator[Load]]
+    duration_s: float = inf
+
+
+def walk_job(settings: FakeclientSettings) -> Job:
+    """Return the random walk that ``settings`` ask for."""
+    rate, limit, ahead = settings.rate, settings.limit, settings.encode_ahead
+    duration_s = inf
+    if settings.duration is not None:
+        duration_s = settings.duration
+        if rate != inf:
+            # Whole ticks that are due in time; 0.1/s x 30 s is a hair below 3 in floating point.
+            total = max(1, int(rate * duration_s + 1e-6))
+            limit = total if limit is None else min(limit, total)
+            duration_s += _DEADLINE_SLACK_S
+    walk = RandomWalk(settings.symbols, random.Random(settings.seed), messy=settings.messy)
+    bad_mix = BadMix(settings.bad_fraction) if settings.bad_fraction else None
+    packer = Packer(settings.connections, bad_mix)
+    speed = "as fast as possible" if rate == inf else f"{rate:,g} ticks/s"
+    title = (
+        f"sending a random walk of {len(settings.symbols):,} symbols (seed {settings.seed}) to "
+        f"{settings.server}, {speed}"
+    )
+    if not ahead:
+        sizes = group_sizes(rate, limit)
+        return Job(title, (), lambda _: walk_loads(walk, packer, rate, sizes), duration_s)
+    if limit is None and duration_s == inf:
+        limit = ahead
+    ahead = min(ahead, limit or ahead)
+    # The last turn may be a part of one; a group ends where it does.
+    part = 0 if limit is None else limit % ahead
+    turn = chain(group_sizes(rate, part), group_sizes(rate, ahead - part))
+    return Job(
+        title,
+        walk_loads(walk, packer, rate, turn),
+        lambda ready: repeat(ready, limit),
+        duration_s,
+    )
+
+
+def replay_job(settings: FakeclientSettings, path: Path) -> Job:
+    """Return the replay that ``settings`` ask for.
+
+    Raises:
+        BadFile: the file cannot be opened, or one of its first rows is wrong.
+    """
+    passes = read_passes(path, loop=settings.loop, limit=settings.limit)
+    packer = Packer(settings.connections)
+    loads = replay_loads(passes, packer, settings.speed, settings.limit)
+    # Read before anything is sent, so that a wrong file is told at once.
+    first = next(loads, None)
+    loads = chain(() if first is None else (first,), loads)
+    speed = "as fast as possible" if settings.speed == inf else f"at {settings.speed:g} x speed"
+    return Job(
+        f"replaying {path.name} to {settings.server}, {speed}",
+        _first_loads(loads, settings.encode_ahead),
+        lambda ready: chain(ready, loads),
+    )
+
+
+def _first_loads(loads: Iterator[Load], ticks: int) -> Iterator[Load]:
+    while ticks > 0 and (load := next(loads, None)) is not None:
+        ticks -= load.ticks
+        yield load
+
+
+async def run(settings: FakeclientSettings, job: Job, screen: Screen) -> int:
+    """Send ``job`` until its end, SIGINT or SIGTERM, and return the exit code."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    counts = Counts()
+    server = Server(
+        split_address(settings.server),
+        retry=settings.retry,
+        stop=stop,
+        say=screen.say,
+        chance=random.random,
+    )
+    connections = [Connection(server, counts, stop) for _ in range(settings.connections)]
+    failure: MarketDataError | None = None
+    seconds = 0.0
+
+    screen.say(job.title)
+    async with asyncio.TaskGroup() as tasks:
+        aborter = tasks.create_task(_abort_when_late(stop, connections))
+        try:
+            ready = await _encode_ahead(job.ahead, stop, screen)
+            await _for_each(connection.open() for connection in connections)
+            started = loop.time()
+            if job.duration_s != inf:
+                loop.call_later(job.duration_s, stop.set)
+            progress = tasks.create_task(watch_progress(screen, counts))
+            try:
+                await _send(job.loads(ready), connections, stop)
+            finally:
+                seconds = loop.time() - started
+                progress.cancel()
+        except BadFile as exc:
+            failure = exc
+        await _for_each(connection.close() for connection in connections)
+        aborter.cancel()
+    screen.end_progress()
+
+    for line in summary_lines(counts, seconds):
+        screen.say(line)
+    if reason := failure or server.failure:
+        print(f"fakeclient: {reason}", file=sys.stderr)  # noqa: T201  for people
+        return 1
+    return 0
+
+
+async def _encode_ahead(
+    loads: Iterable[Load], stop: asyncio.Event, screen: Screen
+) -> Sequence[Load]:
+    ready: list[Load] = []
+    began = time.perf_counter()
+    for load in loads:
+        ready.append(_packed(load, load.pack(time.time_ns())))
+        # Lets signals in.
+        await asyncio.sleep(0)
+        if stop.is_set():
+            break
+    if ready:
+        ticks = sum(load.ticks for load in ready)
+        screen.say(f"encoded {ticks:,} ticks ahead in {time.perf_counter() - began:.2f} s")
+    return ready
+
+
+def _packed(load: Load, parcels: Parcels) -> Load:
+    return load._replace(pack=lambda _now_ns: parcels)
+
+
+async def _send(
+    loads: Iterator[Load], connections: Sequence[Connection], stop: asyncio.Event
+) -> None:
+    now = asyncio.get_running_loop().time
+    started = now()
+    for load in loads:
+        wait_s = started + load.due_s - now()
+        if wait_s > 0:
+            await pause(stop, wait_s)
+        else:
+            # Lets signals, the progress and the server's closing in.
+            await asyncio.sleep(0)
+            started = max(started, now() - load.due_s - _MAX_CATCH_UP_S)
+        if stop.is_set():
+            return
+        lanes = zip(connections, load.pack(time.time_ns()), strict=True)
+        await _for_each(connection.send(parcels) for connection, parcels in lanes if parcels)
+
+
+async def _for_each(actions: Iterable[Awaitable[object]]) -> None:
+    waiting = list(actions)
+    if len(waiting) == 1:
+        await waiting[0]
+    elif waiting:
+        await asyncio.gather(*waiting)
+
+
+async def _abort_when_late(stop: asyncio.Event, connections: Sequence[Connection]) -> None:
+    await stop.wait()
+    await asyncio.sleep(_STOP_TIMEOUT_S)
+    for connection in connections:
+        connection.abort()

@@ -1,0 +1,55 @@
+"""Put into words what was sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from fakeclient.bad import BadKind
+from fakeclient.packing import Parcel
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the connections have done so far."""
+
+    sent: int = 0
+    bad: Counter[BadKind] = field(default_factory=Counter)
+    # Frames of writes that a dying connection cut short: some may have arrived, and none is sent
+    # again, because without acks it could count twice.
+    cut: int = 0
+
+    def add_sent(self, parcel: Parcel) -> None:
+        """Count a parcel that the kernel has taken whole."""
+        self.sent += parcel.ticks
+        self.bad.update(parcel.bad)
+
+    def add_cut(self, parcel: Parcel) -> None:
+        """Count a parcel that was being written when its connection died."""
+        self.cut += parcel.ticks
+
+
+def progress_line(counts: Counts, rate: float) -> str:
+    """Return one line about a run that goes on; ``rate`` is the recent one."""
+    line = f"sent {counts.sent:,} ticks, {rate:,.0f} ticks/s"
+    if counts.bad:
+        line += f", {counts.bad.total():,} bad"
+    return line
+
+
+def summary_lines(counts: Counts, seconds: float) -> list[str]:
+    """Return what is said at the end; seconds and rate leave out what came before the first tick.
+
+    The numbers of bad frames are plain, so that a program can read them.
+    """
+    rate = counts.sent / seconds if seconds else 0.0
+    lines = [f"sent {counts.sent:,} ticks in {seconds:,.2f} s ({rate:,.0f} ticks/s)"]
+    if counts.bad:
+        kinds = " ".join(f"{kind}={counts.bad[kind]}" for kind in BadKind)
+        lines.append(f"bad {counts.bad.total():,} of them: {kinds}")
+    if counts.cut:
+        lines.append(
+            f"cut off {counts.cut:,} more when a connection died: they may be lost, and are not "
+            "sent again"
+        )
+    return lines

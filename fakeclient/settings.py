@@ -1,0 +1,66 @@
+"""What a user of the fakeclient may change, by option or by environment."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from fakeclient.walk import KNOWN_SYMBOLS, choose_symbols
+from marketdata.settings import ServiceSettings
+
+
+def _read_symbols(value: object) -> object:
+    return choose_symbols(value) if isinstance(value, str) else value
+
+
+def _read_rate(value: object) -> object:
+    return inf if value in ("max", "0", 0) else value
+
+
+def _read_speed(value: object) -> object:
+    return inf if value == "max" else value
+
+
+def _check_address(value: str) -> str:
+    split_address(value)
+    return value
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of "localhost:50050" or "[::1]:50050".
+
+    Raises:
+        ValueError: there is no host, or no port from 1 to 65535.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError("must be HOST:PORT, such as localhost:50050")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+class FakeclientSettings(ServiceSettings):
+    """Every option of the command line has its variable; the option wins."""
+
+    model_config = SettingsConfigDict(env_prefix="FAKECLIENT_")
+
+    server: Annotated[str, AfterValidator(_check_address)] = "localhost:50050"
+    connections: int = Field(default=1, ge=1, le=1000)
+    retry: bool = True
+    limit: int | None = Field(default=None, ge=1)
+    # An encoded tick takes about 40 bytes, so this is 800 MB at most.
+    encode_ahead: int = Field(default=0, ge=0, le=20_000_000)
+
+    # The random walk.
+    symbols: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_symbols)] = KNOWN_SYMBOLS
+    rate: Annotated[float, BeforeValidator(_read_rate)] = Field(default=1000.0, gt=0)
+    seed: int = 1
+    duration: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    messy: bool = False
+    bad_fraction: float = Field(default=0.0, ge=0, le=1)
+
+    # The replay.
+    speed: Annotated[float, BeforeValidator(_read_speed)] = Field(default=1.0, gt=0)
+    loop: bool = False

@@ -1,0 +1,111 @@
+"""Read trades from the lines of a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from math import inf
+from operator import itemgetter
+
+from fakeclient.ticks import Row
+from marketdata.errors import InvalidSymbol, MarketDataError
+from marketdata.symbols import normalize_symbol
+
+COLUMNS = ("symbol", "price", "volume", "exchange_timestamp")
+
+_INT64_LIMIT = 2**63
+_MAX_REMEMBERED_SYMBOLS = 200_000
+
+
+class BadRow(MarketDataError):
+    """A row of the file cannot be replayed; the header is row 1."""
+
+    def __init__(self, row: int, reason: str) -> None:
+        super().__init__(f"row {row}: {reason}")
+        self.row = row
+        self.reason = reason
+
+
+class TradeReader:
+    """Turn the lines of a CSV file into ticks, reading no further than asked.
+
+    Columns may come in any order, and others may stand beside ours. Empty lines are skipped.
+
+    Raises:
+        BadRow: the header misses one of our columns.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._rows = csv.reader(lines, strict=True)
+        header = self._read_header()
+        self._pick = itemgetter(*(header.index(name) for name in COLUMNS))
+        self._width = len(header)
+        self._known_symbols: set[str] = set()
+
+    @property
+    def row(self) -> int:
+        """The number of the row read last."""
+        return self._rows.line_num
+
+    def __iter__(self) -> Iterator[Row]:
+        """Return the ticks in file order.
+
+        Raises:
+            BadRow: the first row that is not a trade; every row before it was returned.
+        """
+        pick, width, known, limit = self._pick, self._width, self._known_symbols, _INT64_LIMIT
+        try:
+            for fields in self._rows:
+                if len(fields) != width:
+                    if not fields:
+                        continue
+                    raise BadRow(self.row, f"has {len(fields)} fields, the header has {width}")
+                symbol, price_text, volume_text, ts_text = pick(fields)
+                price, volume, ts_ns = float(price_text), int(volume_text), int(ts_text)
+                # One chained comparison is false for NaN too.
+                if not (0.0 < price < inf and 0 < volume < limit and 0 < ts_ns < limit):
+                    raise BadRow(self.row, _problem(price_text, volume_text, ts_text))
+                if symbol not in known:
+                    self._learn_symbol(symbol)
+                yield symbol, price, volume, ts_ns
+        except ValueError as exc:
+            raise BadRow(self.row, _problem(price_text, volume_text, ts_text)) from exc
+        except (InvalidSymbol, csv.Error) as exc:
+            raise BadRow(self.row, str(exc)) from exc
+
+    def _read_header(self) -> list[str]:
+        try:
+            header = [name.strip().lower() for name in next(self._rows)]
+        except StopIteration:
+            raise BadRow(1, f"the file is empty, a header is needed: {','.join(COLUMNS)}") from None
+        except csv.Error as exc:
+            raise BadRow(1, str(exc)) from exc
+        for name in COLUMNS:
+            if header.count(name) != 1:
+                problem = "missing" if name not in header else "there more than once"
+                raise BadRow(
+                    1, f"column {name} is {problem} in the header {','.join(header)!r:.100}"
+                )
+        return header
+
+    def _learn_symbol(self, symbol: str) -> None:
+        normalize_symbol(symbol)
+        if len(self._known_symbols) >= _MAX_REMEMBERED_SYMBOLS:
+            self._known_symbols.clear()
+        self._known_symbols.add(symbol)
+
+
+def _problem(price_text: str, volume_text: str, ts_text: str) -> str:
+    # Only called for a row with a problem, so it may take its time.
+    try:
+        if not 0.0 < float(price_text) < inf:
+            return f"price {price_text!r:.50} is not a finite number above 0"
+    except ValueError:
+        return f"price {price_text!r:.50} is not a number"
+    for name, text in (("volume", volume_text), ("exchange_timestamp", ts_text)):
+        try:
+            if not 0 < int(text) < _INT64_LIMIT:
+                return f"{name} {text!r:.50} is not between 1 and {_INT64_LIMIT - 1}"
+        except ValueError:
+            return f"{name} {text!r:.50} is not a whole number"
+    return "cannot be read"

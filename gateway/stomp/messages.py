@@ -1,0 +1,100 @@
+"""Encode one MESSAGE for many subscribers: what they share is encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from gateway.stomp.errors import UnencodableHeader
+from gateway.stomp.frames import encode_header
+from gateway.stomp.versions import Version
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+
+# Ours to set in a MESSAGE; a SEND that has them cannot pass them through.
+RESERVED_HEADERS = frozenset(
+    {
+        "destination",
+        "subscription",
+        "message-id",
+        "ack",
+        "content-type",
+        "content-length",
+        "receipt",
+        "transaction",
+        "sequence",
+        "epoch",
+        "recovered",
+        "conflated",
+    }
+)
+
+
+class Message:
+    """A MESSAGE without the headers that differ between its subscribers.
+
+    Args:
+        destination: the topic it was published to.
+        body: JSON, unless ``content_type`` says otherwise.
+        content_type: text goes out as text, application/octet-stream as binary.
+        sequence: position among the states of its symbol.
+        epoch: the life of the aggregator that counted ``sequence``.
+        user_headers: those of the SEND that caused it; reserved names are left out.
+    """
+
+    __slots__ = ("_tails", "body", "content_type", "destination", "headers")
+
+    def __init__(
+        self,
+        destination: str,
+        body: bytes,
+        *,
+        content_type: str = JSON,
+        sequence: int | None = None,
+        epoch: int | None = None,
+        user_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.destination = destination
+        self.body = body
+        self.content_type = content_type
+        self.headers = {"destination": destination, "content-type": content_type}
+        if sequence is not None:
+            self.headers["sequence"] = str(sequence)
+        if epoch is not None:
+            self.headers["epoch"] = str(epoch)
+        for name, value in (user_headers or {}).items():
+            if name not in RESERVED_HEADERS:
+                self.headers[name] = value
+        self._tails: dict[Version, str | bytes] = {}
+
+    def tail(self, version: Version) -> str | bytes:
+        """Return the end of the frame, from the shared headers to the NUL.
+
+        It is bytes where the frame goes out as a binary WebSocket message, and str otherwise:
+        WebSocket and SockJS both want str, so a subscriber costs one join and no decoding.
+        """
+        tail = self._tails.get(version)
+        if tail is None:
+            tail = self._tails[version] = self._encode_tail(version)
+        return tail
+
+    def _encode_tail(self, version: Version) -> str | bytes:
+        # STOMP 1.2, Header content-length: "an octet count for the length of the message body".
+        lines = [*self._encode_headers(version), f"content-length:{len(self.body)}"]
+        head = "\n".join(lines) + "\n\n"
+        if self.content_type.partition(";")[0].strip().lower() != BINARY:
+            try:
+                return f"{head}{self.body.decode()}\0"
+            except UnicodeDecodeError:
+                # A text message must be UTF-8 (RFC 6455, 8.1), so this body can only be binary.
+                pass
+        return head.encode() + self.body + b"\0"
+
+    def _encode_headers(self, version: Version) -> Iterator[str]:
+        for name, value in self.headers.items():
+            try:
+                yield encode_header(name, value, version)
+            except UnencodableHeader:
+                # A user header from a newer client, such as a line feed for a subscriber of 1.0.
+                # The message matters more to that subscriber than the header.
+                continue

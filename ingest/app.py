@@ -1,0 +1,98 @@
+"""Construct ingest; know what starts and stops in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from random import Random
+
+import structlog
+
+from ingest.listener import Listener
+from ingest.outbox import Outbox
+from ingest.publisher import Publisher
+from ingest.settings import IngestSettings
+from marketdata.channel import client_options
+from marketdata.summary import DropSummary
+from marketdata.validation import TickRules
+
+log = structlog.get_logger()
+
+
+class Ingest:
+    """One running ingest."""
+
+    def __init__(self, settings: IngestSettings) -> None:
+        self._settings = settings
+        self.rejected = DropSummary(log, "ticks rejected")
+        self.closed = DropSummary(log, "connections closed")
+        self.rules = TickRules(
+            timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
+        )
+        self.outbox = Outbox(
+            # New at every start: ticks of an earlier life must not pass for ours.
+            producer_id=f"ingest-{os.urandom(8).hex()}",
+            # Sequences begin at the clock, so they grow across restarts and a tie in exchange time
+            # between a tick before and one after falls to arrival.
+            first_sequence=time.time_ns(),
+            batch_ticks=settings.batch_ticks,
+            max_batches=settings.ring_batches,
+        )
+        self._publisher = Publisher(
+            self.outbox,
+            aggregator=settings.aggregator,
+            linger_s=settings.batch_linger_s,
+            drops=self.rejected,
+            options=client_options(settings.keepalive_s, settings.keepalive_timeout_s),
+            random=Random(),  # noqa: S311  jitter, not a secret
+        )
+        self.listener = Listener(settings, self.rules, self._publisher, self.rejected, self.closed)
+        self._publishing: asyncio.Task[None] | None = None
+
+    async def start(self, on_failure: Callable[[], None]) -> None:
+        """Listen, with or without an aggregator; call ``on_failure`` if publishing breaks.
+
+        Raises:
+            StartError: the address cannot be listened on.
+        """
+        await self.listener.start()
+        self._publishing = asyncio.create_task(self._publisher.run())
+        self._publishing.add_done_callback(lambda _: on_failure())
+
+    async def stop(self) -> int:
+        """Read what has arrived, hand it over, and return the exit code: 1 if ticks are lost."""
+        deadline_s = self._settings.shutdown_deadline_s
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self.listener.stop()
+                await self._publisher.drain()
+        except TimeoutError:
+            log.warning("shutdown deadline passed", deadline_s=deadline_s)
+        await self.listener.close()
+        if self._publishing is not None:
+            self._publishing.cancel()
+            (failure,) = await asyncio.gather(self._publishing, return_exceptions=True)
+            if isinstance(failure, Exception):
+                log.error("publishing failed", exc_info=failure)
+        self.rejected.flush()
+        self.closed.flush()
+        lost = self.outbox.unacked_ticks
+        say = log.error if lost else log.info
+        say(
+            "ingest stopped",
+            accepted=self.listener.accepted,
+            rejected=dict(self.rejected.totals),
+            converted_timestamps=self.rules.conversions,
+            lost=lost,
+        )
+        return 1 if lost else 0
+
+
+async def main(settings: IngestSettings, stop: asyncio.Event) -> int:
+    """Run until ``stop`` is set; return the exit code."""
+    ingest = Ingest(settings)
+    await ingest.start(on_failure=stop.set)
+    await stop.wait()
+    return await ingest.stop()

@@ -1,0 +1,174 @@
+"""Carry the outbox to the aggregator over one PublishTicks stream, again after every loss."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from random import Random
+
+import grpc
+import structlog
+
+from ingest.outbox import Outbox
+from marketdata.channel import Options
+from marketdata.summary import DropSummary
+from marketdata.wire import market_data_pb2 as wire
+
+log = structlog.get_logger()
+
+PUBLISH_TICKS = "/marketdata.MarketDataService/PublishTicks"
+# Between streams; while there is no connection the channel itself waits, 0.1 to 1 s, with jitter.
+FIRST_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 2.0
+
+Publish = grpc.aio.StreamStreamMultiCallable[bytes, wire.BatchAck]
+Call = grpc.aio.StreamStreamCall[bytes, wire.BatchAck]
+
+
+class _StreamOver(Exception):
+    """The aggregator ended the stream without an error."""
+
+
+class Publisher:
+    """Send what producers gave, in order, until the aggregator has it."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        aggregator: str,
+        linger_s: float,
+        drops: DropSummary,
+        random: Random,
+        options: Options,
+    ) -> None:
+        self._outbox = outbox
+        self._aggregator = aggregator
+        self._linger_s = linger_s
+        self._drops = drops
+        self._random = random
+        self._options = options
+        self._connected = False
+        # The open batch has lingered long enough and leaves as soon as it can.
+        self._overdue = False
+        self._linger: asyncio.TimerHandle | None = None
+        self._work = asyncio.Event()
+        self._space = asyncio.Condition()
+        self._empty = asyncio.Event()
+
+    async def put(self, pieces: list[bytes]) -> None:
+        """Take ticks in; wait while the ring of unacked batches is full.
+
+        A cancellation while waiting loses ``pieces``.
+        """
+        if self._outbox.is_full:
+            async with self._space:
+                await self._space.wait_for(lambda: not self._outbox.is_full)
+        if self._outbox.add(pieces):
+            # What is open now came after the batch that closed.
+            self._cancel_linger()
+            self._overdue = False
+            self._work.set()
+        if self._outbox.open_ticks and self._linger is None and not self._overdue:
+            loop = asyncio.get_running_loop()
+            self._linger = loop.call_later(self._linger_s, self._end_linger)
+
+    async def drain(self) -> None:
+        """Wait until the aggregator has every tick."""
+        self._end_linger()
+        while not self._outbox.is_empty:
+            self._empty.clear()
+            await self._empty.wait()
+
+    async def run(self) -> None:
+        """Keep a stream to the aggregator until cancelled; say once when it goes and comes."""
+        told_gone = False
+        backoff_s = FIRST_BACKOFF_S
+        async with grpc.aio.insecure_channel(self._aggregator, options=self._options) as channel:
+            publish: Publish = channel.stream_stream(
+                PUBLISH_TICKS, response_deserializer=wire.BatchAck.FromString
+            )
+            while True:
+                # Once the log says it is gone, wait for it without another word.
+                call = publish(wait_for_ready=told_gone)
+                if await self._opened(call):
+                    log.info(
+                        "aggregator connected",
+                        aggregator=self._aggregator,
+                        waiting_ticks=self._outbox.unacked_ticks,
+                    )
+                    told_gone = False
+                    backoff_s = FIRST_BACKOFF_S
+                    await self._carry(call)
+                call.cancel()
+                if not told_gone:
+                    code, details = await call.code(), await call.details()
+                    log.warning(
+                        "aggregator gone, ticks wait",
+                        aggregator=self._aggregator,
+                        code=code.name,
+                        details=details,
+                        unacked_ticks=self._outbox.unacked_ticks,
+                    )
+                    told_gone = True
+                await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
+                backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+
+    async def _opened(self, call: Call) -> bool:
+        try:
+            await call.wait_for_connection()
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
+    async def _carry(self, call: Call) -> None:
+        # Returns when the stream is lost.
+        self._outbox.rewind()
+        self._connected = True
+        self._close_overdue()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._send(call))
+                tasks.create_task(self._receive(call))
+        except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, _StreamOver):
+            # InvalidStateError is a write on a call that has ended.
+            pass
+        finally:
+            self._connected = False
+
+    async def _send(self, call: Call) -> None:
+        while True:
+            self._work.clear()
+            while (batch := self._outbox.next_unsent()) is not None:
+                await call.write(batch.data)
+            await self._work.wait()
+
+    async def _receive(self, call: Call) -> None:
+        while isinstance(ack := await call.read(), wire.BatchAck):
+            self._outbox.acknowledge(ack.last_sequence)
+            if ack.rejections:
+                self._drops.add(Counter(rejection.reason for rejection in ack.rejections))
+            self._close_overdue()
+            if self._outbox.is_empty:
+                self._empty.set()
+            async with self._space:
+                self._space.notify(self._outbox.free_batches)
+        raise _StreamOver
+
+    def _end_linger(self) -> None:
+        self._cancel_linger()
+        self._overdue = True
+        self._close_overdue()
+
+    def _cancel_linger(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
+    def _close_overdue(self) -> None:
+        # While nobody takes batches, the open one goes on filling: small ones would use up the
+        # ring in a second.
+        if self._overdue and self._connected and not self._outbox.is_full:
+            self._overdue = False
+            self._outbox.close_batch()
+            self._work.set()

@@ -1,0 +1,52 @@
+"""What an operator may change about ingest: the ``INGEST_*`` variables."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from marketdata.channel import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
+from marketdata.framing import MAX_FRAME_SIZE
+from marketdata.settings import ServiceSettings
+from marketdata.timestamps import TimestampUnit
+
+
+class IngestSettings(ServiceSettings):
+    """The settings of one ingest process."""
+
+    model_config = SettingsConfigDict(env_prefix="INGEST_")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=50050, ge=0, le=65535, description="port to listen on, 0: any free")
+    aggregator: str = Field(default="localhost:50051", description="where the aggregator listens")
+    timestamp_unit: TimestampUnit = Field(
+        default="auto", description="unit of the exchange times producers send; auto: by magnitude"
+    )
+    max_future_skew_s: float = Field(
+        default=60.0, ge=0, description="how far ahead of the clock a tick's exchange time may be"
+    )
+    max_frame_size: int = Field(
+        default=MAX_FRAME_SIZE, ge=1, le=MAX_FRAME_SIZE, description="bytes in one frame"
+    )
+    frame_timeout_s: float = Field(
+        default=30.0, gt=0, description="how long a frame that was begun may take to arrive"
+    )
+    max_connections: int = Field(
+        default=4096, ge=1, description="producers at once; further ones are closed at once"
+    )
+    batch_ticks: int = Field(default=1000, ge=1, le=10_000, description="ticks in a full batch")
+    batch_linger_s: float = Field(
+        default=0.002, ge=0, description="how long a batch that is not full waits for more ticks"
+    )
+    ring_batches: int = Field(
+        default=1024, ge=1, description="unacked batches held; when full, reading stops"
+    )
+    keepalive_s: float = Field(
+        default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
+    )
+    keepalive_timeout_s: float = Field(
+        default=KEEPALIVE_TIMEOUT_S, gt=0, description="how long a ping's answer may take"
+    )
+    shutdown_deadline_s: float = Field(
+        default=10.0, gt=0, description="how long the drain at SIGTERM may take"
+    )

@@ -1,0 +1,35 @@
+"""See whether an address can be listened on."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from marketdata.errors import AddressInUse, StartError
+
+
+def check_address(host: str, port: int) -> None:
+    """Return if a server could listen on ``host:port`` now.
+
+    Raises:
+        AddressInUse: another program listens there.
+        StartError: the address is not one of this machine, or the port is not ours to use.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: a port whose connections linger in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as exc:
+        raise listen_error(host, port, exc) from exc
+
+
+def listen_error(host: str, port: int, error: OSError) -> StartError:
+    """Return what the operator is to be told when listening failed."""
+    if error.errno == errno.EADDRINUSE:
+        return AddressInUse(f"{host}:{port}")
+    return StartError(f"cannot listen on {host}:{port}: {error.strerror}")

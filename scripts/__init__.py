@@ -1,0 +1,1 @@
+"""Tools to run the project from its checkout."""

@@ -1,0 +1,56 @@
+"""An aggregator that records what it is sent and acks when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from marketdata.channel import server_options
+from marketdata.wire import market_data_pb2 as wire
+from marketdata.wire import market_data_pb2_grpc
+
+
+class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
+    """Keeps every batch; acks wait while :meth:`withhold_acks` is on."""
+
+    def __init__(self) -> None:
+        self.batches: asyncio.Queue[wire.TickBatch] = asyncio.Queue()
+        self._acking = asyncio.Event()
+        self._acking.set()
+        self.port = 0
+
+    def withhold_acks(self) -> None:
+        """Read one batch per stream and say nothing."""
+        self._acking.clear()
+
+    def release_acks(self) -> None:
+        """Ack what was read and go on."""
+        self._acking.set()
+
+    async def PublishTicks(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[wire.TickBatch], context: Any
+    ) -> None:
+        await context.send_initial_metadata(())
+        async for batch in request_iterator:
+            self.batches.put_nowait(batch)
+            await self._acking.wait()
+            last = batch.first_sequence + len(batch.ticks) - 1
+            await context.write(wire.BatchAck(last_sequence=last, accepted=len(batch.ticks)))
+
+
+@contextlib.asynccontextmanager
+async def run_recording_aggregator() -> AsyncIterator[RecordingAggregator]:
+    """Run a recording aggregator for the time of the context."""
+    aggregator = RecordingAggregator()  # type: ignore[abstract]  # it serves one method
+    server = grpc.aio.server(options=server_options())
+    market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(aggregator, server)
+    aggregator.port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield aggregator
+    finally:
+        await server.stop(0)

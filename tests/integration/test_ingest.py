@@ -1,0 +1,248 @@
+"""Ingest over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from math import nan
+
+import pytest
+import pytest_asyncio
+from structlog.testing import capture_logs
+
+from aggregator.app import Aggregator
+from ingest.app import Ingest
+from marketdata.errors import AddressInUse, StartError
+from marketdata.framing import MAX_FRAME_SIZE, encode_frame
+from marketdata.wire.market_data_pb2 import Tick
+from tests.doubles.aggregators import run_recording_aggregator
+from tests.doubles.pipeline import (
+    TIMEOUT_S,
+    connect,
+    frame,
+    make_tick,
+    run_aggregator,
+    run_ingest,
+    send,
+    wait_closed,
+    wait_for_trades,
+)
+
+UNREACHABLE = "127.0.0.1:1"
+
+
+@pytest_asyncio.fixture
+async def aggregator() -> AsyncIterator[Aggregator]:
+    async with run_aggregator() as aggregator:
+        yield aggregator
+
+
+@pytest_asyncio.fixture
+async def ingest(aggregator: Aggregator) -> AsyncIterator[Ingest]:
+    async with run_ingest(f"127.0.0.1:{aggregator.port}") as ingest:
+        yield ingest
+
+
+async def test_ticks_sent_over_tcp_become_an_aggregate(
+    aggregator: Aggregator, ingest: Ingest
+) -> None:
+    await send(ingest.listener.port, [make_tick(" aApL ", 10, 5), make_tick("AAPL", 12, 6)])
+    aggregate = await wait_for_trades(aggregator, "AAPL", 2)
+    assert (aggregate.open, aggregate.high, aggregate.close) == (10, 12, 12)
+    assert aggregate.volume == 11
+
+
+async def test_a_thousand_producers_at_once(aggregator: Aggregator, ingest: Ingest) -> None:
+    async def produce(number: int) -> None:
+        async with connect(ingest.listener.port) as (reader, writer):
+            everybody.discard(number)
+            if not everybody:
+                all_connected.set()
+            await all_connected.wait()
+            writer.write(b"".join(frame(make_tick(volume=number + 1)) for _ in range(10)))
+            writer.write_eof()
+            await reader.read()
+
+    everybody = set(range(1000))
+    all_connected = asyncio.Event()
+    await asyncio.gather(*map(produce, range(1000)))
+    aggregate = await wait_for_trades(aggregator, "AAPL", 10_000)
+    assert aggregate.trades == 10_000
+    assert aggregate.volume == 10 * sum(range(1, 1001))
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b"\x00\x00\x00\x00", "empty_frame"),
+        ((MAX_FRAME_SIZE + 1).to_bytes(4, "big"), "frame_too_large"),
+        (b"GET / HTTP/1.1\r\n\r\n", "frame_too_large"),
+    ],
+)
+async def test_a_bad_frame_closes_the_connection_and_keeps_what_came_before(
+    aggregator: Aggregator, ingest: Ingest, bad: bytes, reason: str
+) -> None:
+    async with connect(ingest.listener.port) as (reader, writer):
+        writer.write(frame(make_tick()) + bad)
+        await wait_closed(reader)
+    assert (await wait_for_trades(aggregator, "AAPL", 1)).trades == 1
+    assert ingest.closed.totals == {reason: 1}
+
+
+async def test_a_bad_tick_is_counted_and_the_connection_lives_on(
+    aggregator: Aggregator, ingest: Ingest
+) -> None:
+    bad = [make_tick(price=nan), make_tick(volume=0), make_tick(price=nan)]
+    async with connect(ingest.listener.port) as (_, writer):
+        writer.write(b"".join(map(frame, bad)) + encode_frame(b"\xff") + frame(make_tick()))
+        assert (await wait_for_trades(aggregator, "AAPL", 1)).trades == 1
+    assert ingest.rejected.totals == {
+        "price_not_finite": 2,
+        "volume_not_positive": 1,
+        "malformed": 1,
+    }
+
+
+async def test_a_frame_of_the_greatest_size_is_read(aggregator: Aggregator, ingest: Ingest) -> None:
+    payload = make_tick("A").SerializeToString()
+    padding = MAX_FRAME_SIZE - len(payload) - 4
+    padded = payload + b"\x7a" + bytes((padding & 127 | 128, padding >> 7 & 127 | 128))
+    padded += bytes((padding >> 14,)) + b"x" * padding
+    assert len(padded) == MAX_FRAME_SIZE
+    assert Tick.FromString(padded).symbol == "A"
+    async with connect(ingest.listener.port) as (_, writer):
+        writer.write(encode_frame(padded))
+        assert (await wait_for_trades(aggregator, "A", 1)).trades == 1
+
+
+async def test_ticks_the_aggregator_refuses_are_counted_by_its_reason() -> None:
+    async with (
+        run_aggregator(max_symbols=1) as aggregator,
+        run_ingest(f"127.0.0.1:{aggregator.port}") as ingest,
+    ):
+        await send(ingest.listener.port, [make_tick("A"), make_tick("B"), make_tick("A")])
+        await wait_for_trades(aggregator, "A", 2)
+        await ingest.stop()
+        assert ingest.rejected.totals == {"too_many_symbols": 1}
+
+
+async def test_a_half_sent_frame_times_out_however_slowly_it_drips() -> None:
+    async with (
+        run_aggregator() as aggregator,
+        run_ingest(f"127.0.0.1:{aggregator.port}", frame_timeout_s=0.3) as ingest,
+        connect(ingest.listener.port) as (reader, writer),
+    ):
+        writer.write(frame(make_tick()) + b"\x00\x00")
+        closed = asyncio.create_task(wait_closed(reader))
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for byte in (b"\x00", b"\x10", b"x", b"x", b"x", b"x", b"x"):
+            await asyncio.wait([closed], timeout=0.1)
+            writer.write(byte)
+        await closed
+        assert loop.time() - start >= 0.3
+        assert ingest.closed.totals == {"frame_timeout": 1}
+        assert (await wait_for_trades(aggregator, "AAPL", 1)).trades == 1
+
+
+async def test_an_idle_producer_without_a_begun_frame_stays_connected() -> None:
+    async with (
+        run_aggregator() as aggregator,
+        run_ingest(f"127.0.0.1:{aggregator.port}", frame_timeout_s=0.05) as ingest,
+        connect(ingest.listener.port) as (reader, writer),
+    ):
+        writer.write(frame(make_tick()))
+        closed = asyncio.create_task(reader.read())
+        done, _ = await asyncio.wait([closed], timeout=0.3)
+        assert not done
+        writer.write(frame(make_tick()))
+        await wait_for_trades(aggregator, "AAPL", 2)
+        closed.cancel()
+
+
+async def test_a_producer_over_the_limit_is_closed_at_once_and_counted(
+    aggregator: Aggregator,
+) -> None:
+    async with run_ingest(f"127.0.0.1:{aggregator.port}", max_connections=1) as ingest:
+        async with connect(ingest.listener.port) as (_, first):
+            first.write(frame(make_tick()))
+            await wait_for_trades(aggregator, "AAPL", 1)
+            async with connect(ingest.listener.port) as (reader, _):
+                await wait_closed(reader)
+            assert ingest.listener.connections == 1
+        assert ingest.closed.totals["too_many_connections"] == 1
+
+
+async def test_a_port_in_use_is_a_clear_error(ingest: Ingest) -> None:
+    with pytest.raises(AddressInUse, match=str(ingest.listener.port)):
+        async with run_ingest(UNREACHABLE, port=ingest.listener.port):
+            pass
+
+
+async def test_an_address_of_another_machine_is_a_clear_error() -> None:
+    with pytest.raises(StartError, match=r"192\.0\.2\.1"):
+        async with run_ingest(UNREACHABLE, host="192.0.2.1"):
+            pass
+
+
+async def test_full_batches_leave_at_once_and_the_rest_after_the_linger() -> None:
+    async with (
+        run_recording_aggregator() as recorder,
+        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=0.2) as ingest,
+    ):
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await send(ingest.listener.port, (make_tick() for _ in range(2_500)))
+        first, second = await recorder.batches.get(), await recorder.batches.get()
+        full_after = loop.time() - start
+        rest = await recorder.batches.get()
+        assert [len(b.ticks) for b in (first, second, rest)] == [1_000, 1_000, 500]
+        assert loop.time() - start >= 0.2 > full_after
+        assert second.first_sequence == first.first_sequence + 1_000
+
+
+async def test_reading_stops_while_the_ring_is_full_and_nothing_is_lost() -> None:
+    async with (
+        run_recording_aggregator() as recorder,
+        run_ingest(f"127.0.0.1:{recorder.port}", batch_ticks=100, ring_batches=5) as ingest,
+        connect(ingest.listener.port) as (_, writer),
+    ):
+        recorder.withhold_acks()
+        total = 400_000
+        blocks = [frame(make_tick()) * 1_000 for _ in range(total // 1_000)]
+
+        async def produce() -> None:
+            for block in blocks:
+                writer.write(block)
+                await writer.drain()
+
+        producing = asyncio.create_task(produce())
+        # Until the sockets' buffers are full as well; drain() then waits for us.
+        before = -1
+        while before != ingest.listener.accepted or not before:
+            before = ingest.listener.accepted
+            await asyncio.wait([producing], timeout=0.3)
+        assert not producing.done()
+        # 256 KiB were read at once, 9,000 ticks; the next read waits for the ring.
+        assert ingest.outbox.unacked_ticks <= 500 + 2 * 9_362
+        recorder.release_acks()
+        await asyncio.wait_for(producing, TIMEOUT_S)
+        received = 0
+        while received < total:
+            received += len((await recorder.batches.get()).ticks)
+        assert received == total
+
+
+async def test_rejects_are_logged_at_most_once_per_reason_and_second(
+    aggregator: Aggregator,
+) -> None:
+    with capture_logs() as logs:
+        async with run_ingest(f"127.0.0.1:{aggregator.port}") as ingest:
+            bad = [make_tick(price=nan), make_tick(volume=0)] * 5_000
+            await send(ingest.listener.port, bad)
+            await send(ingest.listener.port, bad)
+        lines = [line for line in logs if line["event"] == "ticks rejected"]
+    assert sorted((line["reason"], line["count"], line["total"]) for line in lines) == [
+        ("price_not_finite", 10_000, 10_000),
+        ("volume_not_positive", 10_000, 10_000),
+    ]

@@ -1,0 +1,110 @@
+"""Services as processes: start, signals, exit codes, crashes."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+import pytest
+
+from marketdata.wire import market_data_pb2 as wire
+from tests.doubles.pipeline import connect, frame, make_tick, open_stub, send
+from tests.doubles.processes import Service, run_backend, run_service
+
+
+async def trades(port: int, symbol: str = "AAPL") -> int:
+    async with open_stub(port) as stub:
+        return (await stub.GetAggregate(wire.AggregateRequest(symbol=symbol))).trades
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_ingest_hands_over_all_it_has_read_and_exits_0(number: signal.Signals) -> None:
+    async with run_backend() as (_, aggregator_port, ingest, ingest_port):
+        async with connect(ingest_port) as (_, writer):
+            writer.write(frame(make_tick()) * 50_000)
+            await writer.drain()
+            # All of it is in the kernel now; most of it nobody has read.
+            assert await ingest.stop(number) == 0
+            stopped = ingest.logs[-1]
+        assert stopped["event"] == "ingest stopped"
+        assert stopped["lost"] == 0
+        assert stopped["accepted"] == await trades(aggregator_port)
+
+
+async def test_what_was_sent_before_the_signal_is_not_lost() -> None:
+    async with run_backend() as (_, aggregator_port, ingest, ingest_port):
+        await send(ingest_port, [make_tick()] * 20_000)
+        assert await ingest.stop() == 0
+        assert await trades(aggregator_port) == 20_000
+
+
+async def test_ingest_says_how_many_ticks_it_could_not_hand_over_and_exits_1() -> None:
+    env = {
+        "INGEST_PORT": "0",
+        "INGEST_AGGREGATOR": "127.0.0.1:1",
+        "INGEST_SHUTDOWN_DEADLINE_S": "0.3",
+    }
+    async with run_service("ingest", env) as ingest:
+        await send(await ingest.wait_for_port(), [make_tick()] * 7)
+        assert await ingest.stop() == 1
+        assert ingest.logs[-1]["lost"] == 7
+
+
+async def test_an_aggregator_that_is_killed_is_told_of_in_one_line_each_way() -> None:
+    async with run_backend() as (aggregator, port, ingest, ingest_port):
+        await ingest.wait_for_log("aggregator connected")
+        await aggregator.stop(signal.SIGKILL)
+        gone = await ingest.wait_for_log("aggregator gone, ticks wait")
+        assert gone["code"] == "UNAVAILABLE"
+        await send(ingest_port, [make_tick()] * 5)
+        async with run_service("aggregator", {"AGGREGATOR_PORT": str(port)}) as again:
+            await again.wait_for_port()
+            back = await ingest.wait_for_log("aggregator connected")
+            assert back["waiting_ticks"] == 5
+            assert await ingest.stop() == 0
+            assert await trades(port) == 5
+        events = [line["event"] for line in ingest.logs]
+        assert events.count("aggregator gone, ticks wait") == 1
+
+
+async def test_the_aggregator_stops_at_once_when_nobody_is_connected() -> None:
+    async with run_service("aggregator", {"AGGREGATOR_PORT": "0"}) as aggregator:
+        await aggregator.wait_for_port()
+        assert await aggregator.stop() == 0
+        assert aggregator.logs[-1]["event"] == "aggregator stopped"
+
+
+async def test_both_stop_in_order_when_both_are_told_at_once() -> None:
+    async with run_backend() as (aggregator, _, ingest, ingest_port):
+        await send(ingest_port, [make_tick()] * 20_000)
+        aggregator.process.terminate()
+        assert await ingest.stop() == 0
+        assert await aggregator.end() == 0
+        assert aggregator.logs[-1]["accepted"] == 20_000
+
+
+@pytest.mark.parametrize("module", ["ingest", "aggregator"])
+async def test_a_port_in_use_is_one_line_and_exit_1(module: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        async with run_service(module, {f"{module.upper()}_PORT": str(port)}) as service:
+            assert await service.end() == 1
+            assert said(service) == [
+                f"{module}: cannot listen on 127.0.0.1:{port}: address already in use"
+            ]
+
+
+@pytest.mark.parametrize("module", ["ingest", "aggregator"])
+async def test_a_wrong_setting_is_one_line_and_exit_2(module: str) -> None:
+    async with run_service(module, {f"{module.upper()}_PROT": "1"}) as service:
+        assert await service.end() == 2
+        name = module.upper()
+        assert said(service) == [
+            f"{module}: unknown setting {name}_PROT, the nearest known name is {name}_PORT"
+        ]
+
+
+def said(service: Service) -> list[str]:
+    return [line["event"] for line in service.logs]

@@ -1,0 +1,179 @@
+"""Batches, producers and who hears of a change."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregator.book import MAX_INT64, Book
+from aggregator.market import InvalidBatch, Market
+from aggregator.producers import Producers
+from aggregator.sessions import utc_day
+from aggregator.watchers import TooManyWatched, Watchers
+from marketdata.timestamps import NS_PER_S
+from marketdata.wire.market_data_pb2 import Tick, TickBatch
+
+NOW = 1_700_000_000 * NS_PER_S
+
+
+def make_market(max_producers: int = 10, max_symbols: int = 100) -> Market:
+    book = Book(session_rule=utc_day, max_symbols=max_symbols, epoch=NOW)
+    return Market(book, Producers(max_producers), Watchers(3), max_future_skew_s=60)
+
+
+def make_batch(first: int, count: int, producer: str = "p", symbol: str = "A") -> TickBatch:
+    ticks = [
+        Tick(symbol=symbol, price=first + i, volume=1, exchange_timestamp=NOW) for i in range(count)
+    ]
+    return TickBatch(producer_id=producer, first_sequence=first, ticks=ticks)
+
+
+def trades(market: Market, symbol: str = "A") -> int:
+    aggregate = market.book.aggregate(symbol)
+    return 0 if aggregate is None else aggregate.trades
+
+
+def test_an_ack_names_the_last_sequence_and_what_became_of_the_ticks() -> None:
+    market = make_market()
+    batch = make_batch(5, 3)
+    batch.ticks[1].volume = 0
+    ack = market.publish_batch(batch, NOW)
+    assert (ack.last_sequence, ack.accepted, ack.duplicates) == (7, 2, 0)
+    assert [(r.sequence, r.reason) for r in ack.rejections] == [(6, "volume_not_positive")]
+
+
+def test_a_batch_seen_twice_changes_nothing() -> None:
+    market = make_market()
+    market.publish_batch(make_batch(1, 4), NOW)
+    before = market.book.aggregate("A")
+    ack = market.publish_batch(make_batch(1, 4), NOW)
+    assert (ack.last_sequence, ack.accepted, ack.duplicates) == (4, 0, 4)
+    assert market.book.aggregate("A") == before
+    assert market.duplicates == 4
+
+
+def test_a_batch_that_overlaps_is_applied_from_where_the_producer_came_to() -> None:
+    market = make_market()
+    market.publish_batch(make_batch(1, 4), NOW)
+    ack = market.publish_batch(make_batch(3, 4), NOW)
+    assert (ack.last_sequence, ack.accepted, ack.duplicates) == (6, 2, 2)
+    assert trades(market) == 6
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 10)), max_size=30))
+def test_however_batches_are_resent_each_sequence_counts_once(
+    batches: list[tuple[int, int]],
+) -> None:
+    market = make_market()
+    reached = 0
+    for start, count in batches:
+        first = min(start, reached + 1)  # a producer leaves no gap
+        market.publish_batch(make_batch(first, count), NOW)
+        reached = max(reached, first + count - 1)
+    assert trades(market) == reached
+
+
+def test_sequences_of_two_producers_are_independent() -> None:
+    market = make_market()
+    market.publish_batch(make_batch(1, 4, producer="p"), NOW)
+    market.publish_batch(make_batch(1, 4, producer="q"), NOW)
+    assert trades(market) == 8
+
+
+def test_ticks_without_a_producer_are_never_duplicates() -> None:
+    market = make_market()
+    for _ in range(2):
+        ack = market.publish_batch(make_batch(1, 4, producer=""), NOW)
+        assert ack.duplicates == 0
+    assert trades(market) == 8
+
+
+def test_a_gap_is_counted() -> None:
+    producers = Producers(10)
+    producers.advance("p", 1, 2)
+    assert producers.advance("p", 5, 1) == 0
+    assert producers.gaps == 1
+    assert producers.last_sequence("p") == 5
+
+
+def test_beyond_the_limit_the_longest_silent_producer_is_forgotten() -> None:
+    producers = Producers(2)
+    for name in ("a", "b", "a", "c"):
+        producers.advance(name, producers.last_sequence(name) + 1, 1)
+    assert [producers.last_sequence(name) for name in ("a", "b", "c")] == [2, 0, 1]
+    assert producers.forgotten == 1
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        make_batch(0, 1),
+        TickBatch(producer_id="x" * 65, first_sequence=1),
+        TickBatch(producer_id="p", first_sequence=MAX_INT64, ticks=[Tick(), Tick()]),
+    ],
+)
+def test_a_batch_that_cannot_be_placed_is_an_error_and_changes_nothing(batch: TickBatch) -> None:
+    market = make_market()
+    with pytest.raises(InvalidBatch):
+        market.publish_batch(batch, NOW)
+    assert market.accepted == 0
+
+
+async def test_a_watcher_that_does_not_read_holds_each_symbol_once() -> None:
+    market = make_market()
+    watcher = market.watchers.open()
+    watcher.watch(["A", "B"])
+    for i in range(100):
+        market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]), NOW)
+    assert await watcher.next_symbols(10) == ["A", "B"]
+
+
+async def test_the_longest_waiting_symbol_is_sent_first_and_a_limit_leaves_the_rest() -> None:
+    market = make_market()
+    watcher = market.watchers.open()
+    watcher.watch_all(True)
+    for i, symbol in enumerate("CABC"):
+        market.publish_batch(make_batch(1 + i, 1, symbol=symbol), NOW)
+    assert await watcher.next_symbols(2) == ["C", "A"]
+    assert await watcher.next_symbols(2) == ["B"]
+
+
+async def test_what_is_no_longer_watched_is_not_sent() -> None:
+    market = make_market()
+    watcher = market.watchers.open()
+    watcher.watch(["A", "B"])
+    market.publish_batch(make_batch(1, 1, symbol="A"), NOW)
+    market.publish_batch(make_batch(2, 1, symbol="B"), NOW)
+    watcher.unwatch(["A"])
+    market.publish_batch(make_batch(3, 1, symbol="A"), NOW)
+    assert await watcher.next_symbols(10) == ["B"]
+
+
+async def test_after_watching_all_only_named_symbols_are_sent_again() -> None:
+    market = make_market()
+    watcher = market.watchers.open()
+    watcher.watch(["A"])
+    watcher.watch_all(True)
+    market.publish_batch(make_batch(1, 1, symbol="B"), NOW)
+    watcher.watch_all(False)
+    market.publish_batch(make_batch(2, 1, symbol="A"), NOW)
+    assert await watcher.next_symbols(10) == ["A"]
+
+
+def test_a_closed_watcher_leaves_nothing_behind() -> None:
+    watchers = Watchers(10)
+    for _ in range(100):
+        watcher = watchers.open()
+        watcher.watch(["A", "B"])
+        watcher.watch_all(True)
+        watchers.close(watcher)
+    assert (len(watchers), watchers.watched_symbols) == (0, 0)
+    watchers.notify({"A"})
+
+
+def test_one_stream_watches_a_bounded_number_of_symbols() -> None:
+    watchers = Watchers(2)
+    watcher = watchers.open()
+    with pytest.raises(TooManyWatched, match="at most 2 symbols"):
+        watcher.watch(["A", "B", "A", "C"])

@@ -1,0 +1,47 @@
+"""Which version and which subprotocol are agreed."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.stomp.errors import UnsupportedVersion
+from gateway.stomp.versions import Version, choose_subprotocol, negotiate_version
+
+
+@pytest.mark.parametrize(
+    ("accept_version", "version"),
+    [
+        (None, Version.V1_0),
+        ("1.0", Version.V1_0),
+        ("1.1", Version.V1_1),
+        ("1.0,1.1,1.2", Version.V1_2),
+        ("1.2,1.0", Version.V1_2),
+        ("1.0, 1.1", Version.V1_1),
+        ("1.1,2.0", Version.V1_1),
+    ],
+)
+def test_the_highest_common_version_is_chosen(accept_version: str | None, version: Version) -> None:
+    assert negotiate_version(accept_version) is version
+
+
+@pytest.mark.parametrize("accept_version", ["", "2.0", "1", "1.20", "1.2;1.1", "v1.2"])
+def test_no_common_version_is_an_error_that_names_ours(accept_version: str) -> None:
+    with pytest.raises(UnsupportedVersion) as caught:
+        negotiate_version(accept_version)
+    assert caught.value.supported == "1.0,1.1,1.2"
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (["v12.stomp", "v11.stomp", "v10.stomp"], "v12.stomp"),
+        (["v10.stomp", "v11.stomp"], "v11.stomp"),
+        (["graphql-transport-ws", "v10.stomp"], "v10.stomp"),
+        (["V12.STOMP", "v13.stomp"], None),
+        ([], None),
+    ],
+)
+def test_a_subprotocol_is_one_that_was_offered_or_none(
+    offered: list[str], chosen: str | None
+) -> None:
+    assert choose_subprotocol(offered) == chosen

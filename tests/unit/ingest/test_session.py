@@ -1,0 +1,126 @@
+"""The feed rules: bytes of one connection in, validated ticks out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import nan
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.session import FeedSession
+from marketdata.errors import EmptyFrame, FrameTooLarge
+from marketdata.framing import encode_frame
+from marketdata.validation import RejectReason, TickRules
+from marketdata.wire.market_data_pb2 import Tick, TickBatch
+
+NOW = 1_735_201_234_567_000_000
+
+
+def make_session(max_frame_size: int = 1_000_000) -> FeedSession:
+    return FeedSession(TickRules(timestamp_unit="auto", max_future_skew_s=60), max_frame_size)
+
+
+def make_tick(symbol: str = "AAPL", price: float = 1.5) -> Tick:
+    return Tick(symbol=symbol, price=price, volume=3, exchange_timestamp=NOW)
+
+
+def frame(tick: Tick) -> bytes:
+    return encode_frame(tick.SerializeToString())
+
+
+def accepted(tick: Tick) -> Tick:
+    tick = Tick.FromString(tick.SerializeToString())
+    tick.ingest_timestamp = NOW
+    return tick
+
+
+def decode(pieces: list[bytes]) -> list[Tick]:
+    return list(TickBatch.FromString(b"".join(pieces)).ticks)
+
+
+def test_pieces_of_a_batch_are_the_normalized_ticks() -> None:
+    session = make_session()
+    pieces, rejected = session.receive_data(frame(make_tick(" aApL ")) * 2, NOW)
+    assert decode(pieces) == [accepted(make_tick("AAPL"))] * 2
+    assert not rejected
+
+
+@given(
+    st.lists(
+        st.builds(
+            make_tick,
+            st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+            st.floats(),
+        ),
+        max_size=20,
+    )
+)
+def test_each_tick_is_accepted_or_counted(ticks: list[Tick]) -> None:
+    session = make_session()
+    pieces, rejected = session.receive_data(b"".join(map(frame, ticks)), NOW)
+    assert len(decode(pieces)) + rejected.total() == len(ticks)
+    assert (session.accepted, session.rejected) == (len(pieces), rejected)
+    assert session.failure is None
+
+
+@given(st.lists(st.binary(min_size=1, max_size=60), max_size=20))
+def test_payloads_pass_exactly_as_the_protobuf_library_reads_them(payloads: list[bytes]) -> None:
+    session = make_session()
+    pieces, rejected = session.receive_data(b"".join(map(encode_frame, payloads)), NOW)
+    rules = TickRules(timestamp_unit="auto", max_future_skew_s=60)
+    expected, reasons = [], Counter[str]()
+    for payload in payloads:
+        try:
+            tick = Tick.FromString(payload)
+        except Exception:
+            reasons[RejectReason.MALFORMED] += 1
+            continue
+        reason = rules.normalize(tick, NOW)
+        if reason is None:
+            expected.append(tick)
+        else:
+            reasons[reason] += 1
+    assert decode(pieces) == expected
+    assert rejected == reasons
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"\xff\xff\xff", RejectReason.MALFORMED),
+        (b"\x0a\x02\xff\xfe" + make_tick().SerializeToString()[6:], RejectReason.MALFORMED),
+        (make_tick(price=nan).SerializeToString(), RejectReason.PRICE_NOT_FINITE),
+    ],
+)
+def test_a_bad_payload_is_dropped_and_the_connection_lives_on(
+    payload: bytes, reason: RejectReason
+) -> None:
+    session = make_session()
+    pieces, rejected = session.receive_data(
+        frame(make_tick("A")) + encode_frame(payload) + frame(make_tick("B")), NOW
+    )
+    assert [tick.symbol for tick in decode(pieces)] == ["A", "B"]
+    assert rejected == {reason: 1}
+    assert session.failure is None
+
+
+@pytest.mark.parametrize(
+    ("bad_frame", "error"),
+    [(b"\x00\x00\x00\x00", EmptyFrame), (b"\x00\x00\x00\x41", FrameTooLarge)],
+)
+def test_ticks_before_a_violation_are_kept(bad_frame: bytes, error: type[Exception]) -> None:
+    session = make_session(max_frame_size=64)
+    pieces, _ = session.receive_data(frame(make_tick()) + bad_frame, NOW)
+    assert decode(pieces) == [accepted(make_tick())]
+    assert isinstance(session.failure, error)
+
+
+def test_unknown_fields_do_not_travel_in_big_ticks() -> None:
+    padding = TickBatch(producer_id="x" * 5000).SerializeToString().replace(b"\x0a", b"\x7a", 1)
+    session = make_session()
+    payload = make_tick().SerializeToString() + padding
+    pieces, _ = session.receive_data(encode_frame(payload), NOW)
+    assert decode(pieces) == [accepted(make_tick())]
+    assert len(pieces[0]) < 100

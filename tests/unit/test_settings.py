@@ -1,0 +1,45 @@
+"""Settings come from the environment; what is not known is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from aggregator.settings import AggregatorSettings
+from ingest.settings import IngestSettings
+from marketdata.errors import SettingsError
+from marketdata.settings import load_settings
+
+
+def test_defaults_listen_on_loopback() -> None:
+    assert (load_settings(IngestSettings).host, load_settings(IngestSettings).port) == (
+        "127.0.0.1",
+        50050,
+    )
+    assert load_settings(AggregatorSettings).port == 50051
+
+
+def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_PORT", "7")
+    assert load_settings(IngestSettings).port == 7
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INGEST_AGREGATOR", "x:1")
+    with pytest.raises(SettingsError, match=r"INGEST_AGREGATOR.*INGEST_AGGREGATOR$"):
+        load_settings(IngestSettings)
+
+
+def test_other_services_variables_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGGREGATOR_NONSENSE", "1")
+    load_settings(IngestSettings)
+
+
+@pytest.mark.parametrize(("name", "value"), [("INGEST_PORT", "70000"), ("INGEST_PORT", "http")])
+def test_a_bad_value_names_the_variable_and_the_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{name}='{value}'"):
+        load_settings(IngestSettings)
