@@ -37,6 +37,9 @@ BANNER = """
 class OrderedManager(Manager):  # type: ignore[misc]  # honcho has no types
     """Stop one process after the other, each when the one before has ended."""
 
+    # Set by honcho; without types of its own it does not tell.
+    _terminating: bool
+
     def terminate(self) -> None:
         """Begin to stop; the loop goes on printing what the processes say."""
         if not self._terminating:
