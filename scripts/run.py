@@ -10,12 +10,12 @@ from collections.abc import Mapping
 
 import honcho.manager
 import psutil
-from fakeclient.settings import FakeclientSettings
-from gateway.settings import GatewaySettings
 from honcho.manager import Manager
 from honcho.printer import Message, Printer
 
 from aggregator.settings import AggregatorSettings
+from fakeclient.settings import FakeclientSettings
+from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
 from marketdata.addresses import check_address
 from marketdata.errors import AddressInUse, StartError
@@ -36,6 +36,9 @@ BANNER = """
 
 class OrderedManager(Manager):  # type: ignore[misc]  # honcho has no types
     """Stop one process after the other, each when the one before has ended."""
+
+    # Set by honcho; without types of its own it does not tell.
+    _terminating: bool
 
     def terminate(self) -> None:
         """Begin to stop; the loop goes on printing what the processes say."""

@@ -1,0 +1,160 @@
+"""Construct the gateway, start it, stop it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import version
+
+import grpc
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
+
+from gateway.client import AggregatorClient
+from gateway.head import HeadAsGet
+from gateway.health import Readiness
+from gateway.openapi import install_openapi
+from gateway.paths import EncodedSlashes
+from gateway.problems import install_problems
+from gateway.rest import router
+from gateway.settings import GatewaySettings
+from marketdata.addresses import listen_error
+from marketdata.channel import client_options
+from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
+
+log = structlog.get_logger()
+
+# Connections the kernel holds while the loop is busy; more are refused by it.
+BACKLOG = 2048
+
+
+async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
+    """Run the gateway until ``stop`` is set; return the exit code.
+
+    Raises:
+        AddressInUse: another program listens on the port.
+        StartError: the address cannot be listened on.
+    """
+    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING)
+    async with running_gateway(settings) as address:
+        log.info("gateway listening", address=address)
+        await stop.wait()
+    log.info("gateway stopped")
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
+    """Accept clients while the body runs, under the host:port it is given.
+
+    At the end no new clients are accepted, those being served get their answer, and then the
+    channel to the aggregator is closed.
+
+    Raises:
+        AddressInUse: another program listens on the port.
+        StartError: the address cannot be listened on.
+    """
+    listener = open_listener(settings.host, settings.port)
+    with contextlib.closing(listener):
+        host, port = listener.getsockname()[:2]
+        async with grpc.aio.insecure_channel(settings.aggregator, client_options()) as channel:
+            server = _Server(_server_config(build_app(settings, channel), settings))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(server.serve(sockets=[listener]))
+                await server.accepting.wait()
+                try:
+                    yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                finally:
+                    server.should_exit = True
+
+
+def build_app(settings: GatewaySettings, channel: grpc.aio.Channel) -> ASGIApp:
+    """Return the gateway as an ASGI application."""
+    app: FastAPI = FastAPIOffline(
+        title="Market data",
+        version=version("market-data-server"),
+        description="Open, high, low, close and volume of every symbol, live.",
+        # ReDoc shows a logo from its maker's server; one page that needs no network is enough.
+        redoc_url=None,
+        # Else Swagger UI sends the document's address to a validator on the internet.
+        swagger_ui_parameters={"validatorUrl": None},
+        # A redirect would decode what stands encoded in the path; one spelling is enough.
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    app.state.client = AggregatorClient(
+        MarketDataServiceStub(channel), settings, clock=time.monotonic
+    )
+    app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
+    app.include_router(router)
+    install_problems(app)
+    install_openapi(app, max_symbols=settings.max_symbols_per_request)
+    return HeadAsGet(EncodedSlashes(app))
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        AddressInUse: another program listens there.
+        StartError: the address is not one of this machine, or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is; else
+    # every answer waits 40 ms for a delayed ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        # A restarted gateway need not wait for the connections of the one before to time out.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as exc:
+        listener.close()
+        raise listen_error(host, port, exc) from exc
+    return listener
+
+
+def _server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        # Construction and order are this module's; uvicorn moves bytes.
+        lifespan="off",
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Say when clients are accepted, and leave signals to the runtime."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _ToStructlog(logging.Handler):
+    """Give what libraries log the form of our own lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

@@ -1,0 +1,98 @@
+"""Put a circuit breaker around the awaiting of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pybreaker
+import structlog
+
+from gateway.breaker import BreakerRule, BreakerState
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class Circuit:
+    """Drive a pybreaker breaker by our rule.
+
+    pybreaker keeps the published state, knows which exceptions are no failures, tells listeners
+    and has the error for refused calls. When to change state is :class:`BreakerRule`'s: pybreaker
+    counts consecutive failures only. Its own ``call`` and ``calling`` are not used, because around
+    an await they would let any number of probes through, count a cancellation as an outcome, and
+    start the open time anew with each call that fails after the breaker opened.
+
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rule: BreakerRule,
+        *,
+        is_answer: Callable[[BaseException], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._rule = rule
+        self._clock = clock
+        self._breaker = pybreaker.CircuitBreaker(
+            name=name, exclude=[is_answer], listeners=[_StateLog()]
+        )
+        self._enter = {
+            BreakerState.CLOSED: self._breaker.close,
+            BreakerState.OPEN: self._breaker.open,
+            BreakerState.HALF_OPEN: self._breaker.half_open,
+        }
+
+    def refuses_for_s(self) -> float:
+        """Return how long every call will be refused from now on; 0 unless open."""
+        return self._rule.refuses_for_s(self._clock())
+
+    async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what ``attempt`` returns, or raise what it raises.
+
+        Raises:
+            pybreaker.CircuitBreakerError: the circuit is open, or all probes are taken.
+        """
+        permit = self._rule.next_permit(self._clock())
+        self._publish()
+        if permit is None:
+            raise pybreaker.CircuitBreakerError(f"circuit breaker is {self._rule.state}")
+        try:
+            result = await attempt()
+        except Exception as exc:
+            failed = self._breaker.is_system_error(exc)
+            self._rule.record(permit, failed=failed, now=self._clock())
+            raise
+        except BaseException:
+            # A client that went away says nothing about the backend.
+            self._rule.give_back(permit)
+            raise
+        else:
+            self._rule.record(permit, failed=False, now=self._clock())
+            return result
+        finally:
+            self._publish()
+
+    # The rule changes state at most once per operation, so no change goes unseen.
+    def _publish(self) -> None:
+        if self._breaker.current_state != self._rule.state:
+            self._enter[self._rule.state]()
+
+
+class _StateLog(pybreaker.CircuitBreakerListener):
+    """Log each change of state."""
+
+    def state_change(
+        self,
+        cb: pybreaker.CircuitBreaker,
+        old_state: pybreaker.CircuitBreakerState | None,
+        new_state: pybreaker.CircuitBreakerState,
+    ) -> None:
+        log.warning(
+            "circuit breaker changed",
+            breaker=cb.name,
+            was=None if old_state is None else old_state.name,
+            state=new_state.name,
+        )

@@ -1,0 +1,59 @@
+"""The errors of the gateway, whatever the door.
+
+::
+
+    MarketDataError
+    ├── InvalidInput             the client asks for something that cannot be
+    ├── UnknownSymbol            the client asks for a symbol nobody has traded
+    ├── RateLimited              the client asks too often
+    └── AggregatorUnavailable    the aggregator does not answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from marketdata.errors import MarketDataError
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field of a request."""
+
+    field: str
+    detail: str
+
+
+class InvalidInput(MarketDataError):
+    """One or more fields of a request cannot be used."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.detail}" for error in errors))
+        self.errors = tuple(errors)
+
+
+class UnknownSymbol(MarketDataError):
+    """There is no data for a symbol."""
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(f"there is no data for symbol {symbol}")
+        self.symbol = symbol
+
+
+class RateLimited(MarketDataError):
+    """A request is over the rate limit."""
+
+    def __init__(self, rate: float, retry_after_s: float) -> None:
+        super().__init__(f"more than {rate:g} requests per second")
+        self.rate = rate
+        self.retry_after_s = retry_after_s
+
+
+class AggregatorUnavailable(MarketDataError):
+    """The aggregator does not answer, or the circuit breaker does not ask it."""
+
+    def __init__(self, reason: str, retry_after_s: float) -> None:
+        super().__init__(f"the aggregator is unavailable: {reason}")
+        self.reason = reason
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,55 @@
+"""Write the OpenAPI document: what FastAPI finds, and what it cannot know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from gateway.inputs import RAW_SYMBOL_PATTERN
+from gateway.problems import MEDIA_TYPE
+
+_PROBLEM = {"$ref": "#/components/schemas/ProblemBody"}
+
+
+def install_openapi(app: FastAPI, *, max_symbols: int) -> None:
+    """Make ``app`` describe itself with the additions below."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = describe()
+            _name_problems(document)
+            _describe_lists(document, max_symbols)
+        return describe()
+
+    # FastAPI's documented way to extend the document.
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+# FastAPI documents every response with the media type of the 200.
+def _name_problems(document: dict[str, Any]) -> None:
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                if content.get("application/json", {}).get("schema") == _PROBLEM:
+                    content[MEDIA_TYPE] = content.pop("application/json")
+
+
+# FastAPI knows lists as repeated parameters only, and the limit is a setting.
+def _describe_lists(document: dict[str, Any], max_symbols: int) -> None:
+    parameters = {
+        parameter["name"]: parameter
+        for path in ("/api/v1/marketdata", "/api/v1/symbols")
+        for parameter in document["paths"][path]["get"]["parameters"]
+    }
+    symbols = parameters["symbols"]
+    symbols["style"], symbols["explode"] = "form", False
+    symbols["schema"].update(
+        minItems=1,
+        maxItems=max_symbols,
+        items={"type": "string", "pattern": RAW_SYMBOL_PATTERN},
+    )
+    for name in ("prefix", "cursor"):
+        parameters[name]["schema"]["pattern"] = f"^$|{RAW_SYMBOL_PATTERN}"

@@ -1,0 +1,105 @@
+"""What an operator may change about the gateway."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from marketdata.settings import ServiceSettings
+
+
+class Fallback(StrEnum):
+    """What a client gets while the aggregator does not answer."""
+
+    EMPTY = "empty"
+    LAST = "last"
+    ERROR = "error"
+
+
+class GatewaySettings(ServiceSettings):
+    """The settings of the gateway, read from ``GATEWAY_*``."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(
+        default=8080, ge=0, le=65535, description="port to listen on; 0: any free port"
+    )
+    aggregator: str = Field(
+        default="localhost:50051", min_length=1, description="host:port of the aggregator"
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="addresses or networks, comma-separated, whose X-Forwarded-For names the "
+        "client; empty: nobody's",
+    )
+
+    rate_limit: float = Field(
+        default=10,
+        ge=0,
+        allow_inf_nan=False,
+        description="requests per second, one second's worth at once; 0: no limit",
+    )
+    rate_limit_scope: Literal["global", "client"] = Field(
+        default="global",
+        description="whether all clients share the rate or each client address has its own",
+    )
+    rate_limit_max_clients: int = Field(
+        default=10_000,
+        ge=1,
+        description="client addresses remembered; beyond it the one silent longest is forgotten",
+    )
+
+    deadline_s: float = Field(
+        default=2.5, gt=0, le=60, description="time for one request, all its attempts included"
+    )
+    attempt_timeout_s: float = Field(
+        default=0.5, gt=0, le=60, description="time for one attempt, so that a hung one is retried"
+    )
+    retry_attempts: int = Field(default=3, ge=1, le=10, description="attempts, the first included")
+    retry_wait_s: float = Field(default=0.5, ge=0, le=60, description="pause between attempts")
+
+    breaker_window: int = Field(
+        default=10, ge=1, le=10_000, description="attempts the breaker looks back on"
+    )
+    breaker_min_calls: int = Field(
+        default=5,
+        ge=1,
+        description="attempts before the breaker judges; at most the window is waited for",
+    )
+    breaker_failure_rate: float = Field(
+        default=0.5, gt=0, le=1, description="share of failures at which the breaker opens"
+    )
+    breaker_open_s: float = Field(
+        default=5, gt=0, le=3600, description="time the breaker stays open before it probes"
+    )
+    breaker_probes: int = Field(
+        default=3, ge=1, le=1000, description="attempts let through to judge whether to close"
+    )
+
+    fallback: Fallback = Field(
+        default=Fallback.EMPTY,
+        description="answer while the aggregator is away; empty: the empty aggregate, last: the "
+        "last known value with its age, error: 503",
+    )
+    last_values_max: int = Field(
+        default=100_000,
+        ge=1,
+        description="symbols whose value is kept for GATEWAY_FALLBACK=last; beyond it the one "
+        "asked for longest ago is forgotten",
+    )
+
+    # 10,000 aggregates are about 1 MB, well inside gRPC's 4 MiB.
+    max_symbols_per_request: int = Field(
+        default=500, ge=1, le=10_000, description="symbols in one list request"
+    )
+
+    ready_timeout_s: float = Field(
+        default=1, gt=0, le=60, description="time the aggregator has to answer /health/ready"
+    )
+    shutdown_timeout_s: int = Field(
+        default=5, ge=1, le=300, description="time for requests in progress when stopping"
+    )

@@ -1,0 +1,198 @@
+"""An aggregator that does what it is told, and a gateway in front of it."""
+
+# ruff: noqa: N802  gRPC gives the names
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import httpx
+from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+
+from gateway.app import running_gateway
+from gateway.settings import GatewaySettings
+from marketdata.channel import server_options
+from marketdata.wire.market_data_pb2 import (
+    Aggregate,
+    AggregateRequest,
+    AggregatesRequest,
+    AggregatesResponse,
+    ListSymbolsRequest,
+    ListSymbolsResponse,
+)
+from marketdata.wire.market_data_pb2_grpc import (
+    MarketDataServiceServicer,
+    add_MarketDataServiceServicer_to_server,
+)
+
+AAPL = Aggregate(
+    symbol="AAPL",
+    open=150.25,
+    high=152.1,
+    low=149.8,
+    close=151.5,
+    volume=1_000_000,
+    timestamp=1_735_201_234_567_890_123,
+    trades=4711,
+    vwap=150.98,
+    sequence=42,
+    epoch=7,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class _Unused(MarketDataServiceServicer):
+    """The RPCs that REST does not use."""
+
+    def StreamTicks(self, request_iterator: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def StreamAggregates(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def PublishTicks(self, request_iterator: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def Watch(self, request_iterator: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+
+class FakeAggregator(_Unused):
+    """Serve aggregates on a real port.
+
+    ::
+
+        aggregator.set("AAPL", close=151.5)
+        await aggregator.go_down()      # connections are refused
+        await aggregator.come_back()    # on the same port
+        aggregator.hang()               # calls are taken and not answered
+        aggregator.go_on()
+        aggregator.fail(StatusCode.INTERNAL)
+
+    """
+
+    def __init__(self) -> None:
+        self._aggregates: dict[str, Aggregate] = {}
+        self._going = asyncio.Event()
+        self._going.set()
+        self._failure: grpc.StatusCode | None = None
+        self._server: grpc.aio.Server | None = None
+        self._health: health.HealthServicer | None = None
+        self._port = 0
+        self._arrival = asyncio.Condition()
+        # The requests that arrived.
+        self.calls: list[object] = []
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def set(self, symbol: str, **fields: Any) -> None:
+        self.hold(Aggregate(symbol=symbol, **fields))
+
+    def hold(self, aggregate: Aggregate) -> None:
+        self._aggregates[aggregate.symbol] = aggregate
+
+    def hang(self) -> None:
+        self._going.clear()
+
+    def go_on(self) -> None:
+        self._going.set()
+
+    def fail(self, code: grpc.StatusCode) -> None:
+        self._failure = code
+
+    @contextlib.contextmanager
+    def failing(self, code: grpc.StatusCode) -> Iterator[None]:
+        self._failure = code
+        yield
+        self._failure = None
+
+    async def attempts(self, count: int) -> None:
+        """Wait until so many calls have arrived."""
+        async with asyncio.timeout(10), self._arrival:
+            await self._arrival.wait_for(lambda: len(self.calls) >= count)
+
+    async def come_back(self) -> None:
+        server = grpc.aio.server(options=server_options())
+        self._health = health.HealthServicer()
+        await self._health.set("", HealthCheckResponse.SERVING)
+        add_MarketDataServiceServicer_to_server(self, server)
+        add_HealthServicer_to_server(self._health, server)
+        self._port = server.add_insecure_port(self.address)
+        await server.start()
+        self._server = server
+
+    async def go_down(self) -> None:
+        if self._server is not None:
+            await self._server.stop(grace=None)
+            self._server = None
+
+    async def say_not_serving(self) -> None:
+        assert self._health is not None
+        await self._health.set("", HealthCheckResponse.NOT_SERVING)
+
+    async def GetAggregate(self, request: AggregateRequest, context: Context) -> Aggregate:
+        await self._take(request, context)
+        if request.symbol not in self._aggregates:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no data")
+        return self._aggregates[request.symbol]
+
+    async def GetAggregates(
+        self, request: AggregatesRequest, context: Context
+    ) -> AggregatesResponse:
+        await self._take(request, context)
+        known = [self._aggregates[each] for each in request.symbols if each in self._aggregates]
+        return AggregatesResponse(aggregates=known)
+
+    async def ListSymbols(
+        self, request: ListSymbolsRequest, context: Context
+    ) -> ListSymbolsResponse:
+        await self._take(request, context)
+        symbols = [
+            each
+            for each in sorted(self._aggregates)
+            if each.startswith(request.prefix) and each > request.cursor
+        ]
+        page = symbols[: request.limit]
+        return ListSymbolsResponse(
+            symbols=page, next_cursor=page[-1] if len(page) < len(symbols) else ""
+        )
+
+    async def _take(self, request: object, context: Context) -> None:
+        async with self._arrival:
+            self.calls.append(request)
+            self._arrival.notify_all()
+        await self._going.wait()
+        if self._failure is not None:
+            await context.abort(self._failure, "told to fail")
+
+
+@contextlib.asynccontextmanager
+async def running_aggregator() -> AsyncIterator[FakeAggregator]:
+    aggregator = FakeAggregator()
+    await aggregator.come_back()
+    try:
+        yield aggregator
+    finally:
+        await aggregator.go_down()
+
+
+@contextlib.asynccontextmanager
+async def http_to_gateway(
+    aggregator: FakeAggregator, **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Run a gateway without a rate limit, unless told otherwise, and a client of it."""
+    values = {"port": 0, "aggregator": aggregator.address, "rate_limit": 0, **settings}
+    async with (
+        running_gateway(GatewaySettings.model_validate(values)) as address,
+        httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, verify=False) as http,
+    ):
+        yield http
