@@ -234,7 +234,10 @@ class Hub:
             continuous = (
                 latest.epoch == aggregate.epoch and aggregate.sequence == latest.sequence + 1
             )
-        update = Update(aggregate, continuous=continuous)
+        # A message of a list keeps the whole list in memory; this one stays.
+        own = Aggregate()
+        own.CopyFrom(aggregate)
+        update = Update(own, continuous=continuous)
         self._latest[aggregate.symbol] = update
         self._history.add(update, now)
         return update

@@ -87,9 +87,7 @@ class Subscription:
                     # The reader has this one; the next will tell.
                     return
                 del self._resuming[update.symbol]
-                recovered = (
-                    update.epoch == self._resume_epoch and update.sequence == sequence + 1
-                )
+                recovered = update.epoch == self._resume_epoch and update.sequence == sequence + 1
         self._add(update, recovered, now)
 
     def recover(self, missed: Iterable[Update], now: float) -> None:
