@@ -41,7 +41,7 @@ class Aggregator:
             # Nothing of an earlier life is left, so its sequences must not be compared with ours.
             epoch=time.time_ns(),
         )
-        self.watchers = Watchers(max_symbols_per_watcher=settings.max_symbols)
+        self.watchers = Watchers(settings.max_symbols, book.state)
         self.market = Market(
             book, Producers(settings.max_producers), self.watchers, settings.max_future_skew_s
         )

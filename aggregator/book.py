@@ -149,6 +149,10 @@ class Book:
         state = self._states.get(symbol)
         return None if state is None else state.message(self.epoch)
 
+    def state(self, symbol: str) -> Aggregate:
+        """Return the present state of a symbol that has one."""
+        return self._states[symbol].message(self.epoch)
+
     def symbols(self) -> list[str]:
         """Return all symbols in byte order; do not change the list."""
         if not self._symbols_sorted:

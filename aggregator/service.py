@@ -7,7 +7,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import grpc
 import structlog
@@ -27,6 +27,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 # An Aggregate is at most 150 bytes, so a full batch is 1.5 MB of the 4 MiB a message may have.
 MAX_UPDATES_PER_BATCH = 10_000
+# What may wait for one Watch stream that asked for a buffer: 300 bytes each, 20 MB.
+MAX_BUFFERED_UPDATES = 65_536
 DEFAULT_LIST_LIMIT = 1_000
 MAX_LIST_LIMIT = 10_000
 MAX_AGGREGATES_PER_REQUEST = 10_000
@@ -168,8 +170,8 @@ class MarketDataService(MarketDataServiceServicer):
             self._watch(watcher, [symbol])
             await context.send_initial_metadata(())
             while True:
-                await watcher.next_symbols(1)
-                await context.write(self._state(symbol))
+                (state,) = await watcher.next_states(1)
+                await context.write(state)
         except MarketDataError as exc:
             await _abort(context, exc)
         finally:
@@ -184,10 +186,11 @@ class MarketDataService(MarketDataServiceServicer):
         watcher = self._market.watchers.open()
         changes = asyncio.create_task(self._follow(request_iterator, watcher))
         try:
-            await context.send_initial_metadata(())
+            # The reader learns at once whether what it knows is of this life.
+            await context.send_initial_metadata((("epoch", str(self._market.book.epoch)),))
             while True:
-                symbols = await watcher.next_symbols(MAX_UPDATES_PER_BATCH)
-                await context.write(wire.UpdateBatch(updates=map(self._state, symbols)))
+                states = await watcher.next_states(MAX_UPDATES_PER_BATCH)
+                await context.write(wire.UpdateBatch(updates=states))
         except MarketDataError as exc:
             await _abort(context, exc)
         finally:
@@ -198,6 +201,8 @@ class MarketDataService(MarketDataServiceServicer):
         # Applies the requests of one Watch stream; when they end, the updates go on.
         try:
             async for request in requests:
+                if request.HasField("buffer"):
+                    watcher.buffer(min(request.buffer, MAX_BUFFERED_UPDATES))
                 watcher.unwatch(map(normalize_symbol, request.remove))
                 if request.HasField("all"):
                     watcher.watch_all(request.all)
@@ -212,10 +217,6 @@ class MarketDataService(MarketDataServiceServicer):
         watcher.watch(symbols)
         # No await between the two: the state marked here and the changes after it have no hole.
         watcher.mark(symbol for symbol in symbols if self._market.book.aggregate(symbol))
-
-    def _state(self, symbol: str) -> wire.Aggregate:
-        # Only symbols with a state are marked, and a state never goes away.
-        return cast(wire.Aggregate, self._market.book.aggregate(symbol))
 
 
 def _normalize_all(symbols: Iterable[str]) -> list[str]:

@@ -1,11 +1,14 @@
-"""Tell each stream what changed: per stream at most one waiting entry per symbol."""
+"""Tell each stream what changed; what waits for a stream is bounded."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 from marketdata.errors import MarketDataError
+from marketdata.wire.market_data_pb2 import Aggregate
 
 
 class TooManyWatched(MarketDataError):
@@ -17,57 +20,78 @@ class TooManyWatched(MarketDataError):
 
 
 class Watcher:
-    """The symbols that one stream still has to send.
+    """The states that one stream still has to send.
 
-    A stream that does not read holds a set of symbols and nothing else: what it sends when it reads
-    again is the state of that moment.
+    By default a stream that does not read holds a set of symbols and nothing else: what it sends
+    when it reads again is the state of that moment. With :meth:`buffer`, states wait in order up to
+    a limit, and beyond it the stream skips to the newest until it has caught up.
     """
 
     def __init__(self, registry: Watchers) -> None:
         self._registry = registry
         self.symbols: set[str] = set()
         self.watches_all = False
-        # A dict keeps the order of change, so no symbol starves.
-        self._waiting: dict[str, None] = {}
+        # Symbols of which the newest state is due. A dict keeps the order of change, so no symbol
+        # starves.
+        self._due: dict[str, None] = {}
+        self._buffered: deque[Aggregate] = deque()
+        self._max_buffered = 0
         self._wake = asyncio.Event()
         self._end: BaseException | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many states wait."""
+        return len(self._due) + len(self._buffered)
+
+    def buffer(self, max_states: int) -> None:
+        """Let up to ``max_states`` wait in order."""
+        self._max_buffered = max_states
+
     def mark(self, symbols: Iterable[str]) -> None:
-        """Put ``symbols`` in the queue; those that wait already keep their place."""
-        self._waiting.update(dict.fromkeys(symbols))
+        """Let the present states of ``symbols`` wait."""
+        if not self._due and self._max_buffered:
+            self._buffered.extend(map(self._registry.state, symbols))
+            if len(self._buffered) > self._max_buffered:
+                self._due.update(dict.fromkeys(state.symbol for state in self._buffered))
+                self._buffered.clear()
+        else:
+            self._due.update(dict.fromkeys(symbols))
         self._wake.set()
 
     def unmark(self, symbols: Iterable[str]) -> None:
-        """Take ``symbols`` out of the queue."""
-        for symbol in symbols:
-            self._waiting.pop(symbol, None)
+        """Do not send what waits of ``symbols``."""
+        gone = set(symbols)
+        if self._buffered and gone:
+            self._buffered = deque(s for s in self._buffered if s.symbol not in gone)
+        for symbol in gone:
+            self._due.pop(symbol, None)
 
     def keep_only(self, symbols: set[str]) -> None:
-        """Take every symbol but ``symbols`` out of the queue."""
-        self.unmark([symbol for symbol in self._waiting if symbol not in symbols])
+        """Send of what waits only ``symbols``."""
+        waiting = {*self._due, *(state.symbol for state in self._buffered)}
+        self.unmark(waiting - symbols)
 
     def end(self, reason: BaseException) -> None:
-        """Make the next or present :meth:`next_symbols` raise ``reason``."""
+        """Make the next or present :meth:`next_states` raise ``reason``."""
         self._end = reason
         self._wake.set()
 
-    async def next_symbols(self, limit: int) -> list[str]:
-        """Wait for changes and return up to ``limit`` symbols, the longest waiting first.
+    async def next_states(self, limit: int) -> list[Aggregate]:
+        """Wait for changes and return up to ``limit`` states, the longest waiting first.
 
-        A cancellation loses nothing: symbols leave the queue only when they are returned.
+        A cancellation loses nothing: states leave the queue only when they are returned.
         """
-        while not self._waiting and self._end is None:
+        while not self._due and not self._buffered and self._end is None:
             self._wake.clear()
             await self._wake.wait()
         if self._end is not None:
             raise self._end
-        if len(self._waiting) <= limit:
-            symbols = list(self._waiting)
-            self._waiting.clear()
-            return symbols
-        symbols = [symbol for symbol, _ in zip(self._waiting, range(limit), strict=False)]
+        if self._buffered:
+            return [self._buffered.popleft() for _ in range(min(limit, len(self._buffered)))]
+        symbols = list(islice(self._due, limit))
         self.unmark(symbols)
-        return symbols
+        return list(map(self._registry.state, symbols))
 
     def watch(self, symbols: Iterable[str]) -> None:
         """Add ``symbols``; they need not exist yet.
@@ -89,8 +113,10 @@ class Watcher:
 class Watchers:
     """All streams, by symbol."""
 
-    def __init__(self, max_symbols_per_watcher: int) -> None:
+    def __init__(self, max_symbols_per_watcher: int, state: Callable[[str], Aggregate]) -> None:
         self._limit = max_symbols_per_watcher
+        # The present state of a symbol that has one.
+        self.state = state
         self._by_symbol: dict[str, set[Watcher]] = {}
         self._all: set[Watcher] = set()
         self._open: set[Watcher] = set()
@@ -163,4 +189,5 @@ class Watchers:
         if self._by_symbol:
             for symbol in changed & self._by_symbol.keys():
                 for watcher in self._by_symbol[symbol]:
-                    watcher.mark((symbol,))
+                    if not watcher.watches_all:
+                        watcher.mark((symbol,))

@@ -298,8 +298,13 @@ class WatchRequest(_message.Message):
     ADD_FIELD_NUMBER: _builtins.int
     REMOVE_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
+    BUFFER_FIELD_NUMBER: _builtins.int
     all: _builtins.bool
     """Whether to carry every symbol, present and future."""
+    buffer: _builtins.int
+    """How many states may wait while the reader is slow, before it skips to the newest of each
+    symbol. Without it none waits: a slow reader always gets the newest. At most the server's limit.
+    """
     @_builtins.property
     def add(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Symbols to add; they need not exist yet."""
@@ -312,21 +317,27 @@ class WatchRequest(_message.Message):
         add: _abc.Iterable[_builtins.str] | None = ...,
         remove: _abc.Iterable[_builtins.str] | None = ...,
         all: _builtins.bool | None = ...,
+        buffer: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "all", b"all"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "all", b"all", "buffer", b"buffer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "add", b"add", "all", b"all", "remove", b"remove"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "add", b"add", "all", b"all", "buffer", b"buffer", "remove", b"remove"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__all: _TypeAlias = _typing.Literal["all"]  # noqa: Y015
     _WhichOneofArgType__all: _TypeAlias = _typing.Literal["_all", b"_all"]  # noqa: Y015
+    _WhichOneofReturnType__buffer: _TypeAlias = _typing.Literal["buffer"]  # noqa: Y015
+    _WhichOneofArgType__buffer: _TypeAlias = _typing.Literal["_buffer", b"_buffer"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__all) -> _WhichOneofReturnType__all | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__buffer) -> _WhichOneofReturnType__buffer | None: ...
 
 Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
 class UpdateBatch(_message.Message):
-    """States that changed since the last batch, each symbol at most once: the newest state of every
-    symbol, so a slow reader skips states and is never behind the present.
+    """States in the order in which they were published. A hole in the sequence of a symbol says that the
+    reader was too slow and states were skipped.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

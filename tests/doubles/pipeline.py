@@ -120,6 +120,6 @@ async def wait_for_trades(aggregator: Aggregator, symbol: str, trades: int) -> w
                 aggregate = aggregator.market.book.aggregate(symbol)
                 if aggregate is not None and aggregate.trades >= trades:
                     return aggregate
-                await watcher.next_symbols(1)
+                await watcher.next_states(1)
     finally:
         aggregator.watchers.close(watcher)

@@ -10,7 +10,7 @@ from aggregator.book import MAX_INT64, Book
 from aggregator.market import InvalidBatch, Market
 from aggregator.producers import Producers
 from aggregator.sessions import utc_day
-from aggregator.watchers import TooManyWatched, Watchers
+from aggregator.watchers import TooManyWatched, Watcher, Watchers
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
 
@@ -19,7 +19,7 @@ NOW = 1_700_000_000 * NS_PER_S
 
 def make_market(max_producers: int = 10, max_symbols: int = 100) -> Market:
     book = Book(session_rule=utc_day, max_symbols=max_symbols, epoch=NOW)
-    return Market(book, Producers(max_producers), Watchers(3), max_future_skew_s=60)
+    return Market(book, Producers(max_producers), Watchers(3, book.state), max_future_skew_s=60)
 
 
 def make_batch(first: int, count: int, producer: str = "p", symbol: str = "A") -> TickBatch:
@@ -120,13 +120,17 @@ def test_a_batch_that_cannot_be_placed_is_an_error_and_changes_nothing(batch: Ti
     assert market.accepted == 0
 
 
+async def next_symbols(watcher: Watcher, limit: int = 10) -> list[str]:
+    return [state.symbol for state in await watcher.next_states(limit)]
+
+
 async def test_a_watcher_that_does_not_read_holds_each_symbol_once() -> None:
     market = make_market()
     watcher = market.watchers.open()
     watcher.watch(["A", "B"])
     for i in range(100):
         market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]), NOW)
-    assert await watcher.next_symbols(10) == ["A", "B"]
+    assert await next_symbols(watcher, 10) == ["A", "B"]
 
 
 async def test_the_longest_waiting_symbol_is_sent_first_and_a_limit_leaves_the_rest() -> None:
@@ -135,8 +139,8 @@ async def test_the_longest_waiting_symbol_is_sent_first_and_a_limit_leaves_the_r
     watcher.watch_all(True)
     for i, symbol in enumerate("CABC"):
         market.publish_batch(make_batch(1 + i, 1, symbol=symbol), NOW)
-    assert await watcher.next_symbols(2) == ["C", "A"]
-    assert await watcher.next_symbols(2) == ["B"]
+    assert await next_symbols(watcher, 2) == ["C", "A"]
+    assert await next_symbols(watcher, 2) == ["B"]
 
 
 async def test_what_is_no_longer_watched_is_not_sent() -> None:
@@ -147,7 +151,7 @@ async def test_what_is_no_longer_watched_is_not_sent() -> None:
     market.publish_batch(make_batch(2, 1, symbol="B"), NOW)
     watcher.unwatch(["A"])
     market.publish_batch(make_batch(3, 1, symbol="A"), NOW)
-    assert await watcher.next_symbols(10) == ["B"]
+    assert await next_symbols(watcher, 10) == ["B"]
 
 
 async def test_after_watching_all_only_named_symbols_are_sent_again() -> None:
@@ -158,11 +162,56 @@ async def test_after_watching_all_only_named_symbols_are_sent_again() -> None:
     market.publish_batch(make_batch(1, 1, symbol="B"), NOW)
     watcher.watch_all(False)
     market.publish_batch(make_batch(2, 1, symbol="A"), NOW)
-    assert await watcher.next_symbols(10) == ["A"]
+    assert await next_symbols(watcher, 10) == ["A"]
+
+
+def buffering_watcher(market: Market, max_states: int) -> Watcher:
+    watcher = market.watchers.open()
+    watcher.buffer(max_states)
+    watcher.watch_all(True)
+    return watcher
+
+
+async def test_a_buffer_keeps_every_state_in_order() -> None:
+    market = make_market()
+    watcher = buffering_watcher(market, 10)
+    for i in range(6):
+        market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]), NOW)
+    states = await watcher.next_states(4) + await watcher.next_states(4)
+    assert [(s.symbol, s.sequence) for s in states] == [
+        ("A", 1),
+        ("B", 1),
+        ("A", 2),
+        ("B", 2),
+        ("A", 3),
+        ("B", 3),
+    ]
+
+
+async def test_a_full_buffer_skips_to_the_newest_and_then_buffers_again() -> None:
+    market = make_market()
+    watcher = buffering_watcher(market, 3)
+    for i in range(5):
+        market.publish_batch(make_batch(1 + i, 1, symbol="A"), NOW)
+        assert watcher.waiting <= 3
+    assert [s.sequence for s in await watcher.next_states(10)] == [5]
+    for i in range(5, 7):
+        market.publish_batch(make_batch(1 + i, 1, symbol="A"), NOW)
+    assert [s.sequence for s in await watcher.next_states(10)] == [6, 7]
+
+
+async def test_what_is_no_longer_watched_leaves_the_buffer() -> None:
+    market = make_market()
+    watcher = buffering_watcher(market, 10)
+    watcher.watch(["B"])
+    for i, symbol in enumerate("ABA"):
+        market.publish_batch(make_batch(1 + i, 1, symbol=symbol), NOW)
+    watcher.watch_all(False)
+    assert await next_symbols(watcher) == ["B"]
 
 
 def test_a_closed_watcher_leaves_nothing_behind() -> None:
-    watchers = Watchers(10)
+    watchers = make_market().watchers
     for _ in range(100):
         watcher = watchers.open()
         watcher.watch(["A", "B"])
@@ -173,7 +222,7 @@ def test_a_closed_watcher_leaves_nothing_behind() -> None:
 
 
 def test_one_stream_watches_a_bounded_number_of_symbols() -> None:
-    watchers = Watchers(2)
+    watchers = make_market().watchers
     watcher = watchers.open()
-    with pytest.raises(TooManyWatched, match="at most 2 symbols"):
-        watcher.watch(["A", "B", "A", "C"])
+    with pytest.raises(TooManyWatched, match="at most 3 symbols"):
+        watcher.watch(["A", "B", "A", "C", "D"])
