@@ -30,7 +30,6 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 # Nothing of the project lies here that could shadow what is installed.
 WORKDIR /tmp
-EXPOSE 50050 50051 8080
 CMD ["sh", "-c", "echo 'name a service: python -m aggregator, ingest, gateway or fakeclient' >&2; exit 64"]
 ARG VERSION=unversioned
 LABEL org.opencontainers.image.title="market-data-server" \
