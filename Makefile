@@ -1,14 +1,15 @@
 # make setup  install into .venv          make check  all that CI checks
 # make run    start everything            make test   the tests alone
+# make image  build the container image   docker compose up --build  runs it
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
 
-.PHONY: setup run test check format lint types imports proto proto-check bench constraints clean help
+.PHONY: setup run test check format lint types imports proto proto-check bench image constraints clean help
 
 help:
-	@sed -n '1,2p' Makefile
+	@sed -n '1,3p' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -62,6 +63,11 @@ check: lint types imports proto-check test
 
 bench: $(VENV)/.setup-dev
 	$(BIN)/python -m benchmarks.pipeline
+
+# BASE=... builds on another base image; `docker compose build` makes the same image, unversioned.
+image:
+	docker build --tag market-data-server $(if $(BASE),--build-arg BASE=$(BASE)) \
+	  --build-arg VERSION=$$($(PYTHON) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])') .
 
 # Pins, without addresses: every package that the newest allowed versions bring in.
 constraints: | $(BIN)/python

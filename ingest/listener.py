@@ -8,6 +8,7 @@ import socket
 import time
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from ingest.publisher import Publisher
 from ingest.session import FeedSession
@@ -103,10 +104,9 @@ class Listener:
         self._connections[task] = writer
         _keep_alive(writer)
         session = FeedSession(self._rules, self._settings.max_frame_size)
-        connection.info("producer connected")
         reason = "closed_by_producer"
         try:
-            await self._read(reader, session)
+            await self._read(reader, session, connection)
             if self._draining:
                 reason = "shutting_down"
             elif session.has_partial_frame:
@@ -128,7 +128,8 @@ class Listener:
             writer.close()
             if reason != "closed_by_producer":
                 self._closed.add({reason: 1})
-            connection.info(
+            say = connection.info if session.received_bytes else connection.debug
+            say(
                 "producer disconnected",
                 reason=reason,
                 accepted=session.accepted,
@@ -141,12 +142,21 @@ class Listener:
         self._closed.add({"too_many_connections": 1})
         return False
 
-    async def _read(self, reader: asyncio.StreamReader, session: FeedSession) -> None:
+    async def _read(
+        self,
+        reader: asyncio.StreamReader,
+        session: FeedSession,
+        connection: FilteringBoundLogger,
+    ) -> None:
         # Returns at the end of the stream, raises what the producer did wrong.
         loop = asyncio.get_running_loop()
         timeout_s = self._settings.frame_timeout_s
         deadline: float | None = None
         while data := await _read_until(reader, deadline, timeout_s):
+            if not session.received_bytes:
+                # Only now: health checks connect every few seconds, send nothing and are no
+                # producers.
+                connection.info("producer connected")
             pieces, rejected = session.receive_data(data, time.time_ns())
             self._drops.add(rejected)
             if pieces:

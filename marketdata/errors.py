@@ -9,6 +9,7 @@
     │   └── FrameTimeout
     ├── InvalidSymbol             a symbol is not one
     ├── StompError                a STOMP session must end (gateway.stomp.errors)
+    ├── Unhealthy                 a health check found a service not serving
     └── StartError                a service cannot start
         ├── SettingsError
         └── AddressInUse
@@ -70,6 +71,10 @@ class InvalidSymbol(MarketDataError):
         super().__init__(f"symbol {symbol[:40]!r} {problem}")
         self.symbol = symbol
         self.reason = reason
+
+
+class Unhealthy(MarketDataError):
+    """A health check found a service not serving; the message says what was seen."""
 
 
 class StartError(MarketDataError):

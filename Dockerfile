@@ -1,0 +1,37 @@
+# One image for the four services; the command picks: python -m aggregator, ingest, gateway, fakeclient.
+# Nothing here needs BuildKit, so that Compose v1 and engines without buildx build it too.
+
+# The one base of every stage. A mirror or an image with a company's CA in it goes in its place.
+ARG BASE=python:3.12-slim
+
+FROM ${BASE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+# Without pip: nobody installs into a running container.
+RUN python -m venv --without-pip /opt/venv
+WORKDIR /build
+# The dependencies are a layer of their own: it is built again only when they change.
+COPY pyproject.toml constraints.txt ./
+RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' >requirements.txt \
+ && python -m pip --python /opt/venv/bin/python install --only-binary :all: -c constraints.txt -r requirements.txt
+COPY . .
+RUN python -m pip --python /opt/venv/bin/python install --no-deps .
+
+FROM ${BASE}
+# An official Python image carries no bytecode of the standard library, and a service that may not
+# write can never keep its own: each start and each health check would compile it again.
+RUN python -m compileall -q -j 0 -x '/(site-packages|test|idlelib|lib2to3|turtledemo|ensurepip|tkinter|pydoc_data)/' \
+      "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+ && echo 'marketdata:x:10001:' >>/etc/group \
+ && echo 'marketdata:x:10001:10001::/nonexistent:/usr/sbin/nologin' >>/etc/passwd
+# pip compiled what it installed, and the copy keeps the times by which bytecode is judged.
+COPY --from=build /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# By number: an orchestrator can see that it is not root without reading our /etc/passwd.
+USER 10001:10001
+# Nothing of the project lies here that could shadow what is installed.
+WORKDIR /tmp
+CMD ["sh", "-c", "echo 'name a service: python -m aggregator, ingest, gateway or fakeclient' >&2; exit 64"]
+ARG VERSION=unversioned
+LABEL org.opencontainers.image.title="market-data-server" \
+      org.opencontainers.image.description="Turns ticks pushed over TCP into correct OHLCV aggregates and hands them live to every kind of client." \
+      org.opencontainers.image.version="${VERSION}"
