@@ -32,8 +32,8 @@ class TooManySymbols(MarketDataError):
 class Subscriber(Protocol):
     """One connection, as the hub sees it. No method may wait or raise."""
 
-    def flush(self) -> None:
-        """Send what waits, as far as the client takes it."""
+    def flush(self, subscriptions: Iterable[Subscription]) -> None:
+        """Send what waits in ``subscriptions``, all of this subscriber, as far as it goes."""
 
     def on_status(self, status: FeedStatus) -> None:
         """Tell the client that the feed became stale, or live again."""
@@ -74,6 +74,8 @@ class Hub:
         self._lingering: dict[str, float] = {}
         self._wildcard_lingers_until: float | None = None
         self._latest: dict[str, Update] = {}
+        # Symbols whose subscribers saw states of an earlier life of the aggregator.
+        self._interrupted: set[str] = set()
         # What the upstream has to be told.
         self._added: set[str] = set()
         self._removed: set[str] = set()
@@ -198,6 +200,7 @@ class Hub:
         """Forget the states of an earlier life of the aggregator: they may be gone for good."""
         for symbol in [s for s, update in self._latest.items() if update.epoch != epoch]:
             self._forget(symbol)
+            self._interrupted.add(symbol)
 
     def set_status(self, status: FeedStatus) -> None:
         """Tell every subscriber when the status changes."""
@@ -209,7 +212,7 @@ class Hub:
     def publish(self, aggregates: Iterable[Aggregate]) -> None:
         """Give states that came from the upstream to those who subscribed; waits for nobody."""
         now = self._clock()
-        woken: dict[Subscriber, None] = {}
+        woken: dict[Subscriber, dict[Subscription, None]] = {}
         subscribers = self._subscribers
         for aggregate in aggregates:
             update = self._admit(aggregate, now)
@@ -217,17 +220,21 @@ class Hub:
                 continue
             for subscription in self._by_symbol.get(update.symbol, ()):
                 subscription.offer(update, now)
-                woken[subscribers[subscription]] = None
+                woken.setdefault(subscribers[subscription], {})[subscription] = None
             for subscription in self._wildcards:
                 subscription.offer(update, now)
-                woken[subscribers[subscription]] = None
-        for subscriber in woken:
-            subscriber.flush()
+                woken.setdefault(subscribers[subscription], {})[subscription] = None
+        for subscriber, subscriptions in woken.items():
+            subscriber.flush(subscriptions)
 
     def _admit(self, aggregate: Aggregate, now: float) -> Update | None:
         latest = self._latest.get(aggregate.symbol)
         continuous = True
-        if latest is not None:
+        if latest is None:
+            if aggregate.symbol in self._interrupted:
+                self._interrupted.discard(aggregate.symbol)
+                continuous = False
+        else:
             if latest.epoch == aggregate.epoch and aggregate.sequence <= latest.sequence:
                 # A new stream begins with the present state, which may be known.
                 return None
@@ -251,4 +258,5 @@ class Hub:
 
     def _forget(self, symbol: str) -> None:
         self._latest.pop(symbol, None)
+        self._interrupted.discard(symbol)
         self._history.forget(symbol)
