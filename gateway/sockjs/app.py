@@ -141,10 +141,19 @@ class SockJs:
         return len(self._connections)
 
     def stop(self, code: int = GO_AWAY[0], reason: str = GO_AWAY[1]) -> None:
-        """Take no more sessions and close those there are."""
+        """Take no more sessions and close those there are, once they have got what is queued.
+
+        Within the disconnect delay they are all over, also those whose client does not read.
+        """
         self._stopped = True
         for connection in list(self._connections):
             connection.close(code, reason)
+
+    def abort(self, code: int = GO_AWAY[0], reason: str = GO_AWAY[1]) -> None:
+        """Take no more sessions and end those there are at once."""
+        self._stopped = True
+        for connection in list(self._connections):
+            connection.end(code, reason)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
