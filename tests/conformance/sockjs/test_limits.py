@@ -36,7 +36,7 @@ async def test_a_session_without_a_receiver_is_discarded(client: Client, harness
     assert harness.brisk.session_count == 1
     await until(lambda: harness.brisk.session_count == 0)
     assert harness.handlers[0].closed == [(1002, "Connection interrupted")]
-    assert (await client.post(f"{url}/xhr_send", '["a"]')).status == 104
+    assert (await client.post(f"{url}/xhr_send", '["a"]')).status == 404
     # The id is free again.
     assert await client.post_body(f"{url}/xhr") == "o\n"
 
@@ -109,7 +109,7 @@ async def test_a_payload_over_the_limit_is_refused(client: Client, ws_url: str) 
 
 
 async def test_an_endless_id_is_not_found(client: Client) -> None:
-    assert (await client.post(f"/echo/0/{'a' * 257}/xhr")).status == 104
+    assert (await client.post(f"/echo/0/{'a' * 257}/xhr")).status == 404
 
 
 @pytest.mark.parametrize("path", ["/echo/0/0/websocket", "/echo/websocket"])
@@ -205,7 +205,7 @@ async def test_pages_of_another_origin_are_refused(
     session = f"/choosy/0/{uuid.uuid4()}"
     assert (await client.get(f"{session}/jsonp?c=x", **headers)).status == status
     assert (await client.get("/choosy/info", **headers)).status == status
-    assert harness.services["/choosy"].refused["origin"] == (2 if status == 103 else 0)
+    assert harness.services["/choosy"].refused["origin"] == (2 if status == 403 else 0)
 
 
 # Mistakes and the end

@@ -61,6 +61,12 @@ async def test_a_websocket_takes_only_get(client: Client, headers: dict[str, str
     assert await response.body() == ""
 
 
+async def test_a_handshake_takes_only_get(client: Client) -> None:
+    # Answered below us, by the websockets library, which also says why.
+    response = await client.post("/echo/0/0/websocket", **UPGRADE)
+    assert (response.status, response["allow"]) == (405, "GET")
+
+
 async def test_a_service_without_websocket_does_not_know_the_address(client: Client) -> None:
     assert (await client.get("/disabled_websocket_echo/0/0/websocket")).status == 404
     headers = UPGRADE | KEY
