@@ -30,6 +30,7 @@ class SockJsConnection:
         self._on_end = on_end
         self._pump: Pump[str] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._drain_awaited = False
         self._handler = GuardedHandler(handler_factory(), self)
 
     @property
@@ -60,6 +61,7 @@ class SockJsConnection:
             except UnicodeDecodeError as exc:
                 raise NotText(len(message)) from exc
         self._session.send(message)
+        self._drain_awaited = not self._session.writable
         self._wake()
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
@@ -128,10 +130,8 @@ class SockJsConnection:
         self._changed()
 
     def _next_frame(self) -> str | None:
-        was_writable = self._session.writable
         frame = self._session.next_frame(self._loop.time())
-        if not was_writable and self._session.writable:
-            self._handler.drained()
+        self._tell_if_drained()
         if self._timer is None:
             self._arm()
         return frame
@@ -141,15 +141,21 @@ class SockJsConnection:
             self._pump.wake()
 
     def _changed(self) -> None:
-        # Whatever changed: tell the handler of the end once, and keep the timer right.
+        # Whatever changed: tell the handler, and keep the timer right.
         if self._session.close_reason is not None:
             self._handler.close_soon(*self._session.close_reason)
+        self._tell_if_drained()
         self._arm()
         if self._session.state is State.CLOSED:
             if self._pump is not None:
                 self._pump.abort()
                 self._pump = None
             self._on_end(self)
+
+    def _tell_if_drained(self) -> None:
+        if self._drain_awaited and self._session.writable:
+            self._drain_awaited = False
+            self._handler.drained()
 
     def _arm(self) -> None:
         when = self._session.next_timer()

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway.connection import Connection, NotText
-from gateway.outbox import DEFAULT_MAX_BUFFERED_BYTES, BufferFull
+from gateway.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, BufferFull
 from tests.conformance.sockjs.client import TIMEOUT_S, Client
 from tests.conformance.sockjs.harness import BRISK, Harness
 
@@ -141,6 +141,20 @@ async def test_a_client_that_does_not_read_fills_its_own_buffer_only(
         # Closing does not depend on the client.
         connection.close(4000, "slow")
         await until(lambda: handler.closed)
+
+
+async def test_a_polling_client_that_caught_up_is_writable_again(
+    client: Client, harness: Harness
+) -> None:
+    url = new_session("/echo")
+    assert await client.post_body(f"{url}/xhr") == "o\n"
+    handler = harness.handlers[0]
+    assert handler.connection is not None
+    handler.connection.send_nowait("x" * DEFAULT_HIGH_WATER_BYTES)
+    assert not handler.connection.writable
+    assert len(await client.post_body(f"{url}/xhr")) > DEFAULT_HIGH_WATER_BYTES
+    assert handler.connection.writable
+    assert handler.drained == 1
 
 
 async def fill(connection: Connection) -> None:
