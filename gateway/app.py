@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
+from random import Random
 
 import grpc
 import structlog
@@ -20,6 +21,9 @@ from starlette.types import ASGIApp
 from gateway.client import AggregatorClient
 from gateway.head import HeadAsGet
 from gateway.health import Readiness
+from gateway.hub.history import History
+from gateway.hub.hub import Hub
+from gateway.hub.upstream import Upstream
 from gateway.openapi import install_openapi
 from gateway.paths import EncodedSlashes
 from gateway.problems import install_problems
@@ -65,17 +69,37 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
     with contextlib.closing(listener):
         host, port = listener.getsockname()[:2]
         async with grpc.aio.insecure_channel(settings.aggregator, client_options()) as channel:
-            server = _Server(_server_config(build_app(settings, channel), settings))
+            hub = build_hub(settings)
+            upstream = Upstream(
+                MarketDataServiceStub(channel),
+                hub,
+                random=Random(),  # noqa: S311  jitter, not a secret
+            )
+            server = _Server(_server_config(build_app(settings, channel, hub), settings))
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(server.serve(sockets=[listener]))
+                feeding = tasks.create_task(upstream.run())
+                serving = tasks.create_task(server.serve(sockets=[listener]))
                 await server.accepting.wait()
                 try:
                     yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 finally:
                     server.should_exit = True
+                    await serving
+                    feeding.cancel()
 
 
-def build_app(settings: GatewaySettings, channel: grpc.aio.Channel) -> ASGIApp:
+def build_hub(settings: GatewaySettings) -> Hub:
+    """Return the hub of all live doors."""
+    return Hub(
+        History(settings.resume_updates, settings.resume_window_s),
+        linger_s=settings.resume_window_s,
+        max_symbols=settings.max_followed_symbols,
+        # The event loop's own clock, so that its timers can be armed at the hub's times.
+        clock=time.monotonic,
+    )
+
+
+def build_app(settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub) -> ASGIApp:
     """Return the gateway as an ASGI application."""
     app: FastAPI = FastAPIOffline(
         title="Market data",
@@ -89,6 +113,7 @@ def build_app(settings: GatewaySettings, channel: grpc.aio.Channel) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.hub = hub
     app.state.client = AggregatorClient(
         MarketDataServiceStub(channel), settings, clock=time.monotonic
     )
@@ -127,7 +152,10 @@ def _server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         # Construction and order are this module's; uvicorn moves bytes.
         lifespan="off",
         http="h11",
-        ws="none",
+        # It passes Autobahn's tests; compressing small frames costs more than it saves.
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=settings.max_message_bytes,
         log_config=None,
         access_log=False,
         server_header=False,

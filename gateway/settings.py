@@ -97,6 +97,25 @@ class GatewaySettings(ServiceSettings):
         default=500, ge=1, le=10_000, description="symbols in one list request"
     )
 
+    max_followed_symbols: int = Field(
+        default=50_000, ge=1, description="symbols that live clients follow by name, all together"
+    )
+    resume_window_s: float = Field(
+        default=60, ge=0, description="how long a client that left may come back and miss nothing"
+    )
+    resume_updates: int = Field(
+        default=65_536,
+        ge=1,
+        description="updates kept for clients that come back, about 1 KiB each",
+    )
+
+    max_message_bytes: int = Field(
+        default=512 * 1024,
+        ge=1024,
+        description="bytes in one message of a WebSocket client; a 64 KiB SDP escaped throughout "
+        "is 384 KiB",
+    )
+
     ready_timeout_s: float = Field(
         default=1, gt=0, le=60, description="time the aggregator has to answer /health/ready"
     )

@@ -1,0 +1,67 @@
+"""What every WebSocket and HTTP edge does with a handshake, and with the WebSocket after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gateway.connection import NORMAL_CLOSURE, Peer
+from gateway.origins import request_origin
+
+# Says whether pages of an origin may connect; the request is there for its Host.
+OriginCheck = Callable[[str, HTTPConnection], bool]
+
+# RFC 6455, 5.5: a control frame carries 125 bytes, 2 of them the code.
+_MAX_REASON_BYTES = 123
+
+
+def origin_allowed(connection: HTTPConnection, allow_origin: OriginCheck | None) -> bool:
+    """Return whether ``allow_origin`` lets the request in; one not made by a page always is."""
+    origin = request_origin(connection.headers)
+    return origin is None or allow_origin is None or allow_origin(origin, connection)
+
+
+def peer_of(
+    connection: HTTPConnection,
+    transport: str,
+    subprotocol: str | None = None,
+    *,
+    binary: bool = False,
+) -> Peer:
+    """Return who made the request."""
+    address = connection.client.host if connection.client else None
+    return Peer(transport, address, request_origin(connection.headers), subprotocol, binary)
+
+
+def select_subprotocol(offered: Sequence[str], supported: Sequence[str]) -> str | None:
+    """Return the first of ``supported`` that was offered.
+
+    RFC 6455, 4.2.2: the server never selects one that the client did not offer.
+    """
+    return next((name for name in supported if name in offered), None)
+
+
+async def receive_message(websocket: WebSocket) -> str | bytes:
+    """Return the next message.
+
+    Raises:
+        WebSocketDisconnect: The client is gone.
+    """
+    event = await websocket.receive()
+    if event["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(event.get("code", 1005), event.get("reason"))
+    text: str | None = event.get("text")
+    return event["bytes"] if text is None else text
+
+
+async def close_websocket(websocket: WebSocket, code: int, reason: str) -> None:
+    """Close with ``code`` if it may be sent, with 1000 otherwise, and as much reason as fits."""
+    reason = reason.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore")
+    await websocket.close(code if may_be_sent(code) else NORMAL_CLOSURE, reason)
+
+
+def may_be_sent(code: int) -> bool:
+    """Return whether a close frame may carry ``code`` (RFC 6455, 7.4, and its registry)."""
+    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in {1004, 1005, 1006})

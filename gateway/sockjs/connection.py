@@ -1,0 +1,175 @@
+"""One SockJS session on the event loop: its rules, its one timer, its present receiver."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from gateway.connection import NORMAL_CLOSURE, HandlerFactory, NotText, Peer
+from gateway.guard import GuardedHandler
+from gateway.pump import Begin, Listen, Pump
+from gateway.sockjs.session import SessionLimits, SockJsSession, State
+
+# Writes one frame; says whether the receiver can take more.
+WriteFrame = Callable[[str], Awaitable[bool]]
+
+
+class SockJsConnection:
+    """One SockJS session; a :class:`~gateway.connection.Connection`."""
+
+    def __init__(
+        self,
+        handler_factory: HandlerFactory,
+        peer: Peer,
+        limits: SessionLimits,
+        on_end: Callable[[SockJsConnection], None],
+    ) -> None:
+        self.peer = peer
+        self._loop = asyncio.get_running_loop()
+        self._session = SockJsSession(self._loop.time(), limits)
+        self._on_end = on_end
+        self._pump: Pump[str] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._drain_awaited = False
+        self._handler = GuardedHandler(handler_factory(), self)
+
+    @property
+    def close_reason(self) -> tuple[int, str] | None:
+        """Why the session is closing or closed."""
+        return self._session.close_reason
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Encoded bytes of the messages that the client still has to get."""
+        return self._session.buffered_bytes
+
+    @property
+    def writable(self) -> bool:
+        """Whether the client keeps up."""
+        return self._session.writable
+
+    def send_nowait(self, message: str | bytes) -> None:
+        """Queue ``message``; binary that is UTF-8 goes as the text it is.
+
+        Raises:
+            BufferFull: It would pass the bound; it was not queued.
+            NotText: It is binary and not UTF-8.
+        """
+        if isinstance(message, bytes):
+            try:
+                message = message.decode()
+            except UnicodeDecodeError as exc:
+                raise NotText(len(message)) from exc
+        self._session.send(message)
+        self._drain_awaited = not self._session.writable
+        self._wake()
+
+    def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
+        """Deliver what is queued, then close; only the first call counts."""
+        self._session.close(self._loop.time(), code, reason)
+        self._changed()
+        self._wake()
+
+    def suppress_heartbeats(self) -> None:
+        """Send no more ``h`` frames."""
+        self._session.suppress_heartbeats()
+        self._changed()
+
+    def open(self) -> None:
+        """Let the handler begin."""
+        self._handler.open()
+        self._changed()
+
+    def receive(self, payload: bytes | str, *, single_allowed: bool = False) -> None:
+        """Hand the messages of ``payload`` to the handler.
+
+        Raises:
+            PayloadError: It is no list of messages; the session lives on.
+        """
+        for message in self._session.receive(payload, single_allowed=single_allowed):
+            self._handler.message(message)
+
+    def attach(self) -> str | None:
+        """Begin to receive, or return the close frame that turns the receiver away."""
+        refusal = self._session.attach(self._loop.time())
+        self._changed()
+        return refusal
+
+    async def deliver(self, begin: Begin, write: WriteFrame, listen: Listen) -> None:
+        """Write frames to the attached receiver until it is full, closed, or gone.
+
+        A receiver that ends before its time takes the session with it.
+
+        Args:
+            begin: Starts the response.
+            write: Writes one frame; calls :meth:`detach` before the last one it can take.
+            listen: Returns when the client is gone.
+        """
+        pump: Pump[str] = Pump()
+        self._pump = pump
+        finished = False
+        try:
+            finished = await pump.run(begin, self._next_frame, write, listen)
+        finally:
+            # A receiver that detached may already have a successor.
+            if self._pump is pump:
+                self._pump = None
+                if not finished:
+                    self._session.interrupt(self._loop.time())
+                self._changed()
+
+    def detach(self) -> None:
+        """End the receiver in order: what follows waits for the next one."""
+        self._pump = None
+        self._session.detach(self._loop.time())
+        self._changed()
+
+    def end(self, code: int, reason: str) -> None:
+        """End the session at once, and its receiver with it."""
+        self._session.end(code, reason)
+        self._changed()
+
+    def _next_frame(self) -> str | None:
+        frame = self._session.next_frame(self._loop.time())
+        self._tell_if_drained()
+        if self._timer is None:
+            self._arm()
+        return frame
+
+    def _wake(self) -> None:
+        if self._pump is not None:
+            self._pump.wake()
+
+    def _changed(self) -> None:
+        # Whatever changed: tell the handler, and keep the timer right.
+        if self._session.close_reason is not None:
+            self._handler.close_soon(*self._session.close_reason)
+        self._tell_if_drained()
+        self._arm()
+        if self._session.state is State.CLOSED:
+            if self._pump is not None:
+                self._pump.abort()
+                self._pump = None
+            self._on_end(self)
+
+    def _tell_if_drained(self) -> None:
+        if self._drain_awaited and self._session.writable:
+            self._drain_awaited = False
+            self._handler.drained()
+
+    def _arm(self) -> None:
+        when = self._session.next_timer()
+        if self._timer is not None:
+            # One that fires too early is armed again then. That is rarer than frames are.
+            if when is not None and self._timer.when() <= when:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if when is not None:
+            self._timer = self._loop.call_at(when, self._check_timers)
+
+    def _check_timers(self) -> None:
+        self._timer = None
+        self._session.check_timers(self._loop.time())
+        self._changed()
+        self._wake()
