@@ -108,6 +108,30 @@ async def test_a_payload_over_the_limit_is_refused(client: Client, ws_url: str) 
         assert caught.value.rcvd.code == 1009
 
 
+async def test_a_payload_that_does_not_come_in_time_is_refused(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.sockjs.app.BODY_TIMEOUT_S", 0.05)
+    url = new_session("/echo")
+    assert await client.post_body(f"{url}/xhr") == "o\n"
+    # The length is announced for a body that never comes.
+    response = await client.post(f"{url}/xhr_send", None, Content_Length="10")
+    assert response.status == 408
+
+
+async def test_a_sender_that_goes_away_in_the_middle_changes_nothing(
+    client: Client, harness: Harness
+) -> None:
+    url = new_session("/echo")
+    assert await client.post_body(f"{url}/xhr") == "o\n"
+    sender = await client.connect()
+    sender.write(f'POST {url}/xhr_send HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n["'.encode())
+    sender.close()
+    await client.send(url, '["a"]')
+    assert await client.post_body(f"{url}/xhr") == 'a["a"]\n'
+    assert harness.handlers[0].messages == ["a"]
+
+
 async def test_an_endless_id_is_not_found(client: Client) -> None:
     assert (await client.post(f"/echo/0/{'a' * 257}/xhr")).status == 404
 
