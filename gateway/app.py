@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
+from pathlib import Path
 from random import Random
 
 import grpc
@@ -16,6 +17,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from gateway.client import AggregatorClient
@@ -37,6 +39,8 @@ log = structlog.get_logger()
 
 # Connections the kernel holds while the loop is busy; more are refused by it.
 BACKLOG = 2048
+# What our pages load; `make assets` fills it, and without it only those pages lack something.
+STATIC = Path(__file__).with_name("static")
 
 
 async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
@@ -119,6 +123,7 @@ def build_app(settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub) ->
     )
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
     app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
     return HeadAsGet(EncodedSlashes(app))
