@@ -17,16 +17,21 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from gateway.capacity import Capacity
 from gateway.client import AggregatorClient
+from gateway.cors import Cors
+from gateway.handshake import OriginCheck
 from gateway.head import HeadAsGet
 from gateway.health import Readiness
 from gateway.hub.history import History
 from gateway.hub.hub import Hub
 from gateway.hub.upstream import Upstream
 from gateway.openapi import install_openapi
+from gateway.origins import is_allowed, parse_origins
 from gateway.paths import EncodedSlashes
 from gateway.problems import install_problems
 from gateway.rest import router
@@ -39,6 +44,8 @@ log = structlog.get_logger()
 
 # Connections the kernel holds while the loop is busy; more are refused by it.
 BACKLOG = 2048
+# Where STOMP is, over WebSocket and SockJS.
+STOMP_PREFIX = "/ws"
 # What our pages load; `make assets` fills it, and without it only those pages lack something.
 STATIC = Path(__file__).with_name("static")
 
@@ -118,6 +125,9 @@ def build_app(settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub) ->
     )
     app.state.settings = settings
     app.state.hub = hub
+    # Every live door lets clients in through these two.
+    app.state.capacity = Capacity(settings.max_connections)
+    app.state.allow_origin = origin_check(settings)
     app.state.client = AggregatorClient(
         MarketDataServiceStub(channel), settings, clock=time.monotonic
     )
@@ -126,7 +136,20 @@ def build_app(settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub) ->
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
-    return HeadAsGet(EncodedSlashes(app))
+    served: ASGIApp = app
+    if origins := parse_origins(settings.allowed_origins):
+        served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
+    return HeadAsGet(EncodedSlashes(served))
+
+
+def origin_check(settings: GatewaySettings) -> OriginCheck:
+    """Return what says whether pages of an origin may use the gateway."""
+    allowed = parse_origins(settings.allowed_origins)
+
+    def allow_origin(origin: str, connection: HTTPConnection) -> bool:
+        return is_allowed(origin, connection.headers.get("host", ""), allowed)
+
+    return allow_origin
 
 
 def open_listener(host: str, port: int) -> socket.socket:
