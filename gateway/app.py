@@ -49,6 +49,9 @@ log = structlog.get_logger()
 
 # Connections the kernel holds while the loop is busy; more are refused by it.
 BACKLOG = 2048
+# What the kernel holds for a client beyond what is on its way. It would take megabytes, which a
+# client that fell behind would have to read before it comes to the present.
+UNSENT_BYTES = 64 * 1024
 # How long live clients may take for the goodbye. It is one write for who reads, and one request for
 # who polls; who does neither cannot be told.
 GOODBYE_S = 1.0
@@ -229,6 +232,8 @@ def open_listener(host: str, port: int) -> socket.socket:
     try:
         # A restarted gateway need not wait for the connections of the one before to time out.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError as exc:

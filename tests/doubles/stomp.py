@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,8 @@ def decode(text: str) -> Frame:
     assert text.endswith("\0")
     head, _, body = text[:-1].partition("\n\n")
     command, *lines = head.split("\n")
-    return Frame(command, dict(line.split(":", 1) for line in lines), body)
+    headers = (line.split(":", 1) for line in lines)
+    return Frame(command, {name: value.replace(r"\c", ":") for name, value in headers}, body)
 
 
 class StompClient:
@@ -86,6 +88,23 @@ class StompClient:
                     pass
             await self.websocket.wait_closed()
         return self.websocket.close_code, self.websocket.close_reason
+
+
+def cramped_socket(address: str) -> socket.socket:
+    """Return a connection that holds little of what its owner does not read."""
+    host, port = address.rsplit(":", 1)
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    small.connect((host, int(port)))
+    small.setblocking(False)
+    return small
+
+
+@contextlib.asynccontextmanager
+async def open_lazy_stomp(address: str) -> AsyncIterator[StompClient]:
+    """Connect a session that reads only while ``next`` is waited for, or a little more."""
+    async with open_stomp(address, sock=cramped_socket(address), max_queue=1) as client:
+        yield client
 
 
 @contextlib.asynccontextmanager
