@@ -55,6 +55,7 @@ UNSENT_BYTES = 64 * 1024
 # How long live clients may take for the goodbye. It is one write for who reads, and one request for
 # who polls; who does neither cannot be told.
 GOODBYE_S = 1.0
+PING_TIMEOUT_S = 60.0
 # Where STOMP is, over WebSocket and SockJS.
 STOMP_PREFIX = "/ws"
 # What our pages load; `make assets` fills it, and without it only those pages lack something.
@@ -253,6 +254,9 @@ def _server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         ws=DirectWebSocket,
         ws_per_message_deflate=False,
         ws_max_size=settings.max_message_bytes,
+        # Who does not read answers no pings either; with the newest states alone waiting it costs
+        # little, so it has a while to come back.
+        ws_ping_timeout=PING_TIMEOUT_S,
         log_config=None,
         access_log=False,
         server_header=False,
