@@ -45,7 +45,7 @@ def assert_fallback(answer: httpx.Response) -> None:
 async def until_live(http: httpx.AsyncClient) -> httpx.Response:
     """Ask twenty times a second, as a page that polls would."""
     async with asyncio.timeout(30):
-        while status(answer := await ask(http)) != "live":
+        while status(answer := await ask(http)) != "live":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return answer
 
