@@ -91,18 +91,20 @@ class Publisher:
             while True:
                 # Once the log says it is gone, wait for it without another word.
                 call = publish(wait_for_ready=told_gone)
-                if await self._opened(call):
-                    log.info(
-                        "aggregator connected",
-                        aggregator=self._aggregator,
-                        waiting_ticks=self._outbox.unacked_ticks,
-                    )
-                    told_gone = False
-                    backoff_s = FIRST_BACKOFF_S
-                    await self._carry(call)
-                call.cancel()
-                if not told_gone:
+                try:
+                    if await self._opened(call):
+                        log.info(
+                            "aggregator connected",
+                            aggregator=self._aggregator,
+                            waiting_ticks=self._outbox.unacked_ticks,
+                        )
+                        told_gone = False
+                        backoff_s = FIRST_BACKOFF_S
+                        await self._carry(call)
+                finally:
+                    call.cancel()
                     code, details = await call.code(), await call.details()
+                if not told_gone:
                     log.warning(
                         "aggregator gone, ticks wait",
                         aggregator=self._aggregator,

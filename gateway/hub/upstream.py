@@ -54,15 +54,17 @@ class Upstream:
             while True:
                 # Once the log says it is gone, wait for it without another word.
                 call: Call = self._stub.Watch(wait_for_ready=told_gone)
-                if await self._begin(call):
-                    log.info("feed connected", symbols=len(self._hub.followed_symbols()))
-                    told_gone = False
-                    backoff_s = FIRST_BACKOFF_S
-                    await self._carry(call)
-                    self._hub.set_status(FeedStatus.STALE)
-                call.cancel()
-                if not told_gone:
+                try:
+                    if await self._begin(call):
+                        log.info("feed connected", symbols=len(self._hub.followed_symbols()))
+                        told_gone = False
+                        backoff_s = FIRST_BACKOFF_S
+                        await self._carry(call)
+                        self._hub.set_status(FeedStatus.STALE)
+                finally:
+                    call.cancel()
                     code, details = await call.code(), await call.details()
+                if not told_gone:
                     log.warning("feed gone, clients are told", code=code.name, details=details)
                     told_gone = True
                 await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))

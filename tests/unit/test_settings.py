@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from aggregator.settings import AggregatorSettings
 from ingest.settings import IngestSettings
 from marketdata.errors import SettingsError
-from marketdata.settings import load_settings
+from marketdata.settings import ServiceSettings, load_settings
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+@pytest.mark.parametrize("cls", [IngestSettings, AggregatorSettings])
+def test_the_reference_lists_every_setting_with_its_default(cls: type[ServiceSettings]) -> None:
+    prefix = cls.model_config.get("env_prefix", "")
+    row = rf"^\| `({prefix}\w+)` \| `(\S+)` \|"
+    documented = dict(re.findall(row, REFERENCE.read_text(), re.MULTILINE))
+    assert documented == {
+        f"{prefix}{name.upper()}": str(field.default) for name, field in cls.model_fields.items()
+    }
 
 
 def test_defaults_listen_on_loopback() -> None:

@@ -60,9 +60,6 @@ class _Unused(MarketDataServiceServicer):
     def PublishTicks(self, request_iterator: Any, context: Any) -> Any:
         raise NotImplementedError
 
-    def Watch(self, request_iterator: Any, context: Any) -> Any:
-        raise NotImplementedError
-
 
 class FakeAggregator(_Unused):
     """Serve aggregates on a real port.
@@ -165,6 +162,14 @@ class FakeAggregator(_Unused):
         return ListSymbolsResponse(
             symbols=page, next_cursor=page[-1] if len(page) < len(symbols) else ""
         )
+
+    async def Watch(  # type: ignore[override]
+        self, request_iterator: Any, context: Context
+    ) -> None:
+        """Take what the hub wants to follow and send nothing."""
+        await context.send_initial_metadata(())
+        async for _ in request_iterator:
+            pass
 
     async def _take(self, request: object, context: Context) -> None:
         async with self._arrival:

@@ -264,10 +264,9 @@ async def test_a_bug_is_500_for_the_client_and_a_traceback_in_the_log(
     problem(response, 500, "about:blank")
     assert b"secret" not in response.content
     assert b"Traceback" not in response.content
-    assert [(line["event"], line["path"]) for line in lines] == [
-        ("request failed", "/api/v1/marketdata/AAPL")
-    ]
-    assert lines[0]["exc_info"]
+    (line,) = (line for line in lines if line["event"] == "request failed")
+    assert line["path"] == "/api/v1/marketdata/AAPL"
+    assert line["exc_info"]
 
 
 async def test_after_a_bug_the_gateway_serves_on(
