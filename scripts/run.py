@@ -26,11 +26,10 @@ from marketdata.addresses import check_address
 from marketdata.errors import AddressInUse, StartError
 from marketdata.settings import load_settings
 
-# Each starts when those it connects to listen, so that no log begins with a complaint. The gateway
-# asks nobody before it is asked itself.
+# Each starts when those it connects to listen, so that no log begins with a complaint.
 NEEDS: Mapping[str, frozenset[str]] = {
     "aggregator": frozenset(),
-    "gateway": frozenset(),
+    "gateway": frozenset({"aggregator"}),
     "ingest": frozenset({"aggregator"}),
     "fakeclient": frozenset({"ingest"}),
 }
