@@ -67,7 +67,7 @@ class Latencies:
         return ordered[max(ceil(len(ordered) * percent / 100), 1) - 1]
 
     def histogram(self) -> dict[float, int]:
-        """Return how many are below each bound; each bound, in ms, is twice the one before."""
+        """Return how many are up to each bound, in ms, and above the one before, half of it."""
         powers = [ceil(log2(max(seconds * 1000, 1e-3))) for seconds in self.seconds]
         return {2.0**p: powers.count(p) for p in range(min(powers), max(powers) + 1)}
 

@@ -320,7 +320,7 @@ def _bars(latencies: Latencies) -> str:
     counts = latencies.histogram()
     width = 40 / max(counts.values())
     return "\n".join(
-        f"  < {bound:7g} ms {count:8,} {'#' * ceil(count * width)}"
+        f"  <= {bound:7g} ms {count:8,} {'#' * ceil(count * width)}"
         for bound, count in counts.items()
     )
 
