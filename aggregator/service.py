@@ -80,6 +80,7 @@ class MarketDataService(MarketDataServiceServicer):
         # How to end each PublishTicks stream.
         self._producers: set[asyncio.Timeout] = set()
         self._no_producers = asyncio.Event()
+        self._stopping = False
 
     def log_drops(self) -> None:
         """Log the drops that no line told of yet."""
@@ -109,11 +110,11 @@ class MarketDataService(MarketDataServiceServicer):
         context: Context,
     ) -> None:
         """Apply batches in order and ack each."""
-        # At once, so that the producer knows it is heard before its first batch.
-        await context.send_initial_metadata(())
         try:
-            async with asyncio.timeout(None) as end:
+            async with asyncio.timeout(0 if self._stopping else None) as end:
                 self._producers.add(end)
+                # At once, so that the producer knows it is heard before its first batch.
+                await context.send_initial_metadata(())
                 async for batch in request_iterator:
                     await self._publish(batch, context)
         except TimeoutError:
@@ -135,6 +136,7 @@ class MarketDataService(MarketDataServiceServicer):
     async def end_producers(self, drain_s: float) -> None:
         """Let producers finish for ``drain_s``, then end those that did not."""
         await self._until_no_producers(drain_s)
+        self._stopping = True
         for end in self._producers:
             end.reschedule(asyncio.get_running_loop().time())
         await self._until_no_producers(END_TIMEOUT_S)
