@@ -11,22 +11,16 @@ import structlog
 
 from ingest.outbox import Outbox
 from marketdata.channel import Options
+from marketdata.streams import StreamOver, keep_stream
 from marketdata.summary import DropSummary
 from marketdata.wire import market_data_pb2 as wire
 
 log = structlog.get_logger()
 
 PUBLISH_TICKS = "/marketdata.MarketDataService/PublishTicks"
-# Between streams; while there is no connection the channel itself waits, 0.1 to 1 s, with jitter.
-FIRST_BACKOFF_S = 0.05
-MAX_BACKOFF_S = 2.0
 
 Publish = grpc.aio.StreamStreamMultiCallable[bytes, wire.BatchAck]
 Call = grpc.aio.StreamStreamCall[bytes, wire.BatchAck]
-
-
-class _StreamOver(Exception):
-    """The aggregator ended the stream without an error."""
 
 
 class Publisher:
@@ -82,49 +76,19 @@ class Publisher:
 
     async def run(self) -> None:
         """Keep a stream to the aggregator until cancelled; say once when it goes and comes."""
-        told_gone = False
-        backoff_s = FIRST_BACKOFF_S
         async with grpc.aio.insecure_channel(self._aggregator, options=self._options) as channel:
             publish: Publish = channel.stream_stream(
                 PUBLISH_TICKS, response_deserializer=wire.BatchAck.FromString
             )
-            while True:
-                # Once the log says it is gone, wait for it without another word.
-                call = publish(wait_for_ready=told_gone)
-                try:
-                    if await self._opened(call):
-                        log.info(
-                            "aggregator connected",
-                            aggregator=self._aggregator,
-                            waiting_ticks=self._outbox.unacked_ticks,
-                        )
-                        told_gone = False
-                        backoff_s = FIRST_BACKOFF_S
-                        await self._carry(call)
-                finally:
-                    call.cancel()
-                    code, details = await call.code(), await call.details()
-                if not told_gone:
-                    log.warning(
-                        "aggregator gone, ticks wait",
-                        aggregator=self._aggregator,
-                        code=code.name,
-                        details=details,
-                        unacked_ticks=self._outbox.unacked_ticks,
-                    )
-                    told_gone = True
-                await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
-                backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
-
-    async def _opened(self, call: Call) -> bool:
-        try:
-            await call.wait_for_connection()
-        except grpc.aio.AioRpcError:
-            return False
-        return True
+            await keep_stream(publish, self._carry, self._gone, self._random)
 
     async def _carry(self, call: Call) -> None:
-        # Returns when the stream is lost.
+        # Ends with the stream's error.
+        log.info(
+            "aggregator connected",
+            aggregator=self._aggregator,
+            waiting_ticks=self._outbox.unacked_ticks,
+        )
         self._outbox.rewind()
         self._connected = True
         self._close_overdue()
@@ -132,11 +96,17 @@ class Publisher:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send(call))
                 tasks.create_task(self._receive(call))
-        except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, _StreamOver):
-            # InvalidStateError is a write on a call that has ended.
-            pass
         finally:
             self._connected = False
+
+    def _gone(self, code: grpc.StatusCode, details: str) -> None:
+        log.warning(
+            "aggregator gone, ticks wait",
+            aggregator=self._aggregator,
+            code=code.name,
+            details=details,
+            unacked_ticks=self._outbox.unacked_ticks,
+        )
 
     async def _send(self, call: Call) -> None:
         while True:
@@ -155,7 +125,7 @@ class Publisher:
                 self._empty.set()
             async with self._space:
                 self._space.notify(self._outbox.free_batches)
-        raise _StreamOver
+        raise StreamOver
 
     def _end_linger(self) -> None:
         self._cancel_linger()

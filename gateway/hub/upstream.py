@@ -11,6 +11,7 @@ import grpc
 import structlog
 
 from gateway.hub.hub import FeedStatus, Hub
+from marketdata.streams import StreamOver, keep_stream
 from marketdata.wire import market_data_pb2 as wire
 
 if TYPE_CHECKING:
@@ -19,19 +20,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Between streams; while there is no connection the channel itself waits, with jitter.
-FIRST_BACKOFF_S = 0.05
-MAX_BACKOFF_S = 2.0
 # A symbol is at most 34 bytes on the wire, and a message 4 MiB.
 MAX_SYMBOLS_PER_REQUEST = 10_000
 # States that may wait at the aggregator while this process is busy: 20 MB there.
 BUFFERED_STATES = 65_536
 
 Call = grpc.aio.StreamStreamCall[wire.WatchRequest, wire.UpdateBatch]
-
-
-class _StreamOver(Exception):
-    """The aggregator ended the stream without an error."""
 
 
 class Upstream:
@@ -48,58 +42,34 @@ class Upstream:
 
     async def run(self) -> None:
         """Keep a stream until cancelled; say once when it goes and comes."""
-        told_gone = False
-        backoff_s = FIRST_BACKOFF_S
         try:
-            while True:
-                # Once the log says it is gone, wait for it without another word.
-                call: Call = self._stub.Watch(wait_for_ready=told_gone)
-                try:
-                    if await self._begin(call):
-                        log.info("feed connected", symbols=len(self._hub.followed_symbols()))
-                        told_gone = False
-                        backoff_s = FIRST_BACKOFF_S
-                        await self._carry(call)
-                        self._hub.set_status(FeedStatus.STALE)
-                finally:
-                    call.cancel()
-                    code, details = await call.code(), await call.details()
-                if not told_gone:
-                    log.warning("feed gone, clients are told", code=code.name, details=details)
-                    told_gone = True
-                await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
-                backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+            await keep_stream(self._stub.Watch, self._carry, self._gone, self._random)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
-    async def _begin(self, call: Call) -> bool:
-        try:
-            metadata = await call.initial_metadata()
-            await call.wait_for_connection()
-        except grpc.aio.AioRpcError:
-            return False
-        for name, value in metadata or ():
+    async def _carry(self, call: Call) -> None:
+        # Ends with the stream's error.
+        for name, value in await call.initial_metadata() or ():
             if name == "epoch":
                 self._hub.begin_epoch(int(value))
-        return True
-
-    async def _carry(self, call: Call) -> None:
-        # Returns when the stream is lost.
         self._hub.take_interest_changes()
         self._sent_all = False
-        first = self._requests(self._hub.followed_symbols(), ())
+        followed = self._hub.followed_symbols()
+        log.info("feed connected", symbols=len(followed))
+        await call.write(wire.WatchRequest(buffer=BUFFERED_STATES))
+        for request in self._requests(followed, ()):
+            await call.write(request)
+        self._hub.set_status(FeedStatus.LIVE)
         try:
-            await call.write(wire.WatchRequest(buffer=BUFFERED_STATES))
-            for request in first:
-                await call.write(request)
-            self._hub.set_status(FeedStatus.LIVE)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send(call))
                 tasks.create_task(self._receive(call))
-        except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, _StreamOver):
-            # InvalidStateError is a write on a call that has ended.
-            pass
+        finally:
+            self._hub.set_status(FeedStatus.STALE)
+
+    def _gone(self, code: grpc.StatusCode, details: str) -> None:
+        log.warning("feed gone, clients are told", code=code.name, details=details)
 
     async def _send(self, call: Call) -> None:
         while True:
@@ -111,7 +81,7 @@ class Upstream:
     async def _receive(self, call: Call) -> None:
         while isinstance(batch := await call.read(), wire.UpdateBatch):
             self._hub.publish(batch.updates)
-        raise _StreamOver
+        raise StreamOver
 
     def _requests(
         self, added: Iterable[str], removed: Iterable[str]

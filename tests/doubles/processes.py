@@ -113,9 +113,9 @@ async def run_service(module: str, env: Mapping[str, str]) -> AsyncIterator[Serv
 
 
 @contextlib.asynccontextmanager
-async def run_backend() -> AsyncIterator[tuple[Service, int, Service, int]]:
+async def run_backend(**env: str) -> AsyncIterator[tuple[Service, int, Service, int]]:
     """Run an aggregator and an ingest; give each with its port."""
-    async with run_service("aggregator", {"AGGREGATOR_PORT": "0"}) as aggregator:
+    async with run_service("aggregator", {"AGGREGATOR_PORT": "0", **env}) as aggregator:
         port = await aggregator.wait_for_port()
         env = {"INGEST_PORT": "0", "INGEST_AGGREGATOR": f"127.0.0.1:{port}"}
         async with run_service("ingest", env) as ingest:

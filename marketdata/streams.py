@@ -1,0 +1,69 @@
+"""Keep one gRPC stream to another service open, again after every loss."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+import grpc
+
+# Between streams; while there is no connection the channel itself waits, with jitter.
+FIRST_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 2.0
+
+C = TypeVar("C", bound=grpc.aio.StreamStreamCall[Any, Any])
+C_co = TypeVar("C_co", bound=grpc.aio.StreamStreamCall[Any, Any], covariant=True)
+
+
+class StreamOver(Exception):
+    """The other side ended the stream without an error."""
+
+
+class OpenStream(Protocol[C_co]):
+    """Opens the stream; with ``wait_for_ready``, as soon as there is a connection."""
+
+    def __call__(self, *, wait_for_ready: bool) -> C_co:
+        """Return the call."""
+
+
+async def keep_stream(
+    open_stream: OpenStream[C],
+    carry: Callable[[C], Awaitable[None]],
+    gone: Callable[[grpc.StatusCode, str], None],
+    random: Random,
+) -> None:
+    """Open a stream and carry it, until cancelled.
+
+    The server must send its initial metadata at once: it tells that the stream is heard.
+
+    Args:
+        open_stream: opens the stream.
+        carry: works on an open stream until an error of gRPC or :class:`StreamOver` ends it.
+        gone: told once when a stream ends, or the first cannot be opened; not again until one was
+            carried.
+        random: the jitter between attempts.
+    """
+    told_gone = False
+    backoff_s = FIRST_BACKOFF_S
+    while True:
+        # Once it is known to be gone, wait for it without another word.
+        call = open_stream(wait_for_ready=told_gone)
+        try:
+            await call.wait_for_connection()
+            told_gone = False
+            backoff_s = FIRST_BACKOFF_S
+            await carry(call)
+        except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, StreamOver):
+            # InvalidStateError is a write on a call that has ended.
+            pass
+        finally:
+            call.cancel()
+            # Its end, so that nothing of it stays behind.
+            code, details = await call.code(), await call.details()
+        if not told_gone:
+            gone(code, details)
+            told_gone = True
+        await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
+        backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
