@@ -48,6 +48,7 @@ class FeedSession:
         Each tick is its piece of a serialized :class:`TickBatch`.
         """
         # 1.0 us per tick, of which protobuf has 0.3.
+        self.received_bytes += len(data)
         pieces: list[bytes] = []
         rejected: Counter[str] = Counter()
         amend = self._rules.amend
