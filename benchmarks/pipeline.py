@@ -275,21 +275,10 @@ async def run(plan: Plan, output: Path | None) -> None:
     rest = [await measure_rest(plan.latency_s) for _ in range(plan.latency_repeats)]
     polls = Latencies.merge(part for _, part in rest)
 
-    print(", ".join(f"{name} {value}" for name, value in machine_facts().items()))
-    rows = [["ticks/s into the state", "median", "min", "max"]]
-    rows += [
-        _rate_row(f"TCP, one tick per frame, {plan.ticks:,} ticks", tcp),
-        _rate_row(f"gRPC, one message per tick, {plan.messages:,} ticks", messages),
-    ]
-    print(f"\n{format_table(rows)}\n")
-    latencies = {"Watch update": Latencies.merge(watch)}
-    latencies["REST answer"] = Latencies.merge(part for part, _ in rest)
-    rows = [[f"tick sent, at {RATE:,} ticks/s, until", "p50 ms", "p99 ms", "max ms"]]
-    rows += [_latency_row(name, each) for name, each in latencies.items()]
-    rows.append(_latency_row("(one GET, asked again at once)", polls))
-    print(f"{format_table(rows)}\n")
-    for name, each in latencies.items():
-        print(f"{name}, ticks by latency\n{_bars(each)}\n")
+    latencies = {
+        "Watch update": Latencies.merge(watch),
+        "REST answer": Latencies.merge(part for part, _ in rest),
+    }
     path = write_results(
         "pipeline",
         {
@@ -303,6 +292,20 @@ async def run(plan: Plan, output: Path | None) -> None:
         },
         output,
     )
+
+    print(", ".join(f"{name} {value}" for name, value in machine_facts().items()))
+    rows = [["ticks/s into the state", "median", "min", "max"]]
+    rows += [
+        _rate_row(f"TCP, one tick per frame, {plan.ticks:,} ticks", tcp),
+        _rate_row(f"gRPC, one message per tick, {plan.messages:,} ticks", messages),
+    ]
+    print(f"\n{format_table(rows)}\n")
+    rows = [[f"tick sent, at {RATE:,} ticks/s, until", "p50 ms", "p99 ms", "max ms"]]
+    rows += [_latency_row(name, each) for name, each in latencies.items()]
+    rows.append(_latency_row("(one GET, asked again at once)", polls))
+    print(f"{format_table(rows)}\n")
+    for name, each in latencies.items():
+        print(f"{name}, ticks by latency\n{_bars(each)}\n")
     print(f"written to {path.name}")
 
 
