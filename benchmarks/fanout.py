@@ -1,7 +1,7 @@
 """Measure the fan-out: one feed to many STOMP clients, some of which stop reading.
 
-``python -m benchmarks.fanout``: every client subscribes to one of the symbols; the latency is from the tick's
-exchange time, which is the moment it was sent, to the arrival of its state at the client.
+``python -m benchmarks.fanout``: every client subscribes to one of the symbols; the latency is from
+the tick's exchange time, which is the moment it was sent, to the arrival of its state at the client.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
 import struct
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -32,10 +32,12 @@ from marketdata.framing import encode_frame
 from marketdata.wire.market_data_pb2 import Tick
 
 HANDSHAKE = (
-    b"GET /ws/websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /ws/websocket HTTP/1.1\r\nHost: localhost\r\n"
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 CONNECT = b"CONNECT\naccept-version:1.2\nhost:localhost\nheart-beat:0,0\n\n\0"
+RECEIVE_BUFFER = 16 * 1024
 TIMESTAMP = b'"timestampNs":"'
 
 
@@ -55,14 +57,17 @@ class StompClient(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the WebSocket."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.write(HANDSHAKE)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Note it: no client should be lost."""
         self.lost = True
 
     def data_received(self, data: bytes) -> None:
+        """Take the messages in."""
         now_ns = time.time_ns()
         buffer = self._buffer
         buffer += data
@@ -189,9 +194,7 @@ async def run_pipeline() -> AsyncIterator[tuple[Service, Service]]:
     async with (
         run_service("aggregator") as aggregator,
         run_service("ingest", aggregator=aggregator.address) as ingest,
-        run_service(
-            "gateway", aggregator=aggregator.address, rate_limit=0, port=0
-        ) as gateway,
+        run_service("gateway", aggregator=aggregator.address, rate_limit=0, port=0) as gateway,
     ):
         yield ingest, gateway
 
@@ -205,7 +208,12 @@ async def connect(gateway: Service, plan: Plan, symbols: Sequence[str]) -> list[
     for start in range(0, len(clients), 50):
         group = clients[start : start + 50]
         for client in group:
-            await loop.create_connection(lambda c=client: c, "127.0.0.1", gateway.port)  # type: ignore[misc]
+            # A small receive buffer, so that a client that stops reading is felt at once.
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            sock.setblocking(False)
+            await loop.sock_connect(sock, ("127.0.0.1", gateway.port))
+            await loop.create_connection(lambda c=client: c, sock=sock)  # type: ignore[misc]
         await asyncio.gather(*(client.subscribed for client in group))
     return clients
 
@@ -276,7 +284,7 @@ def body(client: StompClient) -> Any:
 def read_rest(gateway: Service, symbols: Sequence[str]) -> dict[str, Any]:
     """Return what REST says of each symbol."""
     url = f"http://{gateway.address}/api/v1/marketdata?symbols={','.join(symbols)}"
-    with urlopen(url, timeout=10) as answer:  # noqa: S310  our own server
+    with urlopen(url, timeout=10) as answer:
         return {state["symbol"]: state for state in json.load(answer)["aggregates"]}
 
 
@@ -308,4 +316,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
