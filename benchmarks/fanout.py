@@ -1,7 +1,7 @@
 """Measure the fan-out: one feed to many STOMP clients, some of which stop reading.
 
-``python -m benchmarks.fanout``: every client subscribes to one of the symbols; the latency is from
-the tick's exchange time, which is the moment it was sent, to the arrival of its state at the client.
+``python -m benchmarks.fanout``: every client subscribes to one of the symbols. The latency is from
+the exchange time of a tick, the moment it was sent, to the arrival of its state at the client.
 """
 
 from __future__ import annotations
