@@ -226,9 +226,10 @@ def check_ports(addresses: Mapping[str, tuple[str, int]]) -> None:
 def _holder(port: int) -> str:
     # Other users' processes cannot always be seen.
     try:
+        # An outgoing connection may hold the port, too: the system takes its ports from a range in
+        # which ours lie.
         for connection in psutil.net_connections("tcp"):
-            listens = connection.status == psutil.CONN_LISTEN
-            if listens and connection.laddr and connection.laddr.port == port and connection.pid:
+            if connection.laddr and connection.laddr.port == port and connection.pid:
                 command = shlex.join(psutil.Process(connection.pid).cmdline())
                 return f" by process {connection.pid} ({command})"
     except psutil.Error:
