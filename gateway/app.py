@@ -29,6 +29,8 @@ from gateway.paths import EncodedSlashes
 from gateway.problems import install_problems
 from gateway.rest import router
 from gateway.settings import GatewaySettings
+from gateway.stream.door import StreamDoor
+from gateway.stream.reader import StreamLimits, Streams
 from marketdata.addresses import listen_error
 from marketdata.channel import client_options
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
@@ -58,8 +60,8 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
 async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
     """Accept clients while the body runs, under the host:port it is given.
 
-    At the end no new clients are accepted, those being served get their answer, and then the
-    channel to the aggregator is closed.
+    At the end no new clients are accepted, streams are ended, requests being served get their
+    answer, and then the channel to the aggregator is closed.
 
     Raises:
         AddressInUse: another program listens on the port.
@@ -75,7 +77,9 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
                 hub,
                 random=Random(),  # noqa: S311  jitter, not a secret
             )
-            server = _Server(_server_config(build_app(settings, channel, hub), settings))
+            streams = build_streams(settings, hub)
+            app = build_app(settings, channel, hub, streams)
+            server = _Server(_server_config(app, settings))
             async with asyncio.TaskGroup() as tasks:
                 feeding = tasks.create_task(upstream.run())
                 serving = tasks.create_task(server.serve(sockets=[listener]))
@@ -84,6 +88,7 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
                     yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 finally:
                     server.should_exit = True
+                    streams.stop()
                     await serving
                     feeding.cancel()
 
@@ -99,7 +104,19 @@ def build_hub(settings: GatewaySettings) -> Hub:
     )
 
 
-def build_app(settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub) -> ASGIApp:
+def build_streams(settings: GatewaySettings, hub: Hub) -> Streams:
+    """Return what the plain WebSocket and SSE doors stand on."""
+    limits = StreamLimits(
+        max_subscriptions=settings.stream_max_subscriptions,
+        max_symbols=settings.max_symbols_per_request,
+        message_rate=settings.stream_message_rate,
+    )
+    return Streams(hub, limits, clock=time.monotonic)
+
+
+def build_app(
+    settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub, streams: Streams
+) -> ASGIApp:
     """Return the gateway as an ASGI application."""
     app: FastAPI = FastAPIOffline(
         title="Market data",
@@ -119,6 +136,15 @@ def build_app(settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub) ->
     )
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
     app.include_router(router)
+    # Before anything that takes all of /ws.
+    app.include_router(
+        StreamDoor(
+            streams,
+            random=Random(),  # noqa: S311  spreads clients, no secret
+            keepalive_s=settings.sse_keepalive_s,
+            max_message_bytes=settings.max_message_bytes,
+        ).router()
+    )
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
     return HeadAsGet(EncodedSlashes(app))

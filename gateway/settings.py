@@ -116,6 +116,20 @@ class GatewaySettings(ServiceSettings):
         "is 384 KiB",
     )
 
+    stream_max_subscriptions: int = Field(
+        default=100, ge=1, description="subscriptions of one WebSocket client of /api/v1/stream"
+    )
+    stream_message_rate: float = Field(
+        default=50,
+        ge=0,
+        allow_inf_nan=False,
+        description="messages per second from one such client, one second's worth at once; "
+        "0: no limit",
+    )
+    sse_keepalive_s: float = Field(
+        default=15, gt=0, le=3600, description="silence after which an SSE client gets a comment"
+    )
+
     ready_timeout_s: float = Field(
         default=1, gt=0, le=60, description="time the aggregator has to answer /health/ready"
     )
