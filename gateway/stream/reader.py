@@ -80,7 +80,7 @@ class Reader(ABC):
 
     def stop(self) -> None:
         """End the stream: the gateway stops."""
-        self.connection.close(CloseCode.GOING_AWAY, "the gateway stops")
+        self.connection.close(int(CloseCode.GOING_AWAY), "the gateway stops")
 
     # The connection
 
@@ -179,7 +179,7 @@ class Reader(ABC):
         self._close(error)
 
     def _close(self, error: MarketDataError) -> None:
-        self.connection.close(ENDINGS[type(error)].close_code, str(error))
+        self.connection.close(int(ENDINGS[type(error)].close_code), str(error))
 
     def _overflow(self, subscription: Subscription) -> None:
         self._fail(SlowConsumer())

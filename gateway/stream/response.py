@@ -36,6 +36,8 @@ class EventStreamResponse(Response):
     def __init__(self, handler_factory: HandlerFactory, *, keepalive_s: float) -> None:
         super().__init__(
             headers={
+                # Always UTF-8, so Starlette need not say so.
+                "Content-Type": self.media_type,
                 "Cache-Control": "no-store",
                 # nginx would hold events back.
                 "X-Accel-Buffering": "no",
