@@ -19,6 +19,7 @@ from gateway.sockjs.receiver import until_disconnect
 from gateway.stream.events import KEEPALIVE
 from gateway.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S
 
+MEDIA_TYPE = "text/event-stream"
 # Events that are due at once go in one write, up to this much.
 MAX_BYTES_PER_SEND = 64 * 1024
 
@@ -31,13 +32,13 @@ class EventStreamResponse(Response):
         keepalive_s: see :class:`EventStreamConnection`.
     """
 
-    media_type = "text/event-stream"
+    media_type = MEDIA_TYPE
 
     def __init__(self, handler_factory: HandlerFactory, *, keepalive_s: float) -> None:
         super().__init__(
             headers={
                 # Always UTF-8, so Starlette need not say so.
-                "Content-Type": self.media_type,
+                "Content-Type": MEDIA_TYPE,
                 "Cache-Control": "no-store",
                 # nginx would hold events back.
                 "X-Accel-Buffering": "no",
