@@ -13,6 +13,10 @@ WORKDIR /build
 COPY pyproject.toml constraints.txt ./
 RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' >requirements.txt \
  && python -m pip --python /opt/venv/bin/python install --only-binary :all: -c constraints.txt -r requirements.txt
+# So are the gateway's pages; they are built with Node.js from PyPI, which stays in this stage.
+COPY scripts scripts
+COPY gateway/assets gateway/assets
+RUN python -m scripts.assets
 COPY . .
 RUN python -m pip --python /opt/venv/bin/python install --no-deps .
 

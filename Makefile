@@ -5,8 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
+# What the gateway's pages load, built from npm's packages; its date is that of the last build.
+STATIC := gateway/static/.built
+ASSETS := $(shell find gateway/assets -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
-.PHONY: setup run test check format lint types imports proto proto-check bench image constraints clean help
+.PHONY: setup assets run test check format lint types imports proto proto-check bench image constraints clean help
 
 help:
 	@sed -n '1,3p' Makefile
@@ -24,12 +27,18 @@ $(VENV)/.setup-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.setup
 
-setup: $(VENV)/.setup
+$(STATIC): $(ASSETS) | $(BIN)/python
+	$(BIN)/python -m scripts.assets
+	@touch $@
 
-run: $(VENV)/.setup
+setup: $(VENV)/.setup $(STATIC)
+
+assets: $(STATIC)
+
+run: $(VENV)/.setup $(STATIC)
 	@$(BIN)/python -m scripts.run
 
-test: $(VENV)/.setup-dev
+test: $(VENV)/.setup-dev $(STATIC)
 	$(BIN)/python -m pytest
 
 format: $(VENV)/.setup-dev
@@ -76,4 +85,4 @@ constraints: | $(BIN)/python
 	  "$$fresh/bin/pip" freeze --exclude-editable >constraints.txt
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) gateway/static gateway/assets/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

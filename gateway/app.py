@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
+from pathlib import Path
 from random import Random
 
 import grpc
@@ -16,15 +17,23 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.requests import HTTPConnection
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from gateway.capacity import Capacity
 from gateway.client import AggregatorClient
+from gateway.cors import Cors
+from gateway.direct import DirectWebSocket
+from gateway.handshake import OriginCheck
 from gateway.head import HeadAsGet
 from gateway.health import Readiness
 from gateway.hub.history import History
 from gateway.hub.hub import Hub
+from gateway.hub.subscription import BufferLimits
 from gateway.hub.upstream import Upstream
 from gateway.openapi import install_openapi
+from gateway.origins import is_allowed, parse_origins
 from gateway.paths import EncodedSlashes
 from gateway.problems import install_problems
 from gateway.rest import router
@@ -39,6 +48,10 @@ log = structlog.get_logger()
 
 # Connections the kernel holds while the loop is busy; more are refused by it.
 BACKLOG = 2048
+# Where STOMP is, over WebSocket and SockJS.
+STOMP_PREFIX = "/ws"
+# What our pages load; `make assets` fills it, and without it only those pages lack something.
+STATIC = Path(__file__).with_name("static")
 
 
 async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
@@ -107,9 +120,11 @@ def build_hub(settings: GatewaySettings) -> Hub:
 def build_streams(settings: GatewaySettings, hub: Hub) -> Streams:
     """Return what the plain WebSocket and SSE doors stand on."""
     limits = StreamLimits(
-        max_subscriptions=settings.stream_max_subscriptions,
+        max_subscriptions=settings.max_subscriptions,
         max_symbols=settings.max_symbols_per_request,
-        message_rate=settings.stream_message_rate,
+        message_rate=settings.message_rate,
+        message_burst=settings.message_burst,
+        buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
     )
     return Streams(hub, limits, clock=time.monotonic)
 
@@ -131,23 +146,42 @@ def build_app(
     )
     app.state.settings = settings
     app.state.hub = hub
+    # Every live door lets clients in through these two.
+    app.state.capacity = Capacity(settings.max_connections)
+    app.state.allow_origin = origin_check(settings)
     app.state.client = AggregatorClient(
         MarketDataServiceStub(channel), settings, clock=time.monotonic
     )
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
     app.include_router(router)
-    # Before anything that takes all of /ws.
+    # Before STOMP, which takes all else under /ws.
     app.include_router(
         StreamDoor(
             streams,
+            app.state.capacity,
             random=Random(),  # noqa: S311  spreads clients, no secret
             keepalive_s=settings.sse_keepalive_s,
             max_message_bytes=settings.max_message_bytes,
+            allow_origin=app.state.allow_origin,
         ).router()
     )
+    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
-    return HeadAsGet(EncodedSlashes(app))
+    served: ASGIApp = app
+    if origins := parse_origins(settings.allowed_origins):
+        served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
+    return HeadAsGet(EncodedSlashes(served))
+
+
+def origin_check(settings: GatewaySettings) -> OriginCheck:
+    """Return what says whether pages of an origin may use the gateway."""
+    allowed = parse_origins(settings.allowed_origins)
+
+    def allow_origin(origin: str, connection: HTTPConnection) -> bool:
+        return is_allowed(origin, connection.headers.get("host", ""), allowed)
+
+    return allow_origin
 
 
 def open_listener(host: str, port: int) -> socket.socket:
@@ -178,8 +212,9 @@ def _server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         # Construction and order are this module's; uvicorn moves bytes.
         lifespan="off",
         http="h11",
-        # It passes Autobahn's tests; compressing small frames costs more than it saves.
-        ws="websockets-sansio",
+        # uvicorn's websockets-sansio passes Autobahn's tests, and this is built on it. Compressing
+        # small frames costs more than it saves.
+        ws=DirectWebSocket,
         ws_per_message_deflate=False,
         ws_max_size=settings.max_message_bytes,
         log_config=None,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from gateway.origins import parse_origins
 from marketdata.settings import ServiceSettings
 
 
@@ -35,6 +36,11 @@ class GatewaySettings(ServiceSettings):
         default="",
         description="addresses or networks, comma-separated, whose X-Forwarded-For names the "
         "client; empty: nobody's",
+    )
+    allowed_origins: str = Field(
+        default="",
+        description="origins, comma-separated, whose pages may use this server besides its own; "
+        "*: all",
     )
 
     rate_limit: float = Field(
@@ -109,6 +115,40 @@ class GatewaySettings(ServiceSettings):
         description="updates kept for clients that come back, about 1 KiB each",
     )
 
+    max_connections: int = Field(
+        default=10_000, ge=1, description="live clients of all doors together; more are told 503"
+    )
+    max_subscriptions: int = Field(
+        default=1000, ge=1, description="subscriptions of one live client"
+    )
+    buffer_bytes: int = Field(
+        default=1024 * 1024,
+        ge=1024,
+        description="what may wait for one subscription with policy buffer; an update counts 1 KiB",
+    )
+    buffer_age_s: float = Field(
+        default=30, gt=0, description="how long it may wait; then the client is disconnected"
+    )
+    message_rate: float = Field(
+        default=100,
+        gt=0,
+        allow_inf_nan=False,
+        description="messages per second that one live client may send",
+    )
+    message_burst: int = Field(
+        default=2000,
+        ge=1,
+        description="messages it may send at once, such as one per subscription when it connects",
+    )
+    signal_rate: float = Field(
+        default=20,
+        gt=0,
+        allow_inf_nan=False,
+        description="signaling messages per second that one live client may send to all",
+    )
+    signal_burst: int = Field(
+        default=100, ge=1, description="signaling messages it may send at once"
+    )
     max_message_bytes: int = Field(
         default=512 * 1024,
         ge=1024,
@@ -116,16 +156,6 @@ class GatewaySettings(ServiceSettings):
         "is 384 KiB",
     )
 
-    stream_max_subscriptions: int = Field(
-        default=100, ge=1, description="subscriptions of one WebSocket client of /api/v1/stream"
-    )
-    stream_message_rate: float = Field(
-        default=50,
-        ge=0,
-        allow_inf_nan=False,
-        description="messages per second from one such client, one second's worth at once; "
-        "0: no limit",
-    )
     sse_keepalive_s: float = Field(
         default=15, gt=0, le=3600, description="silence after which an SSE client gets a comment"
     )
@@ -136,3 +166,9 @@ class GatewaySettings(ServiceSettings):
     shutdown_timeout_s: int = Field(
         default=5, ge=1, le=300, description="time for requests in progress when stopping"
     )
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, value: str) -> str:
+        parse_origins(value)
+        return value

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response, WebSocket
 
+from gateway.capacity import Capacity
 from gateway.handshake import OriginCheck
 from gateway.hub.subscription import Policy
 from gateway.schemas import ProblemBody
@@ -31,6 +32,7 @@ class StreamDoor:
 
     Args:
         streams: what they share.
+        capacity: counts the live clients of all doors.
         random: spreads the returns of clients.
         keepalive_s: silence after which an SSE client gets a comment.
         max_message_bytes: the largest message of a WebSocket client.
@@ -40,6 +42,7 @@ class StreamDoor:
     def __init__(
         self,
         streams: Streams,
+        capacity: Capacity,
         *,
         random: Random,
         keepalive_s: float,
@@ -47,6 +50,7 @@ class StreamDoor:
         allow_origin: OriginCheck | None = None,
     ) -> None:
         self._streams = streams
+        self._capacity = capacity
         self._random = random
         self._keepalive_s = keepalive_s
         self._max_message_bytes = max_message_bytes
@@ -74,6 +78,16 @@ class StreamDoor:
                 422: {
                     "model": ProblemBody,
                     "description": "A field of the request cannot be used; `errors` names it.",
+                },
+                503: {
+                    "model": ProblemBody,
+                    "description": "There are as many live clients as there may be.",
+                    "headers": {
+                        "Retry-After": {
+                            "description": "seconds until another try makes sense",
+                            "schema": {"type": "integer", "minimum": 1},
+                        }
+                    },
                 },
             },
         )
@@ -130,13 +144,16 @@ class StreamDoor:
             last_event_id=last_event_id_header or last_event_id,
             retry_ms=self._random.randint(MIN_RETRY_MS, MAX_RETRY_MS),
         )
-        return EventStreamResponse(lambda: session, keepalive_s=self._keepalive_s)
+        return EventStreamResponse(
+            lambda: session, capacity=self._capacity, keepalive_s=self._keepalive_s
+        )
 
     async def _serve(self, websocket: WebSocket, session: Reader) -> None:
         await serve_websocket(
             websocket,
             lambda: session,
             allow_origin=self._allow_origin,
+            capacity=self._capacity,
             max_payload_bytes=self._max_message_bytes,
         )
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from gateway.bucket import TokenBucket
 from gateway.connection import Connection
 from gateway.hub.hub import FeedStatus, Hub
 from gateway.hub.subscription import BufferLimits, Subscription
@@ -13,7 +14,6 @@ from gateway.hub.updates import Delivery
 from gateway.outbox import BufferFull
 from gateway.outlet import Outlet
 from gateway.stream.errors import ENDINGS, CloseCode, SlowConsumer, TooManyMessages
-from gateway.stream.rate import MessageRate
 from marketdata.errors import MarketDataError
 
 
@@ -24,8 +24,9 @@ class StreamLimits:
     max_subscriptions: int
     # In one subscription.
     max_symbols: int
-    # Messages per second; 0: no limit.
+    # Messages per second, and at once.
     message_rate: float
+    message_burst: int
     buffer: BufferLimits = field(default_factory=BufferLimits)
 
 
@@ -76,7 +77,9 @@ class Reader(ABC):
         self._subscriptions: set[Subscription] = set()
         self._outlet: Outlet | None = None
         self._told_status: FeedStatus | None = None
-        self._rate = MessageRate(streams.limits.message_rate, streams.clock())
+        self._bucket = TokenBucket(
+            self._limits.message_rate, self._limits.message_burst, streams.clock()
+        )
 
     def stop(self) -> None:
         """End the stream: the gateway stops."""
@@ -95,7 +98,7 @@ class Reader(ABC):
 
     def on_message(self, message: str | bytes) -> None:
         """Do what the client asks, unless it asks too often."""
-        if self._rate.admit(self._streams.clock()):
+        if self._bucket.take(self._streams.clock()):
             self._receive(message)
         else:
             self._fail(TooManyMessages(self._limits.message_rate))

@@ -9,7 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.capacity import Capacity
 from gateway.connection import NORMAL_CLOSURE, ConnectionHandler, HandlerFactory, Peer
+from gateway.errors import TooManyClients
 from gateway.guard import GuardedHandler
 from gateway.handshake import peer_of
 from gateway.head import is_head
@@ -17,7 +19,7 @@ from gateway.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES,
 from gateway.pump import Pump
 from gateway.sockjs.receiver import until_disconnect
 from gateway.stream.events import KEEPALIVE
-from gateway.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S
+from gateway.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S, RETRY_AFTER_S
 
 MEDIA_TYPE = "text/event-stream"
 # Events that are due at once go in one write, up to this much.
@@ -29,12 +31,15 @@ class EventStreamResponse(Response):
 
     Args:
         handler_factory: makes what is served.
+        capacity: counts the live clients of all doors.
         keepalive_s: see :class:`EventStreamConnection`.
     """
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, handler_factory: HandlerFactory, *, keepalive_s: float) -> None:
+    def __init__(
+        self, handler_factory: HandlerFactory, *, capacity: Capacity, keepalive_s: float
+    ) -> None:
         super().__init__(
             headers={
                 # Always UTF-8, so Starlette need not say so.
@@ -47,18 +52,28 @@ class EventStreamResponse(Response):
         # It ends when it ends.
         del self.headers["content-length"]
         self._handler_factory = handler_factory
+        self._capacity = capacity
         self._keepalive_s = keepalive_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until the client goes or the handler closes."""
+        """Send events until the client goes or the handler closes.
+
+        Raises:
+            TooManyClients: nothing was sent; there is no place for one more.
+        """
         if is_head(scope):
             await super().__call__(scope, receive, send)
             return
-        request = Request(scope, receive)
-        connection = EventStreamConnection(
-            self._handler_factory(), peer_of(request, "sse"), send, keepalive_s=self._keepalive_s
-        )
-        await connection.run(self, request)
+        if not self._capacity.try_enter():
+            raise TooManyClients(self._capacity.limit, RETRY_AFTER_S)
+        try:
+            request = Request(scope, receive)
+            peer = peer_of(request, "sse")
+            handler = self._handler_factory()
+            connection = EventStreamConnection(handler, peer, send, keepalive_s=self._keepalive_s)
+            await connection.run(self, request)
+        finally:
+            self._capacity.leave()
 
 
 class EventStreamConnection:

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import functools
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from scripts.node import Node, NodeMissing, find_node
+
 FOLDER = Path(__file__).parent / "node"
-LOCK = FOLDER / "package-lock.json"
-# npm writes it last.
-INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
 TIMEOUT_S = 60.0
 
 
-def need_node() -> None:
+def need_node() -> Node:
     """Install the packages of the lock file, once; skip the test if that cannot be done."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node and npm are not installed")
-    if INSTALLED.exists() and INSTALLED.stat().st_mtime >= LOCK.stat().st_mtime:
-        return
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"npm ci failed: {done.stderr[-500:]}")
+    try:
+        node = _find_node()
+        node.install(FOLDER)
+    except NodeMissing as exc:
+        pytest.skip(str(exc))
+    except subprocess.CalledProcessError as exc:
+        pytest.skip(f"npm could not install the clients: {exc}")
+    return node
+
+
+@functools.cache
+def _find_node() -> Node:
+    return find_node()
 
 
 async def run_node(script: str, *args: str) -> str:
     """Return what ``script`` prints; it must succeed."""
     process = await asyncio.create_subprocess_exec(
-        "node",
+        *need_node().node,
         script,
         *args,
         cwd=FOLDER,

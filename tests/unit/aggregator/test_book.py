@@ -134,6 +134,15 @@ def test_vwap_of_a_million_prices_is_exact_to_1e_12() -> None:
     assert abs(Fraction(state(book).vwap) - exact) / exact < Fraction(1, 10**12)
 
 
+@pytest.mark.parametrize("large_at", [0, 50_000, 100_000])
+def test_vwap_keeps_what_a_plain_sum_would_round_away(large_at: int) -> None:
+    book = make_book()
+    prices = [1.0] * 100_000
+    prices.insert(large_at, 1e16)
+    apply(book, *map(make_tick, prices))
+    assert state(book).vwap == pytest.approx((1e16 + 1e5) / 100_001, rel=1e-15)
+
+
 def test_identical_ticks_are_two_trades() -> None:
     book = make_book()
     apply(book, make_tick(volume=5), make_tick(volume=5))

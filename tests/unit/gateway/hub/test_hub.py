@@ -275,7 +275,9 @@ def test_a_hole_in_the_stream_is_told_and_makes_history_before_it_useless() -> N
     feed.sequences["A"] = 5
     feed.publish("A")
     assert told(live) == [(1, None), (6, False)]
-    assert told(feed.subscribe(["A"], resume=resume(1))) == [(6, False)]
+    for before in (1, 4):
+        assert told(feed.subscribe(["A"], resume=resume(before))) == [(6, False)]
+    assert told(feed.subscribe(["A"], resume=resume(5))) == [(6, True)]
 
 
 def test_a_conflated_reader_still_hears_of_a_hole() -> None:

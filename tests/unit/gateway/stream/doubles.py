@@ -34,7 +34,8 @@ class Feed:
         given = {
             "max_subscriptions": 3,
             "max_symbols": 30,
-            "message_rate": 0,
+            "message_rate": 100,
+            "message_burst": 100,
             "buffer": BufferLimits(max_bytes=3 * 1024),
             **limits,
         }

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.hub.hub import FeedStatus
-from gateway.hub.subscription import Policy
+from gateway.hub.subscription import BufferLimits, Policy
 from gateway.hub.updates import Update
 from gateway.stream.events import (
     MAX_SYMBOLS_IN_ID,
@@ -180,7 +180,7 @@ def test_the_id_of_many_symbols_is_short_and_gives_a_snapshot(symbols: list[str]
 
 
 def test_the_largest_list_whose_symbols_are_in_the_id() -> None:
-    feed = Feed()
+    feed = Feed(buffer=BufferLimits())
     symbols = [f"{n}".rjust(32, "A") for n in range(MAX_SYMBOLS_IN_ID)]
     client = connect(feed, symbols)
     feed.publish(*symbols)

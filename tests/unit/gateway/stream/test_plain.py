@@ -56,7 +56,7 @@ def test_a_bad_symbol_is_told_and_closed() -> None:
 
 
 def test_a_client_that_sends_too_much_is_closed() -> None:
-    client = connect(Feed(message_rate=1))
+    client = connect(Feed(message_rate=1, message_burst=1))
     client.say(type="ping")
     assert client.closed is None
     client.say(type="ping")

