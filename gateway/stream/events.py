@@ -75,11 +75,6 @@ def encode_event(name: str, data: str, event_id: str | None = None) -> bytes:
     return f"event: {name}\n{id_line}data: {data}\n\n".encode()
 
 
-def encode_retry(retry_ms: int) -> bytes:
-    """Return how long a client should wait before it connects again."""
-    return f"retry: {retry_ms}\n\n".encode()
-
-
 class EventSession(Reader):
     """One client of ``/api/v1/stream`` over SSE.
 
@@ -100,7 +95,7 @@ class EventSession(Reader):
         retry_ms: int,
     ) -> None:
         super().__init__(streams)
-        self._retry_ms = retry_ms
+        self._retry_ms: int | None = retry_ms
         self._named = symbols is not None and len(symbols) <= MAX_SYMBOLS_IN_ID
         wanted = None if symbols is None else frozenset(symbols)
         positions = parse_event_id(last_event_id, wanted)
@@ -114,7 +109,6 @@ class EventSession(Reader):
         self._continued: set[str] | None = set() if last_event_id else None
 
     def _begin(self) -> None:
-        self._say(encode_retry(self._retry_ms))
         self._tell_status()
         try:
             self._subscribe(self._subscription)
@@ -140,7 +134,12 @@ class EventSession(Reader):
         self._say(encode_event("update", data, event_id))
 
     def _encode_status(self, status: FeedStatus) -> bytes:
-        return encode_event("status", encode_status(status))
+        event = encode_event("status", encode_status(status))
+        if self._retry_ms is None:
+            return event
+        # With the first event, because some clients take it for an event of its own.
+        retry, self._retry_ms = f"retry: {self._retry_ms}\n", None
+        return retry.encode() + event
 
     def _encode_error(self, error: MarketDataError, subscription_id: str | None) -> bytes:
         return encode_event("error", encode_error(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gateway.bucket import TokenBucket
@@ -48,6 +48,9 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[Reader]:
+        return iter(self._open)
 
     def stop(self) -> None:
         """End every stream, and those that still come: the gateway stops."""

@@ -101,15 +101,15 @@ class Producer:
 
 
 @contextlib.asynccontextmanager
-async def run_feed(producer: Producer, symbol: str) -> AsyncIterator[asyncio.Semaphore]:
-    """Publish a state of ``symbol`` for each release of the semaphore, beside the body."""
+async def run_feed(producer: Producer, *symbols: str) -> AsyncIterator[asyncio.Semaphore]:
+    """Publish a state of each symbol for each release of the semaphore, beside the body."""
     due = asyncio.Semaphore(0)
 
     async def feed() -> None:
         async with producer.stream() as push:
             while True:
                 await due.acquire()
-                await push(symbol)
+                await push(*symbols)
 
     async with asyncio.TaskGroup() as tasks:
         feeding = tasks.create_task(feed())
