@@ -325,3 +325,17 @@ async def test_a_client_that_vanishes_leaves_nothing_behind() -> None:
         async with open_raw(gateway, "symbols=*"):
             await eventually(lambda: gateway.hub.subscriptions == 1)
         await gateway.wait_until_left()
+
+
+async def test_a_reader_that_keeps_up_is_not_ended_by_a_large_batch(
+    market: Market, http: httpx.AsyncClient
+) -> None:
+    gateway, producer = market
+    symbols = [f"S{number}" for number in range(5000)]
+    async with listen(gateway, http, "*", policy="buffer") as events:
+        await eventually(lambda: gateway.hub.subscriptions == 1)
+        await producer.publish(*symbols)
+        got: set[str] = set()
+        while len(got) < len(symbols):
+            got.add((await events.update())["data"]["symbol"])
+        assert got == set(symbols)
