@@ -15,7 +15,7 @@ from gateway.stream.events import EventSession
 from gateway.stream.messages import parse_wanted
 from gateway.stream.plain import DEFAULT_SYMBOL, PlainSession
 from gateway.stream.reader import Reader, Streams
-from gateway.stream.response import EventStreamResponse
+from gateway.stream.response import EventStreamConnection, EventStreamResponse
 from gateway.stream.session import StreamSession
 from gateway.websocket import serve_websocket
 
@@ -55,6 +55,16 @@ class StreamDoor:
         self._keepalive_s = keepalive_s
         self._max_message_bytes = max_message_bytes
         self._allow_origin = allow_origin
+        self._event_streams: set[EventStreamConnection] = set()
+
+    def stop(self) -> None:
+        """End every stream, and those that still come."""
+        self._streams.stop()
+
+    def abort(self) -> None:
+        """Give up the clients that do not read the end."""
+        for connection in list(self._event_streams):
+            connection.abort()
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -145,7 +155,10 @@ class StreamDoor:
             retry_ms=self._random.randint(MIN_RETRY_MS, MAX_RETRY_MS),
         )
         return EventStreamResponse(
-            lambda: session, capacity=self._capacity, keepalive_s=self._keepalive_s
+            lambda: session,
+            capacity=self._capacity,
+            connections=self._event_streams,
+            keepalive_s=self._keepalive_s,
         )
 
     async def _serve(self, websocket: WebSocket, session: Reader) -> None:

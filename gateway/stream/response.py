@@ -32,13 +32,19 @@ class EventStreamResponse(Response):
     Args:
         handler_factory: makes what is served.
         capacity: counts the live clients of all doors.
+        connections: where the connection is while it lasts.
         keepalive_s: see :class:`EventStreamConnection`.
     """
 
     media_type = MEDIA_TYPE
 
     def __init__(
-        self, handler_factory: HandlerFactory, *, capacity: Capacity, keepalive_s: float
+        self,
+        handler_factory: HandlerFactory,
+        *,
+        capacity: Capacity,
+        connections: set[EventStreamConnection],
+        keepalive_s: float,
     ) -> None:
         super().__init__(
             headers={
@@ -53,6 +59,7 @@ class EventStreamResponse(Response):
         del self.headers["content-length"]
         self._handler_factory = handler_factory
         self._capacity = capacity
+        self._connections = connections
         self._keepalive_s = keepalive_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +78,11 @@ class EventStreamResponse(Response):
             peer = peer_of(request, "sse")
             handler = self._handler_factory()
             connection = EventStreamConnection(handler, peer, send, keepalive_s=self._keepalive_s)
-            await connection.run(self, request)
+            self._connections.add(connection)
+            try:
+                await connection.run(self, request)
+            finally:
+                self._connections.discard(connection)
         finally:
             self._capacity.leave()
 
@@ -137,6 +148,10 @@ class EventStreamConnection:
             self._close_timer = self._loop.call_later(self._close_timeout_s, self._pump.abort)
             self._pump.wake()
             self._handler.close_soon(code, reason)
+
+    def abort(self) -> None:
+        """End at once, even in the middle of an event."""
+        self._pump.abort()
 
     def suppress_heartbeats(self) -> None:
         """Do nothing: a comment costs three bytes, and a proxy may need it."""
