@@ -79,6 +79,7 @@ class StreamDoor:
             operation_id="streamMarketData",
             summary="The states of symbols, live, as server-sent events",
             response_class=EventStreamResponse,
+            status_code=200,
             responses={
                 200: {
                     "description": "Events `update`, `status` and `error`, without an end. The "
