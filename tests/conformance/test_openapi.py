@@ -12,7 +12,7 @@ TIMEOUT_S = 120
 OPTIONS = (
     # Every phase but the stateful one: no answer of ours names an address to go on from.
     "--phases=examples,coverage,fuzzing",
-    "--max-examples=40",
+    "--max-examples=200",
     # The same requests each time, and nothing kept from run to run.
     "--generation-deterministic",
     # It has no end, so a client that reads all of an answer waits for ever.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.hub.hub import FeedStatus
 from gateway.stream.session import StreamSession
@@ -254,6 +257,41 @@ def test_a_message_that_is_none_is_told_and_closed(message: str) -> None:
     client.reader.on_message(message)
     assert len(client.sent[-1]) < 1000
     assert failure(client) == (None, "malformed_message", 4400)
+
+
+_SCALARS = st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["A", "*", "1"])
+_VALUES = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5
+)
+_NAMES = st.sampled_from(["type", "id", "symbols", "policy", "resume", "epoch", "sequences"])
+_TYPES = st.sampled_from(["subscribe", "unsubscribe", "ping"])
+
+
+@given(
+    st.lists(
+        st.text()
+        | st.binary()
+        | st.builds(
+            lambda fields, kind: json.dumps({**fields, "type": kind}),
+            st.dictionaries(_NAMES, _VALUES),
+            _TYPES,
+        ),
+        max_size=5,
+    )
+)
+def test_whatever_a_client_sends_is_answered_or_a_documented_end(
+    messages: list[str | bytes],
+) -> None:
+    feed = Feed()
+    client = connect(feed)
+    for message in messages:
+        client.reader.on_message(message)
+        if client.closed is not None:
+            assert client.closed[0] in {1003, 4400, 4429}
+            break
+        feed.publish("A")
+    client.leave()
+    assert (feed.hub.subscriptions, len(feed.streams)) == (0, 0)
 
 
 @pytest.mark.parametrize(
