@@ -73,23 +73,21 @@ async def test_however_the_frames_come_the_answers_are_the_same(parts: list[byte
 @pytest.mark.parametrize(
     ("frame", "error", "code"),
     [
-        (b"HELLO\n\n\0", "ERROR\nmessage:unknown command 'HELLO'\n\n\0", 1002),
+        (b"HELLO\n\n\0", "message:unknown command 'HELLO'", 1002),
         (
             b"CONNECT\naccept-version:9.9\n\n\0",
-            "ERROR\nmessage:accept-version is '9.9', supported are 1.0,1.1,1.2\n"
-            "version:1.0,1.1,1.2\n\n\0",
+            "message:accept-version is '9.9', supported are 1.0,1.1,1.2\nversion:1.0,1.1,1.2",
             1002,
         ),
         (
             CONNECT + b"SUBSCRIBE\nid:0\ndestination:/queue/a\nreceipt:r\n\n\0",
-            "ERROR\nmessage:SUBSCRIBE to unknown destination '/queue/a', known\\c "
-            "/topic/market-data/{symbol}, /topic/signaling, /topic/status\nreceipt-id:r\n\n\0",
+            "message:SUBSCRIBE to unknown destination '/queue/a', known\\c "
+            "/topic/market-data/{symbol}, /topic/signaling, /topic/status\nreceipt-id:r",
             4404,
         ),
         (
             CONNECT + b"SEND\ndestination:/topic/market-data/AAPL\n\n{}\0",
-            "ERROR\nmessage:SEND to '/topic/market-data/AAPL' is forbidden, "
-            "allowed is /app/...\n\n\0",
+            "message:SEND to '/topic/market-data/AAPL' is forbidden, allowed is /app/...",
             4403,
         ),
     ],
@@ -101,7 +99,7 @@ async def test_an_error_is_the_last_frame_and_the_code_says_the_kind(
         await websocket.send(frame)
         if frame.startswith(CONNECT):
             await websocket.recv()
-        assert await websocket.recv() == error
+        assert await websocket.recv() == f"ERROR\n{error}\ncontent-length:0\n\n\0"
         await websocket.wait_closed()
         assert websocket.close_code == code
 
