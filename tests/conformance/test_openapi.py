@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from tests.integration.gateway.streams import run_market
 
@@ -23,13 +24,15 @@ OPTIONS = (
 )
 
 
-async def test_the_gateway_does_what_its_openapi_document_says() -> None:
+async def test_the_gateway_does_what_its_openapi_document_says(tmp_path: Path) -> None:
     async with run_market() as (gateway, _, producer):
         await producer.publish("AAPL", "MSFT", "BRK/B", "^GSPC", "0")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "schemathesis.cli", "run", *OPTIONS),
             f"http://{gateway.address}/openapi.json",
+            # It leaves a folder of its own.
+            cwd=tmp_path,
             # A proxy of the machine is not for its own services.
             env={**os.environ, "NO_PROXY": "127.0.0.1"},
             stdout=asyncio.subprocess.PIPE,
