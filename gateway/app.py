@@ -43,6 +43,8 @@ from gateway.rest import router
 from gateway.settings import GatewaySettings
 from gateway.stomp.session import SessionLimits
 from gateway.stomp_door import StompDoor, StompLimits
+from gateway.stream.door import StreamDoor
+from gateway.stream.reader import StreamLimits, Streams
 from marketdata.addresses import listen_error
 from marketdata.channel import client_options
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
@@ -144,6 +146,18 @@ def build_hub(settings: GatewaySettings) -> Hub:
     )
 
 
+def build_streams(settings: GatewaySettings, hub: Hub) -> Streams:
+    """Return what the plain WebSocket and SSE doors stand on."""
+    limits = StreamLimits(
+        max_subscriptions=settings.max_subscriptions,
+        max_symbols=settings.max_symbols_per_request,
+        message_rate=settings.message_rate,
+        message_burst=settings.message_burst,
+        buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
+    )
+    return Streams(hub, limits, clock=time.monotonic)
+
+
 def allow_open_files(count: int) -> None:
     """Let this process have so many files and sockets open, as far as the system lets it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -195,6 +209,16 @@ def build_app(
     )
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
     app.include_router(router)
+    streams = StreamDoor(
+        build_streams(settings, hub),
+        capacity,
+        random=Random(),  # noqa: S311  spreads clients, no secret
+        keepalive_s=settings.sse_keepalive_s,
+        max_message_bytes=settings.max_message_bytes,
+        allow_origin=app.state.allow_origin,
+    )
+    doors.append(streams)
+    app.include_router(streams.router())
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
     # Last, because it takes everything under its prefix that no other route has.
     stomp = build_stomp(settings, hub, capacity, app.state.allow_origin)

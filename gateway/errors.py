@@ -6,6 +6,7 @@
     ├── InvalidInput             the client asks for something that cannot be
     ├── UnknownSymbol            the client asks for a symbol nobody has traded
     ├── RateLimited              the client asks too often
+    ├── TooManyClients           the gateway has as many live clients as it may
     └── AggregatorUnavailable    the aggregator does not answer
 """
 
@@ -47,6 +48,15 @@ class RateLimited(MarketDataError):
     def __init__(self, rate: float, retry_after_s: float) -> None:
         super().__init__(f"more than {rate:g} requests per second")
         self.rate = rate
+        self.retry_after_s = retry_after_s
+
+
+class TooManyClients(MarketDataError):
+    """The gateway has as many live clients as it may."""
+
+    def __init__(self, limit: int, retry_after_s: float) -> None:
+        super().__init__(f"there are {limit} live clients, which is the limit")
+        self.limit = limit
         self.retry_after_s = retry_after_s
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+_KEY = "marketdata.head"
+
 
 class HeadAsGet:
     """Route HEAD as GET; the server leaves the body out.
@@ -20,5 +22,10 @@ class HeadAsGet:
         """Pass the request on."""
         if scope["type"] == "http" and scope["method"] == "HEAD":
             # A copy: the server goes on knowing that it was HEAD.
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", _KEY: True}
         await self._app(scope, receive, send)
+
+
+def is_head(scope: Scope) -> bool:
+    """Return whether a request that looks like GET was HEAD; an endless body should not begin."""
+    return _KEY in scope

@@ -39,17 +39,20 @@ def _name_problems(document: dict[str, Any]) -> None:
 
 # FastAPI knows lists as repeated parameters only, and the limit is a setting.
 def _describe_lists(document: dict[str, Any], max_symbols: int) -> None:
-    parameters = {
-        parameter["name"]: parameter
-        for path in ("/api/v1/marketdata", "/api/v1/symbols")
-        for parameter in document["paths"][path]["get"]["parameters"]
-    }
-    symbols = parameters["symbols"]
-    symbols["style"], symbols["explode"] = "form", False
-    symbols["schema"].update(
-        minItems=1,
-        maxItems=max_symbols,
-        items={"type": "string", "pattern": RAW_SYMBOL_PATTERN},
-    )
+    for path, pattern in (
+        ("/api/v1/marketdata", RAW_SYMBOL_PATTERN),
+        ("/api/v1/stream", rf"^ *\* *$|{RAW_SYMBOL_PATTERN}"),
+    ):
+        symbols = _parameters(document, path)["symbols"]
+        symbols["style"], symbols["explode"] = "form", False
+        symbols["schema"].update(
+            minItems=1, maxItems=max_symbols, items={"type": "string", "pattern": pattern}
+        )
+    parameters = _parameters(document, "/api/v1/symbols")
     for name in ("prefix", "cursor"):
         parameters[name]["schema"]["pattern"] = f"^$|{RAW_SYMBOL_PATTERN}"
+
+
+def _parameters(document: dict[str, Any], path: str) -> dict[str, Any]:
+    parameters = document["paths"][path]["get"]["parameters"]
+    return {parameter["name"]: parameter for parameter in parameters}

@@ -19,6 +19,7 @@ from gateway.errors import (
     FieldError,
     InvalidInput,
     RateLimited,
+    TooManyClients,
     UnknownSymbol,
 )
 from marketdata.errors import MarketDataError
@@ -43,6 +44,7 @@ KINDS: Mapping[type[MarketDataError], Kind] = {
     UnknownSymbol: Kind(404, "urn:market-data:unknown-symbol", "Unknown symbol"),
     InvalidInput: INVALID_INPUT,
     RateLimited: Kind(429, "urn:market-data:rate-limited", "Rate limited"),
+    TooManyClients: Kind(503, "urn:market-data:too-many-clients", "Too many clients"),
     AggregatorUnavailable: Kind(
         503, "urn:market-data:aggregator-unavailable", "Aggregator unavailable"
     ),
@@ -92,7 +94,7 @@ async def _on_our_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, MarketDataError)  # noqa: S101  installed for these alone
     errors = exc.errors if isinstance(exc, InvalidInput) else ()
     headers: dict[str, str] = {}
-    if isinstance(exc, RateLimited | AggregatorUnavailable):
+    if isinstance(exc, RateLimited | TooManyClients | AggregatorUnavailable):
         # Whole seconds, rounded up: who comes back then is let in.
         headers["Retry-After"] = str(max(1, ceil(exc.retry_after_s)))
     return _respond(request.scope, KINDS[type(exc)], str(exc), errors=errors, headers=headers)

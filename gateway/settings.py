@@ -156,6 +156,10 @@ class GatewaySettings(ServiceSettings):
         "is 384 KiB",
     )
 
+    sse_keepalive_s: float = Field(
+        default=15, gt=0, le=3600, description="silence after which an SSE client gets a comment"
+    )
+
     ready_timeout_s: float = Field(
         default=1, gt=0, le=60, description="time the aggregator has to answer /health/ready"
     )

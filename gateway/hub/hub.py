@@ -121,6 +121,7 @@ class Hub:
         self._counts[subscriber] = self._counts.get(subscriber, 0) + 1
         for symbol in known:
             self._begin(subscription, symbol, now)
+        subscription.begin()
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Let ``subscription`` hear no more; an unknown one is ignored."""

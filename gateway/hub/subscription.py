@@ -58,6 +58,8 @@ class Subscription:
         self._resuming = dict(resume.last_sequences) if resume else {}
         self._newest: dict[str, Delivery] = {}
         self._all: deque[tuple[float, Delivery]] = deque()
+        # How many still wait of those that came with the subscription; None: they still come.
+        self._initial: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -96,11 +98,23 @@ class Subscription:
             self._resuming.pop(update.symbol, None)
             self._add(update, True, now)
 
+    def begin(self) -> None:
+        """Count what comes from now on against the limits.
+
+        What waits by now, a snapshot or what a returning reader missed, says nothing of how fast
+        it reads. It is bounded by the symbols and the history that the hub has.
+        """
+        self._initial = len(self._all)
+
     def take(self) -> Delivery | None:
         """Return what waits longest, or None."""
         if self._newest:
             return self._newest.pop(next(iter(self._newest)))
-        return self._all.popleft()[1] if self._all else None
+        if not self._all:
+            return None
+        if self._initial:
+            self._initial -= 1
+        return self._all.popleft()[1]
 
     def _add(self, update: Update, recovered: bool | None, now: float) -> None:
         if self.policy == "conflate":
@@ -111,8 +125,11 @@ class Subscription:
                 if recovered is None or before.recovered is False:
                     recovered = before.recovered
                 self._newest[update.symbol] = Delivery(update, recovered, before.conflated + 1)
+        elif self._initial is None:
+            self._all.append((now, Delivery(update, recovered, 0)))
         elif not self.overflowed:
-            too_many = (len(self._all) + 1) * UPDATE_BYTES > self._limits.max_bytes
+            count = len(self._all) - self._initial + 1
+            too_many = count * UPDATE_BYTES > self._limits.max_bytes
             if too_many or (self._all and self._all[0][0] < now - self._limits.max_age_s):
                 self.overflowed = True
                 self._all.clear()

@@ -24,6 +24,9 @@ log = structlog.get_logger()
 MAX_SYMBOLS_PER_REQUEST = 10_000
 # States that may wait at the aggregator while this process is busy: 20 MB there.
 BUFFERED_STATES = 65_536
+# What is published in one turn of the event loop. Connections write between turns, and each takes
+# about 64 KiB of JSON in one; more at once would look as if their clients were slow.
+UPDATES_PER_TURN = 100
 
 Call = grpc.aio.StreamStreamCall[wire.WatchRequest, wire.UpdateBatch]
 
@@ -80,7 +83,11 @@ class Upstream:
 
     async def _receive(self, call: Call) -> None:
         while isinstance(batch := await call.read(), wire.UpdateBatch):
-            self._hub.publish(batch.updates)
+            updates = batch.updates
+            for start in range(0, len(updates), UPDATES_PER_TURN):
+                if start:
+                    await asyncio.sleep(0)
+                self._hub.publish(updates[start : start + UPDATES_PER_TURN])
         raise StreamOver
 
     def _requests(

@@ -177,6 +177,22 @@ def test_a_buffer_keeps_every_state_up_to_its_bytes() -> None:
     assert subscription.is_empty
 
 
+def test_what_a_subscription_begins_with_may_be_more_than_its_buffer() -> None:
+    feed = Feed()
+    first = feed.subscribe(["A"])
+    feed.publish(*["A"] * 5)
+    feed.hub.unsubscribe(first)
+    again = feed.subscribe(["A"], resume=resume(1), limits=BufferLimits(max_bytes=2 * UPDATE_BYTES))
+    feed.publish("A", "A")
+    assert not again.overflowed
+    assert [again.take() is not None for _ in range(5)] == [True] * 5
+    feed.publish("A")
+    assert not again.overflowed
+    assert seen(again) == [("A", 7), ("A", 8)]
+    feed.publish("A", "A", "A")
+    assert again.overflowed
+
+
 def test_a_buffer_overflows_when_its_oldest_state_is_too_old() -> None:
     feed = Feed()
     subscription = feed.subscribe(["A"], limits=BufferLimits(max_age_s=10))

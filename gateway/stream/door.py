@@ -1,0 +1,177 @@
+"""The stream door: its addresses, over WebSocket and over SSE."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response, WebSocket
+
+from gateway.capacity import Capacity
+from gateway.handshake import OriginCheck
+from gateway.hub.subscription import Policy
+from gateway.schemas import ProblemBody
+from gateway.stream.events import EventSession
+from gateway.stream.messages import parse_wanted
+from gateway.stream.plain import DEFAULT_SYMBOL, PlainSession
+from gateway.stream.reader import Reader, Streams
+from gateway.stream.response import EventStreamConnection, EventStreamResponse
+from gateway.stream.session import StreamSession
+from gateway.websocket import serve_websocket
+
+STREAM_PATH = "/api/v1/stream"
+PLAIN_PATH = "/ws/marketdata"
+
+# After a restart not all clients should come back in the same moment.
+MIN_RETRY_MS = 1000
+MAX_RETRY_MS = 3000
+
+
+class StreamDoor:
+    """Serve streams.
+
+    Args:
+        streams: what they share.
+        capacity: counts the live clients of all doors.
+        random: spreads the returns of clients.
+        keepalive_s: silence after which an SSE client gets a comment.
+        max_message_bytes: the largest message of a WebSocket client.
+        allow_origin: says which pages may open a WebSocket; None: all.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        capacity: Capacity,
+        *,
+        random: Random,
+        keepalive_s: float,
+        max_message_bytes: int,
+        allow_origin: OriginCheck | None = None,
+    ) -> None:
+        self._streams = streams
+        self._capacity = capacity
+        self._random = random
+        self._keepalive_s = keepalive_s
+        self._max_message_bytes = max_message_bytes
+        self._allow_origin = allow_origin
+        self._event_streams: set[EventStreamConnection] = set()
+
+    def stop(self) -> None:
+        """End every stream, and those that still come."""
+        self._streams.stop()
+
+    def abort(self) -> None:
+        """Give up the clients that do not read the end."""
+        for connection in list(self._event_streams):
+            connection.abort()
+
+    def router(self) -> APIRouter:
+        """Return the routes."""
+        router = APIRouter()
+        router.add_api_websocket_route(PLAIN_PATH, self.serve_plain)
+        router.add_api_websocket_route(STREAM_PATH, self.serve_stream)
+        router.add_api_route(
+            STREAM_PATH,
+            self.get_events,
+            methods=["GET"],
+            tags=["live"],
+            operation_id="streamMarketData",
+            summary="The states of symbols, live, as server-sent events",
+            response_class=EventStreamResponse,
+            status_code=200,
+            responses={
+                200: {
+                    "description": "Events `update`, `status` and `error`, without an end. The "
+                    "same address takes WebSocket clients.",
+                    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                },
+                422: {
+                    "model": ProblemBody,
+                    "description": "A field of the request cannot be used; `errors` names it.",
+                },
+                503: {
+                    "model": ProblemBody,
+                    "description": "There are as many live clients as there may be.",
+                    "headers": {
+                        "Retry-After": {
+                            "description": "seconds until another try makes sense",
+                            "schema": {"type": "integer", "minimum": 1},
+                        }
+                    },
+                },
+            },
+        )
+        return router
+
+    async def serve_plain(self, websocket: WebSocket) -> None:
+        """Serve the states of one symbol as bare JSON."""
+        symbol = _query_of(websocket).get("symbol", [DEFAULT_SYMBOL])[-1]
+        await self._serve(websocket, PlainSession(self._streams, symbol))
+
+    async def serve_stream(self, websocket: WebSocket) -> None:
+        """Serve messages both ways."""
+        await self._serve(websocket, StreamSession(self._streams, _query_of(websocket)))
+
+    async def get_events(
+        self,
+        symbols: Annotated[
+            list[str],
+            Query(
+                description="comma-separated; `*`: every symbol, present and future",
+                examples=[["AAPL", "MSFT"]],
+            ),
+        ],
+        policy: Annotated[
+            Policy,
+            Query(
+                description="while you read slowly; conflate: only the newest state per symbol "
+                "waits; buffer: every state waits, up to a bound, then the stream ends"
+            ),
+        ] = "conflate",
+        last_event_id: Annotated[
+            str,
+            Query(
+                alias="lastEventId",
+                description="for clients that cannot set the header Last-Event-ID",
+            ),
+        ] = "",
+        last_event_id_header: Annotated[
+            str,
+            Header(
+                alias="Last-Event-ID",
+                description="the id of the last event you saw; you get all that you missed, or a "
+                "snapshot where that is not known",
+            ),
+        ] = "",
+    ) -> Response:
+        """Send the present state of each symbol, and then each later one."""
+        wanted = parse_wanted("symbols", symbols, self._streams.limits.max_symbols)
+        session = EventSession(
+            self._streams,
+            symbols=wanted,
+            policy=policy,
+            # The header is newer: browsers keep the address and set it when they come back.
+            last_event_id=last_event_id_header or last_event_id,
+            retry_ms=self._random.randint(MIN_RETRY_MS, MAX_RETRY_MS),
+        )
+        return EventStreamResponse(
+            lambda: session,
+            capacity=self._capacity,
+            connections=self._event_streams,
+            keepalive_s=self._keepalive_s,
+        )
+
+    async def _serve(self, websocket: WebSocket, session: Reader) -> None:
+        await serve_websocket(
+            websocket,
+            lambda: session,
+            allow_origin=self._allow_origin,
+            capacity=self._capacity,
+            max_payload_bytes=self._max_message_bytes,
+        )
+
+
+def _query_of(websocket: WebSocket) -> dict[str, list[str]]:
+    parameters = websocket.query_params
+    return {name: parameters.getlist(name) for name in parameters}

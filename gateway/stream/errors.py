@@ -1,0 +1,109 @@
+"""Why a stream ends, and what its client is told.
+
+::
+
+    MarketDataError
+    ├── InvalidInput             (gateway.errors) a symbol cannot be used
+    ├── TooManySymbols           (gateway.hub.hub) the gateway follows as many as it may
+    └── StreamError
+        ├── MalformedMessage     a message that is none of ours
+        ├── BinaryMessage
+        ├── SubscriptionInUse, UnknownSubscription
+        ├── TooManySubscriptions
+        ├── TooManyMessages
+        └── SlowConsumer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import NamedTuple
+
+from gateway.errors import InvalidInput
+from gateway.hub.hub import TooManySymbols
+from marketdata.errors import MarketDataError
+
+
+class CloseCode(IntEnum):
+    """How a WebSocket ends; 4xxx follow HTTP where it has a word."""
+
+    GOING_AWAY = 1001
+    UNSUPPORTED_DATA = 1003
+    BAD_REQUEST = 4400
+    LIMIT_EXCEEDED = 4429
+    SLOW_CONSUMER = 4490
+
+
+class StreamError(MarketDataError):
+    """A stream must end."""
+
+
+class MalformedMessage(StreamError):
+    """A message is not JSON, or not one of those that a client may send."""
+
+
+class BinaryMessage(StreamError):
+    """A message is binary."""
+
+    def __init__(self) -> None:
+        super().__init__("messages are JSON in text, this one is binary")
+
+
+class SubscriptionInUse(StreamError):
+    """A subscription has the id of another."""
+
+    def __init__(self, subscription_id: str) -> None:
+        super().__init__(f"subscription id {subscription_id!r} is in use")
+        self.subscription_id = subscription_id
+
+
+class UnknownSubscription(StreamError):
+    """There is no subscription of that id."""
+
+    def __init__(self, subscription_id: str) -> None:
+        super().__init__(f"there is no subscription with id {subscription_id!r}")
+        self.subscription_id = subscription_id
+
+
+class TooManySubscriptions(StreamError):
+    """A connection has as many subscriptions as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a connection has at most {limit} subscriptions")
+        self.limit = limit
+
+
+class TooManyMessages(StreamError):
+    """A client sends more than it may."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(f"more than {rate:g} messages per second")
+        self.rate = rate
+
+
+class SlowConsumer(StreamError):
+    """A client reads too slowly for what it asked to have buffered."""
+
+    def __init__(self) -> None:
+        super().__init__("read too slowly for the policy buffer; resume, or use conflate")
+
+
+class Ending(NamedTuple):
+    """What a client is told at the end."""
+
+    code: str
+    close_code: CloseCode
+
+
+ENDINGS: Mapping[type[MarketDataError], Ending] = {
+    MalformedMessage: Ending("malformed_message", CloseCode.BAD_REQUEST),
+    InvalidInput: Ending("invalid_input", CloseCode.BAD_REQUEST),
+    SubscriptionInUse: Ending("subscription_in_use", CloseCode.BAD_REQUEST),
+    UnknownSubscription: Ending("unknown_subscription", CloseCode.BAD_REQUEST),
+    BinaryMessage: Ending("binary_message", CloseCode.UNSUPPORTED_DATA),
+    TooManySubscriptions: Ending("too_many_subscriptions", CloseCode.LIMIT_EXCEEDED),
+    TooManySymbols: Ending("too_many_symbols", CloseCode.LIMIT_EXCEEDED),
+    TooManyMessages: Ending("rate_limited", CloseCode.LIMIT_EXCEEDED),
+    SlowConsumer: Ending("slow_consumer", CloseCode.SLOW_CONSUMER),
+}

@@ -1,0 +1,145 @@
+"""The rules of a stream over SSE (HTML standard, 9.2 "Server-sent events")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from gateway.hub.hub import FeedStatus, TooManySymbols
+from gateway.hub.subscription import Policy, Resume, Subscription
+from gateway.hub.updates import Delivery, Update
+from gateway.stream.messages import encode_error, encode_status, encode_update, update_head
+from gateway.stream.reader import Reader, Streams
+from marketdata.errors import InvalidSymbol, MarketDataError
+from marketdata.symbols import normalize_symbol
+
+# An id goes with every update, and comes back in a header: with 20 symbols it is about 300 bytes.
+MAX_SYMBOLS_IN_ID = 20
+# 500 symbols of 32 characters with sequences of 20 digits; what is longer is none of our ids.
+MAX_ID_LENGTH = 32 * 1024
+KEEPALIVE = b":\n\n"
+
+_DIGITS = re.compile(r"[0-9]{1,20}")
+_HEAD = update_head()
+
+
+class Positions:
+    """Where one client is: the last sequence it saw of each symbol, in one epoch.
+
+    An SSE client sends it back as Last-Event-ID: ``1735201200000000000:AAPL=41,MSFT=7``.
+    """
+
+    def __init__(self, epoch: int = 0, sequences: dict[str, int] | None = None) -> None:
+        self.epoch = epoch
+        self.sequences = sequences or {}
+
+    def advance(self, update: Update) -> str:
+        """Count ``update`` as seen; return the id that says so."""
+        if update.epoch != self.epoch:
+            self.epoch = update.epoch
+            self.sequences.clear()
+        self.sequences[update.symbol] = update.sequence
+        pairs = ",".join(f"{symbol}={last}" for symbol, last in self.sequences.items())
+        return f"{self.epoch}:{pairs}"
+
+
+def parse_event_id(event_id: str, symbols: Collection[str] | None) -> Positions | None:
+    """Return the positions that ``event_id`` tells, of ``symbols`` (None: of all).
+
+    None: it is none of our ids. A client keeps it for as long as it likes, so this is no error.
+    """
+    if len(event_id) > MAX_ID_LENGTH:
+        return None
+    epoch, _, pairs = event_id.partition(":")
+    if not _DIGITS.fullmatch(epoch):
+        return None
+    sequences: dict[str, int] = {}
+    for pair in filter(None, pairs.split(",")):
+        # A symbol may have an equals sign, a number has none.
+        raw, _, sequence = pair.rpartition("=")
+        if not _DIGITS.fullmatch(sequence):
+            return None
+        try:
+            symbol = normalize_symbol(raw)
+        except InvalidSymbol:
+            return None
+        if symbols is None or symbol in symbols:
+            sequences[symbol] = int(sequence)
+    return Positions(int(epoch), sequences)
+
+
+def encode_event(name: str, data: str, event_id: str | None = None) -> bytes:
+    """Return one event; ``data`` must be one line, as our JSON is."""
+    # "id" is only for what a client may resume from: the others leave the last one standing.
+    id_line = "" if event_id is None else f"id: {event_id}\n"
+    return f"event: {name}\n{id_line}data: {data}\n\n".encode()
+
+
+class EventSession(Reader):
+    """One client of ``/api/v1/stream`` over SSE.
+
+    Args:
+        symbols: in normal form; None: all.
+        policy: what happens while the client is slow.
+        last_event_id: the last id it saw; empty: it begins.
+        retry_ms: how long it should wait before it connects again.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        *,
+        symbols: Sequence[str] | None,
+        policy: Policy,
+        last_event_id: str,
+        retry_ms: int,
+    ) -> None:
+        super().__init__(streams)
+        self._retry_ms: int | None = retry_ms
+        self._named = symbols is not None and len(symbols) <= MAX_SYMBOLS_IN_ID
+        wanted = None if symbols is None else frozenset(symbols)
+        positions = parse_event_id(last_event_id, wanted)
+        self._positions = positions or Positions()
+        resume = None
+        if positions is not None:
+            resume = Resume(positions.epoch, dict(positions.sequences))
+        self._subscription = Subscription(symbols, policy, resume, self._limits.buffer)
+        # The symbols of which a client that comes back was told how it goes on; None: it begins.
+        # At most all that live, and the updates of one symbol are as large as ten of these.
+        self._continued: set[str] | None = set() if last_event_id else None
+
+    def _begin(self) -> None:
+        self._tell_status()
+        try:
+            self._subscribe(self._subscription)
+        except TooManySymbols as exc:
+            self._fail(exc)
+        else:
+            self.flush([self._subscription])
+
+    def _receive(self, message: str | bytes) -> None:
+        # Nothing can come.
+        return
+
+    def _send(self, subscription: Subscription, delivery: Delivery) -> None:
+        update, recovered = delivery.update, delivery.recovered
+        if self._continued is not None and update.symbol not in self._continued:
+            self._continued.add(update.symbol)
+            if recovered is None:
+                # Its id did not say where it was with this symbol.
+                recovered = False
+        # The id of a long list says only that the client was here: it gets a snapshot.
+        event_id = self._positions.advance(update) if self._named else str(update.epoch)
+        data = encode_update(_HEAD, delivery, recovered=recovered)
+        self._say(encode_event("update", data, event_id))
+
+    def _encode_status(self, status: FeedStatus) -> bytes:
+        event = encode_event("status", encode_status(status))
+        if self._retry_ms is None:
+            return event
+        # With the first event, because some clients take it for an event of its own.
+        retry, self._retry_ms = f"retry: {self._retry_ms}\n", None
+        return retry.encode() + event
+
+    def _encode_error(self, error: MarketDataError, subscription_id: str | None) -> bytes:
+        return encode_event("error", encode_error(error))

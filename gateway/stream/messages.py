@@ -1,0 +1,171 @@
+"""The JSON messages of a stream: parse a client's, encode the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from gateway.encoding import encode_json
+from gateway.errors import FieldError, InvalidInput
+from gateway.hub.hub import FeedStatus
+from gateway.hub.subscription import Policy, Resume
+from gateway.hub.updates import Delivery, Update
+from gateway.inputs import parse_symbols
+from gateway.stream.errors import ENDINGS, MalformedMessage
+from marketdata.errors import InvalidSymbol, MarketDataError
+from marketdata.symbols import normalize_symbol
+
+# An id is sent with every update.
+MAX_ID_LENGTH = 64
+# What we say of a message is short, however long what it says of itself.
+MAX_ERROR_LENGTH = 300
+ALL = "*"
+# 64 bits, as strings: JavaScript's numbers end at 2**53.
+DIGITS = r"^[0-9]{1,20}$"
+
+_RECOVERED = {None: "null", True: "true", False: "false"}
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
+Digits = Annotated[str, StringConstraints(pattern=DIGITS)]
+
+
+class _Message(BaseModel):
+    # A field we do not know could change what the message means.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ResumeFields(_Message):
+    """Where the client left off."""
+
+    epoch: Digits
+    sequences: dict[str, Digits]
+
+
+class Subscribe(_Message):
+    """Begin to send the states of symbols."""
+
+    type: Literal["subscribe"] = "subscribe"
+    id: Id
+    symbols: list[str]
+    policy: Policy = "conflate"
+    resume: ResumeFields | None = None
+
+
+class Unsubscribe(_Message):
+    """End a subscription."""
+
+    type: Literal["unsubscribe"] = "unsubscribe"
+    id: Id
+
+
+class Ping(_Message):
+    """Ask for a pong."""
+
+    type: Literal["ping"] = "ping"
+
+
+ClientMessage = Subscribe | Unsubscribe | Ping
+_CLIENT_MESSAGE: TypeAdapter[ClientMessage] = TypeAdapter(
+    Annotated[ClientMessage, Field(discriminator="type")]
+)
+
+
+def parse_message(text: str) -> ClientMessage:
+    """Return the message that a client sent.
+
+    Raises:
+        MalformedMessage: it is none.
+    """
+    try:
+        return _CLIENT_MESSAGE.validate_json(text)
+    except ValidationError as exc:
+        error = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, error["loc"]))
+        message = f"{where}: {error['msg']}" if where else error["msg"]
+        raise MalformedMessage(message[:MAX_ERROR_LENGTH]) from exc
+
+
+def parse_wanted(field: str, lists: Iterable[str], limit: int) -> list[str] | None:
+    """Return the symbols of comma-separated ``lists``, each once; None: ``*`` is among them.
+
+    Raises:
+        InvalidInput: there are more than ``limit``, none, or one is not a symbol.
+    """
+    parts = [part for text in lists for part in text.split(",")]
+    if not parts:
+        raise InvalidInput([FieldError(field, "names no symbol")])
+    named = [part for part in parts if part.strip() != ALL]
+    symbols = parse_symbols(field, named, limit)
+    return symbols if len(named) == len(parts) else None
+
+
+def parse_resume(fields: ResumeFields, limit: int) -> Resume:
+    """Return where the client left off.
+
+    Raises:
+        InvalidInput: it names more than ``limit`` symbols, or one that is none.
+    """
+    sequences = fields.sequences
+    if len(sequences) > limit:
+        problem = f"{len(sequences)} symbols, limit is {limit}"
+        raise InvalidInput([FieldError("resume.sequences", problem)])
+    try:
+        last = {normalize_symbol(raw): int(digits) for raw, digits in sequences.items()}
+    except InvalidSymbol as exc:
+        raise InvalidInput([FieldError("resume.sequences", str(exc))]) from exc
+    return Resume(int(fields.epoch), last)
+
+
+def encode_subscribed(subscribe: Subscribe, symbols: list[str] | None) -> str:
+    """Return the answer to a subscribe, with its symbols in normal form."""
+    named = [ALL] if symbols is None else symbols
+    return _encode(type="subscribed", id=subscribe.id, symbols=named, policy=subscribe.policy)
+
+
+def encode_unsubscribed(subscription_id: str) -> str:
+    """Return the answer to an unsubscribe."""
+    return _encode(type="unsubscribed", id=subscription_id)
+
+
+def encode_pong() -> str:
+    """Return the answer to a ping."""
+    return _encode(type="pong")
+
+
+def encode_status(status: FeedStatus) -> str:
+    """Return what a client is told of the feed."""
+    return _encode(type="status", status=str(status))
+
+
+def encode_error(error: MarketDataError, subscription_id: str | None = None) -> str:
+    """Return the last message before a stream ends because of ``error``."""
+    message = str(error)[:MAX_ERROR_LENGTH]
+    return _encode(
+        type="error", id=subscription_id, code=ENDINGS[type(error)].code, message=message
+    )
+
+
+def update_head(subscription_id: str | None = None) -> str:
+    """Return how each update of a subscription begins."""
+    return (
+        _encode(type="update", id=subscription_id)[:-1] if subscription_id else '{"type":"update"'
+    )
+
+
+def encode_update(head: str, delivery: Delivery, *, recovered: bool | None) -> str:
+    """Return one update; what all clients share of it is encoded once."""
+    tail = delivery.update.form(_update_tail)
+    return f'{head},"recovered":{_RECOVERED[recovered]},"conflated":{delivery.conflated}{tail}'
+
+
+def _update_tail(update: Update) -> str:
+    # Text, because WebSocket sends text; and both kinds of stream share it.
+    return (
+        f',"sequence":"{update.sequence}","epoch":"{update.epoch}","data":{update.json.decode()}}}'
+    )
+
+
+def _encode(**message: object) -> str:
+    return encode_json(message).decode()

@@ -1,0 +1,203 @@
+"""Serve one SSE response as a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gateway.capacity import Capacity
+from gateway.connection import NORMAL_CLOSURE, ConnectionHandler, HandlerFactory, Peer
+from gateway.errors import TooManyClients
+from gateway.guard import GuardedHandler
+from gateway.handshake import peer_of
+from gateway.head import is_head
+from gateway.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
+from gateway.pump import Pump
+from gateway.sockjs.receiver import until_disconnect
+from gateway.stream.events import KEEPALIVE
+from gateway.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S, RETRY_AFTER_S
+
+MEDIA_TYPE = "text/event-stream"
+# Events that are due at once go in one write, up to this much.
+MAX_BYTES_PER_SEND = 64 * 1024
+
+
+class EventStreamResponse(Response):
+    """Stream what a handler sends; to HEAD, send the headers alone.
+
+    Args:
+        handler_factory: makes what is served.
+        capacity: counts the live clients of all doors.
+        connections: where the connection is while it lasts.
+        keepalive_s: see :class:`EventStreamConnection`.
+    """
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self,
+        handler_factory: HandlerFactory,
+        *,
+        capacity: Capacity,
+        connections: set[EventStreamConnection],
+        keepalive_s: float,
+    ) -> None:
+        super().__init__(
+            headers={
+                # Always UTF-8, so Starlette need not say so.
+                "Content-Type": MEDIA_TYPE,
+                "Cache-Control": "no-store",
+                # nginx would hold events back.
+                "X-Accel-Buffering": "no",
+            }
+        )
+        # It ends when it ends.
+        del self.headers["content-length"]
+        self._handler_factory = handler_factory
+        self._capacity = capacity
+        self._connections = connections
+        self._keepalive_s = keepalive_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events until the client goes or the handler closes.
+
+        Raises:
+            TooManyClients: nothing was sent; there is no place for one more.
+        """
+        if is_head(scope):
+            await super().__call__(scope, receive, send)
+            return
+        if not self._capacity.try_enter():
+            raise TooManyClients(self._capacity.limit, RETRY_AFTER_S)
+        try:
+            request = Request(scope, receive)
+            peer = peer_of(request, "sse")
+            handler = self._handler_factory()
+            connection = EventStreamConnection(handler, peer, send, keepalive_s=self._keepalive_s)
+            self._connections.add(connection)
+            try:
+                await connection.run(self, request)
+            finally:
+                self._connections.discard(connection)
+        finally:
+            self._capacity.leave()
+
+
+class EventStreamConnection:
+    """One SSE response; a :class:`~gateway.connection.Connection`.
+
+    Args:
+        handler: what is served.
+        peer: who asked.
+        send: writes to the client, and waits while it does not read.
+        keepalive_s: a comment is sent after so long without an event, so that proxies see life.
+    """
+
+    def __init__(
+        self,
+        handler: ConnectionHandler,
+        peer: Peer,
+        send: Send,
+        *,
+        keepalive_s: float,
+        high_water_bytes: int = DEFAULT_HIGH_WATER_BYTES,
+        max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
+        close_timeout_s: float = CLOSE_TIMEOUT_S,
+    ) -> None:
+        self.peer = peer
+        self._send = send
+        self._keepalive_s = keepalive_s
+        self._close_timeout_s = close_timeout_s
+        self._outbox: Outbox[str | bytes] = Outbox(high_water_bytes, max_buffered_bytes)
+        self._pump: Pump[bytes] = Pump()
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._written_at = self._loop.time()
+        self._keepalive_timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._handler = GuardedHandler(handler, self)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that were sent here and not yet handed to the network."""
+        return self._outbox.buffered_bytes
+
+    @property
+    def writable(self) -> bool:
+        """Whether the client keeps up."""
+        return self._outbox.writable
+
+    def send_nowait(self, message: str | bytes) -> None:
+        """Queue events.
+
+        Raises:
+            BufferFull: They would pass the bound; they were not queued.
+        """
+        if not self._closing:
+            self._outbox.put(message)
+            self._pump.wake()
+
+    def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
+        """Deliver what is queued, then end the response; only the first call counts."""
+        if not self._closing:
+            self._closing = True
+            self._close_timer = self._loop.call_later(self._close_timeout_s, self._pump.abort)
+            self._pump.wake()
+            self._handler.close_soon(code, reason)
+
+    def abort(self) -> None:
+        """End at once, even in the middle of an event."""
+        self._pump.abort()
+
+    def suppress_heartbeats(self) -> None:
+        """Do nothing: a comment costs three bytes, and a proxy may need it."""
+
+    async def run(self, response: Response, request: Request) -> None:
+        """Send the headers of ``response``, and events until the client goes or this is closed."""
+        self._keep_alive()
+        self._handler.open()
+        begin = partial(self._begin, response)
+        try:
+            await self._pump.run(
+                begin, self._next_batch, self._write, partial(until_disconnect, request)
+            )
+        finally:
+            self._closing = True
+            self._handler.close_soon(ABNORMAL_CLOSURE, "")
+            for timer in (self._keepalive_timer, self._close_timer):
+                if timer is not None:
+                    timer.cancel()
+            self._outbox.clear()
+
+    async def _begin(self, response: Response) -> None:
+        headers = response.raw_headers
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    def _next_batch(self) -> bytes | None:
+        was_writable = self._outbox.writable
+        batch = self._outbox.take(MAX_BYTES_PER_SEND)
+        if not was_writable and self._outbox.writable:
+            self._handler.drained()
+        if batch:
+            return b"".join(part if isinstance(part, bytes) else part.encode() for part in batch)
+        # Nothing is the last.
+        return b"" if self._closing else None
+
+    async def _write(self, batch: bytes) -> bool:
+        self._written_at = self._loop.time()
+        await self._send({"type": "http.response.body", "body": batch, "more_body": bool(batch)})
+        return bool(batch)
+
+    def _keep_alive(self) -> None:
+        now = self._loop.time()
+        due = self._written_at + self._keepalive_s
+        if due <= now:
+            due = now + self._keepalive_s
+            # Who does not read needs no comment, and must not collect them.
+            if not self.buffered_bytes:
+                self.send_nowait(KEEPALIVE)
+        self._keepalive_timer = self._loop.call_at(due, self._keep_alive)

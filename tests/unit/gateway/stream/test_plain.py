@@ -1,0 +1,71 @@
+"""The rules of the original's WebSocket."""
+
+from __future__ import annotations
+
+from gateway.encoding import FIELDS
+from gateway.hub.hub import FeedStatus
+from gateway.stream.plain import PlainSession
+from tests.unit.gateway.stream.doubles import Client, Feed
+
+
+def connect(feed: Feed, symbol: str = "AAPL", *, room: int = 1000) -> Client:
+    return Client(PlainSession(feed.streams, symbol), room=room)
+
+
+def test_each_state_is_bare_json_with_numbers_where_the_original_had_them() -> None:
+    feed = Feed()
+    client = connect(feed, " aapl ")
+    feed.publish("AAPL", "MSFT")
+    (state,) = client.take()
+    assert tuple(state) == FIELDS
+    assert (state["symbol"], state["volume"], state["timestamp"]) == ("AAPL", 2**60, 0)
+    assert (state["sequence"], state["timestampNs"]) == ("1", "0")
+
+
+def test_it_is_written_once_for_all() -> None:
+    feed = Feed()
+    one, two = connect(feed), connect(feed)
+    feed.publish("AAPL")
+    assert one.sent[0] is two.sent[0]
+
+
+def test_a_slow_reader_gets_the_newest_state() -> None:
+    feed = Feed()
+    client = connect(feed, room=1)
+    feed.publish("AAPL")
+    feed.publish("AAPL", "AAPL")
+    client.drain()
+    assert [state["sequence"] for state in client.take()] == ["1", "3"]
+
+
+def test_nothing_but_states_is_sent() -> None:
+    feed = Feed()
+    client = connect(feed)
+    feed.hub.set_status(FeedStatus.STALE)
+    client.reader.on_message("whatever")
+    client.reader.on_message(b"\xff")
+    assert (client.take(), client.closed) == ([], None)
+
+
+def test_a_bad_symbol_is_told_and_closed() -> None:
+    client = connect(Feed(), "AAPL,MSFT")
+    (error,) = client.take()
+    assert (error["type"], error["code"]) == ("error", "invalid_input")
+    assert client.closed is not None
+    assert client.closed[0] == 4400
+
+
+def test_a_client_that_sends_too_much_is_closed() -> None:
+    client = connect(Feed(message_rate=1, message_burst=1))
+    client.say(type="ping")
+    assert client.closed is None
+    client.say(type="ping")
+    assert client.closed is not None
+    assert client.closed[0] == 4429
+
+
+def test_a_client_that_leaves_leaves_nothing_behind() -> None:
+    feed = Feed()
+    client = connect(feed)
+    client.leave()
+    assert (feed.hub.subscriptions, len(feed.streams)) == (0, 0)
