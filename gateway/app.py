@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from gateway.capacity import Capacity
 from gateway.client import AggregatorClient
 from gateway.cors import Cors
+from gateway.graphql.app import install_graphql
 from gateway.handshake import OriginCheck
 from gateway.head import HeadAsGet
 from gateway.health import Readiness
@@ -133,6 +134,7 @@ def build_app(settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub) ->
     )
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
     app.include_router(router)
+    install_graphql(app, settings, app.state.client, hub, app.state.allow_origin)
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)

@@ -142,6 +142,10 @@ class Hub:
                     self._lingering[symbol] = until
         self.on_interest_changed()
 
+    def latest(self, symbol: str) -> Update | None:
+        """Return the newest state of a followed symbol, if any is known in this epoch."""
+        return self._latest.get(symbol)
+
     def _begin(self, subscription: Subscription, symbol: str, now: float) -> None:
         latest = self._latest.get(symbol)
         if latest is None:
