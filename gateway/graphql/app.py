@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fastapi import FastAPI
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
@@ -10,6 +12,7 @@ from gateway.client import AggregatorClient
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
 from gateway.graphql.http import GraphQLHttp
+from gateway.graphql.page import GraphiQLPage
 from gateway.graphql.schema import build_schema
 from gateway.graphql.websocket import WebSocketLimits, serve_graphql_websocket
 from gateway.handshake import OriginCheck
@@ -18,6 +21,7 @@ from gateway.hub.subscription import BufferLimits
 from gateway.settings import GatewaySettings
 
 PATH = "/graphql"
+PAGE_PATH = "/graphiql"
 
 
 def install_graphql(
@@ -26,8 +30,9 @@ def install_graphql(
     client: AggregatorClient,
     hub: Hub,
     allow_origin: OriginCheck | None,
+    static: Path,
 ) -> None:
-    """Serve GraphQL at :data:`PATH`, over HTTP and WebSocket."""
+    """Serve GraphQL at :data:`PATH`, over HTTP and WebSocket, and GraphiQL, a page to try it."""
     schema = build_schema()
     limits = DocumentLimits(
         max_depth=settings.graphql_max_depth,
@@ -63,3 +68,4 @@ def install_graphql(
 
     app.router.routes.append(Route(PATH, http.__call__, methods=["GET", "POST"]))
     app.router.routes.append(WebSocketRoute(PATH, serve))
+    app.router.routes.append(Route(PAGE_PATH, GraphiQLPage(static).__call__))
