@@ -134,7 +134,7 @@ def build_app(settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub) ->
     )
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
     app.include_router(router)
-    install_graphql(app, settings, app.state.client, hub, app.state.allow_origin, STATIC)
+    install_graphql(app, STATIC)
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)

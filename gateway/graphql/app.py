@@ -24,15 +24,12 @@ PATH = "/graphql"
 PAGE_PATH = "/graphiql"
 
 
-def install_graphql(
-    app: FastAPI,
-    settings: GatewaySettings,
-    client: AggregatorClient,
-    hub: Hub,
-    allow_origin: OriginCheck | None,
-    static: Path,
-) -> None:
+def install_graphql(app: FastAPI, static: Path) -> None:
     """Serve GraphQL at :data:`PATH`, over HTTP and WebSocket, and GraphiQL, a page to try it."""
+    settings: GatewaySettings = app.state.settings
+    client: AggregatorClient = app.state.client
+    hub: Hub = app.state.hub
+    allow_origin: OriginCheck = app.state.allow_origin
     schema = build_schema()
     limits = DocumentLimits(
         max_depth=settings.graphql_max_depth,
