@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from gateway.capacity import Capacity
 from gateway.client import AggregatorClient
 from gateway.cors import Cors
+from gateway.direct import DirectWebSocket
 from gateway.graphql.app import install_graphql
 from gateway.handshake import OriginCheck
 from gateway.head import HeadAsGet
@@ -182,8 +183,9 @@ def _server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         # Construction and order are this module's; uvicorn moves bytes.
         lifespan="off",
         http="h11",
-        # It passes Autobahn's tests; compressing small frames costs more than it saves.
-        ws="websockets-sansio",
+        # uvicorn's websockets-sansio passes Autobahn's tests, and this is built on it. Compressing
+        # small frames costs more than it saves.
+        ws=DirectWebSocket,
         ws_per_message_deflate=False,
         ws_max_size=settings.max_message_bytes,
         log_config=None,

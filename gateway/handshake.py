@@ -57,9 +57,14 @@ async def receive_message(websocket: WebSocket) -> str | bytes:
 
 
 async def close_websocket(websocket: WebSocket, code: int, reason: str) -> None:
-    """Close with ``code`` if it may be sent, with 1000 otherwise, and as much reason as fits."""
+    """Close with ``code`` and ``reason``, as far as :func:`fit_close` lets them be."""
+    await websocket.close(*fit_close(code, reason))
+
+
+def fit_close(code: int, reason: str) -> tuple[int, str]:
+    """Return ``code`` if a close frame may carry it, else 1000, and as much reason as fits."""
     reason = reason.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore")
-    await websocket.close(code if may_be_sent(code) else NORMAL_CLOSURE, reason)
+    return code if may_be_sent(code) else NORMAL_CLOSURE, reason
 
 
 def may_be_sent(code: int) -> bool:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from gateway.capacity import Capacity
 from gateway.connection import NORMAL_CLOSURE, HandlerFactory, Peer
+from gateway.direct import EXTENSION, DirectWebSocket
 from gateway.guard import GuardedHandler
 from gateway.handshake import (
     OriginCheck,
-    close_websocket,
+    fit_close,
     origin_allowed,
     peer_of,
     receive_message,
     select_subprotocol,
 )
-from gateway.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
-from gateway.pump import Pump
+from gateway.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, BufferFull
 
 # A SockJS payload of 64 KiB whose every character is escaped as \uXXXX is 384 KiB long.
 DEFAULT_MAX_PAYLOAD_BYTES = 512 * 1024
@@ -28,6 +28,8 @@ MESSAGE_TOO_BIG = 1009
 ABNORMAL_CLOSURE = 1006
 # How long a client may take for what is queued when we close, before it is given up.
 CLOSE_TIMEOUT_S = 5.0
+# How long a client should wait that found every place taken.
+RETRY_AFTER_S = 5
 
 
 class WebSocketConnection:
@@ -46,42 +48,44 @@ class WebSocketConnection:
     ) -> None:
         self.peer = peer
         self._websocket = websocket
+        self._direct: DirectWebSocket = websocket.scope["extensions"][EXTENSION]
         self._max_payload_bytes = max_payload_bytes
+        self._high_water_bytes = high_water_bytes
+        self._max_buffered_bytes = max_buffered_bytes
         self._close_timeout_s = close_timeout_s
-        self._outbox: Outbox[str | bytes] = Outbox(high_water_bytes, max_buffered_bytes)
-        self._pump: Pump[str | bytes | tuple[int, str]] = Pump()
-        self._closing: tuple[int, str] | None = None
-        self._gone = (ABNORMAL_CLOSURE, "")
-        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
         self._handler = GuardedHandler(handler_factory(), self)
 
     @property
     def buffered_bytes(self) -> int:
         """Bytes that were sent here and not yet handed to the network."""
-        return self._outbox.buffered_bytes
+        return self._direct.buffered_bytes
 
     @property
     def writable(self) -> bool:
         """Whether the client keeps up."""
-        return self._outbox.writable
+        return self._direct.writable_now
 
     def send_nowait(self, message: str | bytes) -> None:
-        """Queue ``message``.
+        """Send ``message`` at the end of this turn of the event loop.
 
         Raises:
-            BufferFull: It would pass the bound; it was not queued.
+            BufferFull: It would pass the bound; it was not sent.
         """
-        if self._closing is None:
-            self._outbox.put(message)
-            self._pump.wake()
+        if self._closed:
+            return
+        # Who keeps up is far from the bound.
+        if not self._direct.writable_now:
+            buffered, limit = self._direct.buffered_bytes, self._max_buffered_bytes
+            if buffered + len(message) > limit:
+                raise BufferFull(len(message), buffered, limit)
+        self._direct.send_nowait(message)
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, then close; only the first call counts."""
-        if self._closing is None:
-            self._closing = code, reason
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._close_timeout_s, self._pump.abort)
-            self._pump.wake()
+        if not self._closed:
+            self._closed = True
+            self._direct.close_nowait(*fit_close(code, reason), self._close_timeout_s)
             self._handler.close_soon(code, reason)
 
     def suppress_heartbeats(self) -> None:
@@ -89,39 +93,11 @@ class WebSocketConnection:
 
     async def run(self) -> None:
         """Accept the WebSocket and serve it until it is closed."""
-        self._handler.open()
+        gone = (ABNORMAL_CLOSURE, "")
         try:
-            await self._pump.run(self._accept, self._next_item, self._write, self._listen)
-        finally:
-            if self._closing is None:
-                self._closing = self._gone
-                self._handler.close_soon(*self._gone)
-            if self._timer is not None:
-                self._timer.cancel()
-            self._outbox.clear()
-
-    async def _accept(self) -> None:
-        await self._websocket.accept(self.peer.subprotocol)
-
-    def _next_item(self) -> str | bytes | tuple[int, str] | None:
-        was_writable = self._outbox.writable
-        messages = self._outbox.take(1)
-        if not was_writable and self._outbox.writable:
-            self._handler.drained()
-        return messages[0] if messages else self._closing
-
-    async def _write(self, item: str | bytes | tuple[int, str]) -> bool:
-        if isinstance(item, tuple):
-            await close_websocket(self._websocket, *item)
-            return False
-        if isinstance(item, str):
-            await self._websocket.send_text(item)
-        else:
-            await self._websocket.send_bytes(item)
-        return True
-
-    async def _listen(self) -> None:
-        try:
+            await self._websocket.accept(self.peer.subprotocol)
+            self._direct.watch(self._high_water_bytes, self._handler.drained)
+            self._handler.open()
             while True:
                 message = await receive_message(self._websocket)
                 if len(message) > self._max_payload_bytes:
@@ -129,7 +105,11 @@ class WebSocketConnection:
                 else:
                     self._handler.message(message)
         except WebSocketDisconnect as exc:
-            self._gone = exc.code, exc.reason
+            gone = exc.code, exc.reason
+        finally:
+            if not self._closed:
+                self._closed = True
+                self._handler.close_soon(*gone)
 
 
 async def serve_websocket(
@@ -138,22 +118,33 @@ async def serve_websocket(
     *,
     subprotocols: Sequence[str] = (),
     allow_origin: OriginCheck | None = None,
+    capacity: Capacity | None = None,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
     high_water_bytes: int = DEFAULT_HIGH_WATER_BYTES,
     max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
 ) -> None:
-    """Accept ``websocket`` and serve it until it is closed; refuse it if its origin is."""
+    """Accept ``websocket`` and serve it until it is closed.
+
+    It is refused with 403 if its origin is, and with 503 if there is no place for one more.
+    """
     if not origin_allowed(websocket, allow_origin):
         await websocket.send_denial_response(Response(status_code=403))
         return
+    if capacity is not None and not capacity.try_enter():
+        retry = {"Retry-After": str(RETRY_AFTER_S)}
+        await websocket.send_denial_response(Response(status_code=503, headers=retry))
+        return
     subprotocol = select_subprotocol(websocket.scope.get("subprotocols", ()), subprotocols)
     peer = peer_of(websocket, "raw-websocket", subprotocol, binary=True)
-    connection = WebSocketConnection(
-        websocket,
-        handler_factory,
-        peer,
-        max_payload_bytes=max_payload_bytes,
-        high_water_bytes=high_water_bytes,
-        max_buffered_bytes=max_buffered_bytes,
-    )
-    await connection.run()
+    try:
+        await WebSocketConnection(
+            websocket,
+            handler_factory,
+            peer,
+            max_payload_bytes=max_payload_bytes,
+            high_water_bytes=high_water_bytes,
+            max_buffered_bytes=max_buffered_bytes,
+        ).run()
+    finally:
+        if capacity is not None:
+            capacity.leave()

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from gateway.capacity import Capacity
 from gateway.client import AggregatorClient
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
@@ -30,6 +31,7 @@ def install_graphql(app: FastAPI, static: Path) -> None:
     client: AggregatorClient = app.state.client
     hub: Hub = app.state.hub
     allow_origin: OriginCheck = app.state.allow_origin
+    capacity: Capacity = app.state.capacity
     schema = build_schema()
     limits = DocumentLimits(
         max_depth=settings.graphql_max_depth,
@@ -61,6 +63,7 @@ def install_graphql(app: FastAPI, static: Path) -> None:
             limits=websocket_limits,
             max_message_bytes=settings.max_message_bytes,
             allow_origin=allow_origin,
+            capacity=capacity,
         )
 
     app.router.routes.append(Route(PATH, http.__call__, methods=["GET", "POST"]))

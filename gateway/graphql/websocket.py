@@ -13,6 +13,7 @@ from graphql import GraphQLError
 from starlette.websockets import WebSocket
 
 from gateway.bucket import TokenBucket
+from gateway.capacity import Capacity
 from gateway.connection import INTERNAL_ERROR, Connection
 from gateway.graphql.documents import Document
 from gateway.graphql.errors import (
@@ -267,7 +268,8 @@ async def serve_graphql_websocket(
     *,
     limits: WebSocketLimits,
     max_message_bytes: int,
-    allow_origin: OriginCheck | None,
+    allow_origin: OriginCheck,
+    capacity: Capacity,
 ) -> None:
     """Serve one client until it is gone."""
     await serve_websocket(
@@ -275,5 +277,6 @@ async def serve_graphql_websocket(
         partial(GraphQLWebSocket, execution, hub, limits),
         subprotocols=[SUBPROTOCOL],
         allow_origin=allow_origin,
+        capacity=capacity,
         max_payload_bytes=max_message_bytes,
     )

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from gateway.capacity import Capacity
 from gateway.connection import HandlerFactory, Peer
 from gateway.handshake import (
     OriginCheck,
@@ -95,6 +96,7 @@ class SockJs:
         cookie_needed: Whether a load balancer needs the JSESSIONID cookie.
         response_limit: Bytes after which a streaming response ends and the client asks anew.
         max_sessions: Sessions at one time, of all transports; more are told 503.
+        capacity: Counts the sessions together with the live clients of other doors.
         max_payload_bytes: The largest request body or WebSocket message.
         limits: Delays and buffers of each session.
         allow_origin: Says which pages may connect; None: all.
@@ -111,6 +113,7 @@ class SockJs:
         cookie_needed: bool = False,
         response_limit: int = DEFAULT_RESPONSE_LIMIT,
         max_sessions: int = DEFAULT_MAX_SESSIONS,
+        capacity: Capacity | None = None,
         max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
         limits: SessionLimits | None = None,
         allow_origin: OriginCheck | None = None,
@@ -124,6 +127,7 @@ class SockJs:
         self._cookie_needed = cookie_needed
         self._response_limit = response_limit
         self._max_sessions = max_sessions
+        self._capacity = capacity
         self._max_payload_bytes = max_payload_bytes
         self._limits = limits or SessionLimits()
         self._allow_origin = allow_origin
@@ -358,9 +362,15 @@ class SockJs:
     def _open(self, peer: Peer, session_id: str | None = None) -> SockJsConnection:
         if self._stopped or len(self._connections) >= self._max_sessions:
             raise TooManySessions(self._max_sessions)
+        if self._capacity is not None and not self._capacity.try_enter():
+            raise TooManySessions(self._capacity.limit)
 
         def on_end(connection: SockJsConnection) -> None:
+            if connection not in self._connections:
+                return
             self._connections.discard(connection)
+            if self._capacity is not None:
+                self._capacity.leave()
             if session_id is not None and self._by_id.get(session_id) is connection:
                 del self._by_id[session_id]
 

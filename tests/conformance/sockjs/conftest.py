@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from gateway.direct import DirectWebSocket
 from tests.conformance.sockjs.client import Client
 from tests.conformance.sockjs.harness import Harness
 
@@ -24,7 +25,7 @@ async def port(harness: Harness) -> AsyncIterator[int]:
     before = other_tasks()
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        harness.app, ws="websockets-sansio", http="h11", lifespan="off", log_config=None
+        harness.app, ws=DirectWebSocket, http="h11", lifespan="off", log_config=None
     )
     config.load()
     # uvicorn's serve() without its signals and its pauses of 0.1 s.

@@ -34,7 +34,7 @@ async def test_a_session_without_a_receiver_is_discarded(client: Client, harness
     url = new_session()
     assert await client.post_body(f"{url}/xhr") == "o\n"
     assert harness.brisk.session_count == 1
-    await until(lambda: harness.brisk.session_count == 0)
+    await until(lambda: harness.brisk.session_count == 0 and harness.handlers[0].closed)
     assert harness.handlers[0].closed == [(1002, "Connection interrupted")]
     assert (await client.post(f"{url}/xhr_send", '["a"]')).status == 404
     # The id is free again.
