@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import json
+import shutil
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,3 +56,59 @@ async def run_node(script: str, *args: str) -> str:
             await process.wait()
     assert process.returncode == 0, errors.decode()
     return output.decode()
+
+
+def need_chromium() -> str:
+    """Return the command of Debian's Chromium; skip the test if it is not there."""
+    command = shutil.which("chromium")
+    if command is None:
+        pytest.skip("chromium is not installed; on Debian: apt-get install chromium")
+    return command
+
+
+class Script:
+    """A running script that says in lines of JSON how far it is, and is told when to go on."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def next(self) -> Any:
+        """Return what it says next."""
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            errors = await self._process.stderr.read()
+            raise AssertionError(f"the script ended: {errors.decode()}")
+        return json.loads(line)
+
+    def tell(self, message: str) -> None:
+        """Say one line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{message}\n".encode())
+
+
+@contextlib.asynccontextmanager
+async def node_script(script: str, *args: str) -> AsyncIterator[Script]:
+    """Run ``script`` for the time of the context, at the end of which it must have succeeded."""
+    process = await asyncio.create_subprocess_exec(
+        *need_node().node,
+        script,
+        *args,
+        cwd=FOLDER,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        # A page's text comes in one line.
+        limit=2**22,
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            yield Script(process)
+            output, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+        assert not output, output.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

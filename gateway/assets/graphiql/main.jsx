@@ -27,10 +27,10 @@ query MarketData {
 }
 `;
 
-const SUBSCRIPTION = `# The present state of every symbol, then each change.
-# ["AAPL", "MSFT"] instead of ["*"] follows two.
+const SUBSCRIPTION = `# The present state of a symbol, then each change; the last one stays in sight.
+# ["AAPL", "MSFT"] follows two, ["*"] all of them.
 subscription Live {
-  marketData(symbols: ["*"]) {
+  marketData(symbols: ["AAPL"]) {
     symbol
     close
     volume
