@@ -18,9 +18,9 @@ class Market:
 
     ::
 
-    await market.trade("AAPL", 150.0, 151.0)  # each price becomes a state of its own
-    await market.close()  # the aggregator goes, with all it knows
-    await market.open()  # another comes, on the same port
+        await market.trade("AAPL", 150.0, 151.0)  # each price becomes a state of its own
+        await market.close()  # the aggregator goes, with all it knows
+        await market.open()  # another comes, on the same port
 
     """
 
