@@ -7,10 +7,11 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import grpc
 import structlog
@@ -31,6 +32,7 @@ from gateway.head import HeadAsGet
 from gateway.health import Readiness
 from gateway.hub.history import History
 from gateway.hub.hub import Hub
+from gateway.hub.subscription import BufferLimits
 from gateway.hub.upstream import Upstream
 from gateway.openapi import install_openapi
 from gateway.origins import is_allowed, parse_origins
@@ -38,6 +40,8 @@ from gateway.paths import EncodedSlashes
 from gateway.problems import install_problems
 from gateway.rest import router
 from gateway.settings import GatewaySettings
+from gateway.stomp.session import SessionLimits
+from gateway.stomp_door import StompDoor, StompLimits
 from marketdata.addresses import listen_error
 from marketdata.channel import client_options
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
@@ -46,10 +50,26 @@ log = structlog.get_logger()
 
 # Connections the kernel holds while the loop is busy; more are refused by it.
 BACKLOG = 2048
+# What the kernel holds for a client beyond what is on its way. It would take megabytes, which a
+# client that fell behind would have to read before it comes to the present.
+UNSENT_BYTES = 64 * 1024
+# How long live clients may take for the goodbye. It is one write for who reads, and one request for
+# who polls; who does neither cannot be told.
+GOODBYE_S = 1.0
 # Where STOMP is, over WebSocket and SockJS.
 STOMP_PREFIX = "/ws"
 # What our pages load; `make assets` fills it, and without it only those pages lack something.
 STATIC = Path(__file__).with_name("static")
+
+
+class Door(Protocol):
+    """What has live clients."""
+
+    def stop(self) -> None:
+        """Tell every client that the server stops, and take no more."""
+
+    def abort(self) -> None:
+        """End the clients that are left at once."""
 
 
 async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
@@ -71,8 +91,8 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
 async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
     """Accept clients while the body runs, under the host:port it is given.
 
-    At the end no new clients are accepted, those being served get their answer, and then the
-    channel to the aggregator is closed.
+    At the end live clients are told and requests in progress get their answer, while no new clients
+    are accepted; then the channel to the aggregator is closed.
 
     Raises:
         AddressInUse: another program listens on the port.
@@ -88,7 +108,10 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
                 hub,
                 random=Random(),  # noqa: S311  jitter, not a secret
             )
-            server = _Server(_server_config(build_app(settings, channel, hub), settings))
+            capacity = Capacity(settings.max_connections)
+            doors: list[Door] = []
+            app = build_app(settings, channel, hub, capacity, doors)
+            server = _Server(_server_config(app, settings))
             async with asyncio.TaskGroup() as tasks:
                 feeding = tasks.create_task(upstream.run())
                 serving = tasks.create_task(server.serve(sockets=[listener]))
@@ -96,6 +119,7 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
                 try:
                     yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 finally:
+                    await say_goodbye(capacity, doors)
                     server.should_exit = True
                     await serving
                     feeding.cancel()
@@ -112,8 +136,25 @@ def build_hub(settings: GatewaySettings) -> Hub:
     )
 
 
-def build_app(settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub) -> ASGIApp:
-    """Return the gateway as an ASGI application."""
+async def say_goodbye(capacity: Capacity, doors: Sequence[Door]) -> None:
+    """End every live client; those that read are told."""
+    capacity.close()
+    for door in doors:
+        door.stop()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(capacity.wait_empty(), GOODBYE_S)
+    for door in doors:
+        door.abort()
+
+
+def build_app(
+    settings: GatewaySettings,
+    channel: grpc.aio.Channel,
+    hub: Hub,
+    capacity: Capacity,
+    doors: list[Door],
+) -> ASGIApp:
+    """Return the gateway as an ASGI application; its live doors are added to ``doors``."""
     app: FastAPI = FastAPIOffline(
         title="Market data",
         version=version("market-data-server"),
@@ -128,21 +169,45 @@ def build_app(settings: GatewaySettings, channel: grpc.aio.Channel, hub: Hub) ->
     app.state.settings = settings
     app.state.hub = hub
     # Every live door lets clients in through these two.
-    app.state.capacity = Capacity(settings.max_connections)
+    app.state.capacity = capacity
     app.state.allow_origin = origin_check(settings)
     app.state.client = AggregatorClient(
         MarketDataServiceStub(channel), settings, clock=time.monotonic
     )
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
     app.include_router(router)
-    install_graphql(app, STATIC)
+    doors.append(install_graphql(app, STATIC))
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
+    # Last, because it takes everything under its prefix that no other route has.
+    stomp = build_stomp(settings, hub, capacity, app.state.allow_origin)
+    doors.append(stomp)
+    app.router.routes.append(stomp.route(STOMP_PREFIX))
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
     served: ASGIApp = app
     if origins := parse_origins(settings.allowed_origins):
         served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
     return HeadAsGet(EncodedSlashes(served))
+
+
+def build_stomp(
+    settings: GatewaySettings, hub: Hub, capacity: Capacity, allow_origin: OriginCheck
+) -> StompDoor:
+    """Return the door of STOMP over WebSocket and SockJS."""
+    return StompDoor(
+        hub,
+        capacity,
+        allow_origin=allow_origin,
+        limits=StompLimits(
+            session=SessionLimits(max_subscriptions=settings.max_subscriptions),
+            buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
+            message_rate=settings.message_rate,
+            message_burst=settings.message_burst,
+            signal_rate=settings.signal_rate,
+            signal_burst=settings.signal_burst,
+            max_message_bytes=settings.max_message_bytes,
+        ),
+    )
 
 
 def origin_check(settings: GatewaySettings) -> OriginCheck:
@@ -169,6 +234,8 @@ def open_listener(host: str, port: int) -> socket.socket:
     try:
         # A restarted gateway need not wait for the connections of the one before to time out.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError as exc:

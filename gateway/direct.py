@@ -100,6 +100,13 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         self._paused = False
         self._drained()
 
+    def shutdown(self) -> None:
+        """End; the server stops."""
+        if self.close_sent and self.transport.get_write_buffer_size():
+            # Closed otherwise, a transport waits for a client that does not read.
+            self.transport.abort()
+        super().shutdown()
+
     def handle_connect(self, event: Any) -> None:
         """Let the application find this; the task that serves it did not begin yet."""
         super().handle_connect(event)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
 
 from gateway.capacity import Capacity
 from gateway.client import AggregatorClient
@@ -15,7 +14,7 @@ from gateway.graphql.execution import Execution
 from gateway.graphql.http import GraphQLHttp
 from gateway.graphql.page import GraphiQLPage
 from gateway.graphql.schema import build_schema
-from gateway.graphql.websocket import WebSocketLimits, serve_graphql_websocket
+from gateway.graphql.websocket import GraphQLDoor, WebSocketLimits
 from gateway.handshake import OriginCheck
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
@@ -25,8 +24,12 @@ PATH = "/graphql"
 PAGE_PATH = "/graphiql"
 
 
-def install_graphql(app: FastAPI, static: Path) -> None:
-    """Serve GraphQL at :data:`PATH`, over HTTP and WebSocket, and GraphiQL, a page to try it."""
+def install_graphql(app: FastAPI, static: Path) -> GraphQLDoor:
+    """Serve GraphQL at :data:`PATH`, over HTTP and WebSocket, and GraphiQL, a page to try it.
+
+    Returns:
+        What has live clients.
+    """
     settings: GatewaySettings = app.state.settings
     client: AggregatorClient = app.state.client
     hub: Hub = app.state.hub
@@ -48,24 +51,22 @@ def install_graphql(app: FastAPI, static: Path) -> None:
     )
     http = GraphQLHttp(execution, max_body_bytes=settings.graphql_max_body_bytes)
 
-    websocket_limits = WebSocketLimits(
-        init_timeout_s=settings.graphql_init_timeout_s,
-        max_operations=settings.max_subscriptions,
-        message_rate=settings.message_rate,
-        message_burst=settings.message_burst,
-    )
-
-    async def serve(websocket: WebSocket) -> None:
-        await serve_graphql_websocket(
-            websocket,
-            execution,
-            hub,
-            limits=websocket_limits,
+    door = GraphQLDoor(
+        execution,
+        hub,
+        capacity,
+        allow_origin=allow_origin,
+        limits=WebSocketLimits(
+            init_timeout_s=settings.graphql_init_timeout_s,
+            max_operations=settings.max_subscriptions,
+            message_rate=settings.message_rate,
+            message_burst=settings.message_burst,
             max_message_bytes=settings.max_message_bytes,
-            allow_origin=allow_origin,
-            capacity=capacity,
-        )
-
-    app.router.routes.append(Route(PATH, http.__call__, methods=["GET", "POST"]))
-    app.router.routes.append(WebSocketRoute(PATH, serve))
-    app.router.routes.append(Route(PAGE_PATH, GraphiQLPage(static).__call__))
+        ),
+    )
+    app.router.routes += [
+        Route(PATH, http.__call__, methods=["GET", "POST"]),
+        WebSocketRoute(PATH, door.serve),
+        Route(PAGE_PATH, GraphiQLPage(static).__call__),
+    ]
+    return door

@@ -17,6 +17,7 @@ from gateway.capacity import Capacity
 from gateway.connection import INTERNAL_ERROR, Connection
 from gateway.graphql.documents import Document
 from gateway.graphql.errors import (
+    CODES,
     SLOW_CONSUMER,
     TOO_MANY_OPERATIONS,
     FormattedErrors,
@@ -43,6 +44,8 @@ from gateway.websocket import serve_websocket
 
 log = structlog.get_logger()
 
+# RFC 6455, 7.4.1.
+GOING_AWAY = 1001
 # Ours, the same on every door: the client sends too often, or asks for more than it reads.
 LIMIT_EXCEEDED = 4429
 TOO_SLOW = 4490
@@ -53,11 +56,61 @@ class WebSocketLimits:
     """How much one client may do."""
 
     # Time for connection_init.
-    init_timeout_s: float
+    init_timeout_s: float = 10
     # Queries and subscriptions at the same time.
-    max_operations: int
-    message_rate: float
-    message_burst: int
+    max_operations: int = 1000
+    # Symbols named in its subscriptions, all together; about 0.5 KiB each.
+    max_symbols: int = 5000
+    message_rate: float = 100
+    message_burst: int = 2000
+    max_message_bytes: int = 512 * 1024
+
+
+class GraphQLDoor:
+    """All clients of graphql-transport-ws.
+
+    Args:
+        execution: runs their operations.
+        hub: gives the updates.
+        capacity: counts the live clients of all doors.
+        allow_origin: says which pages may connect.
+        limits: what one client may do.
+    """
+
+    def __init__(
+        self,
+        execution: Execution,
+        hub: Hub,
+        capacity: Capacity,
+        *,
+        allow_origin: OriginCheck,
+        limits: WebSocketLimits,
+    ) -> None:
+        self.execution = execution
+        self.hub = hub
+        self.limits = limits
+        self.clients: set[GraphQLWebSocket] = set()
+        self._capacity = capacity
+        self._allow_origin = allow_origin
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Serve one client until it is gone."""
+        await serve_websocket(
+            websocket,
+            partial(GraphQLWebSocket, self),
+            subprotocols=[SUBPROTOCOL],
+            allow_origin=self._allow_origin,
+            capacity=self._capacity,
+            max_payload_bytes=self.limits.max_message_bytes,
+        )
+
+    def stop(self) -> None:
+        """Tell every client that the server stops."""
+        for client in list(self.clients):
+            client.end(GOING_AWAY, "the server stops")
+
+    def abort(self) -> None:
+        """Leave those that do not read to the server, which cuts them off."""
 
 
 class _Following:
@@ -76,10 +129,11 @@ class _Following:
 class GraphQLWebSocket:
     """Serve one client: the handler of its connection, and the hub's subscriber."""
 
-    def __init__(self, execution: Execution, hub: Hub, limits: WebSocketLimits) -> None:
-        self._execution = execution
-        self._hub = hub
-        self._limits = limits
+    def __init__(self, door: GraphQLDoor) -> None:
+        self._door = door
+        self._execution = door.execution
+        self._hub = door.hub
+        self._limits = door.limits
         self._session = Session()
         self._following: dict[Subscription, _Following] = {}
         # By the id of their operation.
@@ -91,6 +145,7 @@ class GraphQLWebSocket:
     def on_open(self, connection: Connection) -> None:
         """Wait for connection_init."""
         self._connection = connection
+        self._door.clients.add(self)
         self._outlet = Outlet(connection, self._deliver, self._overflow)
         loop = asyncio.get_running_loop()
         self._now = loop.time
@@ -106,7 +161,7 @@ class GraphQLWebSocket:
         """Apply the rules to one message, and do what it asks for."""
         if not self._messages.take(self._now()):
             reason = f"more than {self._limits.message_rate:g} messages per second"
-            self._connection.close(LIMIT_EXCEEDED, reason)
+            self.end(LIMIT_EXCEEDED, reason)
             return
         event = self._session.receive_message(message)
         self._settle()
@@ -122,6 +177,7 @@ class GraphQLWebSocket:
 
     def on_close(self, code: int, reason: str) -> None:
         """Leave nothing behind."""
+        self._door.clients.discard(self)
         self._timer.cancel()
         for operation in [*self._subscriptions, *self._queries]:
             self._stop(operation)
@@ -130,11 +186,23 @@ class GraphQLWebSocket:
 
     def flush(self, subscriptions: Iterable[Subscription]) -> None:
         """Send what waits in ``subscriptions``."""
-        self._outlet.flush(subscriptions)
+        try:
+            self._outlet.flush(subscriptions)
+        except Exception:
+            self._give_up()
 
     def on_status(self, status: FeedStatus) -> None:
         """Tell each subscription that its data became stale, or live again."""
-        self._tell_status()
+        try:
+            self._tell_status()
+        except Exception:
+            self._give_up()
+
+    # The door
+
+    def end(self, code: int, reason: str) -> None:
+        """Close the connection behind what was sent."""
+        self._connection.close(code, reason)
 
     # Operations
 
@@ -167,14 +235,24 @@ class GraphQLWebSocket:
     def _follow(self, operation: str, source: Source) -> None:
         subscription = source.subscription
         try:
+            self._check_symbols(subscription)
             self._hub.subscribe(subscription, self)
-        except TooManySymbols:
+        except (RequestErrors, TooManySymbols):
             self._execution.release(source)
             raise
         self._following[subscription] = _Following(operation, source)
         self._subscriptions[operation] = subscription
         self._outlet.flush([subscription])
         self._tell_status()
+
+    def _check_symbols(self, subscription: Subscription) -> None:
+        named = sum(len(each.symbols or ()) for each in (*self._following, subscription))
+        if named > self._limits.max_symbols:
+            error = GraphQLError(
+                f"subscriptions to {named} symbols on one connection, "
+                f"limit is {self._limits.max_symbols}"
+            )
+            raise RequestErrors([error], CODES[TooManySymbols])
 
     async def _run(self, operation: str, document: Document, variables: JsonObject | None) -> None:
         caller = self._connection.peer.address or ""
@@ -186,8 +264,7 @@ class GraphQLWebSocket:
         except RequestErrors as exc:
             self._fail(operation, format_request_errors(exc))
         except Exception:
-            log.exception("graphql operation failed")
-            self._connection.close(INTERNAL_ERROR, "Internal error")
+            self._give_up()
         # Not after a cancellation: then the id may be another operation's.
         del self._queries[operation]
 
@@ -242,41 +319,25 @@ class GraphQLWebSocket:
         error = GraphQLError("the subscriber reads too slowly for policy BUFFER")
         self._fail(operation, format_request_errors(RequestErrors([error], SLOW_CONSUMER)))
 
+    # At the edge of what is called for many clients, and of a task: a bug ends this client alone.
+    def _give_up(self) -> None:
+        log.exception("graphql client failed")
+        self.end(INTERNAL_ERROR, "Internal error")
+
     # Sending
 
     def _settle(self) -> None:
         for message in self._session.messages_to_send():
             self._send(message)
         if self._session.closing is not None:
-            self._connection.close(*self._session.closing)
+            self.end(*self._session.closing)
 
     def _send(self, message: str) -> None:
         try:
             self._connection.send_nowait(message)
         except BufferFull as exc:
-            self._connection.close(TOO_SLOW, str(exc))
+            self.end(TOO_SLOW, str(exc))
 
     def _time_out(self) -> None:
         self._session.initialisation_timeout()
         self._settle()
-
-
-async def serve_graphql_websocket(
-    websocket: WebSocket,
-    execution: Execution,
-    hub: Hub,
-    *,
-    limits: WebSocketLimits,
-    max_message_bytes: int,
-    allow_origin: OriginCheck,
-    capacity: Capacity,
-) -> None:
-    """Serve one client until it is gone."""
-    await serve_websocket(
-        websocket,
-        partial(GraphQLWebSocket, execution, hub, limits),
-        subprotocols=[SUBPROTOCOL],
-        allow_origin=allow_origin,
-        capacity=capacity,
-        max_payload_bytes=max_message_bytes,
-    )

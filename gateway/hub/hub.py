@@ -68,6 +68,8 @@ class Hub:
         self._subscribers: dict[Subscription, Subscriber] = {}
         # How many subscriptions each subscriber has.
         self._counts: dict[Subscriber, int] = {}
+        # Those who want to know the status whether they have subscriptions or not.
+        self._watchers: dict[Subscriber, None] = {}
         self._by_symbol: dict[str, dict[Subscription, None]] = {}
         self._wildcards: dict[Subscription, None] = {}
         # Followed without a subscriber, and until when; the first ends first.
@@ -146,6 +148,14 @@ class Hub:
         """Return the newest state of a followed symbol, if any is known in this epoch."""
         return self._latest.get(symbol)
 
+    def watch_status(self, subscriber: Subscriber) -> None:
+        """Tell ``subscriber`` of each change of the status, also without a subscription."""
+        self._watchers[subscriber] = None
+
+    def unwatch_status(self, subscriber: Subscriber) -> None:
+        """Undo :meth:`watch_status`, if it was done."""
+        self._watchers.pop(subscriber, None)
+
     def _begin(self, subscription: Subscription, symbol: str, now: float) -> None:
         latest = self._latest.get(symbol)
         if latest is None:
@@ -210,7 +220,7 @@ class Hub:
         """Tell every subscriber when the status changes."""
         if status is not self.status:
             self.status = status
-            for subscriber in list(self._counts):
+            for subscriber in {**self._watchers, **self._counts}:
                 subscriber.on_status(status)
 
     def publish(self, aggregates: Iterable[Aggregate]) -> None:

@@ -26,10 +26,12 @@
     │   ├── InvalidSignal
     │   ├── SendForbidden
     │   ├── UnknownDestination
-    │   └── SessionLimitExceeded
+    │   ├── SessionLimitExceeded
+    │   └── ServerLimitExceeded
     └── SessionEnded             the session cannot go on
         ├── ConnectTimeout
         ├── HeartBeatMissed
+        ├── RateExceeded
         ├── SlowConsumer
         └── ServerShutdown
 """
@@ -319,6 +321,13 @@ class SessionLimitExceeded(RequestRefused):
         self.limit = limit
 
 
+class ServerLimitExceeded(RequestRefused):
+    """The server holds as much as it may, for all its sessions together; an edge finds out."""
+
+    reason = "server_limit_exceeded"
+    close_code = CloseCode.LIMIT_EXCEEDED
+
+
 class SessionEnded(StompError):
     """A session cannot go on, whatever the client sends next."""
 
@@ -343,6 +352,17 @@ class HeartBeatMissed(SessionEnded):
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"no heart-beat within {timeout_s:g} s")
         self.timeout_s = timeout_s
+
+
+class RateExceeded(SessionEnded):
+    """A client sends more than it may; an edge finds out."""
+
+    reason = "rate_exceeded"
+    close_code = CloseCode.LIMIT_EXCEEDED
+
+    def __init__(self, what: str, rate: float) -> None:
+        super().__init__(f"more than {rate:g} {what} per second")
+        self.rate = rate
 
 
 class SlowConsumer(SessionEnded):

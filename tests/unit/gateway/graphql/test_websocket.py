@@ -9,12 +9,13 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.capacity import Capacity
 from gateway.client import AggregatorClient
 from gateway.connection import Connection, Peer
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
 from gateway.graphql.schema import build_schema
-from gateway.graphql.websocket import GraphQLWebSocket, WebSocketLimits
+from gateway.graphql.websocket import GraphQLDoor, GraphQLWebSocket, WebSocketLimits
 from gateway.hub.history import History
 from gateway.hub.hub import FeedStatus, Hub
 from gateway.hub.subscription import BufferLimits
@@ -23,7 +24,7 @@ from gateway.outbox import BufferFull
 from marketdata.wire.market_data_pb2 import Aggregate
 
 SCHEMA = build_schema()
-LIMITS = WebSocketLimits(init_timeout_s=60, max_operations=3, message_rate=1000, message_burst=1000)
+LIMITS = WebSocketLimits(max_operations=3, max_symbols=20)
 
 
 class Client(Connection):
@@ -94,7 +95,13 @@ class Door:
             max_symbols=10,
             buffer_limits=BufferLimits(3 * UPDATE_BYTES, 30),
         )
-        self.limits = limits
+        self.door = GraphQLDoor(
+            self.execution,
+            self.hub,
+            Capacity(100),
+            allow_origin=lambda origin, connection: True,
+            limits=limits,
+        )
         self.sequences: dict[str, int] = {}
         self.epoch = 7
         self.client, self.handler = self.connect(subprotocol)
@@ -103,7 +110,7 @@ class Door:
         self, subprotocol: str | None = "graphql-transport-ws"
     ) -> tuple[Client, GraphQLWebSocket]:
         client = Client(subprotocol)
-        handler = GraphQLWebSocket(self.execution, self.hub, self.limits)
+        handler = GraphQLWebSocket(self.door)
         handler.on_open(client)
         if subprotocol:
             handler.on_message('{"type":"connection_init"}')
@@ -351,8 +358,38 @@ async def test_a_symbol_too_many_for_the_gateway_is_refused() -> None:
     assert len(door.execution._projections) == 1
 
 
+async def test_the_symbols_of_a_client_are_limited(door: Door) -> None:
+    for operation in ("1", "2", "3"):
+        door.subscribe(operation, *(f"S{n}" for n in range(10)))
+    assert door.error() == ("3", "TOO_MANY_SYMBOLS")
+    assert door.hub.subscriptions == 2
+
+
+async def test_a_server_that_stops_says_so(door: Door) -> None:
+    door.door.stop()
+    assert door.client.closed == (1001, "the server stops")
+    door.handler.on_close(1001, "")
+    assert door.door.clients == set()
+
+
+async def test_a_bug_ends_one_client_and_not_the_feed(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = door.client
+    door.subscribe("1", "AAPL")
+    monkeypatch.setattr(door.handler, "_send_state", None)
+    door.client, door.handler = door.connect()
+    door.subscribe("1", "AAPL")
+    with capture_logs() as logs:
+        door.publish(AAPL=1.0)
+        door.hub.set_status(FeedStatus.STALE)
+    assert broken.closed == (1011, "Internal error")
+    assert {line["event"] for line in logs} == {"graphql client failed"}
+    assert [extensions for *_, extensions in door.states("1")] == [LIVE, STALE]
+
+
 async def test_a_client_that_sends_too_often_is_closed() -> None:
-    door = Door(WebSocketLimits(60, 3, message_rate=1, message_burst=3))
+    door = Door(WebSocketLimits(message_rate=1, message_burst=3))
     for _ in range(2):
         door.send(type="ping")
     assert door.client.closed is None
@@ -373,9 +410,9 @@ async def test_a_client_without_the_subprotocol_is_closed_with_4406() -> None:
 
 
 async def test_connection_init_has_to_come_in_time() -> None:
-    door = Door(WebSocketLimits(0.01, 3, 1000, 1000))
+    door = Door(WebSocketLimits(init_timeout_s=0.01))
     client = Client()
-    handler = GraphQLWebSocket(door.execution, door.hub, door.limits)
+    handler = GraphQLWebSocket(door.door)
     handler.on_open(client)
     async with asyncio.timeout(5):
         await client.over.wait()
@@ -417,7 +454,7 @@ async def test_what_nobody_foresaw_closes_the_connection_and_is_logged(
     with capture_logs() as logs:
         await asyncio.gather(*door.handler._queries.values())
     assert door.client.closed == (1011, "Internal error")
-    assert [line["event"] for line in logs] == ["graphql operation failed"]
+    assert [line["event"] for line in logs] == ["graphql client failed"]
 
 
 async def test_an_update_is_encoded_once_for_all_who_select_the_same(

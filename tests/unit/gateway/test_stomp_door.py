@@ -1,0 +1,200 @@
+"""The STOMP door on connections that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from gateway.capacity import Capacity
+from gateway.connection import Peer
+from gateway.hub.history import History
+from gateway.hub.hub import FeedStatus, Hub
+from gateway.outbox import BufferFull
+from gateway.stomp.session import SessionLimits
+from gateway.stomp_door import StompDoor, StompHandler, StompLimits
+from marketdata.wire.market_data_pb2 import Aggregate
+from tests.doubles.stomp import Frame, decode, encode
+
+AAPL = "/topic/market-data/AAPL"
+
+
+class FakeConnection:
+    """Takes what it is sent while ``writable`` and not ``full``."""
+
+    def __init__(self) -> None:
+        self.peer = Peer("fake")
+        self.buffered_bytes = 0
+        self.writable = True
+        self.full = False
+        self.broken = False
+        self.sent: list[str] = []
+        self.closed: tuple[int, str] | None = None
+        self.heartbeats = True
+        self.changed = asyncio.Event()
+
+    def send_nowait(self, message: str | bytes) -> None:
+        if self.broken:
+            raise RuntimeError("a bug")
+        if self.full:
+            raise BufferFull(len(message), 1000, 1000)
+        assert isinstance(message, str)
+        self.sent.append(message)
+        self.changed.set()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self.closed = self.closed or (code, reason)
+        self.changed.set()
+
+    def suppress_heartbeats(self) -> None:
+        self.heartbeats = False
+
+    def take(self) -> list[Frame]:
+        """Return the frames that were sent since the last call."""
+        frames = [decode(text) for text in self.sent if text != "\n"]
+        self.sent.clear()
+        return frames
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+class Client:
+    """A session of the door."""
+
+    def __init__(self, door: StompDoor, *subscriptions: str, **connect: str) -> None:
+        self.connection = FakeConnection()
+        self.handler = StompHandler(door)
+        self.handler.on_open(self.connection)
+        self.say("CONNECT", accept_version="1.2", **connect)
+        for number, destination in enumerate(subscriptions):
+            self.say("SUBSCRIBE", id=str(number), destination=destination)
+        self.connection.take()
+
+    def say(self, command: str, body: str = "", **headers: str) -> None:
+        self.handler.on_message(encode(command, body, **headers))
+
+
+@pytest.fixture
+def hub() -> Hub:
+    hub = Hub(History(1000, 60), linger_s=0, max_symbols=100, clock=lambda: 0.0)
+    hub.set_status(FeedStatus.LIVE)
+    return hub
+
+
+@pytest.fixture
+async def door(hub: Hub) -> StompDoor:
+    return StompDoor(hub, Capacity(10))
+
+
+def publish(hub: Hub, close: float, sequence: int, symbol: str = "AAPL") -> None:
+    hub.publish([Aggregate(symbol=symbol, close=close, sequence=sequence, epoch=1)])
+
+
+async def test_a_reader_that_is_behind_gets_only_the_newest_of_each_symbol(
+    hub: Hub, door: StompDoor
+) -> None:
+    client = Client(door, "/topic/market-data/*")
+    client.connection.writable = False
+    for sequence in range(1, 6):
+        publish(hub, sequence, sequence)
+        publish(hub, 10 * sequence, sequence, "MSFT")
+    assert not client.connection.take()
+    client.connection.writable = True
+    client.handler.on_drained()
+    frames = client.connection.take()
+    assert [(frame.json["symbol"], frame.json["close"]) for frame in frames] == [
+        ("AAPL", 5.0),
+        ("MSFT", 50.0),
+    ]
+    assert {frame["conflated"] for frame in frames} == {"true"}
+
+
+async def test_a_status_that_came_and_went_is_told_once_and_before_the_states(
+    hub: Hub, door: StompDoor
+) -> None:
+    client = Client(door, AAPL, "/topic/status")
+    client.connection.writable = False
+    for _ in range(3):
+        hub.set_status(FeedStatus.STALE)
+        hub.set_status(FeedStatus.LIVE)
+    publish(hub, 1.0, 1)
+    client.connection.writable = True
+    client.handler.on_drained()
+    frames = client.connection.take()
+    assert [frame["destination"] for frame in frames] == ["/topic/status", "/topic/status", AAPL]
+    assert [frame.json for frame in frames[:2]] == [{"status": "live"}] * 2
+
+
+async def test_after_unsubscribe_nothing_is_told(hub: Hub, door: StompDoor) -> None:
+    client = Client(door, AAPL, "/topic/status", "/topic/signaling")
+    for number in range(3):
+        client.say("UNSUBSCRIBE", id=str(number))
+    hub.set_status(FeedStatus.STALE)
+    publish(hub, 1.0, 1)
+    client.say("SEND", '{"type":"JOIN","senderId":"a"}', destination="/app/signal")
+    assert not client.connection.take()
+    assert not hub.subscriptions
+    assert not door.signaling
+
+
+async def test_who_cannot_be_sent_a_signal_is_a_slow_consumer_and_the_others_get_it(
+    door: StompDoor,
+) -> None:
+    full, other = Client(door, "/topic/signaling"), Client(door, "/topic/signaling")
+    full.connection.full = True
+    other.say("SEND", '{"type":"JOIN","senderId":"a"}', destination="/app/signal")
+    assert full.connection.closed is not None
+    assert full.connection.closed[0] == 4490
+    assert [frame.command for frame in other.connection.take()] == ["MESSAGE"]
+    assert door.failed == {"slow_consumer": 1}
+    assert list(door.sessions) == [other.handler]
+
+
+async def test_a_bug_in_one_session_ends_no_other(hub: Hub, door: StompDoor) -> None:
+    topics = (AAPL, "/topic/signaling")
+    broken, other = Client(door, *topics), Client(door, *topics)
+    broken.connection.broken = True
+    publish(hub, 1.0, 1)
+    assert broken.connection.closed == (1011, "Internal error")
+    assert [frame["destination"] for frame in other.connection.take()] == [AAPL]
+    broken = Client(door, "/topic/signaling")
+    broken.connection.broken = True
+    other.say("SEND", '{"type":"JOIN","senderId":"a"}', destination="/app/signal")
+    assert broken.connection.closed == (1011, "Internal error")
+    assert len(other.connection.take()) == 1
+    assert hub.subscriptions == 1
+
+
+async def test_heart_beats_go_out_and_replace_those_of_sockjs(hub: Hub) -> None:
+    limits = StompLimits(session=SessionLimits(heart_beat_ms=(20, 10_000)))
+    client = Client(StompDoor(hub, Capacity(10), limits=limits), heart_beat="10000,20")
+    assert not client.connection.heartbeats
+    await client.connection.until(lambda: client.connection.sent.count("\n") >= 3)
+    client.handler.on_close(1006, "")
+
+
+async def test_who_promised_heart_beats_and_is_silent_is_ended(hub: Hub) -> None:
+    limits = StompLimits(session=SessionLimits(heart_beat_ms=(0, 20)))
+    client = Client(StompDoor(hub, Capacity(10), limits=limits), AAPL, heart_beat="20,0")
+    await client.connection.until(lambda: client.connection.closed)
+    assert client.connection.closed is not None
+    assert client.connection.closed[0] == 4408
+    assert client.connection.take()[-1].command == "ERROR"
+    assert not hub.subscriptions
+
+
+async def test_who_never_says_connect_is_ended(hub: Hub) -> None:
+    door = StompDoor(
+        hub, Capacity(10), limits=StompLimits(session=SessionLimits(connect_timeout_s=0.02))
+    )
+    connection, handler = FakeConnection(), StompHandler(door)
+    handler.on_open(connection)
+    await connection.until(lambda: connection.closed)
+    assert connection.closed is not None
+    assert connection.closed[0] == 4408
+    assert not door.sessions
