@@ -27,6 +27,9 @@ from marketdata.wire import market_data_pb2, market_data_pb2_grpc
 
 log = structlog.get_logger()
 
+# For calls in progress when every stream was told to end.
+GRACE_S = 1.0
+
 SERVICE_NAME = market_data_pb2.DESCRIPTOR.services_by_name["MarketDataService"].full_name
 
 
@@ -85,7 +88,8 @@ class Aggregator:
         """Say so to health checks, end the streams out, let producers finish, then close."""
         await self._health.enter_graceful_shutdown()
         self.watchers.end_all(ShuttingDown())
-        await self._server.stop(self._settings.drain_s)
+        await self._service.end_producers(self._settings.drain_s)
+        await self._server.stop(GRACE_S)
         self._service.log_drops()
         market = self.market
         log.info(

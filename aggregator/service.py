@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -29,6 +30,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 MAX_UPDATES_PER_BATCH = 10_000
 # What may wait for one Watch stream that asked for a buffer: 300 bytes each, 20 MB.
 MAX_BUFFERED_UPDATES = 65_536
+# How long a producer that does not read may hold up the shutdown once it was told.
+END_TIMEOUT_S = 1.0
 DEFAULT_LIST_LIMIT = 1_000
 MAX_LIST_LIMIT = 10_000
 MAX_AGGREGATES_PER_REQUEST = 10_000
@@ -74,6 +77,10 @@ class MarketDataService(MarketDataServiceServicer):
         self._market = market
         self._rules = rules
         self._drops = DropSummary(log, "ticks rejected")
+        # How to end each PublishTicks stream.
+        self._producers: set[asyncio.Timeout] = set()
+        self._no_producers = asyncio.Event()
+        self._stopping = False
 
     def log_drops(self) -> None:
         """Log the drops that no line told of yet."""
@@ -103,16 +110,43 @@ class MarketDataService(MarketDataServiceServicer):
         context: Context,
     ) -> None:
         """Apply batches in order and ack each."""
-        # At once, so that the producer knows it is heard before its first batch.
-        await context.send_initial_metadata(())
-        async for batch in request_iterator:
-            try:
-                ack = self._market.publish_batch(batch, time.time_ns())
-            except InvalidBatch as exc:
-                await _abort(context, exc)
-            if ack.rejections:
-                self._drops.add(Counter(rejection.reason for rejection in ack.rejections))
-            await context.write(ack)
+        try:
+            async with asyncio.timeout(0 if self._stopping else None) as end:
+                self._producers.add(end)
+                # At once, so that the producer knows it is heard before its first batch.
+                await context.send_initial_metadata(())
+                async for batch in request_iterator:
+                    await self._publish(batch, context)
+        except TimeoutError:
+            await _abort(context, ShuttingDown())
+        finally:
+            self._producers.discard(end)
+            if not self._producers:
+                self._no_producers.set()
+
+    async def _publish(self, batch: wire.TickBatch, context: Context) -> None:
+        try:
+            ack = self._market.publish_batch(batch, time.time_ns())
+        except InvalidBatch as exc:
+            await _abort(context, exc)
+        if ack.rejections:
+            self._drops.add(Counter(rejection.reason for rejection in ack.rejections))
+        await context.write(ack)
+
+    async def end_producers(self, drain_s: float) -> None:
+        """Let producers finish for ``drain_s``, then end those that did not."""
+        await self._until_no_producers(drain_s)
+        self._stopping = True
+        for end in self._producers:
+            end.reschedule(asyncio.get_running_loop().time())
+        await self._until_no_producers(END_TIMEOUT_S)
+
+    async def _until_no_producers(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._producers:
+                    self._no_producers.clear()
+                    await self._no_producers.wait()
 
     async def GetAggregate(  # noqa: N802
         self,

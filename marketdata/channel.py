@@ -29,6 +29,8 @@ def client_options(
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # How long one attempt may take where packets vanish.
         ("grpc.min_reconnect_backoff_ms", 2_000),
+        # A proxy of the environment is for the way out; our services talk to each other directly.
+        ("grpc.enable_http_proxy", 0),
         # Each channel its own connection: no sharing with others in the process.
         ("grpc.use_local_subchannel_pool", 1),
     ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Literal
 
 TimestampUnit = Literal["auto", "s", "ms", "us", "ns"]
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+# Where "auto" takes a number for nanoseconds: March 1973.
+_AUTO_NS_FROM = 10**17
 _FACTORS = {"s": NS_PER_S, "ms": NS_PER_MS, "us": 1_000, "ns": 1}
 
 
@@ -28,6 +31,11 @@ def guess_unit(timestamp: int) -> Literal["s", "ms", "us", "ns"]:
         return "s"
     if timestamp < 10**14:
         return "ms"
-    if timestamp < 10**17:
+    if timestamp < _AUTO_NS_FROM:
         return "us"
     return "ns"
+
+
+def nanoseconds_from(unit: TimestampUnit) -> float:
+    """Return from which value on every timestamp in ``unit`` is in nanoseconds already."""
+    return {"auto": _AUTO_NS_FROM, "ns": 0}.get(unit, inf)

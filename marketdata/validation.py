@@ -7,7 +7,7 @@ from math import inf
 
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import MAX_SYMBOL_LENGTH, normalize_symbol
-from marketdata.timestamps import NS_PER_S, TimestampUnit, to_nanoseconds
+from marketdata.timestamps import NS_PER_S, TimestampUnit, nanoseconds_from, to_nanoseconds
 from marketdata.wire.market_data_pb2 import Tick
 
 # Spellings remembered with their normal form, so that a known symbol costs one dict lookup.
@@ -63,6 +63,7 @@ class TickRules:
 
     def __init__(self, *, timestamp_unit: TimestampUnit, max_future_skew_s: float) -> None:
         self._unit: TimestampUnit = timestamp_unit
+        self._ns_from = nanoseconds_from(timestamp_unit)
         self._max_future_skew_ns = int(max_future_skew_s * NS_PER_S)
         self._normal_symbols: dict[str, str] = {}
         self.conversions = 0
@@ -78,6 +79,18 @@ class TickRules:
         Normal form: symbol trimmed and upper-cased, exchange time in nanoseconds, ingest time
         ``now_ns``.
         """
+        outcome = self.amend(tick, now_ns)
+        if isinstance(outcome, RejectReason):
+            return outcome
+        tick.ingest_timestamp = now_ns
+        return None
+
+    def amend(self, tick: Tick, now_ns: int) -> RejectReason | bool:
+        """Do what :meth:`normalize` does, but for the ingest time.
+
+        Returns:
+            Why ``tick`` is dropped, else whether anything had to be changed.
+        """
         raw = tick.symbol
         symbol = self._normal_symbols.get(raw)
         if symbol is None:
@@ -86,17 +99,20 @@ class TickRules:
             except InvalidSymbol as exc:
                 return RejectReason(exc.reason)
         sent = tick.exchange_timestamp
-        ts_ns = sent if sent <= 0 else to_nanoseconds(sent, self._unit)
+        # Most times need no conversion, and its two calls cost a tenth of a tick.
+        ts_ns = sent if sent >= self._ns_from or sent <= 0 else to_nanoseconds(sent, self._unit)
         reason = check_values(tick.price, tick.volume, ts_ns, now_ns + self._max_future_skew_ns)
         if reason is not None:
             return reason
+        amended = False
         if ts_ns != sent:
             self.conversions += 1
             tick.exchange_timestamp = ts_ns
+            amended = True
         if symbol != raw:
             tick.symbol = symbol
-        tick.ingest_timestamp = now_ns
-        return None
+            amended = True
+        return amended
 
     def _learn_symbol(self, raw: str) -> str:
         symbol = normalize_symbol(raw)

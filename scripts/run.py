@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from queue import Empty, SimpleQueue
+from time import monotonic
 
-import honcho.manager
 import psutil
-from honcho.manager import Manager
+from honcho.colour import get_colours
 from honcho.printer import Message, Printer
+from honcho.process import Process
 
 from aggregator.settings import AggregatorSettings
 from fakeclient.settings import FakeclientSettings
@@ -21,8 +26,17 @@ from marketdata.addresses import check_address
 from marketdata.errors import AddressInUse, StartError
 from marketdata.settings import load_settings
 
+# Each starts when those it connects to listen, so that no log begins with a complaint.
+NEEDS: Mapping[str, frozenset[str]] = {
+    "aggregator": frozenset(),
+    "gateway": frozenset({"aggregator"}),
+    "ingest": frozenset({"aggregator"}),
+    "fakeclient": frozenset({"ingest"}),
+}
+SERVICES = frozenset({"aggregator", "ingest", "gateway"})
 # Producers before consumers, so that each can hand over what it holds.
 STOP_ORDER = ("fakeclient", "ingest", "gateway", "aggregator")
+# More than any service takes to drain; what runs longer is killed.
 STOP_TIMEOUT_S = 12.0
 
 BANNER = """
@@ -30,55 +44,135 @@ BANNER = """
   try every call       {gateway}/docs
   push your own ticks  {ingest} (TCP)
   gRPC                 {aggregator}
-  Ctrl-C stops everything.
+  Ctrl-C stops everything, a second one at once.
 """
 
-
-class OrderedManager(Manager):  # type: ignore[misc]  # honcho has no types
-    """Stop one process after the other, each when the one before has ended."""
-
-    # Set by honcho; without types of its own it does not tell.
-    _terminating: bool
-
-    def terminate(self) -> None:
-        """Begin to stop; the loop goes on printing what the processes say."""
-        if not self._terminating:
-            self._terminating = True
-            threading.Thread(target=self._stop_in_order, daemon=True).start()
-
-    def _stop_in_order(self) -> None:
-        for name in STOP_ORDER:
-            process = self._processes[name]
-            if "pid" not in process or "returncode" in process:
-                continue
-            try:
-                running = psutil.Process(process["pid"])
-                self._procmgr.terminate(process["pid"])
-                running.wait(STOP_TIMEOUT_S)
-            except (psutil.NoSuchProcess, ProcessLookupError):
-                continue
-            except psutil.TimeoutExpired:
-                self._procmgr.kill(process["pid"])
-
-    @property
-    def exit_code(self) -> int:
-        """0 if every process ended well after it was told to stop."""
-        codes = [process.get("returncode", 1) for process in self._processes.values()]
-        return 0 if self._terminating and not any(codes) else 1
+_SYSTEM = "system"
+_SIGNAL = "signal"
 
 
-class BannerPrinter(Printer):  # type: ignore[misc]  # honcho has no types
-    """Show the addresses once the last service that one needs listens."""
+class Supervisor:
+    """Run the processes of one ``make run``: start and stop in order, show what they say.
 
-    def __init__(self, banner: str) -> None:
-        super().__init__(sys.stdout)
+    When one ends, all end.
+    """
+
+    def __init__(self, env: Mapping[str, str], banner: str) -> None:
+        self._env = dict(env)
         self._banner = banner
+        self._printer = Printer(sys.stdout, width=max(map(len, NEEDS)))
+        self._colours = get_colours()
+        # Lines, starts and ends from the threads that read the processes; signals. put() of this
+        # queue may be called in a signal handler.
+        self._events: SimpleQueue[Message] = SimpleQueue()
+        self._running: set[str] = set()
+        self._pids: dict[str, int] = {}
+        self._codes: dict[str, int] = {}
+        self._listening: set[str] = set()
+        # Who was told to end, and until when it may take.
+        self._told: str | None = None
+        self._deadline: float | None = None
+        self._stopping = False
 
-    def write(self, message: Message) -> None:
-        """Print one line of a process."""
-        super().write(message)
-        if message.name == "gateway" and b"gateway listening" in _as_bytes(message.data):
-            print(self._banner, flush=True)  # noqa: T201
+    def run(self) -> int:
+        """Return when every process has ended: 0 if each ended well, else 1."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _frame: self._events.put(_signal(number)))
+        self._start_ready()
+        while self._running:
+            try:
+                event = self._events.get(timeout=self._seconds_left())
+            except Empty:
+                self._say(f"{self._told} has not ended in {STOP_TIMEOUT_S:g} s, killing it")
+                self._kill({str(self._told)})
+            else:
+                self._handle(event)
+        return 1 if any(self._codes.values()) else 0
+
+    def _handle(self, event: Message) -> None:
+        if event.type == "start":
+            self._pids[event.name] = event.data["pid"]
+            self._stop_next()
+        elif event.type == "line":
+            self._show(event)
+            if event.name in SERVICES and f"{event.name} listening".encode() in event.data:
+                self._note_listening(event.name)
+        elif event.type == "stop":
+            self._note_end(event.name, event.data["returncode"])
+        elif event.type == _SIGNAL:
+            if self._stopping:
+                self._kill(self._running)
+            self._stopping = True
+            self._stop_next()
+
+    def _start_ready(self) -> None:
+        for name, needs in NEEDS.items():
+            if name in self._running or name in self._codes or not needs <= self._listening:
+                continue
+            self._running.add(name)
+            command = f"exec {shlex.quote(sys.executable)} -m {name}"
+            process = Process(command, name=name, colour=next(self._colours), env=self._env)
+            # The processes are in sessions of their own: Ctrl-C reaches only us.
+            threading.Thread(target=process.run, args=(self._events,), daemon=True).start()
+
+    def _note_listening(self, name: str) -> None:
+        self._listening.add(name)
+        if not self._stopping:
+            self._start_ready()
+            if self._listening == SERVICES:
+                self._print(self._banner)
+
+    def _note_end(self, name: str, code: int) -> None:
+        self._running.discard(name)
+        if code == -signal.SIGINT or (self._stopping and code == -signal.SIGTERM):
+            # It had only begun to start: it did not yet take signals as a request, and until its
+            # session is its own, Ctrl-C reaches it too.
+            code = 0
+        self._codes[name] = code
+        if not self._stopping:
+            self._stopping = True
+            self._say(f"{name} has ended with code {code}, so everything ends")
+        elif name != self._told or code:
+            self._say(f"{name} has ended with code {code}")
+        if name == self._told:
+            self._told = self._deadline = None
+        self._stop_next()
+
+    def _stop_next(self) -> None:
+        # One after the other, each when the one before has ended. One that is just starting gets
+        # its turn when its pid is known.
+        if not self._stopping or self._told is not None:
+            return
+        name = next((name for name in STOP_ORDER if name in self._running), None)
+        if name in self._pids:
+            self._told, self._deadline = name, monotonic() + STOP_TIMEOUT_S
+            with suppress(ProcessLookupError):
+                os.kill(self._pids[name], signal.SIGTERM)
+
+    def _kill(self, names: set[str]) -> None:
+        self._deadline = None
+        for name in names & self._pids.keys():
+            with suppress(ProcessLookupError):
+                os.kill(self._pids[name], signal.SIGKILL)
+
+    def _seconds_left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
+
+    def _say(self, line: str) -> None:
+        self._show(Message("line", line, datetime.now(), _SYSTEM, None))
+
+    def _show(self, message: Message) -> None:
+        # A terminal that is gone must not keep us from stopping what we started.
+        with suppress(OSError):
+            self._printer.write(message)
+
+    def _print(self, text: str) -> None:
+        with suppress(OSError):
+            print(text, flush=True)  # noqa: T201
+
+
+def _signal(number: int) -> Message:
+    return Message(_SIGNAL, number, None, _SYSTEM, None)
 
 
 def main() -> int:
@@ -91,32 +185,29 @@ def main() -> int:
         )
         load_settings(FakeclientSettings)
         addresses = {
-            "ingest": (ingest.host, ingest.port),
             "aggregator": (aggregator.host, aggregator.port),
+            "ingest": (ingest.host, ingest.port),
             "gateway": (gateway.host, gateway.port),
         }
         check_ports(addresses)
     except StartError as exc:
         print(f"make run: {exc}", file=sys.stderr)  # noqa: T201
         return 1
+    connect_to = {name: f"{_reachable(host)}:{port}" for name, (host, port) in addresses.items()}
     shown = {name: f"{_visible(host)}:{port}" for name, (host, port) in addresses.items()}
     shown["gateway"] = f"http://{shown['gateway']}"
-    manager = OrderedManager(BannerPrinter(BANNER.format(**shown)))
-    # More than any service takes to drain; honcho kills what is left then.
-    honcho.manager.KILL_WAIT = 4 * STOP_TIMEOUT_S
-    environment = {
+    env = {
         # Whoever moves a port moves it for those who connect to it, too.
-        "INGEST_AGGREGATOR": shown["aggregator"],
-        "GATEWAY_AGGREGATOR": shown["aggregator"],
-        "FAKECLIENT_SERVER": shown["ingest"],
-        **{f"{name.upper()}_LOG_FORMAT": "console" for name in STOP_ORDER},
+        "INGEST_AGGREGATOR": connect_to["aggregator"],
+        "GATEWAY_AGGREGATOR": connect_to["aggregator"],
+        "FAKECLIENT_SERVER": connect_to["ingest"],
+        # A line per second would bury everything else.
+        "FAKECLIENT_LOG_LEVEL": "warning",
+        **{f"{name.upper()}_LOG_FORMAT": "console" for name in NEEDS},
         "PYTHONUNBUFFERED": "1",
         **os.environ,
     }
-    for name in ("aggregator", "ingest", "gateway", "fakeclient"):
-        manager.add_process(name, f"exec {shlex.quote(sys.executable)} -m {name}", env=environment)
-    manager.loop()
-    return manager.exit_code
+    return Supervisor(env, BANNER.format(**shown)).run()
 
 
 def check_ports(addresses: Mapping[str, tuple[str, int]]) -> None:
@@ -149,8 +240,8 @@ def _visible(host: str) -> str:
     return "localhost" if host in {"127.0.0.1", "0.0.0.0"} else host  # noqa: S104
 
 
-def _as_bytes(data: str | bytes) -> bytes:
-    return data.encode() if isinstance(data, str) else data
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
 
 
 if __name__ == "__main__":

@@ -255,6 +255,8 @@ class Hub:
             continuous = (
                 latest.epoch == aggregate.epoch and aggregate.sequence == latest.sequence + 1
             )
+            # Who keeps up has it, and in the history it would be most of the memory.
+            latest.shed_forms()
         # A message of a list keeps the whole list in memory; this one stays.
         own = Aggregate()
         own.CopyFrom(aggregate)

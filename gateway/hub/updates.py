@@ -40,6 +40,10 @@ class Update:
         result: T = form
         return result
 
+    def shed_forms(self) -> None:
+        """Forget the computed forms: whoever still wants one computes it anew, for all again."""
+        self._forms.clear()
+
     @property
     def json(self) -> bytes:
         """The JSON object that every door sends."""

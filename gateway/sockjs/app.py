@@ -13,13 +13,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.capacity import Capacity
 from gateway.connection import HandlerFactory, Peer
 from gateway.handshake import (
     OriginCheck,
-    close_websocket,
     origin_allowed,
     peer_of,
     receive_message,
@@ -37,7 +36,7 @@ from gateway.sockjs.errors import (
     TooManySessions,
     UnknownSession,
 )
-from gateway.sockjs.frames import FRAMINGS, Framing, check_callback, is_close
+from gateway.sockjs.frames import FRAMINGS, Framing, check_callback
 from gateway.sockjs.info import (
     GREETING,
     encode_iframe,
@@ -45,7 +44,7 @@ from gateway.sockjs.info import (
     entity_tag,
     session_cookie,
 )
-from gateway.sockjs.receiver import HttpReceiver, until_disconnect
+from gateway.sockjs.receiver import HttpReceiver, WebSocketReceiver, until_disconnect
 from gateway.sockjs.responses import (
     HTML,
     JSON,
@@ -62,7 +61,6 @@ from gateway.sockjs.session import GO_AWAY, SessionLimits
 from gateway.sockjs.urls import Page, SessionUrl, parse_path
 from gateway.websocket import (
     ABNORMAL_CLOSURE,
-    CLOSE_TIMEOUT_S,
     DEFAULT_MAX_PAYLOAD_BYTES,
     MESSAGE_TOO_BIG,
 )
@@ -327,17 +325,15 @@ class SockJs:
         subprotocol = select_subprotocol(offered, self._subprotocols)
         connection = self._open(peer_of(websocket, "websocket", subprotocol))
         connection.attach()
-
-        async def begin() -> None:
+        try:
             await websocket.accept(subprotocol)
-
-        async def write(frame: str) -> bool:
-            await websocket.send_text(frame)
-            return not is_close(frame)
-
-        await connection.deliver(begin, write, partial(self._listen, websocket, connection))
-        connection.end(ABNORMAL_CLOSURE, "")
-        await _close(websocket, connection)
+            connection.deliver_to(WebSocketReceiver(websocket, connection))
+            await self._listen(websocket, connection)
+        except WebSocketDisconnect:
+            # Before it was accepted.
+            pass
+        finally:
+            connection.end(ABNORMAL_CLOSURE, "")
 
     async def _listen(self, websocket: WebSocket, connection: SockJsConnection) -> None:
         try:
@@ -412,19 +408,6 @@ class SockJsRoute(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what matched."""
         await self.app(scope, receive, send)
-
-
-async def _close(websocket: WebSocket, connection: SockJsConnection) -> None:
-    # Closes the WebSocket if the client has not done so, as far as it lets us.
-    states = {websocket.application_state, websocket.client_state}
-    if states != {WebSocketState.CONNECTED} or connection.close_reason is None:
-        return
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await close_websocket(websocket, *connection.close_reason)
-    except (OSError, WebSocketDisconnect):
-        # A timeout is an OSError too: who does not read cannot be told.
-        return
 
 
 def _is_form(request: Request) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from gateway.connection import NORMAL_CLOSURE, HandlerFactory, NotText, Peer
 from gateway.guard import GuardedHandler
@@ -12,6 +13,16 @@ from gateway.sockjs.session import SessionLimits, SockJsSession, State
 
 # Writes one frame; says whether the receiver can take more.
 WriteFrame = Callable[[str], Awaitable[bool]]
+
+
+class Receiver(Protocol):
+    """What carries frames to the client at present."""
+
+    def wake(self) -> None:
+        """Ask :meth:`SockJsConnection.next_frame` for frames, now or soon."""
+
+    def abort(self) -> None:
+        """End, without what is still queued."""
 
 
 class SockJsConnection:
@@ -28,7 +39,7 @@ class SockJsConnection:
         self._loop = asyncio.get_running_loop()
         self._session = SockJsSession(self._loop.time(), limits)
         self._on_end = on_end
-        self._pump: Pump[str] | None = None
+        self._receiver: Receiver | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._drain_awaited = False
         self._handler = GuardedHandler(handler_factory(), self)
@@ -106,21 +117,26 @@ class SockJsConnection:
             listen: Returns when the client is gone.
         """
         pump: Pump[str] = Pump()
-        self._pump = pump
+        self._receiver = pump
         finished = False
         try:
-            finished = await pump.run(begin, self._next_frame, write, listen)
+            finished = await pump.run(begin, self.next_frame, write, listen)
         finally:
             # A receiver that detached may already have a successor.
-            if self._pump is pump:
-                self._pump = None
+            if self._receiver is pump:
+                self._receiver = None
                 if not finished:
                     self._session.interrupt(self._loop.time())
                 self._changed()
 
+    def deliver_to(self, receiver: Receiver) -> None:
+        """Let the attached ``receiver`` have all frames until the session is over."""
+        self._receiver = receiver
+        receiver.wake()
+
     def detach(self) -> None:
         """End the receiver in order: what follows waits for the next one."""
-        self._pump = None
+        self._receiver = None
         self._session.detach(self._loop.time())
         self._changed()
 
@@ -129,7 +145,8 @@ class SockJsConnection:
         self._session.end(code, reason)
         self._changed()
 
-    def _next_frame(self) -> str | None:
+    def next_frame(self) -> str | None:
+        """Return the next frame for the receiver; asking says that the one before was written."""
         frame = self._session.next_frame(self._loop.time())
         self._tell_if_drained()
         if self._timer is None:
@@ -137,8 +154,8 @@ class SockJsConnection:
         return frame
 
     def _wake(self) -> None:
-        if self._pump is not None:
-            self._pump.wake()
+        if self._receiver is not None:
+            self._receiver.wake()
 
     def _changed(self) -> None:
         # Whatever changed: tell the handler, and keep the timer right.
@@ -147,9 +164,9 @@ class SockJsConnection:
         self._tell_if_drained()
         self._arm()
         if self._session.state is State.CLOSED:
-            if self._pump is not None:
-                self._pump.abort()
-                self._pump = None
+            receiver, self._receiver = self._receiver, None
+            if receiver is not None:
+                receiver.abort()
             self._on_end(self)
 
     def _tell_if_drained(self) -> None:

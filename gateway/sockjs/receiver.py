@@ -1,12 +1,17 @@
-"""Write the frames of a session into one HTTP response."""
+"""Write the frames of a session into one HTTP response, or to its WebSocket."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.types import Message, Send
+from starlette.websockets import WebSocket
 
+from gateway.direct import EXTENSION, DirectWebSocket
+from gateway.handshake import fit_close
+from gateway.outbox import DEFAULT_HIGH_WATER_BYTES
 from gateway.sockjs.connection import SockJsConnection
 from gateway.sockjs.frames import Framing, is_close
+from gateway.websocket import CLOSE_TIMEOUT_S
 
 
 class HttpReceiver:
@@ -55,6 +60,42 @@ class HttpReceiver:
 
     async def _start(self, headers: list[tuple[bytes, bytes]]) -> None:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+class WebSocketReceiver:
+    """The one receiver of a session over WebSocket; writes as long as the client reads."""
+
+    def __init__(self, websocket: WebSocket, connection: SockJsConnection) -> None:
+        self._connection = connection
+        self._direct: DirectWebSocket = websocket.scope["extensions"][EXTENSION]
+        self._direct.watch(DEFAULT_HIGH_WATER_BYTES, self.wake)
+        self._writing = False
+        self._woken = False
+
+    def wake(self) -> None:
+        """Write the frames there are."""
+        self._woken = True
+        # Asking for a frame may let the handler send more, and so come back here.
+        if self._writing:
+            return
+        self._writing = True
+        try:
+            while self._woken and self._direct.writable_now:
+                self._woken = False
+                frame = self._connection.next_frame()
+                if frame is not None:
+                    self._woken = True
+                    self._direct.send_nowait(frame)
+                    if is_close(frame):
+                        self.abort()
+                        return
+        finally:
+            self._writing = False
+
+    def abort(self) -> None:
+        """Close the WebSocket as the session closed."""
+        assert self._connection.close_reason is not None  # noqa: S101  for the type checker
+        self._direct.close_nowait(*fit_close(*self._connection.close_reason), CLOSE_TIMEOUT_S)
 
 
 async def until_disconnect(request: Request) -> None:

@@ -6,45 +6,56 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import httpx
 import orjson
 
 TIMEOUT_S = 30
 
 
 class Service:
-    """One running service and what it logs."""
+    """One running service and what it logs.
+
+    The log is read all the time, so that a service that says much never waits for a test.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.logs: list[dict[str, Any]] = []
+        # Lines that a wait has gone past.
+        self._seen = 0
+        self._ended = False
+        self._changed = asyncio.Condition()
+        self._reading = asyncio.create_task(self._read())
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """Return the lines that said ``event`` so far."""
+        return [line for line in self.logs if line["event"] == event]
 
     async def wait_for_log(self, event: str) -> dict[str, Any]:
-        """Read the log until ``event`` is said, and return that line."""
+        """Wait until ``event`` is said after what was waited for before, and return that line."""
         async with asyncio.timeout(TIMEOUT_S):
-            while True:
-                line = await self._next_line()
-                if line is None:
-                    raise AssertionError(f"the service ended without saying {event!r}: {self.logs}")
-                if line.get("event") == event:
+            while (line := await self._next_line()) is not None:
+                if line["event"] == event:
                     return line
+        raise AssertionError(f"the service ended without saying {event!r}: {self.logs}")
 
     async def wait_for_port(self) -> int:
         """Wait until the service listens and return its port."""
         async with asyncio.timeout(TIMEOUT_S):
             while (line := await self._next_line()) is not None:
-                if str(line.get("event")).endswith(" listening"):
+                if str(line["event"]).endswith(" listening"):
                     return int(line["address"].rpartition(":")[2])
         raise AssertionError(f"the service ended without listening: {self.logs}")
 
     async def end(self) -> int:
-        """Read the rest of the log and return the exit code."""
+        """Wait for the end of the log and return the exit code."""
         async with asyncio.timeout(TIMEOUT_S):
-            while await self._next_line() is not None:
-                pass
+            await self._reading
             return await self.process.wait()
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -52,41 +63,95 @@ class Service:
         self.process.send_signal(number)
         return await self.end()
 
+    async def kill(self) -> None:
+        """End the service, whatever it does."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self._reading
+        await self.process.wait()
+
     async def _next_line(self) -> dict[str, Any] | None:
-        assert self.process.stderr is not None
-        raw = await self.process.stderr.readline()
-        if not raw:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._seen < len(self.logs) or self._ended)
+        if self._seen == len(self.logs):
             return None
-        line = {"event": raw.decode().strip()}
-        with contextlib.suppress(orjson.JSONDecodeError):
-            line = orjson.loads(raw)
-        self.logs.append(line)
-        return line
+        self._seen += 1
+        return self.logs[self._seen - 1]
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        async for raw in self.process.stderr:
+            line = {"event": raw.decode().strip()}
+            with contextlib.suppress(orjson.JSONDecodeError):
+                line = orjson.loads(raw)
+            async with self._changed:
+                self.logs.append(line)
+                self._changed.notify_all()
+        async with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
 
 @contextlib.asynccontextmanager
 async def run_service(module: str, env: Mapping[str, str]) -> AsyncIterator[Service]:
-    """Run ``python -m module``; kill it at the end of the context if it still runs."""
+    """Run ``python -m module``; kill it at the end of the context if it still runs.
+
+    Settings of the shell that runs the tests do not reach it.
+    """
+    prefix = f"{module.upper()}_"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        env={**os.environ, f"{module.upper()}_LOG_FORMAT": "json", **env},
+        *(sys.executable, "-m", module),
+        env={**inherited, f"{prefix}LOG_FORMAT": "json", **env},
         stderr=asyncio.subprocess.PIPE,
     )
+    service = Service(process)
     try:
-        yield Service(process)
+        yield service
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        await service.kill()
 
 
 @contextlib.asynccontextmanager
-async def run_backend() -> AsyncIterator[tuple[Service, int, Service, int]]:
+async def run_backend(**env: str) -> AsyncIterator[tuple[Service, int, Service, int]]:
     """Run an aggregator and an ingest; give each with its port."""
-    async with run_service("aggregator", {"AGGREGATOR_PORT": "0"}) as aggregator:
+    async with run_service("aggregator", {"AGGREGATOR_PORT": "0", **env}) as aggregator:
         port = await aggregator.wait_for_port()
         env = {"INGEST_PORT": "0", "INGEST_AGGREGATOR": f"127.0.0.1:{port}"}
         async with run_service("ingest", env) as ingest:
             yield aggregator, port, ingest, await ingest.wait_for_port()
+
+
+@contextlib.asynccontextmanager
+async def run_gateway(
+    aggregator_port: int, **env: str
+) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
+    """Run a gateway without a rate limit; give it with a client of its REST API."""
+    given = {
+        "GATEWAY_PORT": "0",
+        "GATEWAY_AGGREGATOR": f"127.0.0.1:{aggregator_port}",
+        "GATEWAY_RATE_LIMIT": "0",
+        **env,
+    }
+    async with run_service("gateway", given) as gateway:
+        port = await gateway.wait_for_port()
+        async with open_http(port) as http:
+            yield gateway, http
+
+
+@contextlib.asynccontextmanager
+async def open_http(port: int) -> AsyncIterator[httpx.AsyncClient]:
+    """Connect to a gateway for the time of the context."""
+    # Making a client with verify takes 20 ms, for certificates nobody shows here.
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False, timeout=TIMEOUT_S
+    ) as http:
+        yield http
+
+
+def free_port() -> int:
+    """Return a port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -74,6 +74,19 @@ async def test_the_aggregator_stops_at_once_when_nobody_is_connected() -> None:
         assert aggregator.logs[-1]["event"] == "aggregator stopped"
 
 
+async def test_an_aggregator_that_stops_alone_ends_its_producers_without_a_traceback() -> None:
+    async with run_backend(AGGREGATOR_DRAIN_S="0.1") as (aggregator, port, ingest, ingest_port):
+        await send(ingest_port, [make_tick()])
+        async with open_stub(port) as stub:
+            stream = stub.StreamAggregates(wire.AggregateRequest(symbol="AAPL"))
+            assert (await anext(aiter(stream))).trades == 1
+            stream.cancel()
+        assert await aggregator.stop() == 0
+        gone = await ingest.wait_for_log("aggregator gone, ticks wait")
+        assert gone["details"] == "the aggregator is shutting down"
+        assert [line["event"] for line in aggregator.logs][1:] == ["aggregator stopped"]
+
+
 async def test_both_stop_in_order_when_both_are_told_at_once() -> None:
     async with run_backend() as (aggregator, _, ingest, ingest_port):
         await send(ingest_port, [make_tick()] * 20_000)

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
-from marketdata.timestamps import NS_PER_S, TimestampUnit, guess_unit, to_nanoseconds
+from marketdata.timestamps import (
+    NS_PER_S,
+    TimestampUnit,
+    guess_unit,
+    nanoseconds_from,
+    to_nanoseconds,
+)
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick
 
@@ -176,3 +182,15 @@ def test_a_symbol_padded_with_a_megabyte_of_spaces_is_not_remembered() -> None:
     rules = make_rules()
     assert rules.normalize(make_tick(symbol=" " * 1_000_000 + "A"), NOW) is None
     assert rules.remembered_symbols == 0
+
+
+@pytest.mark.parametrize(("unit", "first"), [("auto", 10**17), ("ns", 0)])
+def test_from_some_value_on_every_time_is_in_nanoseconds(unit: TimestampUnit, first: int) -> None:
+    assert nanoseconds_from(unit) == first
+    assert to_nanoseconds(first, unit) == first
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_times_in_another_unit_are_never_taken_for_nanoseconds(unit: TimestampUnit) -> None:
+    assert nanoseconds_from(unit) > 2**63
+    assert to_nanoseconds(2**62, unit) > 2**62

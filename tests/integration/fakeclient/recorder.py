@@ -146,9 +146,9 @@ class Fakeclient:
                     return self._lines[-1]
         raise AssertionError(f"no line with {text!r} in {self._lines}")
 
-    async def end(self) -> Result:
+    async def end(self, timeout_s: float = TIMEOUT_S) -> Result:
         """Wait for its end."""
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             out, errors = await self.process.communicate()
         assert self.process.returncode is not None
         return Result(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from marketdata.wire.market_data_pb2 import Tick
-from tests.integration.fakeclient.recorder import ROOT, Result, fakeclient, recorder
-
-DATA = Path(os.environ.get("MARKETDATA_TEST_DATA", ROOT.parent / "shared" / "data"))
-REAL_TRADES = DATA / "us-equity-trades-2013-10-07.csv.gz"
+from tests.doubles.trades import REAL_TRADES, needs_real_trades
+from tests.integration.fakeclient.recorder import Result, fakeclient, recorder
 
 START_NS = 1_381_132_800_000_000_000
 MAX = ("--speed", "max")
@@ -117,7 +114,7 @@ async def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert result.errors == f"fakeclient: {tmp_path / 'no.csv'}: No such file or directory\n"
 
 
-@pytest.mark.skipif(not REAL_TRADES.exists(), reason=f"the real trades are not in {DATA}")
+@needs_real_trades
 async def test_a_real_day_arrives_whole_and_in_order() -> None:
     result, ticks = await replay(REAL_TRADES, *MAX, "--connections", 2)
     assert result.sent == len(ticks) == 388_417

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.app import open_listener, running_gateway
+from gateway.app import allow_open_files, open_listener, running_gateway
 from gateway.settings import GatewaySettings
 from marketdata.errors import AddressInUse, StartError
 from tests.integration.gateway.doubles import AAPL, FakeAggregator
@@ -139,3 +140,15 @@ async def test_nothing_is_left_behind() -> None:
         _, pending = await asyncio.wait(left, timeout=5)
         assert not pending
     open_listener("127.0.0.1", int(address.rpartition(":")[2])).close()
+
+
+def test_as_many_files_may_be_open_as_there_may_be_clients() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (500, before[1]))
+        allow_open_files(600)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (600, before[1])
+        allow_open_files(550)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (600, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -7,6 +7,7 @@ import contextlib
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -121,6 +122,15 @@ async def test_a_signal_reaches_every_subscriber_once_the_sender_included() -> N
             "candidate": None,
         }
     assert got["bob"]["subscription"] == "s"
+
+
+async def test_the_largest_sdp_is_relayed_whole() -> None:
+    sdp = "v=0\r\n" * (64 * 1024 // 5)
+    async with live() as (address, _), open_stomp(address) as client:
+        await client.subscribe("/topic/signaling")
+        body = orjson.dumps({"type": "OFFER", "senderId": "a", "sdp": sdp}).decode()
+        await client.send("SEND", body, destination="/app/signal")
+        assert (await client.next()).json["sdp"] == sdp
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,28 @@ def test_payloads_pass_exactly_as_the_protobuf_library_reads_them(payloads: list
     assert rejected == reasons
 
 
+@pytest.mark.parametrize("symbol", ["AAPL", " aapl"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        Tick(),
+        Tick(ingest_timestamp=5),
+        # Fields that came before come again: the last one counts.
+        Tick(ingest_timestamp=-1, price=7.0, volume=9),
+        Tick(symbol="MSFT", exchange_timestamp=NOW // 1_000_000),
+    ],
+)
+def test_the_ingest_time_is_ours_and_all_else_as_the_protobuf_library_reads_it(
+    symbol: str, more: Tick
+) -> None:
+    payload = make_tick(symbol).SerializeToString() + more.SerializeToString()
+    expected = Tick.FromString(payload)
+    assert TickRules(timestamp_unit="auto", max_future_skew_s=60).normalize(expected, NOW) is None
+    assert expected.ingest_timestamp == NOW
+    pieces, _ = make_session().receive_data(encode_frame(payload), NOW)
+    assert decode(pieces) == [expected]
+
+
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [

@@ -1,0 +1,319 @@
+"""Measure the fan-out: one feed to many STOMP clients, some of which stop reading.
+
+``python -m benchmarks.fanout``: every client subscribes to one of the symbols. The latency is from
+the exchange time of a tick, the moment it was sent, to the arrival of its state at the client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.request import urlopen
+
+import psutil
+
+from benchmarks.harness import (
+    Latencies,
+    Service,
+    WrongResult,
+    machine_facts,
+    run_service,
+    write_results,
+)
+from marketdata.framing import encode_frame
+from marketdata.wire.market_data_pb2 import Tick
+
+HANDSHAKE = (
+    b"GET /ws/websocket HTTP/1.1\r\nHost: localhost\r\n"
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+CONNECT = b"CONNECT\naccept-version:1.2\nhost:localhost\nheart-beat:0,0\n\n\0"
+RECEIVE_BUFFER = 16 * 1024
+TIMESTAMP = b'"timestampNs":"'
+
+
+class StompClient(asyncio.Protocol):
+    """The least that a client must do: the handshake, one subscription, and reading."""
+
+    def __init__(self, symbol: str, policy: str) -> None:
+        self.symbol = symbol
+        self.subscribed = asyncio.get_running_loop().create_future()
+        self.latencies: list[float] = []
+        self.deliveries = 0
+        self.last = b""
+        self.lost = False
+        self._policy = policy
+        self._buffer = bytearray()
+        self._open = False
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the WebSocket."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(HANDSHAKE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note it: no client should be lost."""
+        self.lost = True
+
+    def data_received(self, data: bytes) -> None:
+        """Take the messages in."""
+        now_ns = time.time_ns()
+        buffer = self._buffer
+        buffer += data
+        if not self._open:
+            end = buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            if not buffer.startswith(b"HTTP/1.1 101"):
+                raise WrongResult(bytes(buffer[:200]))
+            del buffer[: end + 4]
+            self._open = True
+            subscribe = (
+                f"SUBSCRIBE\nid:0\ndestination:/topic/market-data/{self.symbol}\n"
+                f"policy:{self._policy}\nreceipt:0\n\n\0"
+            )
+            self._send(CONNECT)
+            self._send(subscribe.encode())
+        position = 0
+        while len(buffer) - position >= 2:
+            size, start = buffer[position + 1], position + 2
+            if size == 126:
+                if len(buffer) - start < 2:
+                    break
+                (size,) = struct.unpack_from(">H", buffer, start)
+                start += 2
+            elif size == 127:
+                raise WrongResult("a frame over 64 KiB")
+            if len(buffer) - start < size:
+                break
+            position = start + size
+            self._take(bytes(buffer[start:position]), now_ns)
+        del buffer[:position]
+
+    def _take(self, message: bytes, now_ns: int) -> None:
+        if message.startswith(b"MESSAGE"):
+            self.deliveries += 1
+            self.last = message
+            at = message.index(TIMESTAMP) + len(TIMESTAMP)
+            self.latencies.append((now_ns - int(message[at : message.index(b'"', at)])) / 1e9)
+        elif message.startswith(b"RECEIPT"):
+            self.subscribed.set_result(None)
+        elif message.startswith(b"ERROR"):
+            raise WrongResult(message)
+
+    def _send(self, message: bytes) -> None:
+        assert self.transport is not None
+        # A mask of zeros leaves the bytes as they are.
+        head = bytes((0x81, 0x80 | 126)) + struct.pack(">H", len(message))
+        self.transport.write(head + bytes(4) + message)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    clients: int = 500
+    symbols: int = 20
+    rate: int = 1_000
+    phase_s: float = 10.0
+    stalled: int = 50
+    policy: str = "conflate"
+
+
+@dataclass
+class Outcome:
+    """What one run gave."""
+
+    plan: Plan
+    everyone_reads: Latencies
+    others_while_stalled: Latencies
+    deliveries_per_s: float
+    gateway_rss_mb: list[float] = field(default_factory=list)
+    catch_up_ms: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what goes into the JSON file."""
+        return {
+            "clients": self.plan.clients,
+            "symbols": self.plan.symbols,
+            "rate": self.plan.rate,
+            "stalled": self.plan.stalled,
+            "everyone_reads": self.everyone_reads.to_dict(),
+            "others_while_stalled": self.others_while_stalled.to_dict(),
+            "deliveries_per_s": self.deliveries_per_s,
+            "gateway_rss_mb": self.gateway_rss_mb,
+            "catch_up_ms": self.catch_up_ms,
+        }
+
+
+class Feed:
+    """One producer that sends each tick at its time."""
+
+    def __init__(self, symbols: Sequence[str], rate: int, writer: asyncio.StreamWriter) -> None:
+        self._symbols = symbols
+        self._interval_s = 1 / rate
+        self._writer = writer
+        self.sent = 0
+
+    async def run(self, seconds: float) -> None:
+        """Send ``rate`` x ``seconds`` ticks."""
+        loop = asyncio.get_running_loop()
+        start, first = loop.time(), self.sent
+        while (elapsed := loop.time() - start) < seconds:
+            due = first + int(elapsed / self._interval_s) + 1
+            while self.sent < due:
+                self._writer.write(encode_frame(self._tick().SerializeToString()))
+            await asyncio.sleep(start + (due - first) * self._interval_s - loop.time())
+        await self._writer.drain()
+
+    def _tick(self) -> Tick:
+        number = self.sent
+        self.sent += 1
+        return Tick(
+            symbol=self._symbols[number % len(self._symbols)],
+            price=100 + number % 50,
+            volume=1,
+            exchange_timestamp=time.time_ns(),
+        )
+
+
+@asynccontextmanager
+async def run_pipeline() -> AsyncIterator[tuple[Service, Service]]:
+    """Run the three services; give ingest and gateway."""
+    async with (
+        run_service("aggregator") as aggregator,
+        run_service("ingest", aggregator=aggregator.address) as ingest,
+        run_service("gateway", aggregator=aggregator.address, rate_limit=0, port=0) as gateway,
+    ):
+        yield ingest, gateway
+
+
+async def connect(gateway: Service, plan: Plan, symbols: Sequence[str]) -> list[StompClient]:
+    """Connect all clients and wait until each has subscribed."""
+    loop = asyncio.get_running_loop()
+    clients = [
+        StompClient(symbols[number % len(symbols)], plan.policy) for number in range(plan.clients)
+    ]
+    for start in range(0, len(clients), 50):
+        group = clients[start : start + 50]
+        for client in group:
+            # A small receive buffer, so that a client that stops reading is felt at once.
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            sock.setblocking(False)
+            await loop.sock_connect(sock, ("127.0.0.1", gateway.port))
+            await loop.create_connection(lambda c=client: c, sock=sock)  # type: ignore[misc]
+        await asyncio.gather(*(client.subscribed for client in group))
+    return clients
+
+
+def take_latencies(clients: Sequence[StompClient]) -> Latencies:
+    """Return what was measured since the last call."""
+    merged = Latencies(tuple(second for client in clients for second in client.latencies))
+    for client in clients:
+        client.latencies.clear()
+    return merged
+
+
+async def measure(plan: Plan) -> Outcome:
+    """Run one plan and check what everybody saw last.
+
+    Raises:
+        WrongResult: a client was lost, or does not end with the state that REST gives.
+    """
+    symbols = [f"F{number:02}" for number in range(plan.symbols)]
+    async with run_pipeline() as (ingest, gateway):
+        process = psutil.Process(gateway.pid)
+        _, writer = await asyncio.open_connection("127.0.0.1", ingest.port)
+        feed = Feed(symbols, plan.rate, writer)
+        await feed.run(1.0)
+        clients = await connect(gateway, plan, symbols)
+        await feed.run(1.0)
+        take_latencies(clients)
+        rss = [process.memory_info().rss / 1e6]
+        before = sum(client.deliveries for client in clients)
+        await feed.run(plan.phase_s)
+        deliveries = (sum(client.deliveries for client in clients) - before) / plan.phase_s
+        everyone = take_latencies(clients)
+        rss.append(process.memory_info().rss / 1e6)
+        # One in ten, whatever its symbol.
+        stalled = clients[:: max(plan.clients // plan.stalled, 1)][: plan.stalled]
+        others = [client for client in clients if client not in set(stalled)]
+        for client in stalled:
+            assert client.transport is not None
+            client.transport.pause_reading()
+        await feed.run(plan.phase_s)
+        take_latencies(stalled)
+        while_stalled = take_latencies(others)
+        rss.append(process.memory_info().rss / 1e6)
+        resumed = time.perf_counter()
+        for client in stalled:
+            assert client.transport is not None
+            client.transport.resume_reading()
+        expected = await asyncio.to_thread(read_rest, gateway, symbols)
+        while waiting := [c for c in clients if body(c) != expected[c.symbol]]:
+            if time.perf_counter() - resumed > 10 or any(client.lost for client in clients):
+                first = waiting[0]
+                raise WrongResult(f"{body(first)} instead of {expected[first.symbol]}")
+            await asyncio.sleep(0.001)
+        catch_up_ms = (time.perf_counter() - resumed) * 1000
+        rss.append(process.memory_info().rss / 1e6)
+        writer.close()
+        for client in clients:
+            assert client.transport is not None
+            client.transport.abort()
+    return Outcome(plan, everyone, while_stalled, deliveries, rss, catch_up_ms)
+
+
+def body(client: StompClient) -> Any:
+    """Return the JSON of the client's last message."""
+    return json.loads(client.last.partition(b"\n\n")[2].rstrip(b"\0")) if client.last else None
+
+
+def read_rest(gateway: Service, symbols: Sequence[str]) -> dict[str, Any]:
+    """Return what REST says of each symbol."""
+    url = f"http://{gateway.address}/api/v1/marketdata?symbols={','.join(symbols)}"
+    with urlopen(url, timeout=10) as answer:
+        return {state["symbol"]: state for state in json.load(answer)["aggregates"]}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of it")
+    parser.add_argument("--policy", choices=("conflate", "buffer"), default="conflate")
+    options = parser.parse_args()
+    plan = Plan(policy=options.policy)
+    if options.quick:
+        plan = Plan(clients=50, stalled=5, phase_s=2.0, policy=options.policy)
+    outcome = asyncio.run(measure(plan))
+    path = write_results("fanout", outcome.to_dict())
+    print(json.dumps(machine_facts()))
+    print(
+        f"{plan.clients} STOMP clients on {plan.symbols} symbols, {plan.rate} ticks/s:"
+        f" {outcome.deliveries_per_s:,.0f} deliveries/s"
+    )
+    for name, latencies in (
+        ("everyone reads", outcome.everyone_reads),
+        (f"the others while {plan.stalled} do not read", outcome.others_while_stalled),
+    ):
+        p50, p99 = latencies.percentile(50) * 1000, latencies.percentile(99) * 1000
+        print(f"{name:45} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms")
+    print(f"those that stalled have the newest state after {outcome.catch_up_ms:.0f} ms")
+    print(f"gateway memory, MB: {', '.join(f'{rss:.0f}' for rss in outcome.gateway_rss_mb)}")
+    print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()

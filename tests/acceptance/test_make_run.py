@@ -1,0 +1,185 @@
+"""What ``make run`` runs: everything starts, is live, and stops in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+
+from tests.doubles.processes import TIMEOUT_S, free_port, open_http
+from tests.doubles.trades import ROOT
+
+PREFIXES = ("INGEST_", "AGGREGATOR_", "GATEWAY_", "FAKECLIENT_")
+MARK = "MARKETDATA_TEST_RUN"
+FIELDS = ("symbol", "open", "high", "low", "close", "volume", "timestamp")
+# What each says last, in the order in which they are to end.
+LAST_WORDS = ("fakeclient | sent ", "ingest stopped", "gateway stopped", "aggregator stopped")
+
+
+class Run:
+    """One ``python -m scripts.run`` on ports of its own."""
+
+    def __init__(self) -> None:
+        self.ports = {name: free_port() for name in ("INGEST", "AGGREGATOR", "GATEWAY")}
+        self.mark = uuid4().hex
+        self.lines: list[str] = []
+        self.process: asyncio.subprocess.Process
+
+    async def start(self) -> None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)}
+        env |= {f"{name}_PORT": str(port) for name, port in self.ports.items()}
+        env |= {MARK: self.mark, "GATEWAY_RATE_LIMIT": "0"}
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "scripts.run"),
+            cwd=ROOT,
+            env=env,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def press_ctrl_c(self) -> None:
+        """Do what a terminal does: interrupt the whole process group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    async def wait_for_line(self, text: str) -> None:
+        """Read on until a line with ``text`` is among those that were said."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while not any(text in line for line in self.lines):
+                if await self._next_line() is None:
+                    break
+            else:
+                return
+        raise AssertionError(f"it ended without saying {text!r}: {self.lines}")
+
+    async def end(self) -> int:
+        async with asyncio.timeout(TIMEOUT_S):
+            while await self._next_line() is not None:
+                pass
+            return await self.process.wait()
+
+    def left_behind(self) -> list[psutil.Process]:
+        """Return the processes that inherited our mark and still run."""
+        left = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark:
+                    left.append(process)
+            except psutil.Error:
+                # It has just ended, or is not ours to look at.
+                continue
+        return left
+
+    async def _next_line(self) -> str | None:
+        assert self.process.stdout is not None
+        raw = await self.process.stdout.readline()
+        if not raw:
+            return None
+        self.lines.append(raw.decode().rstrip("\n"))
+        return self.lines[-1]
+
+
+@asynccontextmanager
+async def started(run: Run | None = None) -> AsyncIterator[Run]:
+    run = run or Run()
+    await run.start()
+    try:
+        yield run
+    finally:
+        for process in run.left_behind():
+            process.kill()
+        await run.process.wait()
+
+
+async def get_aapl(http: httpx.AsyncClient) -> dict[str, Any]:
+    """Ask until there is live data; before, connections are refused or the symbol is unknown."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            try:
+                answer = await http.get("/api/v1/marketdata/AAPL")
+            except httpx.TransportError:
+                pass
+            else:
+                if answer.headers.get("x-data-status") == "live":
+                    body: dict[str, Any] = answer.json()
+                    return body
+            await asyncio.sleep(0.05)
+
+
+# A new user's first start, and the bound for every one after it.
+@pytest.mark.parametrize("within_s", [10, 5])
+async def test_it_starts_without_a_complaint_is_live_and_stops_in_order(within_s: float) -> None:
+    began = monotonic()
+    async with started() as run, open_http(run.ports["GATEWAY"]) as http:
+        first = await get_aapl(http)
+        assert monotonic() - began < within_s
+        assert tuple(first)[: len(FIELDS)] == FIELDS
+        assert None not in first.values()
+        async with asyncio.timeout(within_s):
+            while (later := await get_aapl(http))["close"] == first["close"]:
+                pass
+        assert int(later["volume"]) > int(first["volume"])
+        assert int(later["timestamp"]) > int(first["timestamp"])
+
+        await run.wait_for_line(f"http://localhost:{run.ports['GATEWAY']}/api/v1/marketdata/AAPL")
+        await run.wait_for_line("fakeclient | connected to ")
+        # Nothing went wrong on the way, not even a first attempt to connect.
+        assert not [line for line in run.lines if "warning" in line or "error" in line]
+        assert [line for line in run.lines if "cannot connect" in line or " gone" in line] == []
+
+        run.press_ctrl_c()
+        assert await run.end() == 0, run.lines
+        assert run.left_behind() == []
+
+    said = [
+        next(number for number, line in enumerate(run.lines) if words in line)
+        for words in LAST_WORDS
+    ]
+    assert said == sorted(said)
+
+
+@pytest.mark.parametrize("name", ["INGEST", "AGGREGATOR", "GATEWAY"])
+async def test_a_port_in_use_is_named_with_its_holder_and_nothing_is_left_running(
+    name: str,
+) -> None:
+    run = Run()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", run.ports[name]))
+        taken.listen()
+        async with started(run):
+            assert await run.end() == 1
+            assert run.left_behind() == []
+    (line,) = run.lines
+    assert f"cannot listen on 127.0.0.1:{run.ports[name]}: address already in use" in line
+    assert f" by process {os.getpid()} (" in line
+    assert line.endswith(f"; {name}_PORT sets another one")
+
+
+async def test_ctrl_c_in_the_middle_of_the_start_leaves_nothing_running() -> None:
+    async with started() as run:
+        await run.wait_for_line("aggregator listening")
+        run.press_ctrl_c()
+        assert await run.end() == 0, run.lines
+        assert run.left_behind() == []
+
+
+async def test_when_one_service_dies_the_others_stop_in_order_and_it_exits_1() -> None:
+    async with started() as run:
+        await run.wait_for_line("producer connected")
+        (ingest,) = [each for each in run.left_behind() if each.cmdline()[-1] == "ingest"]
+        ingest.kill()
+        assert await run.end() == 1
+        assert run.left_behind() == []
+    assert any("ingest has ended with code -9, so everything ends" in line for line in run.lines)
+    assert any("aggregator stopped" in line for line in run.lines)
