@@ -106,7 +106,7 @@ class Documents:
         if text in self._valid:
             self._valid.move_to_end(text)
             return
-        _check_repeats(tree)
+        _check_selection_sets(tree)
         self._check(tree, self._first_rules)
         _check_spreads(tree, self._limits.max_tokens)
         self._check(tree, self._then_rules)
@@ -142,7 +142,8 @@ def _operation(tree: DocumentNode, name: str | None) -> OperationDefinitionNode:
     raise RequestErrors([GraphQLError(message)], code)
 
 
-def _check_repeats(tree: DocumentNode) -> None:
+# graphql-core takes empty ones, as drafts of the specification do; strawberry's rules fail at them.
+def _check_selection_sets(tree: DocumentNode) -> None:
     for definition in tree.definitions:
         if not isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode):
             continue
@@ -158,18 +159,19 @@ def _check_repeats(tree: DocumentNode) -> None:
                         waiting.append(selection.selection_set)
                 names[name] += 1
                 if names[name] > MAX_REPEATS:
-                    error = GraphQLError(
-                        f"'{name}' is selected more than {MAX_REPEATS} times in one place.",
-                        selection,
-                    )
-                    raise RequestErrors([error], VALIDATION_FAILED)
+                    message = f"'{name}' is selected more than {MAX_REPEATS} times in one place."
+                    raise RequestErrors([GraphQLError(message, selection)], VALIDATION_FAILED)
 
 
 # The selections of one place: inline fragments are opened, spreads are not.
 def _flat(selection_set: SelectionSetNode) -> Iterator[FieldNode | FragmentSpreadNode]:
     waiting = [selection_set]
     while waiting:
-        for selection in waiting.pop().selections:
+        selection_set = waiting.pop()
+        if not selection_set.selections:
+            error = GraphQLError("Nothing is selected between { and }.", selection_set)
+            raise RequestErrors([error], VALIDATION_FAILED)
+        for selection in selection_set.selections:
             if isinstance(selection, InlineFragmentNode):
                 waiting.append(selection.selection_set)
             elif isinstance(selection, FieldNode | FragmentSpreadNode):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.encoding import FIELDS
 from gateway.graphql.documents import MAX_REPEATS, DocumentLimits, Documents
@@ -98,6 +102,10 @@ def test_what_nests_deeper_than_the_interpreter_is_refused() -> None:
     [
         ("{", None, "GRAPHQL_PARSE_FAILED"),
         ("{ nope }", None, "GRAPHQL_VALIDATION_FAILED"),
+        ("{ }", None, "GRAPHQL_VALIDATION_FAILED"),
+        ("query { ... { } }", None, "GRAPHQL_VALIDATION_FAILED"),
+        ('{ marketData(symbol: "A") { } }', None, "GRAPHQL_VALIDATION_FAILED"),
+        ("{ __typename } fragment f on Query { }", None, "GRAPHQL_VALIDATION_FAILED"),
         ("{ ...nope }", None, "GRAPHQL_VALIDATION_FAILED"),
         (
             "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }",
@@ -144,3 +152,28 @@ def test_a_document_that_was_refused_is_refused_again() -> None:
     for _ in range(2):
         with pytest.raises(RequestErrors):
             documents.validate(documents.parse("{ nope }", None))
+
+
+PUNCTUATION = ["{", "}", "(", ")", "[", "]", ":", "!", "$", "=", "...", "@", "|", "&", '"', "#"]
+NAMES = [*"fg", "query", "mutation", "subscription", "fragment", "on", "Query", "Aggregate"]
+FIELD_NAMES = ["marketData", "marketDataList", "symbols", "symbol", "close", "__typename"]
+VALUES = ['"A"', '"""', "1", "-1.5e9", "null", "true", "CONFLATE"]
+PHRASES = [
+    "{ symbol }",
+    "$v: String!",
+    'marketData(symbol: "A") { symbol }',
+    "fragment f on Query",
+    "fragment g on Aggregate",
+    "...f",
+    "@skip(if: true)",
+    "__schema { types { name } }",
+    "\n",
+]
+words = st.sampled_from([*PUNCTUATION, *NAMES, *FIELD_NAMES, *VALUES, *PHRASES])
+texts = st.lists(words | st.text(max_size=3), max_size=40)
+
+
+@given(texts.map(" ".join))
+def test_whatever_comes_is_a_document_or_refused_as_documented(text: str) -> None:
+    with contextlib.suppress(RequestErrors):
+        check(text)
