@@ -28,6 +28,7 @@ from gateway.capacity import Capacity
 from gateway.client import AggregatorClient
 from gateway.cors import Cors
 from gateway.direct import DirectWebSocket
+from gateway.graphql.app import install_graphql
 from gateway.handshake import OriginCheck
 from gateway.head import HeadAsGet
 from gateway.health import Readiness
@@ -219,6 +220,7 @@ def build_app(
     )
     doors.append(streams)
     app.include_router(streams.router())
+    doors.append(install_graphql(app, STATIC))
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
     # Last, because it takes everything under its prefix that no other route has.
     stomp = build_stomp(settings, hub, capacity, app.state.allow_origin)

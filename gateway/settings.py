@@ -159,6 +159,30 @@ class GatewaySettings(ServiceSettings):
     sse_keepalive_s: float = Field(
         default=15, gt=0, le=3600, description="silence after which an SSE client gets a comment"
     )
+    graphql_max_depth: int = Field(
+        default=10, ge=1, description="levels of fields in one GraphQL operation"
+    )
+    graphql_max_aliases: int = Field(
+        default=100, ge=0, description="aliases in one GraphQL document"
+    )
+    graphql_max_tokens: int = Field(
+        default=2000,
+        ge=1,
+        le=10_000,
+        description="tokens in one GraphQL document; 50 aliases with every field are 1,100",
+    )
+    graphql_introspection: bool = Field(
+        default=True, description="whether GraphQL clients may read the schema"
+    )
+    graphql_max_body_bytes: int = Field(
+        default=64 * 1024, ge=1024, description="bytes in the body of one GraphQL request"
+    )
+    graphql_init_timeout_s: float = Field(
+        default=10,
+        gt=0,
+        le=300,
+        description="time a GraphQL WebSocket has for its connection_init",
+    )
 
     ready_timeout_s: float = Field(
         default=1, gt=0, le=60, description="time the aggregator has to answer /health/ready"

@@ -145,6 +145,10 @@ class Hub:
                     self._lingering[symbol] = until
         self.on_interest_changed()
 
+    def latest(self, symbol: str) -> Update | None:
+        """Return the newest state of a followed symbol, if any is known in this epoch."""
+        return self._latest.get(symbol)
+
     def watch_status(self, subscriber: Subscriber) -> None:
         """Tell ``subscriber`` of each change of the status, also without a subscription."""
         self._watchers[subscriber] = None

@@ -1,0 +1,211 @@
+"""Run documents against the schema: queries once, subscriptions once per update."""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+from graphql import (
+    ExecutionResult,
+    Executor,
+    GraphQLError,
+    GraphQLSchema,
+    create_source_event_stream,
+    execute_root_selection_set,
+    execute_subscription_event,
+)
+
+from gateway.client import AggregatorClient, DataStatus
+from gateway.encoding import aggregate_to_dict
+from gateway.graphql.documents import Document, Documents
+from gateway.graphql.errors import (
+    BAD_USER_INPUT,
+    VALIDATION_FAILED,
+    FormattedErrors,
+    RequestErrors,
+    format_field_errors,
+)
+from gateway.graphql.reader import Reader
+from gateway.graphql.schema import Context, Feed
+from gateway.hub.subscription import BufferLimits, Subscription
+from gateway.hub.updates import Update
+
+Variables = dict[str, Any] | None
+
+# Encodings kept for the subscribers of one selection: as many updates as arrive at once and go to
+# each of them in turn.
+_KEPT_ENCODINGS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What an operation that was run came to."""
+
+    data: dict[str, Any] | None
+    errors: FormattedErrors
+    extensions: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the response as the specification has it."""
+        response: dict[str, Any] = {"data": self.data}
+        if self.errors:
+            # "it may be helpful to have it appear first", says the specification.
+            response = {"errors": self.errors, **response}
+        if self.extensions:
+            response["extensions"] = self.extensions
+        return response
+
+
+class Projection:
+    """What one selection makes of an update.
+
+    Subscribers that select the same share one, and each update is encoded once for all of them.
+
+    """
+
+    def __init__(self, executor: Executor[Context]) -> None:
+        self._executor = executor
+        self._encoded: OrderedDict[Update | None, str] = OrderedDict()
+        # Who shares it; with one there is nothing to keep.
+        self.users = 0
+
+    def encode(self, update: Update | None) -> str:
+        """Return ``"data":...``, and ``,"errors":...`` if there are any; None: nothing known."""
+        encoded = self._encoded.get(update)
+        if encoded is None:
+            encoded = self._encode(update)
+            if self.users > 1:
+                self._encoded[update] = encoded
+                if len(self._encoded) > _KEPT_ENCODINGS:
+                    self._encoded.popitem(last=False)
+        return encoded
+
+    def _encode(self, update: Update | None) -> str:
+        event = None if update is None else aggregate_to_dict(update.aggregate)
+        # No field of an aggregate waits for anything.
+        result = cast(
+            "ExecutionResult",
+            execute_subscription_event(self._executor.build_per_event_executor(event)),
+        )
+        encoded = f'"data":{orjson.dumps(result.data).decode()}'
+        if result.errors:
+            encoded += f',"errors":{orjson.dumps(format_field_errors(result.errors)).decode()}'
+        return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What feeds a subscription operation, and what it makes of it."""
+
+    subscription: Subscription
+    projection: Projection
+    key: object
+
+
+class Execution:
+    """Run the operations of all clients."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        documents: Documents,
+        client: AggregatorClient,
+        *,
+        max_symbols: int,
+        buffer_limits: BufferLimits,
+    ) -> None:
+        self.documents = documents
+        self._schema = schema
+        self._client = client
+        self._max_symbols = max_symbols
+        self._buffer_limits = buffer_limits
+        self._projections: dict[object, Projection] = {}
+
+    async def run(self, document: Document, variables: Variables, *, caller: str) -> Response:
+        """Run a query.
+
+        Raises:
+            RequestErrors: its variables are not what it declares.
+        """
+        context = self._context(caller)
+        result = execute_root_selection_set(self._build(document, variables, context))
+        if inspect.isawaitable(result):
+            result = await result
+        return Response(
+            result.data, format_field_errors(result.errors or ()), _extensions(context.reader)
+        )
+
+    def subscribe(self, document: Document, variables: Variables) -> Source:
+        """Return what feeds a subscription operation; :meth:`release` it at the end.
+
+        Raises:
+            RequestErrors: its variables are not what it declares.
+            GraphQLError: its arguments cannot be used.
+        """
+        executor = self._build(document, variables, self._context(""))
+        feed = create_source_event_stream(executor)
+        if isinstance(feed, ExecutionResult):
+            raise (feed.errors or [GraphQLError("there is nothing to subscribe to")])[0]
+        key = _selection_key(document, variables)
+        projection = self._projections.setdefault(key, Projection(executor))
+        projection.users += 1
+        return Source(cast("Feed", feed).subscription, projection, key)
+
+    def release(self, source: Source) -> None:
+        """Forget what only ``source`` needed."""
+        source.projection.users -= 1
+        if source.projection.users == 0:
+            del self._projections[source.key]
+
+    def _context(self, caller: str) -> Context:
+        reader = Reader(self._client, caller, self._max_symbols)
+        return Context(reader, self._max_symbols, self._buffer_limits)
+
+    def _build(
+        self, document: Document, variables: Variables, context: Context
+    ) -> Executor[Context]:
+        name = document.operation.name
+        executor = Executor.build(
+            self._schema,
+            document.tree,
+            context_value=context,
+            raw_variable_values=variables,
+            operation_name=name.value if name else None,
+        )
+        if isinstance(executor, list):
+            raise RequestErrors(executor, BAD_USER_INPUT)
+        return executor
+
+
+def check_kind(document: Document, *kinds: str) -> None:
+    """Check that the operation is one of ``kinds``, which are possible where it came from.
+
+    Raises:
+        RequestErrors: it is not.
+    """
+    if document.kind not in kinds:
+        message = f"A {document.kind} cannot be run here"
+        if document.kind == "subscription":
+            message += ", it needs a WebSocket with graphql-transport-ws"
+        raise RequestErrors([GraphQLError(f"{message}.", document.operation)], VALIDATION_FAILED)
+
+
+# Fields of an aggregate take no arguments, so variables change a selection only by @skip and
+# @include.
+def _selection_key(document: Document, variables: Variables) -> object:
+    name = document.operation.name
+    by_variables = orjson.dumps(variables) if "@" in document.text else b""
+    return document.text, name.value if name else None, by_variables
+
+
+def _extensions(reader: Reader) -> dict[str, Any]:
+    if reader.status is None:
+        return {}
+    extensions: dict[str, Any] = {"dataStatus": reader.status.value}
+    if reader.status is DataStatus.LAST:
+        # Seconds since the aggregator said so, as REST's header Age has them.
+        extensions["age"] = int(reader.age_s)
+    return extensions

@@ -1,0 +1,243 @@
+"""The schema: the original's, and what was added to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from enum import Enum
+from operator import getitem
+from typing import Annotated, cast
+
+import strawberry
+from graphql import GraphQLSchema
+from strawberry.schema.config import StrawberryConfig
+
+from gateway.errors import FieldError, InvalidInput
+from gateway.graphql.reader import Reader
+from gateway.hub.subscription import BufferLimits
+from gateway.hub.subscription import Policy as HubPolicy
+from gateway.hub.subscription import Resume as HubResume
+from gateway.hub.subscription import Subscription as HubSubscription
+from gateway.inputs import parse_symbol
+from gateway.rest import DEFAULT_PAGE, MAX_PAGE
+
+# All symbols, present and future.
+WILDCARD = "*"
+
+# The longest uint64; the regular expression keeps int() away from thousands of digits.
+_MAX_UINT64 = 2**64 - 1
+_UINT64 = re.compile(r"[0-9]{1,20}")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What resolvers work with."""
+
+    reader: Reader
+    max_symbols: int
+    buffer_limits: BufferLimits
+
+
+Info = strawberry.Info[Context, None]
+
+
+@strawberry.type(
+    description="The state of one symbol in its session. 64-bit integers are decimal strings. "
+    "All but the symbol is null while the aggregator does not answer and nothing is known."
+)
+class Aggregate:
+    """The fields are the keys of the JSON that every door sends."""
+
+    symbol: str | None
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
+    volume: str | None
+    timestamp: str | None = strawberry.field(
+        description="exchange time of close, milliseconds since 1970-01-01T00:00Z"
+    )
+    timestampNs: str | None = strawberry.field(  # noqa: N815  the name on the wire
+        description="the same in nanoseconds"
+    )
+    trades: str | None = strawberry.field(description="ticks in the session")
+    vwap: float | None = strawberry.field(description="volume-weighted average price")
+    sequence: str | None = strawberry.field(
+        description="counts the states of the symbol within the epoch"
+    )
+    epoch: str | None = strawberry.field(
+        description="names the life of the aggregator's state; sequences compare within one epoch"
+    )
+
+
+@strawberry.type(description="Some of the symbols there is data for, in byte order.")
+class SymbolPage:
+    """A page of symbols."""
+
+    symbols: list[str]
+    nextCursor: str | None = strawberry.field(  # noqa: N815  the name on the wire
+        description="pass it as cursor to continue; null when there are no more"
+    )
+
+
+@strawberry.enum(description="What happens while a subscriber reads too slowly.")
+class Policy(Enum):
+    """The hub's policies."""
+
+    CONFLATE = strawberry.enum_value(
+        "conflate", description="only the newest state per symbol waits"
+    )
+    BUFFER = strawberry.enum_value(
+        "buffer", description="every state waits, up to a bound; then the subscription ends"
+    )
+
+
+@strawberry.input(description="The last sequence that was seen of a symbol.")
+class LastSequence:
+    """Where a subscriber left off with one symbol."""
+
+    symbol: str
+    sequence: str
+
+
+@strawberry.input(
+    description="Where a subscriber left off. extensions.recovered says whether all it missed came."
+)
+class Resume:
+    """Where a subscriber left off."""
+
+    epoch: str
+    lastSequences: list[LastSequence]  # noqa: N815  the name on the wire
+
+
+class Feed(AsyncIterator[Aggregate | None]):
+    """What a subscription operation is to be fed with.
+
+    Executing a subscription normally means iterating over this. The door gives
+    :attr:`subscription` to the hub instead, which waits for nobody and encodes once for all.
+
+    """
+
+    def __init__(self, subscription: HubSubscription) -> None:
+        self.subscription = subscription
+
+    async def __anext__(self) -> Aggregate | None:
+        """End: nothing comes this way."""
+        raise StopAsyncIteration
+
+
+async def _market_data(info: Info, symbol: str) -> Aggregate | None:
+    return cast("Aggregate | None", await info.context.reader.read(symbol))
+
+
+async def _market_data_list(info: Info, symbols: list[str]) -> list[Aggregate | None] | None:
+    return cast("list[Aggregate | None]", await info.context.reader.read_list(symbols))
+
+
+async def _symbols(
+    info: Info,
+    prefix: Annotated[
+        str, strawberry.argument(description="only symbols that begin so; letters in any case")
+    ] = "",
+    limit: Annotated[
+        int, strawberry.argument(description=f"symbols on the page, 1 to {MAX_PAGE}")
+    ] = DEFAULT_PAGE,
+    cursor: Annotated[str, strawberry.argument(description="nextCursor of the page before")] = "",
+) -> SymbolPage | None:
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidInput([FieldError("limit", f"{limit} is not between 1 and {MAX_PAGE}")])
+    page = await info.context.reader.list_symbols(prefix, limit, cursor)
+    document = {"symbols": list(page.symbols), "nextCursor": page.next_cursor or None}
+    return cast("SymbolPage", document)
+
+
+def _follow_market_data(
+    info: Info,
+    symbols: list[str],
+    policy: Policy = Policy.CONFLATE,
+    resume: Resume | None = None,
+) -> AsyncGenerator[Aggregate | None, None]:
+    limit = info.context.max_symbols
+    subscription = HubSubscription(
+        parse_feed_symbols(symbols, limit),
+        cast("HubPolicy", policy.value),
+        _parse_resume(resume, limit),
+        info.context.buffer_limits,
+    )
+    return cast("AsyncGenerator[Aggregate | None, None]", Feed(subscription))
+
+
+@strawberry.type
+class Query:
+    """What can be asked once."""
+
+    market_data: Aggregate | None = strawberry.field(
+        resolver=_market_data,
+        description="The state of one symbol; null if there is no data for it.",
+    )
+    market_data_list: list[Aggregate | None] | None = strawberry.field(
+        resolver=_market_data_list,
+        description="The states of several symbols in the order of the request, null where there "
+        "is no data.",
+    )
+    symbols: SymbolPage | None = strawberry.field(
+        resolver=_symbols, description="The symbols there is data for, a page at a time."
+    )
+
+
+@strawberry.type
+class Subscription:
+    """What can be followed."""
+
+    market_data: AsyncGenerator[Aggregate | None, None] = strawberry.subscription(
+        resolver=_follow_market_data,
+        description="The present states of symbols, then every change. Symbols need not exist "
+        'yet; "*" is all of them. null: nothing is known yet.',
+    )
+
+
+def build_schema() -> GraphQLSchema:
+    """Return the schema."""
+    schema = strawberry.Schema(
+        Query,
+        subscription=Subscription,
+        # Aggregates are the JSON objects of every door.
+        config=StrawberryConfig(default_resolver=getitem),
+    )
+    # We call graphql-core ourselves: see documents.py and execution.py for what is different.
+    return schema._schema
+
+
+def parse_feed_symbols(symbols: list[str], limit: int) -> frozenset[str] | None:
+    """Return the symbols to follow; None for all.
+
+    Raises:
+        InvalidInput: one is not a symbol, or there are none or too many.
+    """
+    if not 1 <= len(symbols) <= limit:
+        raise InvalidInput([FieldError("symbols", f"{len(symbols)} symbols, not 1 to {limit}")])
+    if WILDCARD in symbols:
+        return None
+    return frozenset(parse_symbol("symbols", symbol) for symbol in symbols)
+
+
+def _parse_resume(resume: Resume | None, limit: int) -> HubResume | None:
+    if resume is None:
+        return None
+    if len(resume.lastSequences) > limit:
+        detail = f"{len(resume.lastSequences)} sequences, limit is {limit}"
+        raise InvalidInput([FieldError("lastSequences", detail)])
+    return HubResume(
+        _parse_uint64("epoch", resume.epoch),
+        {
+            parse_symbol("lastSequences", last.symbol): _parse_uint64("sequence", last.sequence)
+            for last in resume.lastSequences
+        },
+    )
+
+
+def _parse_uint64(field: str, digits: str) -> int:
+    if _UINT64.fullmatch(digits) and (number := int(digits)) <= _MAX_UINT64:
+        return number
+    raise InvalidInput([FieldError(field, f"not a number up to {_MAX_UINT64}")])

@@ -1,0 +1,499 @@
+"""The WebSocket door on a real hub, with a client that reads when it wants to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.capacity import Capacity
+from gateway.client import AggregatorClient
+from gateway.connection import Connection, Peer
+from gateway.graphql.documents import DocumentLimits, Documents
+from gateway.graphql.execution import Execution
+from gateway.graphql.schema import build_schema
+from gateway.graphql.websocket import GraphQLDoor, GraphQLWebSocket, WebSocketLimits
+from gateway.hub.history import History
+from gateway.hub.hub import FeedStatus, Hub
+from gateway.hub.subscription import BufferLimits
+from gateway.hub.updates import UPDATE_BYTES, Update
+from gateway.outbox import BufferFull
+from marketdata.wire.market_data_pb2 import Aggregate
+
+SCHEMA = build_schema()
+LIMITS = WebSocketLimits(max_operations=3, max_symbols=20)
+
+
+class Client(Connection):
+    """The connection of a client that stops and resumes reading."""
+
+    def __init__(self, subprotocol: str | None = "graphql-transport-ws") -> None:
+        self._peer = Peer("test", subprotocol=subprotocol)
+        self._writable = True
+        self.full = False
+        self.messages: list[Any] = []
+        self.closed: tuple[int, str] | None = None
+        self.over = asyncio.Event()
+
+    @property
+    def peer(self) -> Peer:
+        return self._peer
+
+    @property
+    def buffered_bytes(self) -> int:
+        return 0
+
+    @property
+    def writable(self) -> bool:
+        return self._writable
+
+    def send_nowait(self, message: str | bytes) -> None:
+        if self.full:
+            raise BufferFull(len(message), 0, 0)
+        assert isinstance(message, str)
+        self.messages.append(json.loads(message))
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self.closed = self.closed or (code, reason)
+        self.over.set()
+
+    def suppress_heartbeats(self) -> None:
+        raise AssertionError("only SockJS has them")
+
+    def taken(self) -> list[Any]:
+        messages, self.messages = self.messages, []
+        return messages
+
+
+class Door:
+    """One client, its handler, and the hub behind it.
+
+    ::
+
+        door.subscribe("1", "AAPL")
+        door.publish(AAPL=1.0)
+        door.states("1")
+
+    """
+
+    def __init__(
+        self,
+        limits: WebSocketLimits = LIMITS,
+        subprotocol: str | None = "graphql-transport-ws",
+        max_followed: int = 100,
+    ) -> None:
+        self.hub = Hub(History(100, 60), linger_s=60, max_symbols=max_followed, clock=lambda: 0.0)
+        self.hub.set_status(FeedStatus.LIVE)
+        self.execution = Execution(
+            SCHEMA,
+            Documents(SCHEMA, DocumentLimits(10, 100, 2000)),
+            # Nothing here is asked of the aggregator.
+            cast("AggregatorClient", None),
+            max_symbols=10,
+            buffer_limits=BufferLimits(3 * UPDATE_BYTES, 30),
+        )
+        self.door = GraphQLDoor(
+            self.execution,
+            self.hub,
+            Capacity(100),
+            allow_origin=lambda origin, connection: True,
+            limits=limits,
+        )
+        self.sequences: dict[str, int] = {}
+        self.epoch = 7
+        self.client, self.handler = self.connect(subprotocol)
+
+    def connect(
+        self, subprotocol: str | None = "graphql-transport-ws"
+    ) -> tuple[Client, GraphQLWebSocket]:
+        client = Client(subprotocol)
+        handler = GraphQLWebSocket(self.door)
+        handler.on_open(client)
+        if subprotocol:
+            handler.on_message('{"type":"connection_init"}')
+            assert client.taken() == [{"type": "connection_ack"}]
+        return client, handler
+
+    def send(self, **message: Any) -> None:
+        self.handler.on_message(json.dumps(message))
+
+    def subscribe(self, operation: str, *symbols: str, more: str = "", **payload: Any) -> None:
+        query = (
+            f"subscription {{ marketData(symbols: {json.dumps(symbols)} {more}) "
+            "{ symbol close sequence } }"
+        )
+        self.send(type="subscribe", id=operation, payload={"query": query, **payload})
+
+    def publish(self, **closes: float) -> None:
+        aggregates = []
+        for symbol, close in closes.items():
+            self.sequences[symbol] = self.sequences.get(symbol, 0) + 1
+            aggregates.append(
+                Aggregate(
+                    symbol=symbol, close=close, sequence=self.sequences[symbol], epoch=self.epoch
+                )
+            )
+        self.hub.publish(aggregates)
+
+    def stop_reading(self) -> None:
+        self.client._writable = False
+
+    def read_again(self) -> None:
+        self.client._writable = True
+        self.handler.on_drained()
+
+    def states(self, operation: str) -> list[tuple[Any, ...]]:
+        """Return symbol, close and extensions of the states that came for ``operation``."""
+        states = []
+        for message in self.client.taken():
+            assert (message["type"], message["id"]) == ("next", operation)
+            state = message["payload"]["data"]["marketData"] or {"symbol": None, "close": None}
+            extensions = message["payload"]["extensions"]
+            states.append((state["symbol"], state["close"], extensions))
+        return states
+
+    def error(self) -> tuple[str, str]:
+        (message,) = self.client.taken()
+        assert message["type"] == "error"
+        return message["id"], message["payload"][0]["extensions"]["code"]
+
+
+LIVE = {"dataStatus": "live"}
+STALE = {"dataStatus": "stale"}
+
+
+@pytest.fixture
+async def door() -> Door:
+    return Door()
+
+
+async def test_the_present_state_comes_first_then_every_change(door: Door) -> None:
+    door.hub.begin_epoch(7)
+    door.subscribe("0", "AAPL")
+    door.publish(AAPL=1.0)
+    door.send(type="complete", id="0")
+    door.client.taken()
+    door.subscribe("1", "aapl", "MSFT")
+    assert door.states("1") == [("AAPL", 1.0, LIVE)]
+    door.publish(AAPL=2.0, MSFT=3.0, OTHER=9.0)
+    assert door.states("1") == [("AAPL", 2.0, LIVE), ("MSFT", 3.0, LIVE)]
+
+
+async def test_a_slow_reader_gets_the_newest_state_per_symbol_once_it_reads(door: Door) -> None:
+    door.subscribe("1", "AAPL", "MSFT")
+    door.stop_reading()
+    for close in range(1, 1001):
+        door.publish(AAPL=float(close))
+    door.publish(MSFT=5.0)
+    assert door.client.messages == []
+    door.read_again()
+    assert door.states("1") == [
+        ("AAPL", 1000.0, {"dataStatus": "live", "conflated": 999}),
+        ("MSFT", 5.0, LIVE),
+    ]
+
+
+async def test_policy_buffer_keeps_every_state(door: Door) -> None:
+    door.subscribe("1", "AAPL", more="policy: BUFFER")
+    door.stop_reading()
+    for close in (1.0, 2.0, 3.0):
+        door.publish(AAPL=close)
+    door.read_again()
+    assert [close for _, close, _ in door.states("1")] == [1.0, 2.0, 3.0]
+
+
+async def test_policy_buffer_ends_the_subscription_at_its_bound_and_nothing_else(
+    door: Door,
+) -> None:
+    door.subscribe("1", "AAPL", more="policy: BUFFER")
+    door.subscribe("2", "AAPL")
+    door.stop_reading()
+    for close in (1.0, 2.0, 3.0, 4.0):
+        door.publish(AAPL=close)
+    assert door.error() == ("1", "SLOW_CONSUMER")
+    door.read_again()
+    assert [close for _, close, _ in door.states("2")] == [4.0]
+    assert door.client.closed is None
+    assert door.hub.subscriptions == 1
+
+
+async def test_a_lost_aggregator_is_told_with_the_last_state_and_so_is_its_return(
+    door: Door,
+) -> None:
+    door.subscribe("1", "AAPL")
+    door.publish(AAPL=1.0)
+    door.client.taken()
+    door.hub.set_status(FeedStatus.STALE)
+    assert door.states("1") == [("AAPL", 1.0, STALE)]
+    door.hub.set_status(FeedStatus.LIVE)
+    assert door.states("1") == [("AAPL", 1.0, LIVE)]
+    door.publish(AAPL=2.0)
+    assert door.states("1") == [("AAPL", 2.0, LIVE)]
+
+
+async def test_an_aggregator_that_forgot_is_told_as_such(door: Door) -> None:
+    door.subscribe("1", "AAPL")
+    door.publish(AAPL=1.0)
+    door.hub.set_status(FeedStatus.STALE)
+    door.client.taken()
+    door.epoch = 8
+    door.hub.begin_epoch(8)
+    door.hub.set_status(FeedStatus.LIVE)
+    # Nothing is known in its new life, and what was known is not the present.
+    assert door.states("1") == [(None, None, LIVE)]
+    door.sequences.clear()
+    door.publish(AAPL=5.0)
+    assert door.states("1") == [("AAPL", 5.0, {"dataStatus": "live", "recovered": False})]
+
+
+async def test_who_subscribes_while_the_aggregator_is_away_is_told_at_once(door: Door) -> None:
+    door.hub.set_status(FeedStatus.STALE)
+    door.subscribe("1", "AAPL")
+    assert door.states("1") == [(None, None, STALE)]
+
+
+async def test_a_slow_reader_is_not_told_of_a_loss_that_is_over(door: Door) -> None:
+    door.subscribe("1", "AAPL")
+    door.publish(AAPL=1.0)
+    door.client.taken()
+    door.stop_reading()
+    door.hub.set_status(FeedStatus.STALE)
+    door.hub.set_status(FeedStatus.LIVE)
+    door.read_again()
+    assert door.states("1") == []
+
+
+async def test_a_slow_reader_is_told_of_a_loss_once_it_reads(door: Door) -> None:
+    door.subscribe("1", "AAPL")
+    door.stop_reading()
+    door.publish(AAPL=1.0)
+    door.hub.set_status(FeedStatus.STALE)
+    door.read_again()
+    assert door.states("1") == [("AAPL", 1.0, STALE)]
+
+
+async def test_who_comes_back_gets_what_it_missed(door: Door) -> None:
+    door.subscribe("1", "AAPL")
+    for close in (1.0, 2.0, 3.0):
+        door.publish(AAPL=close)
+    door.send(type="complete", id="1")
+    door.client.taken()
+    more = 'policy: BUFFER, resume: {epoch: "7", lastSequences: [{symbol: "aapl", sequence: "1"}]}'
+    door.subscribe("1", "AAPL", more=more)
+    recovered = {"dataStatus": "live", "recovered": True}
+    assert door.states("1") == [("AAPL", 2.0, recovered), ("AAPL", 3.0, recovered)]
+
+
+async def test_every_symbol_can_be_followed(door: Door) -> None:
+    door.subscribe("1", "*")
+    door.publish(AAPL=1.0, MSFT=2.0)
+    assert [symbol for symbol, _, _ in door.states("1")] == ["AAPL", "MSFT"]
+
+
+async def test_after_complete_nothing_more_comes_and_the_id_is_free(door: Door) -> None:
+    door.subscribe("1", "AAPL")
+    door.send(type="complete", id="1")
+    door.publish(AAPL=1.0)
+    assert door.client.taken() == []
+    assert door.hub.subscriptions == 0
+    door.subscribe("1", "AAPL")
+    assert door.states("1") == [("AAPL", 1.0, LIVE)]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("{", "GRAPHQL_PARSE_FAILED"),
+        ("{ nope }", "GRAPHQL_VALIDATION_FAILED"),
+        ("mutation { nope }", "GRAPHQL_VALIDATION_FAILED"),
+        (
+            "subscription ($s: [String!]!) { marketData(symbols: $s) { symbol } }",
+            "BAD_USER_INPUT",
+        ),
+        ("query ($s: String!) { marketData(symbol: $s) { symbol } }", "BAD_USER_INPUT"),
+        ('subscription { marketData(symbols: ["!"]) { symbol } }', "BAD_USER_INPUT"),
+        ("subscription { marketData(symbols: []) { symbol } }", "BAD_USER_INPUT"),
+        (
+            "subscription { marketData(symbols: ["
+            + ", ".join(f'"S{n}"' for n in range(11))
+            + "]) { symbol } }",
+            "BAD_USER_INPUT",
+        ),
+        (
+            'subscription { marketData(symbols: ["A"], resume: {epoch: "-1", lastSequences: []}) '
+            "{ symbol } }",
+            "BAD_USER_INPUT",
+        ),
+    ],
+)
+async def test_an_operation_that_cannot_run_ends_alone(door: Door, query: str, code: str) -> None:
+    door.subscribe("other", "AAPL")
+    door.send(type="subscribe", id="1", payload={"query": query})
+    await asyncio.gather(*door.handler._queries.values())
+    assert door.error() == ("1", code)
+    assert door.client.closed is None
+    door.publish(AAPL=1.0)
+    assert door.states("other") == [("AAPL", 1.0, LIVE)]
+    assert len(door.execution._projections) == 1
+
+
+async def test_operations_are_limited_and_the_limit_counts_those_that_run(door: Door) -> None:
+    for operation in ("1", "2", "3", "4"):
+        door.subscribe(operation, "AAPL")
+    assert door.error() == ("4", "TOO_MANY_OPERATIONS")
+    door.send(type="complete", id="1")
+    door.subscribe("4", "AAPL")
+    assert door.client.taken() == []
+    assert door.hub.subscriptions == 3
+
+
+async def test_a_symbol_too_many_for_the_gateway_is_refused() -> None:
+    door = Door(max_followed=1)
+    door.subscribe("1", "AAPL")
+    door.subscribe("2", "MSFT")
+    assert door.error() == ("2", "TOO_MANY_SYMBOLS")
+    assert len(door.execution._projections) == 1
+
+
+async def test_the_symbols_of_a_client_are_limited(door: Door) -> None:
+    for operation in ("1", "2", "3"):
+        door.subscribe(operation, *(f"S{n}" for n in range(10)))
+    assert door.error() == ("3", "TOO_MANY_SYMBOLS")
+    assert door.hub.subscriptions == 2
+
+
+async def test_a_server_that_stops_says_so(door: Door) -> None:
+    door.door.stop()
+    assert door.client.closed == (1001, "the server stops")
+    door.handler.on_close(1001, "")
+    assert door.door.clients == set()
+
+
+async def test_a_bug_ends_one_client_and_not_the_feed(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = door.client
+    door.subscribe("1", "AAPL")
+    monkeypatch.setattr(door.handler, "_send_state", None)
+    door.client, door.handler = door.connect()
+    door.subscribe("1", "AAPL")
+    with capture_logs() as logs:
+        door.publish(AAPL=1.0)
+        door.hub.set_status(FeedStatus.STALE)
+    assert broken.closed == (1011, "Internal error")
+    assert {line["event"] for line in logs} == {"graphql client failed"}
+    assert [extensions for *_, extensions in door.states("1")] == [LIVE, STALE]
+
+
+async def test_a_client_that_sends_too_often_is_closed() -> None:
+    door = Door(WebSocketLimits(message_rate=1, message_burst=3))
+    for _ in range(2):
+        door.send(type="ping")
+    assert door.client.closed is None
+    door.send(type="ping")
+    assert door.client.closed == (4429, "more than 1 messages per second")
+
+
+async def test_a_client_that_asks_for_more_than_it_reads_is_closed(door: Door) -> None:
+    door.client.full = True
+    door.send(type="ping")
+    assert door.client.closed is not None
+    assert door.client.closed[0] == 4490
+
+
+async def test_a_client_without_the_subprotocol_is_closed_with_4406() -> None:
+    door = Door(subprotocol=None)
+    assert door.client.closed == (4406, "Subprotocol not acceptable")
+
+
+async def test_connection_init_has_to_come_in_time() -> None:
+    door = Door(WebSocketLimits(init_timeout_s=0.01))
+    client = Client()
+    handler = GraphQLWebSocket(door.door)
+    handler.on_open(client)
+    async with asyncio.timeout(5):
+        await client.over.wait()
+    assert client.closed == (4408, "Connection initialisation timeout")
+    assert door.client.closed is None
+
+
+async def test_a_closed_connection_leaves_nothing_behind(door: Door) -> None:
+    door.subscribe("1", "AAPL")
+    door.send(type="subscribe", id="2", payload={"query": "{ __typename }"})
+    (query,) = door.handler._queries.values()
+    door.handler.on_close(1006, "")
+    await asyncio.wait([query])
+    assert query.cancelled()
+    assert (door.hub.subscriptions, door.execution._projections) == (0, {})
+    door.publish(AAPL=1.0)
+    assert door.client.taken() == []
+
+
+async def test_an_id_of_a_query_that_was_completed_is_free_while_the_query_still_ends(
+    door: Door,
+) -> None:
+    door.send(type="subscribe", id="1", payload={"query": "{ a: __typename }"})
+    door.send(type="complete", id="1")
+    door.send(type="subscribe", id="1", payload={"query": "{ b: __typename }"})
+    await asyncio.gather(*door.handler._queries.values())
+    assert door.client.taken() == [
+        {"id": "1", "type": "next", "payload": {"data": {"b": "Query"}}},
+        {"id": "1", "type": "complete"},
+    ]
+    assert door.handler._queries == {}
+
+
+async def test_what_nobody_foresaw_closes_the_connection_and_is_logged(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door.execution, "run", None)
+    door.send(type="subscribe", id="1", payload={"query": "{ __typename }"})
+    with capture_logs() as logs:
+        await asyncio.gather(*door.handler._queries.values())
+    assert door.client.closed == (1011, "Internal error")
+    assert [line["event"] for line in logs] == ["graphql client failed"]
+
+
+async def test_an_update_is_encoded_once_for_all_who_select_the_same(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [door.connect() for _ in range(4)]
+    door.subscribe("1", "AAPL")
+    first = door.handler
+    for _, door.handler in others:
+        door.subscribe("1", "AAPL")
+    (projection,) = door.execution._projections.values()
+    encoded: list[object] = []
+    encode = projection._encode
+
+    def counting(update: Update | None) -> str:
+        encoded.append(update)
+        return encode(update)
+
+    monkeypatch.setattr(projection, "_encode", counting)
+    door.publish(AAPL=1.0)
+    assert len(encoded) == 1
+    for client in (door.client, *(client for client, _ in others)):
+        (message,) = client.taken()
+        assert message["payload"]["data"]["marketData"]["close"] == 1.0
+    for handler in (first, *(handler for _, handler in others)):
+        handler.on_close(1000, "")
+    assert door.execution._projections == {}
+
+
+async def test_variables_that_change_the_selection_have_an_encoding_of_their_own(
+    door: Door,
+) -> None:
+    query = (
+        "subscription ($v: Boolean!) "
+        '{ marketData(symbols: ["AAPL"]) { symbol volume @include(if: $v) } }'
+    )
+    for operation, with_volume in (("1", True), ("2", False)):
+        payload = {"query": query, "variables": {"v": with_volume}}
+        door.send(type="subscribe", id=operation, payload=payload)
+    door.publish(AAPL=1.0)
+    states = {m["id"]: m["payload"]["data"]["marketData"] for m in door.client.taken()}
+    assert states == {"1": {"symbol": "AAPL", "volume": "0"}, "2": {"symbol": "AAPL"}}
