@@ -43,6 +43,11 @@ class Outbox:
         return len(self._unacked) >= self._max_batches
 
     @property
+    def is_idle(self) -> bool:
+        """Whether every batch that was closed is acked."""
+        return not self._unacked
+
+    @property
     def is_empty(self) -> bool:
         """Whether the aggregator has everything."""
         return not self._unacked and not self._open

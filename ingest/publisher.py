@@ -43,7 +43,7 @@ class Publisher:
         self._random = random
         self._options = options
         self._connected = False
-        # The open batch has lingered long enough and leaves as soon as it can.
+        # The open batch has waited long enough and leaves as soon as it can.
         self._overdue = False
         self._linger: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
@@ -66,6 +66,7 @@ class Publisher:
         if self._outbox.open_ticks and self._linger is None and not self._overdue:
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(self._linger_s, self._end_linger)
+        self._close_due()
 
     async def drain(self) -> None:
         """Wait until the aggregator has every tick."""
@@ -91,7 +92,7 @@ class Publisher:
         )
         self._outbox.rewind()
         self._connected = True
-        self._close_overdue()
+        self._close_due()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send(call))
@@ -120,7 +121,7 @@ class Publisher:
             self._outbox.acknowledge(ack.last_sequence)
             if ack.rejections:
                 self._drops.add(Counter(rejection.reason for rejection in ack.rejections))
-            self._close_overdue()
+            self._close_due()
             if self._outbox.is_empty:
                 self._empty.set()
             async with self._space:
@@ -130,17 +131,21 @@ class Publisher:
     def _end_linger(self) -> None:
         self._cancel_linger()
         self._overdue = True
-        self._close_overdue()
+        self._close_due()
 
     def _cancel_linger(self) -> None:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
 
-    def _close_overdue(self) -> None:
-        # While nobody takes batches, the open one goes on filling: small ones would use up the
-        # ring in a second.
-        if self._overdue and self._connected and not self._outbox.is_full:
+    def _close_due(self) -> None:
+        # The open batch leaves when it has waited long enough, and at once while the aggregator has
+        # all the others: it waits only where it would stand in line anyway. So a lone tick is not
+        # late, and under load batches are large. While nobody takes batches, it goes on filling:
+        # small ones would use up the ring in a second.
+        due = self._overdue or self._outbox.is_idle
+        if due and self._connected and self._outbox.open_ticks and not self._outbox.is_full:
+            self._cancel_linger()
             self._overdue = False
             self._outbox.close_batch()
             self._work.set()

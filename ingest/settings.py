@@ -36,7 +36,7 @@ class IngestSettings(ServiceSettings):
     )
     batch_ticks: int = Field(default=1000, ge=1, le=10_000, description="ticks in a full batch")
     batch_linger_s: float = Field(
-        default=0.002, ge=0, description="how long a batch that is not full waits for more ticks"
+        default=0.002, ge=0, description="how long ticks wait for others while a batch is unacked"
     )
     ring_batches: int = Field(
         default=1024, ge=1, description="unacked batches held; when full, reading stops"

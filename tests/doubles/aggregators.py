@@ -21,6 +21,8 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
         self.batches: asyncio.Queue[wire.TickBatch] = asyncio.Queue()
         self._acking = asyncio.Event()
         self._acking.set()
+        self._delay_s = 0.0
+        self._later: list[asyncio.Task[None]] = []
         self.port = 0
 
     def withhold_acks(self) -> None:
@@ -31,6 +33,10 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
         """Ack what was read and go on."""
         self._acking.set()
 
+    def delay_acks(self, seconds: float) -> None:
+        """Read on at once and ack each batch later."""
+        self._delay_s = seconds
+
     async def PublishTicks(  # type: ignore[override]  # noqa: N802
         self, request_iterator: AsyncIterator[wire.TickBatch], context: Any
     ) -> None:
@@ -39,7 +45,16 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
             self.batches.put_nowait(batch)
             await self._acking.wait()
             last = batch.first_sequence + len(batch.ticks) - 1
-            await context.write(wire.BatchAck(last_sequence=last, accepted=len(batch.ticks)))
+            ack = wire.BatchAck(last_sequence=last, accepted=len(batch.ticks))
+            if self._delay_s:
+                self._later.append(asyncio.create_task(self._write_later(context, ack)))
+            else:
+                await context.write(ack)
+        await asyncio.gather(*self._later)
+
+    async def _write_later(self, context: Any, ack: wire.BatchAck) -> None:
+        await asyncio.sleep(self._delay_s)
+        await context.write(ack)
 
 
 @contextlib.asynccontextmanager

@@ -188,11 +188,40 @@ async def test_an_address_of_another_machine_is_a_clear_error() -> None:
             pass
 
 
-async def test_full_batches_leave_at_once_and_the_rest_after_the_linger() -> None:
+async def test_a_lone_tick_leaves_at_once() -> None:
+    async with (
+        run_recording_aggregator() as recorder,
+        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=60) as ingest,
+    ):
+        for _ in range(3):
+            await send(ingest.listener.port, [make_tick()])
+            async with asyncio.timeout(TIMEOUT_S):
+                assert len((await recorder.batches.get()).ticks) == 1
+
+
+async def test_ticks_that_came_while_a_batch_was_unacked_leave_together_with_its_ack() -> None:
+    async with (
+        run_recording_aggregator() as recorder,
+        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=60) as ingest,
+    ):
+        recorder.withhold_acks()
+        await send(ingest.listener.port, [make_tick()])
+        async with asyncio.timeout(TIMEOUT_S):
+            assert len((await recorder.batches.get()).ticks) == 1
+            await send(ingest.listener.port, [make_tick()])
+            await send(ingest.listener.port, [make_tick()])
+            recorder.release_acks()
+            assert len((await recorder.batches.get()).ticks) == 2
+
+
+async def test_behind_an_unacked_batch_full_ones_leave_at_once_and_the_rest_after_the_linger() -> (
+    None
+):
     async with (
         run_recording_aggregator() as recorder,
         run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=0.2) as ingest,
     ):
+        recorder.delay_acks(0.6)
         loop = asyncio.get_running_loop()
         start = loop.time()
         await send(ingest.listener.port, (make_tick() for _ in range(2_500)))
@@ -200,7 +229,7 @@ async def test_full_batches_leave_at_once_and_the_rest_after_the_linger() -> Non
         full_after = loop.time() - start
         rest = await recorder.batches.get()
         assert [len(b.ticks) for b in (first, second, rest)] == [1_000, 1_000, 500]
-        assert loop.time() - start >= 0.2 > full_after
+        assert 0.6 > loop.time() - start >= 0.2 > full_after
         assert second.first_sequence == first.first_sequence + 1_000
 
 
