@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,13 @@ class Node:
         installed = folder / "node_modules" / ".package-lock.json"
         if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
             options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-            subprocess.run([*self.npm, "ci", *options], cwd=folder, check=True, stdout=sys.stderr)  # noqa: S603
+            subprocess.run(  # noqa: S603
+                [*self.npm, "ci", *options],
+                cwd=folder,
+                check=True,
+                stdout=sys.stderr,
+                env=_trusting_environment(),
+            )
             installed.touch()
 
 
@@ -69,6 +76,15 @@ def find_node() -> Node:
     cli = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     command = str(root / "bin" / "node")
     return Node((command,), (command, str(cli)))
+
+
+def _trusting_environment() -> dict[str, str]:
+    # Where a company's own certificates are trusted by SSL_CERT_FILE, as pip and OpenSSL read it,
+    # Node.js has to be told by a name of its own.
+    environment = dict(os.environ)
+    if bundle := environment.get("SSL_CERT_FILE"):
+        environment.setdefault("NODE_EXTRA_CA_CERTS", bundle)
+    return environment
 
 
 def _major(node: str) -> int:
