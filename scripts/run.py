@@ -41,7 +41,8 @@ STOP_TIMEOUT_S = 12.0
 
 BANNER = """
   the market at work   {gateway}/api/v1/marketdata/AAPL
-  try every call       {gateway}/docs
+  live in a terminal   curl -N '{gateway}/api/v1/stream?symbols=AAPL'
+  try every call       {gateway}/docs and {gateway}/graphiql
   push your own ticks  {ingest} (TCP)
   gRPC                 {aggregator}
   Ctrl-C stops everything, a second one at once.
