@@ -72,6 +72,7 @@ check: lint types imports proto-check test
 
 bench: $(VENV)/.setup-dev
 	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.fanout
 
 # BASE=... builds on another base image; `docker compose build` makes the same image, unversioned.
 image:

@@ -14,7 +14,9 @@ import struct
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.request import urlopen
 
@@ -24,6 +26,7 @@ from benchmarks.harness import (
     Latencies,
     Service,
     WrongResult,
+    format_table,
     machine_facts,
     run_service,
     write_results,
@@ -37,6 +40,7 @@ HANDSHAKE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 CONNECT = b"CONNECT\naccept-version:1.2\nhost:localhost\nheart-beat:0,0\n\n\0"
+CATCH_UP_TIMEOUT_S = 10.0
 RECEIVE_BUFFER = 16 * 1024
 TIMESTAMP = b'"timestampNs":"'
 
@@ -101,6 +105,21 @@ class StompClient(asyncio.Protocol):
             self._take(bytes(buffer[start:position]), now_ns)
         del buffer[:position]
 
+    def pause(self) -> None:
+        """Stop reading."""
+        assert self.transport is not None
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        assert self.transport is not None
+        self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """End without a goodbye."""
+        assert self.transport is not None
+        self.transport.abort()
+
     def _take(self, message: bytes, now_ns: int) -> None:
         if message.startswith(b"MESSAGE"):
             self.deliveries += 1
@@ -127,33 +146,32 @@ class Plan:
     symbols: int = 20
     rate: int = 1_000
     phase_s: float = 10.0
+    # Each round has two phases: all clients read, and some do not.
+    rounds: int = 3
     stalled: int = 50
     policy: str = "conflate"
 
 
 @dataclass
 class Outcome:
-    """What one run gave."""
+    """What one run gave, a value per round."""
 
     plan: Plan
-    everyone_reads: Latencies
-    others_while_stalled: Latencies
-    deliveries_per_s: float
+    everyone_reads: list[Latencies] = field(default_factory=list)
+    others_while_stalled: list[Latencies] = field(default_factory=list)
+    deliveries_per_s: list[float] = field(default_factory=list)
+    catch_up_ms: list[float] = field(default_factory=list)
     gateway_rss_mb: list[float] = field(default_factory=list)
-    catch_up_ms: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return what goes into the JSON file."""
         return {
-            "clients": self.plan.clients,
-            "symbols": self.plan.symbols,
-            "rate": self.plan.rate,
-            "stalled": self.plan.stalled,
-            "everyone_reads": self.everyone_reads.to_dict(),
-            "others_while_stalled": self.others_while_stalled.to_dict(),
+            **asdict(self.plan),
+            "everyone_reads": [each.to_dict() for each in self.everyone_reads],
+            "others_while_stalled": [each.to_dict() for each in self.others_while_stalled],
             "deliveries_per_s": self.deliveries_per_s,
-            "gateway_rss_mb": self.gateway_rss_mb,
             "catch_up_ms": self.catch_up_ms,
+            "gateway_rss_mb": self.gateway_rss_mb,
         }
 
 
@@ -227,53 +245,67 @@ def take_latencies(clients: Sequence[StompClient]) -> Latencies:
 
 
 async def measure(plan: Plan) -> Outcome:
-    """Run one plan and check what everybody saw last.
+    """Run one plan and check what everybody saw last in each round.
 
     Raises:
         WrongResult: a client was lost, or does not end with the state that REST gives.
     """
     symbols = [f"F{number:02}" for number in range(plan.symbols)]
+    outcome = Outcome(plan)
     async with run_pipeline() as (ingest, gateway):
         process = psutil.Process(gateway.pid)
         _, writer = await asyncio.open_connection("127.0.0.1", ingest.port)
         feed = Feed(symbols, plan.rate, writer)
         await feed.run(1.0)
         clients = await connect(gateway, plan, symbols)
-        await feed.run(1.0)
-        take_latencies(clients)
-        rss = [process.memory_info().rss / 1e6]
-        before = sum(client.deliveries for client in clients)
-        await feed.run(plan.phase_s)
-        deliveries = (sum(client.deliveries for client in clients) - before) / plan.phase_s
-        everyone = take_latencies(clients)
-        rss.append(process.memory_info().rss / 1e6)
         # One in ten, whatever its symbol.
         stalled = clients[:: max(plan.clients // plan.stalled, 1)][: plan.stalled]
-        others = [client for client in clients if client not in set(stalled)]
-        for client in stalled:
-            assert client.transport is not None
-            client.transport.pause_reading()
-        await feed.run(plan.phase_s)
-        take_latencies(stalled)
-        while_stalled = take_latencies(others)
-        rss.append(process.memory_info().rss / 1e6)
-        resumed = time.perf_counter()
-        for client in stalled:
-            assert client.transport is not None
-            client.transport.resume_reading()
-        expected = await asyncio.to_thread(read_rest, gateway, symbols)
-        while waiting := [c for c in clients if body(c) != expected[c.symbol]]:
-            if time.perf_counter() - resumed > 10 or any(client.lost for client in clients):
-                first = waiting[0]
-                raise WrongResult(f"{body(first)} instead of {expected[first.symbol]}")
-            await asyncio.sleep(0.001)
-        catch_up_ms = (time.perf_counter() - resumed) * 1000
-        rss.append(process.memory_info().rss / 1e6)
+        await feed.run(1.0)
+        outcome.gateway_rss_mb.append(process.memory_info().rss / 1e6)
+        for _ in range(plan.rounds):
+            await run_round(outcome, feed, clients, stalled)
+            outcome.catch_up_ms.append(await catch_up(gateway, clients, stalled, symbols))
+            outcome.gateway_rss_mb.append(process.memory_info().rss / 1e6)
         writer.close()
         for client in clients:
-            assert client.transport is not None
-            client.transport.abort()
-    return Outcome(plan, everyone, while_stalled, deliveries, rss, catch_up_ms)
+            client.abort()
+    return outcome
+
+
+async def run_round(
+    outcome: Outcome, feed: Feed, clients: list[StompClient], stalled: list[StompClient]
+) -> None:
+    """Let everyone read for a phase; then let some stop reading for another."""
+    phase_s = outcome.plan.phase_s
+    take_latencies(clients)
+    before = sum(client.deliveries for client in clients)
+    await feed.run(phase_s)
+    outcome.deliveries_per_s.append((sum(c.deliveries for c in clients) - before) / phase_s)
+    outcome.everyone_reads.append(take_latencies(clients))
+    for client in stalled:
+        client.pause()
+    await feed.run(phase_s)
+    take_latencies(stalled)
+    outcome.others_while_stalled.append(take_latencies(clients))
+
+
+async def catch_up(
+    gateway: Service,
+    clients: list[StompClient],
+    stalled: list[StompClient],
+    symbols: Sequence[str],
+) -> float:
+    """Let all read again; return the ms until everyone has the state that REST gives."""
+    expected = await asyncio.to_thread(read_rest, gateway, symbols)
+    resumed = time.perf_counter()
+    for client in stalled:
+        client.resume()
+    while waiting := [c for c in clients if body(c) != expected[c.symbol]]:
+        if time.perf_counter() - resumed > CATCH_UP_TIMEOUT_S or any(c.lost for c in clients):
+            first = waiting[0]
+            raise WrongResult(f"{body(first)} instead of {expected[first.symbol]}")
+        await asyncio.sleep(0.001)
+    return (time.perf_counter() - resumed) * 1000
 
 
 def body(client: StompClient) -> Any:
@@ -293,24 +325,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of it")
     parser.add_argument("--policy", choices=("conflate", "buffer"), default="conflate")
+    parser.add_argument("--output", type=Path, help="the JSON file (benchmarks/results/COMMIT)")
     options = parser.parse_args()
     plan = Plan(policy=options.policy)
     if options.quick:
-        plan = Plan(clients=50, stalled=5, phase_s=2.0, policy=options.policy)
+        plan = replace(plan, clients=50, stalled=5, phase_s=2.0, rounds=1)
     outcome = asyncio.run(measure(plan))
-    path = write_results("fanout", outcome.to_dict())
+    path = write_results("fanout", outcome.to_dict(), options.output)
     print(json.dumps(machine_facts()))
+    deliveries = median(outcome.deliveries_per_s)
     print(
         f"{plan.clients} STOMP clients on {plan.symbols} symbols, {plan.rate} ticks/s:"
-        f" {outcome.deliveries_per_s:,.0f} deliveries/s"
+        f" {deliveries:,.0f} deliveries/s; median, min and max of {plan.rounds} rounds"
     )
-    for name, latencies in (
-        ("everyone reads", outcome.everyone_reads),
-        (f"the others while {plan.stalled} do not read", outcome.others_while_stalled),
+    rows: list[tuple[str, ...]] = [("", "p50 ms", "", "", "p99 ms", "", "")]
+    for name, rounds in (
+        ("all read", outcome.everyone_reads),
+        (f"{plan.stalled} do not; the others", outcome.others_while_stalled),
     ):
-        p50, p99 = latencies.percentile(50) * 1000, latencies.percentile(99) * 1000
-        print(f"{name:45} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms")
-    print(f"those that stalled have the newest state after {outcome.catch_up_ms:.0f} ms")
+        cells = []
+        for percent in (50, 99):
+            values = [latencies.percentile(percent) * 1000 for latencies in rounds]
+            cells += [f"{value:.2f}" for value in (median(values), min(values), max(values))]
+        rows.append((name, *cells))
+    print(format_table(rows))
+    print(f"those that stalled have the newest state after {max(outcome.catch_up_ms):.0f} ms")
     print(f"gateway memory, MB: {', '.join(f'{rss:.0f}' for rss in outcome.gateway_rss_mb)}")
     print(f"written to {path}")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from tests.doubles.trades import ROOT
 
 
-async def test_a_quick_benchmark_measures_both_ways_in_and_both_latencies(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
+async def run_quickly(module: str, path: Path) -> tuple[dict[str, Any], str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.pipeline", "--quick", "--output", str(path)),
+        *(sys.executable, "-m", f"benchmarks.{module}", "--quick", "--output", str(path)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -22,8 +22,22 @@ async def test_a_quick_benchmark_measures_both_ways_in_and_both_latencies(tmp_pa
         out, _ = await process.communicate()
     assert process.returncode == 0
     results = orjson.loads(path.read_bytes())
-    assert {"commit", "machine", "pipeline"} == results.keys()
-    measured = results["pipeline"]
+    assert {"commit", "machine", module} == results.keys()
+    return results[module], out.decode()
+
+
+async def test_the_fan_out_reaches_everyone_while_some_do_not_read(tmp_path: Path) -> None:
+    measured, out = await run_quickly("fanout", tmp_path / "results.json")
+    # 1,000 ticks/s on 20 symbols with 2 or 3 clients each.
+    assert measured["deliveries_per_s"][0] > 1_000
+    for phase in ("everyone_reads", "others_while_stalled"):
+        (latencies,) = measured[phase]
+        assert 0 < latencies["p50_ms"] <= latencies["p99_ms"]
+    assert f"{measured['deliveries_per_s'][0]:,.0f} deliveries/s" in out
+
+
+async def test_a_quick_benchmark_measures_both_ways_in_and_both_latencies(tmp_path: Path) -> None:
+    measured, out = await run_quickly("pipeline", tmp_path / "results.json")
     assert (
         measured["tcp_ticks_per_s"]["median"]
         > measured["grpc_message_per_tick_ticks_per_s"]["median"]
@@ -33,4 +47,4 @@ async def test_a_quick_benchmark_measures_both_ways_in_and_both_latencies(tmp_pa
         assert measured[name]["ticks"] == measured["latency_rate_ticks_per_s"] == 1_000
         assert 0 < measured[name]["p50_ms"] <= measured[name]["p99_ms"] <= measured[name]["max_ms"]
         assert sum(measured[name]["histogram_ms"].values()) == 1_000
-    assert f"{measured['tcp_ticks_per_s']['median']:,.0f}" in out.decode()
+    assert f"{measured['tcp_ticks_per_s']['median']:,.0f}" in out
