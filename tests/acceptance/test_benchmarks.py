@@ -21,7 +21,7 @@ async def run_quickly(module: str, path: Path) -> tuple[dict[str, Any], str]:
     async with asyncio.timeout(120):
         out, _ = await process.communicate()
     assert process.returncode == 0
-    results = orjson.loads(path.read_bytes())
+    results = orjson.loads(await asyncio.to_thread(path.read_bytes))
     assert {"commit", "machine", module} == results.keys()
     return results[module], out.decode()
 
