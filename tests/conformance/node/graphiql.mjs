@@ -1,26 +1,11 @@
 // GraphiQL as a person uses it: `node graphiql.mjs CHROMIUM URL SCREENSHOT`. Each step says one line
 // of JSON; after "subscribed" a trade has to come from outside.
-import { chromium } from 'playwright-core';
+import { launch } from './browser.mjs';
 
 const [executablePath, url, screenshot] = process.argv.slice(2);
 const say = (step, result) => console.log(JSON.stringify({ step, result }));
 
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--no-default-browser-check',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--disable-default-apps',
-    '--no-proxy-server',
-    '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets',
-  ],
-});
+const browser = await launch(executablePath);
 try {
   const page = await browser.newPage({ viewport: { width: 1400, height: 800 } });
   const requests = [];

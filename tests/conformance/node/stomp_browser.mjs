@@ -1,27 +1,12 @@
 // stompjs in Chromium: `node stomp_browser.mjs CHROMIUM ADDRESS PAGE TRANSPORT...`. The page is one of the
 // server or of another site; the transports are "plain" and those of sockjs-client, one after the
 // other. sockjs-client is the server's own copy.
-import { chromium } from 'playwright-core';
+import { launch } from './browser.mjs';
 
 const [executablePath, address, origin, ...transports] = process.argv.slice(2);
 const say = (step, result = null) => console.log(JSON.stringify({ step, result }));
 
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--no-default-browser-check',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--disable-default-apps',
-    '--no-proxy-server',
-    '--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets',
-  ],
-});
+const browser = await launch(executablePath);
 try {
   for (const transport of transports) {
     const page = await browser.newPage();
