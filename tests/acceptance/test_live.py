@@ -1,0 +1,178 @@
+"""Clients of every live door during a replay of a real day, through real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import httpx
+
+from tests.doubles.follower import Follower, State
+from tests.doubles.processes import Service, free_port, run_gateway, run_service
+from tests.doubles.trades import REAL_TRADES, needs_real_trades
+from tests.integration.fakeclient.recorder import Fakeclient, started
+
+pytestmark = needs_real_trades
+
+SYMBOLS = ("SPY", "BAC", "AIG", "IBM")
+ROWS = 388_417
+# 16 hours in 16 s. Most trades are in 6.5 of them, and so are the cuts.
+SPEED = 3600
+CUTS = 100
+# The last cut comes well before the end.
+TRADES_PER_CUT = ROWS * 9 // 10 // CUTS
+
+
+class Pipeline(NamedTuple):
+    """The services, and where to find them."""
+
+    aggregators: list[Service]
+    aggregator_port: int
+    ingest: Service
+    ingest_port: int
+    http: httpx.AsyncClient
+    processes: contextlib.AsyncExitStack
+
+    @property
+    def gateway(self) -> str:
+        """The address of the gateway."""
+        return self.http.base_url.netloc.decode()
+
+    async def kill_aggregator(self) -> None:
+        """Let the aggregator go without a word, and another come on its port."""
+        assert await self.aggregators[-1].stop(signal.SIGKILL) == -signal.SIGKILL
+        await self.start_aggregator()
+
+    async def start_aggregator(self) -> None:
+        env = {"AGGREGATOR_PORT": str(self.aggregator_port)}
+        service = await self.processes.enter_async_context(run_service("aggregator", env))
+        await service.wait_for_port()
+        self.aggregators.append(service)
+
+    async def rest(self) -> dict[str, State]:
+        """Return what REST says of each symbol."""
+        answers: dict[str, State] = {}
+        for symbol in SYMBOLS:
+            answer = await self.http.get(f"/api/v1/marketdata/{symbol}")
+            assert (answer.status_code, answer.headers["x-data-status"]) == (200, "live")
+            answers[symbol] = answer.json()
+        return answers
+
+    async def end_of(self, replay: Fakeclient) -> dict[str, State]:
+        """Wait for the end of the replay, and return what REST says then."""
+        result = await replay.end()
+        assert (result.code, result.sent) == (0, ROWS)
+        # Ingest ends when the aggregator has everything.
+        assert await self.ingest.stop() == 0
+        assert self.ingest.logs[-1]["lost"] == 0
+        return await self.rest()
+
+
+@contextlib.asynccontextmanager
+async def run_pipeline() -> AsyncIterator[Pipeline]:
+    port = free_port()
+    env = {
+        "INGEST_PORT": "0",
+        "INGEST_AGGREGATOR": f"127.0.0.1:{port}",
+        # Little is on its way at once, so the replay waits while the aggregator is away.
+        "INGEST_RING_BATCHES": "20",
+    }
+    async with (
+        contextlib.AsyncExitStack() as processes,
+        run_gateway(port) as (gateway, http),
+        run_service("ingest", env) as ingest,
+    ):
+        pipeline = Pipeline([], port, ingest, await ingest.wait_for_port(), http, processes)
+        await pipeline.start_aggregator()
+        await gateway.wait_for_log("feed connected")
+        await ingest.wait_for_log("aggregator connected")
+        yield pipeline
+
+
+@contextlib.asynccontextmanager
+async def replaying(pipeline: Pipeline, speed: object) -> AsyncIterator[Fakeclient]:
+    server = f"127.0.0.1:{pipeline.ingest_port}"
+    async with started(
+        "replay", REAL_TRADES, "--speed", speed, "--server", server, "--connections", 1
+    ) as program:
+        yield program
+
+
+@contextlib.asynccontextmanager
+async def reading(follower: Follower, address: str) -> AsyncIterator[None]:
+    """Let ``follower`` read beside the body."""
+    async with follower.connected(address) as client, asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(follower.read_on(client))
+        yield
+        task.cancel()
+
+
+async def cut_often(
+    pipeline: Pipeline, replay: Fakeclient, client: Follower, witness: Follower, kills: bool
+) -> None:
+    """Cut ``client`` a hundred times, each time until ``witness`` has seen what it missed.
+
+    With ``kills`` the aggregator is killed twice, while the client is away and while it is there.
+    """
+    for number in range(1, CUTS + 1):
+        async with client.connected(pipeline.gateway) as connection:
+            if kills and number == CUTS * 2 // 3:
+                await pipeline.kill_aggregator()
+                await client.read(connection, lambda: len(client.snapshots) == 2 * len(SYMBOLS))
+            due = number * TRADES_PER_CUT
+            await client.read(
+                connection,
+                lambda due=due: (
+                    len(client.states) == len(SYMBOLS)
+                    and len(client.epochs) == 1
+                    and client.trades >= due
+                ),
+            )
+            connection.websocket.transport.abort()
+        if kills and number == CUTS // 3:
+            await pipeline.kill_aggregator()
+            await witness.wait_until(lambda: len(witness.snapshots) == len(SYMBOLS))
+        # So each resumption has something to recover, and the replay goes on.
+        await witness.wait_until(lambda: witness.is_ahead_of(client))
+        assert replay.process.returncode is None
+
+
+async def test_a_client_cut_a_hundred_times_misses_nothing_and_gets_nothing_twice() -> None:
+    async with run_pipeline() as pipeline:
+        client, witness = Follower(SYMBOLS), Follower(SYMBOLS)
+        async with (
+            reading(witness, pipeline.gateway),
+            replaying(pipeline, SPEED) as replay,
+        ):
+            await cut_often(pipeline, replay, client, witness, kills=False)
+            assert client.trades < ROWS
+            async with reading(client, pipeline.gateway):
+                states = await pipeline.end_of(replay)
+                await client.wait_until(lambda: client.states == states)
+                await witness.wait_until(lambda: witness.states == states)
+        assert client.recovered == CUTS
+        assert client.snapshots == client.statuses == []
+        assert client.trades == ROWS
+        assert client.seen == witness.seen
+
+
+async def test_after_a_kill_of_the_aggregator_a_cut_client_gets_a_snapshot_and_goes_on() -> None:
+    async with run_pipeline() as pipeline:
+        client, witness = Follower(SYMBOLS), Follower(SYMBOLS)
+        async with (
+            reading(witness, pipeline.gateway),
+            replaying(pipeline, SPEED) as replay,
+        ):
+            await cut_often(pipeline, replay, client, witness, kills=True)
+            async with reading(client, pipeline.gateway):
+                states = await pipeline.end_of(replay)
+                await client.wait_until(lambda: client.states == states)
+                await witness.wait_until(lambda: witness.states == states)
+        # One snapshot of each symbol after each kill, and every other resumption recovered all.
+        assert sorted(client.snapshots) == sorted(witness.snapshots) == sorted(SYMBOLS * 2)
+        assert client.recovered == CUTS - 1
+        assert client.statuses == ["stale", "live"]
+        assert witness.statuses == ["stale", "live"] * 2
