@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import NamedTuple
 
 import httpx
+import pytest
 
+from tests.doubles import doors
+from tests.doubles.doors import Door
 from tests.doubles.follower import Follower, State
 from tests.doubles.processes import Service, free_port, run_gateway, run_service
 from tests.doubles.trades import REAL_TRADES, needs_real_trades
@@ -17,6 +22,14 @@ from tests.integration.fakeclient.recorder import Fakeclient, started
 
 pytestmark = needs_real_trades
 
+TIMEOUT_S = 30
+LIST_DOORS: dict[str, Door] = {
+    "STOMP": doors.stomp,
+    "SockJS": doors.sockjs,
+    "/api/v1/stream, WebSocket": doors.stream_websocket,
+    "/api/v1/stream, SSE": doors.sse,
+    "GraphQL": doors.graphql,
+}
 SYMBOLS = ("SPY", "BAC", "AIG", "IBM")
 ROWS = 388_417
 # 16 hours in 16 s. Most trades are in 6.5 of them, and so are the cuts.
@@ -110,6 +123,12 @@ async def reading(follower: Follower, address: str) -> AsyncIterator[None]:
         task.cancel()
 
 
+def is_due(client: Follower, number: int) -> bool:
+    """Say whether cut ``number`` may come: ``client`` has a state of each symbol, of one epoch."""
+    complete = len(client.states) == len(SYMBOLS) and len(client.epochs) == 1
+    return complete and client.trades >= number * TRADES_PER_CUT
+
+
 async def cut_often(
     pipeline: Pipeline, replay: Fakeclient, client: Follower, witness: Follower, kills: bool
 ) -> None:
@@ -122,15 +141,7 @@ async def cut_often(
             if kills and number == CUTS * 2 // 3:
                 await pipeline.kill_aggregator()
                 await client.read(connection, lambda: len(client.snapshots) == 2 * len(SYMBOLS))
-            due = number * TRADES_PER_CUT
-            await client.read(
-                connection,
-                lambda due=due: (
-                    len(client.states) == len(SYMBOLS)
-                    and len(client.epochs) == 1
-                    and client.trades >= due
-                ),
-            )
+            await client.read(connection, partial(is_due, client, number))
             connection.websocket.transport.abort()
         if kills and number == CUTS // 3:
             await pipeline.kill_aggregator()
@@ -174,5 +185,76 @@ async def test_after_a_kill_of_the_aggregator_a_cut_client_gets_a_snapshot_and_g
         # One snapshot of each symbol after each kill, and every other resumption recovered all.
         assert sorted(client.snapshots) == sorted(witness.snapshots) == sorted(SYMBOLS * 2)
         assert client.recovered == CUTS - 1
+        assert client.seen.items() <= witness.seen.items()
         assert client.statuses == ["stale", "live"]
         assert witness.statuses == ["stale", "live"] * 2
+
+
+class Visitor:
+    """Somebody at one door, who keeps the newest state of each symbol."""
+
+    def __init__(self) -> None:
+        self.subscribed = asyncio.Event()
+        self.states: dict[str, State] = {}
+        self.received = 0
+        self._changed = asyncio.Event()
+
+    async def follow(self, door: Door, address: str, symbols: Sequence[str]) -> None:
+        """Take states until cancelled; none may be older than the one before."""
+        async with aclosing(door(address, symbols)) as states:
+            async for state in states:
+                if state is None:
+                    self.subscribed.set()
+                    continue
+                before = self.states.get(state["symbol"])
+                assert before is None or int(before["sequence"]) < int(state["sequence"])
+                self.states[state["symbol"]] = state
+                self.received += 1
+                self._changed.set()
+        raise AssertionError("the server ended the stream")
+
+    async def until(self, states: dict[str, State]) -> None:
+        """Wait until the newest state of each symbol is that in ``states``, to the last field."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                while self.states != states:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            # Shows which field differs.
+            assert self.states == states
+
+
+# At full speed many states are conflated, at the other few.
+@pytest.mark.parametrize("speed", ["max", 2 * SPEED])
+async def test_every_door_ends_with_the_states_that_rest_has(speed: object) -> None:
+    async with run_pipeline() as pipeline, asyncio.TaskGroup() as tasks:
+        visitors: dict[str, tuple[Visitor, Sequence[str]]] = {}
+        following: list[asyncio.Task[None]] = []
+
+        async def visit(name: str, door: Door, address: str, symbols: Sequence[str]) -> None:
+            visitor = Visitor()
+            visitors[name] = visitor, symbols
+            following.append(tasks.create_task(visitor.follow(door, address, symbols)))
+            await asyncio.wait_for(visitor.subscribed.wait(), TIMEOUT_S)
+
+        for name, door in LIST_DOORS.items():
+            await visit(name, door, pipeline.gateway, SYMBOLS)
+        for symbol in SYMBOLS:
+            await visit(
+                f"/ws/marketdata {symbol}", doors.plain_websocket, pipeline.gateway, [symbol]
+            )
+        await visit("gRPC", doors.grpc_watch, f"127.0.0.1:{pipeline.aggregator_port}", SYMBOLS)
+
+        async with replaying(pipeline, speed) as replay:
+            states = await pipeline.end_of(replay)
+        for visitor, symbols in visitors.values():
+            await visitor.until({symbol: states[symbol] for symbol in symbols})
+        # They were there during the replay: none was only told the end.
+        assert {
+            name
+            for name, (visitor, symbols) in visitors.items()
+            if visitor.received < 10 * len(symbols)
+        } == set()
+        for task in following:
+            task.cancel()
