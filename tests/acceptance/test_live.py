@@ -182,6 +182,7 @@ async def test_a_client_cut_a_hundred_times_misses_nothing_and_gets_nothing_twic
                 await client.wait_until(lambda: client.states == states)
                 await witness.wait_until(lambda: witness.states == states)
         assert client.recovered == CUTS
+        assert client.missed >= CUTS
         assert client.snapshots == client.statuses == []
         assert client.trades == ROWS
         assert client.seen == witness.seen

@@ -31,6 +31,8 @@ class Follower:
         # Snapshots of a new epoch, by symbol; connections that continued where the last was cut.
         self.snapshots: list[str] = []
         self.recovered = 0
+        # States that came later, because the client was away.
+        self.missed = 0
         # Trades in the states that came.
         self.trades = 0
         # Symbols whose next state has to say whether it continues.
@@ -112,6 +114,7 @@ class Follower:
             self.trades += int(state["trades"])
         elif state["epoch"] == before["epoch"]:
             assert int(state["sequence"]) == int(before["sequence"]) + 1, seen
+            self.missed += recovered is not None
             if resumed:
                 assert recovered == "true", seen
                 self._recovering.add(symbol)
