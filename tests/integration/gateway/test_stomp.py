@@ -97,6 +97,24 @@ async def test_a_client_that_comes_back_misses_nothing() -> None:
         assert (snapshot["recovered"], snapshot.json["close"]) == ("false", 13.0)
 
 
+async def test_a_symbol_that_came_up_meanwhile_is_complete_from_sequence_0() -> None:
+    async with live() as (address, feed):
+        both = "/topic/market-data/AAPL,MSFT"
+        await feed.price("AAPL", 10.0)
+        async with open_stomp(address) as client:
+            await client.subscribe(both, policy="buffer")
+            last = await client.next()
+        await feed.price("MSFT", 20.0, 21.0, 22.0)
+        async with open_stomp(address) as client:
+            last_sequence = f"AAPL:{last['sequence']},MSFT:0"
+            await client.subscribe(
+                both, policy="buffer", last_sequence=last_sequence, epoch=last["epoch"]
+            )
+            missed = await client.messages(3)
+        assert [frame.json["close"] for frame in missed] == [20.0, 21.0, 22.0]
+        assert {frame["recovered"] for frame in missed} == {"true"}
+
+
 # Signaling
 
 
