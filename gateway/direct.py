@@ -115,6 +115,21 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
 
+    async def send(self, message: Any) -> None:
+        """Send; a client that left or broke the protocol before it was accepted is gone.
+
+        For both, uvicorn would log an error of ours, a handshake that was not completed.
+
+        Raises:
+            ClientDisconnected: it is.
+        """
+        if not self.handshake_complete and self.transport.is_closing():
+            self.disconnected = self.handshake_complete = True
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            # A refusal completes the handshake too.
+            self.handshake_complete = True
+
     def send_receive_event_to_app(self) -> None:
         """Pass a message on; text that is not UTF-8 ends the connection with 1007.
 

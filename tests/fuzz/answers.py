@@ -11,8 +11,11 @@ import grpc
 STATUSES = frozenset(
     {100, 101, 200, 204, 206, 304, 400, 403, 404, 405, 406, 408, 413, 415, 416, 422, 426, 429, 503}
 )
-# SockJS says 500 for a body that is the client's fault; its tests want so.
-SOCKJS_500 = (b"Payload expected.", b"Broken JSON encoding.")
+# SockJS says 500 for what is the client's fault; its tests want so.
+SOCKJS_500 = (
+    *(b"Payload expected.", b"Broken JSON encoding."),
+    *(b'"callback" parameter required', b'invalid "callback" parameter'),
+)
 # docs/behavior.md and docs/protocols/graphql.md, without 1001 and 3000 (nothing stops), 1011 (a
 # failure) and 1006 (no code at all).
 CLOSE_CODES = frozenset(
@@ -78,6 +81,12 @@ def _wrong_frames(sent: bytes, data: bytes) -> str | None:
         if sockjs and int(sockjs[1]) not in SOCKJS_CODES:
             return f"SockJS close {int(sockjs[1])}"
     return None
+
+
+def close_code(received: bytes) -> int | None:
+    """Return the code of the close frame that ends ``received``, if it has no reason."""
+    head, size = received[-4:-2], received[-2:]
+    return int.from_bytes(size, "big") if head == b"\x88\x02" else None
 
 
 def _may_have_sent(sent: bytes, code: int) -> bool:

@@ -62,7 +62,8 @@ def _ingest(random: Random) -> Case:
     frames = [encode_frame(_tick(random).SerializeToString() or b"\x00") for _ in range(5)]
     if random.random() < 0.3:
         place = random.randrange(len(frames))
-        frames[place] = encode_frame(mutate(random, frames[place][4:]) or b"\x00")
+        payload = mutate(random, frames[place][4:])
+        frames[place] = len(payload).to_bytes(4, "big") + payload
         return _connection(random, "ingest", "ingest", b"".join(frames))
     data = garbage(random) if random.random() < 0.15 else mutate(random, b"".join(frames))
     return _connection(random, "ingest", "ingest", data)

@@ -218,15 +218,22 @@ async def exchange(port: int, chunks: Sequence[bytes]) -> bytes:
     """Send the bytes of one connection; return what came back until it was quiet."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     received = bytearray()
+    answered = asyncio.Event()
 
     async def read() -> None:
         with contextlib.suppress(TimeoutError, ConnectionError):
             while data := await asyncio.wait_for(reader.read(65536), QUIET_S):
                 received.extend(data)
+                answered.set()
+            answered.set()
 
     async def write() -> None:
         with contextlib.suppress(ConnectionError):
-            for chunk in chunks:
+            for number, chunk in enumerate(chunks):
+                if number == 1 and b"Upgrade: websocket" in chunks[0]:
+                    # What comes with a handshake is not read.
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(answered.wait(), QUIET_S)
                 writer.write(chunk)
                 await writer.drain()
                 await asyncio.sleep(0)
