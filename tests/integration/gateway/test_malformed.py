@@ -72,3 +72,14 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
         for each in caplog.records
         if each.levelno >= logging.ERROR and "PollerCompletionQueue" not in each.getMessage()
     ]
+
+
+@pytest.mark.parametrize("method", [b"HEAD", b"GET", b"POST"])
+async def test_a_body_that_is_not_http_is_answered_400_and_logs_no_error(
+    caplog: pytest.LogCaptureFixture, method: bytes
+) -> None:
+    head = b" /api/v1/symbols HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnone\r\n"
+    async with gateway_to(NO_AGGREGATOR) as address:
+        received = await answer(address, method + head)
+        assert received.startswith(b"HTTP/1.1 400 ")
+    assert errors(caplog) == []
