@@ -183,6 +183,10 @@ class Book:
                 applied.rejections.append((sequence, state))
                 continue
             if ts >= state.session_end:
+                if price * volume == inf:
+                    # A session begins with a tick that counts, or its state would be empty.
+                    applied.rejections.append((sequence, RejectReason.TOTAL_OVERFLOW))
+                    continue
                 state.start_session(*self._session_rule(ts))
             if ts < state.session_start:
                 self.late += 1

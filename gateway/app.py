@@ -32,6 +32,7 @@ from gateway.graphql.app import install_graphql
 from gateway.handshake import OriginCheck
 from gateway.head import HeadAsGet
 from gateway.health import Readiness
+from gateway.http11 import Http11
 from gateway.hub.history import History
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
@@ -293,7 +294,7 @@ def _server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         app,
         # Construction and order are this module's; uvicorn moves bytes.
         lifespan="off",
-        http="h11",
+        http=Http11,
         # uvicorn's websockets-sansio passes Autobahn's tests, and this is built on it. Compressing
         # small frames costs more than it saves.
         ws=DirectWebSocket,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from gateway.outbox import DEFAULT_HIGH_WATER_BYTES
 
@@ -113,6 +114,39 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
+
+    async def send(self, message: Any) -> None:
+        """Send; a client that left or broke the protocol before it was accepted is gone.
+
+        For both, uvicorn would log an error of ours, a handshake that was not completed.
+
+        Raises:
+            ClientDisconnected: it is.
+        """
+        if not self.handshake_complete and self.transport.is_closing():
+            self.disconnected = self.handshake_complete = True
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            # A refusal completes the handshake too.
+            self.handshake_complete = True
+
+    def send_receive_event_to_app(self) -> None:
+        """Pass a message on; text that is not UTF-8 ends the connection with 1007.
+
+        uvicorn does so too, but logs it with a traceback, as if it were our fault.
+        """
+        self.frames = [b"".join(self.frames)]
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                self.frames[0].decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                # Else the client's own close came with it, and is answered.
+                if self.conn.state is State.OPEN:
+                    self.conn.send_close(1007)
+                    self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def _write_due(self) -> None:
         if not self._due:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections import OrderedDict
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -123,6 +125,7 @@ class Execution:
         self._max_symbols = max_symbols
         self._buffer_limits = buffer_limits
         self._projections: dict[object, Projection] = {}
+        self._running: set[asyncio.Future[ExecutionResult]] = set()
 
     async def run(self, document: Document, variables: Variables, *, caller: str) -> Response:
         """Run a query.
@@ -133,10 +136,23 @@ class Execution:
         context = self._context(caller)
         result = execute_root_selection_set(self._build(document, variables, context))
         if inspect.isawaitable(result):
-            result = await result
+            result = await self._run_out(result)
         return Response(
             result.data, format_field_errors(result.errors or ()), _extensions(context.reader)
         )
+
+    async def _run_out(self, running: Awaitable[ExecutionResult]) -> ExecutionResult:
+        """Return what a query comes to; it runs to its end even if nobody waits any more.
+
+        graphql-core starts a task per field. One that is cancelled before its first step leaves a
+        resolver that was never awaited, and Python says so on standard error. The end is near: a
+        query has a deadline.
+        """
+        task = asyncio.ensure_future(running)
+        # The event loop itself holds tasks weakly.
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
 
     def subscribe(self, document: Document, variables: Variables) -> Source:
         """Return what feeds a subscription operation; :meth:`release` it at the end.

@@ -81,7 +81,7 @@ class Service:
     async def _read(self) -> None:
         assert self.process.stderr is not None
         async for raw in self.process.stderr:
-            line = {"event": raw.decode().strip()}
+            line = {"event": raw.decode(errors="backslashreplace").strip()}
             with contextlib.suppress(orjson.JSONDecodeError):
                 line = orjson.loads(raw)
             async with self._changed:

@@ -256,3 +256,10 @@ def test_symbols_are_listed_in_byte_order() -> None:
     book = make_book()
     apply(book, *(make_tick(symbol=symbol) for symbol in ("B", "^A", "A.B", "A")))
     assert book.symbols() == ["A", "A.B", "B", "^A"]
+
+
+def test_a_tick_that_overflows_does_not_begin_a_session() -> None:
+    book = make_book()
+    rejected = apply(book, make_tick(), make_tick(1e308, 100, DAY + NS_PER_DAY)).rejections
+    assert rejected == [(2, RejectReason.TOTAL_OVERFLOW)]
+    assert (state(book).close, state(book).trades) == (10.0, 1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import warnings
 from typing import Any, cast
 
 import pytest
@@ -497,3 +499,20 @@ async def test_variables_that_change_the_selection_have_an_encoding_of_their_own
     door.publish(AAPL=1.0)
     states = {m["id"]: m["payload"]["data"]["marketData"] for m in door.client.taken()}
     assert states == {"1": {"symbol": "AAPL", "volume": "0"}, "2": {"symbol": "AAPL"}}
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_client_that_leaves_during_its_query_leaves_no_resolver_behind(
+    door: Door, steps: int
+) -> None:
+    fields = '{ a: marketData(symbol: "A") { close } symbols { symbols } }'
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        door.send(type="subscribe", id="1", payload={"query": fields})
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        door.handler.on_close(1000, "")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gc.collect()
+    assert [str(each.message) for each in caught] == []
