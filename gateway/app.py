@@ -24,24 +24,24 @@ from starlette.requests import HTTPConnection
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from gateway.capacity import Capacity
-from gateway.client import AggregatorClient
-from gateway.cors import Cors
-from gateway.direct import DirectWebSocket
+from gateway.backend.client import AggregatorClient
+from gateway.backend.health import Readiness
+from gateway.clients.capacity import Capacity
+from gateway.clients.direct import DirectWebSocket
+from gateway.clients.handshake import OriginCheck
+from gateway.clients.http11 import Http11
+from gateway.clients.origins import is_allowed, parse_origins
 from gateway.graphql.app import install_graphql
-from gateway.handshake import OriginCheck
-from gateway.head import HeadAsGet
-from gateway.health import Readiness
-from gateway.http11 import Http11
 from gateway.hub.history import History
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.upstream import Upstream
-from gateway.openapi import install_openapi
-from gateway.origins import is_allowed, parse_origins
-from gateway.paths import EncodedSlashes
-from gateway.problems import install_problems
-from gateway.rest import router
+from gateway.rest.cors import Cors
+from gateway.rest.head import HeadAsGet
+from gateway.rest.openapi import install_openapi
+from gateway.rest.paths import EncodedSlashes
+from gateway.rest.problems import install_problems
+from gateway.rest.routes import router
 from gateway.settings import GatewaySettings
 from gateway.stomp.session import SessionLimits
 from gateway.stomp_door import StompDoor, StompLimits

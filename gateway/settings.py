@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from gateway.origins import parse_origins
+from gateway.clients.origins import parse_origins
 from marketdata.settings import ServiceSettings
 
 

@@ -13,16 +13,17 @@ import orjson
 import structlog
 from starlette.routing import BaseRoute
 
-from gateway.bucket import TokenBucket
-from gateway.capacity import Capacity
-from gateway.connection import INTERNAL_ERROR, Connection
-from gateway.handshake import OriginCheck
+from gateway.clients.bucket import TokenBucket
+from gateway.clients.capacity import Capacity
+from gateway.clients.connection import INTERNAL_ERROR, Connection
+from gateway.clients.handshake import OriginCheck
+from gateway.clients.outbox import BufferFull
+from gateway.clients.outlet import Outlet
+from gateway.clients.websocket import serve_websocket
 from gateway.hub.hub import FeedStatus, Hub, TooManySymbols
 from gateway.hub.subscription import BufferLimits, Resume
 from gateway.hub.subscription import Subscription as Feed
 from gateway.hub.updates import Delivery, Update
-from gateway.outbox import BufferFull
-from gateway.outlet import Outlet
 from gateway.sockjs.app import SockJs, SockJsRoute
 from gateway.stomp.destinations import (
     STATUS,
@@ -49,7 +50,6 @@ from gateway.stomp.events import (
 from gateway.stomp.messages import Message
 from gateway.stomp.session import SessionLimits, StompSession
 from gateway.stomp.versions import SUBPROTOCOLS
-from gateway.websocket import serve_websocket
 
 log = structlog.get_logger(__name__)
 

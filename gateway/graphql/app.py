@@ -7,15 +7,15 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.routing import Route, WebSocketRoute
 
-from gateway.capacity import Capacity
-from gateway.client import AggregatorClient
+from gateway.backend.client import AggregatorClient
+from gateway.clients.capacity import Capacity
+from gateway.clients.handshake import OriginCheck
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
 from gateway.graphql.http import GraphQLHttp
 from gateway.graphql.page import GraphiQLPage
 from gateway.graphql.schema import build_schema
 from gateway.graphql.websocket import GraphQLDoor, WebSocketLimits
-from gateway.handshake import OriginCheck
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.settings import GatewaySettings

@@ -20,7 +20,7 @@ from graphql import (
     execute_subscription_event,
 )
 
-from gateway.client import AggregatorClient, DataStatus
+from gateway.backend.client import AggregatorClient, DataStatus
 from gateway.encoding import aggregate_to_dict
 from gateway.graphql.documents import Document, Documents
 from gateway.graphql.errors import (

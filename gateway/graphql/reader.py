@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Sequence
 
 from strawberry.dataloader import DataLoader
 
-from gateway.client import AggregatorClient, DataStatus, SymbolPage
+from gateway.backend.client import AggregatorClient, DataStatus, SymbolPage
 from gateway.encoding import JsonAggregate
 from gateway.errors import FieldError, InvalidInput
-from gateway.inputs import parse_optional_symbol, parse_symbol
+from gateway.rest.inputs import parse_optional_symbol, parse_symbol
 
 
 class Reader:

@@ -19,8 +19,8 @@ from gateway.hub.subscription import BufferLimits
 from gateway.hub.subscription import Policy as HubPolicy
 from gateway.hub.subscription import Resume as HubResume
 from gateway.hub.subscription import Subscription as HubSubscription
-from gateway.inputs import parse_symbol
-from gateway.rest import DEFAULT_PAGE, MAX_PAGE
+from gateway.rest.inputs import parse_symbol
+from gateway.rest.routes import DEFAULT_PAGE, MAX_PAGE
 
 # All symbols, present and future.
 WILDCARD = "*"

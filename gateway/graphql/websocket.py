@@ -12,9 +12,13 @@ import structlog
 from graphql import GraphQLError
 from starlette.websockets import WebSocket
 
-from gateway.bucket import TokenBucket
-from gateway.capacity import Capacity
-from gateway.connection import INTERNAL_ERROR, Connection
+from gateway.clients.bucket import TokenBucket
+from gateway.clients.capacity import Capacity
+from gateway.clients.connection import INTERNAL_ERROR, Connection
+from gateway.clients.handshake import OriginCheck
+from gateway.clients.outbox import BufferFull
+from gateway.clients.outlet import Outlet
+from gateway.clients.websocket import serve_websocket
 from gateway.graphql.documents import Document
 from gateway.graphql.errors import (
     CODES,
@@ -34,13 +38,9 @@ from gateway.graphql.session import (
     Session,
     Subscribe,
 )
-from gateway.handshake import OriginCheck
 from gateway.hub.hub import FeedStatus, Hub, TooManySymbols
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import Delivery, Update
-from gateway.outbox import BufferFull
-from gateway.outlet import Outlet
-from gateway.websocket import serve_websocket
 
 log = structlog.get_logger()
 

@@ -15,14 +15,19 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway.capacity import Capacity
-from gateway.connection import HandlerFactory, Peer
-from gateway.handshake import (
+from gateway.clients.capacity import Capacity
+from gateway.clients.connection import HandlerFactory, Peer
+from gateway.clients.handshake import (
     OriginCheck,
     origin_allowed,
     peer_of,
     receive_message,
     select_subprotocol,
+)
+from gateway.clients.websocket import (
+    ABNORMAL_CLOSURE,
+    DEFAULT_MAX_PAYLOAD_BYTES,
+    MESSAGE_TOO_BIG,
 )
 from gateway.sockjs.connection import SockJsConnection
 from gateway.sockjs.errors import (
@@ -59,11 +64,6 @@ from gateway.sockjs.responses import (
 )
 from gateway.sockjs.session import GO_AWAY, SessionLimits
 from gateway.sockjs.urls import Page, SessionUrl, parse_path
-from gateway.websocket import (
-    ABNORMAL_CLOSURE,
-    DEFAULT_MAX_PAYLOAD_BYTES,
-    MESSAGE_TOO_BIG,
-)
 
 # "By default we should close a streaming request every 128KiB messages was send."
 DEFAULT_RESPONSE_LIMIT = 128 * 1024

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from gateway.connection import NORMAL_CLOSURE, HandlerFactory, NotText, Peer
-from gateway.guard import GuardedHandler
-from gateway.pump import Begin, Listen, Pump
+from gateway.clients.connection import NORMAL_CLOSURE, HandlerFactory, NotText, Peer
+from gateway.clients.guard import GuardedHandler
+from gateway.clients.pump import Begin, Listen, Pump
 from gateway.sockjs.session import SessionLimits, SockJsSession, State
 
 # Writes one frame; says whether the receiver can take more.
@@ -26,7 +26,7 @@ class Receiver(Protocol):
 
 
 class SockJsConnection:
-    """One SockJS session; a :class:`~gateway.connection.Connection`."""
+    """One SockJS session; a :class:`~gateway.clients.connection.Connection`."""
 
     def __init__(
         self,

@@ -6,12 +6,12 @@ from starlette.requests import Request
 from starlette.types import Message, Send
 from starlette.websockets import WebSocket
 
-from gateway.direct import EXTENSION, DirectWebSocket
-from gateway.handshake import fit_close
-from gateway.outbox import DEFAULT_HIGH_WATER_BYTES
+from gateway.clients.direct import EXTENSION, DirectWebSocket
+from gateway.clients.handshake import fit_close
+from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES
+from gateway.clients.websocket import CLOSE_TIMEOUT_S
 from gateway.sockjs.connection import SockJsConnection
 from gateway.sockjs.frames import Framing, is_close
-from gateway.websocket import CLOSE_TIMEOUT_S
 
 
 class HttpReceiver:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from gateway.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
+from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
 from gateway.sockjs.frames import (
     HEARTBEAT_FRAME,
     OPEN_FRAME,
@@ -106,7 +106,7 @@ class SockJsSession:
 
     @property
     def writable(self) -> bool:
-        """Whether the client keeps up; see :class:`~gateway.outbox.Outbox`."""
+        """Whether the client keeps up; see :class:`~gateway.clients.outbox.Outbox`."""
         return self._outbox.writable
 
     def send(self, message: str) -> None:

@@ -3,5 +3,5 @@
 The rules stand on the hub and know no socket: :class:`~gateway.stream.session.StreamSession`
 (WebSocket), :class:`~gateway.stream.events.EventSession` (SSE) and
 :class:`~gateway.stream.plain.PlainSession` (the original's WebSocket) are handlers of a
-:class:`~gateway.connection.Connection`. ``door`` and ``response`` are the edges.
+:class:`~gateway.clients.connection.Connection`. ``door`` and ``response`` are the edges.
 """

@@ -7,17 +7,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response, WebSocket
 
-from gateway.capacity import Capacity
-from gateway.handshake import OriginCheck
+from gateway.clients.capacity import Capacity
+from gateway.clients.handshake import OriginCheck
+from gateway.clients.websocket import serve_websocket
 from gateway.hub.subscription import Policy
-from gateway.schemas import ProblemBody
+from gateway.rest.schemas import ProblemBody
 from gateway.stream.events import EventSession
 from gateway.stream.messages import parse_wanted
 from gateway.stream.plain import DEFAULT_SYMBOL, PlainSession
 from gateway.stream.reader import Reader, Streams
 from gateway.stream.response import EventStreamConnection, EventStreamResponse
 from gateway.stream.session import StreamSession
-from gateway.websocket import serve_websocket
 
 STREAM_PATH = "/api/v1/stream"
 PLAIN_PATH = "/ws/marketdata"

@@ -12,7 +12,7 @@ from gateway.errors import FieldError, InvalidInput
 from gateway.hub.hub import FeedStatus
 from gateway.hub.subscription import Policy, Resume
 from gateway.hub.updates import Delivery, Update
-from gateway.inputs import parse_symbols
+from gateway.rest.inputs import parse_symbols
 from gateway.stream.errors import ENDINGS, MalformedMessage
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.symbols import normalize_symbol

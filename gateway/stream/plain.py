@@ -7,7 +7,7 @@ from gateway.errors import InvalidInput
 from gateway.hub.hub import FeedStatus, TooManySymbols
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import Delivery, Update
-from gateway.inputs import parse_symbol
+from gateway.rest.inputs import parse_symbol
 from gateway.stream.messages import encode_error
 from gateway.stream.reader import Reader, Streams
 from marketdata.errors import MarketDataError

@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from gateway.bucket import TokenBucket
-from gateway.connection import Connection
+from gateway.clients.bucket import TokenBucket
+from gateway.clients.connection import Connection
+from gateway.clients.outbox import BufferFull
+from gateway.clients.outlet import Outlet
 from gateway.hub.hub import FeedStatus, Hub
 from gateway.hub.subscription import BufferLimits, Subscription
 from gateway.hub.updates import Delivery
-from gateway.outbox import BufferFull
-from gateway.outlet import Outlet
 from gateway.stream.errors import ENDINGS, CloseCode, SlowConsumer, TooManyMessages
 from marketdata.errors import MarketDataError
 
@@ -69,7 +69,7 @@ class Streams:
 
 
 class Reader(ABC):
-    """One client; a :class:`~gateway.connection.ConnectionHandler` and a hub's Subscriber."""
+    """One client: a ConnectionHandler towards its socket, a Subscriber towards the hub."""
 
     connection: Connection
 

@@ -9,17 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.capacity import Capacity
-from gateway.connection import NORMAL_CLOSURE, ConnectionHandler, HandlerFactory, Peer
+from gateway.clients.capacity import Capacity
+from gateway.clients.connection import NORMAL_CLOSURE, ConnectionHandler, HandlerFactory, Peer
+from gateway.clients.guard import GuardedHandler
+from gateway.clients.handshake import peer_of
+from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
+from gateway.clients.pump import Pump
+from gateway.clients.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S, RETRY_AFTER_S
 from gateway.errors import TooManyClients
-from gateway.guard import GuardedHandler
-from gateway.handshake import peer_of
-from gateway.head import is_head
-from gateway.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
-from gateway.pump import Pump
+from gateway.rest.head import is_head
 from gateway.sockjs.receiver import until_disconnect
 from gateway.stream.events import KEEPALIVE
-from gateway.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S, RETRY_AFTER_S
 
 MEDIA_TYPE = "text/event-stream"
 # Events that are due at once go in one write, up to this much.
@@ -88,7 +88,7 @@ class EventStreamResponse(Response):
 
 
 class EventStreamConnection:
-    """One SSE response; a :class:`~gateway.connection.Connection`.
+    """One SSE response; a :class:`~gateway.clients.connection.Connection`.
 
     Args:
         handler: what is served.

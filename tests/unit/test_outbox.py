@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.outbox import BufferFull, Outbox
+from gateway.clients.outbox import BufferFull, Outbox
 
 
 def outbox(high_water_bytes: int = 8, max_buffered_bytes: int = 16) -> Outbox[str]:

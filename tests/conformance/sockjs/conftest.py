@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from gateway.direct import DirectWebSocket
+from gateway.clients.direct import DirectWebSocket
 from tests.conformance.sockjs.client import Client
 from tests.conformance.sockjs.harness import Harness
 

@@ -7,10 +7,10 @@ from functools import partial
 
 from starlette.applications import Starlette
 
-from gateway.connection import Connection, ConnectionHandler
+from gateway.clients.connection import Connection, ConnectionHandler
+from gateway.clients.websocket import serve_websocket
 from gateway.sockjs.app import SockJs, SockJsRoute
 from gateway.sockjs.session import SessionLimits
-from gateway.websocket import serve_websocket
 
 # "The test server should have this limit decreased to 4096B."
 RESPONSE_LIMIT = 4096

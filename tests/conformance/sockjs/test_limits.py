@@ -11,8 +11,8 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from gateway.connection import Connection, NotText
-from gateway.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, BufferFull
+from gateway.clients.connection import Connection, NotText
+from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, BufferFull
 from tests.conformance.sockjs.client import TIMEOUT_S, Client
 from tests.conformance.sockjs.harness import BRISK, Harness
 

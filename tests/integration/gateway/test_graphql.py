@@ -228,7 +228,7 @@ async def test_what_nobody_foresaw_is_logged_and_not_told(
     async def fail(*_: object, **__: object) -> None:
         raise RuntimeError("the secret reason")
 
-    monkeypatch.setattr("gateway.client.AggregatorClient.get_aggregates", fail)
+    monkeypatch.setattr("gateway.backend.client.AggregatorClient.get_aggregates", fail)
     with capture_logs() as logs:
         result = await ask(http, '{ marketData(symbol: "AAPL") { symbol } }')
     assert codes(result) == ["INTERNAL_SERVER_ERROR"]

@@ -258,7 +258,7 @@ async def test_a_bug_is_500_for_the_client_and_a_traceback_in_the_log(
     def fail(field: str, raw: str) -> str:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("gateway.rest.parse_symbol", fail)
+    monkeypatch.setattr("gateway.rest.routes.parse_symbol", fail)
     with capture_logs() as lines:
         response = await http.get("/api/v1/marketdata/AAPL")
     problem(response, 500, "about:blank")
@@ -274,7 +274,7 @@ async def test_after_a_bug_the_gateway_serves_on(
 ) -> None:
     aggregator.set("AAPL")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.rest.parse_symbol", lambda field: field)
+        patch.setattr("gateway.rest.routes.parse_symbol", lambda field: field)
         with capture_logs():
             assert (await http.get("/api/v1/marketdata/AAPL")).status_code == 500
     assert (await http.get("/api/v1/marketdata/AAPL")).status_code == 200

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.breaker import BreakerLimits, BreakerRule, BreakerState, Permit
+from gateway.backend.breaker import BreakerLimits, BreakerRule, BreakerState, Permit
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 

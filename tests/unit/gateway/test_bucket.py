@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.bucket import TokenBucket
+from gateway.clients.bucket import TokenBucket
 
 
 def test_a_burst_passes_at_once_and_the_next_waits_for_the_rate() -> None:

@@ -8,8 +8,8 @@ import pytest
 from pybreaker import CircuitBreakerError
 from structlog.testing import capture_logs
 
-from gateway.breaker import BreakerLimits, BreakerRule
-from gateway.circuit import Circuit
+from gateway.backend.breaker import BreakerLimits, BreakerRule
+from gateway.backend.circuit import Circuit
 
 
 class Failure(Exception):

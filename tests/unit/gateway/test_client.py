@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
 
-from gateway.client import AggregatorClient, DataStatus, Reading
+from gateway.backend.client import AggregatorClient, DataStatus, Reading
 from gateway.errors import AggregatorUnavailable, InvalidInput, RateLimited, UnknownSymbol
 from gateway.settings import GatewaySettings
 from marketdata.wire.market_data_pb2 import (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.encoding import FIELDS, aggregate_to_dict, empty_aggregate, encode_json
-from gateway.schemas import AggregateBody
+from gateway.rest.schemas import AggregateBody
 from marketdata.wire.market_data_pb2 import Aggregate
 
 AAPL = Aggregate(

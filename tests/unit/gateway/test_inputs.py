@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import FieldError, InvalidInput
-from gateway.inputs import (
+from gateway.rest.inputs import (
     RAW_SYMBOL_PATTERN,
     parse_optional_symbol,
     parse_symbol,

@@ -8,8 +8,8 @@ from typing import Literal
 
 import pytest
 
+from gateway.backend.limits import RateLimits
 from gateway.errors import RateLimited
-from gateway.limits import RateLimits
 
 
 class Clock:

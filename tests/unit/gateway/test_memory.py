@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.memory import LastValues
+from gateway.backend.memory import LastValues
 from marketdata.wire.market_data_pb2 import Aggregate
 
 

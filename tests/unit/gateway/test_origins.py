@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.origins import is_allowed, parse_origins
+from gateway.clients.origins import is_allowed, parse_origins
 
 SAME = parse_origins("")
 LISTED = parse_origins("https://app.example.com, http://localhost:3000/ ,https://ÜBER.example")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.paths import decode_name, decode_path
+from gateway.rest.paths import decode_name, decode_path
 
 
 @pytest.mark.parametrize(

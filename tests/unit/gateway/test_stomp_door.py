@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.capacity import Capacity
-from gateway.connection import Peer
+from gateway.clients.capacity import Capacity
+from gateway.clients.connection import Peer
+from gateway.clients.outbox import BufferFull
 from gateway.hub.history import History
 from gateway.hub.hub import FeedStatus, Hub
-from gateway.outbox import BufferFull
 from gateway.stomp.session import SessionLimits
 from gateway.stomp_door import StompDoor, StompHandler, StompLimits
 from marketdata.wire.market_data_pb2 import Aggregate

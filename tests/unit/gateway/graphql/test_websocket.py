@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.capacity import Capacity
-from gateway.client import AggregatorClient
-from gateway.connection import Connection, Peer
+from gateway.backend.client import AggregatorClient
+from gateway.clients.capacity import Capacity
+from gateway.clients.connection import Connection, Peer
+from gateway.clients.outbox import BufferFull
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
 from gateway.graphql.schema import build_schema
@@ -22,7 +23,6 @@ from gateway.hub.history import History
 from gateway.hub.hub import FeedStatus, Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.updates import UPDATE_BYTES, Update
-from gateway.outbox import BufferFull
 from marketdata.wire.market_data_pb2 import Aggregate
 
 SCHEMA = build_schema()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gateway.connection import Connection, Peer
+from gateway.clients.connection import Connection, Peer
+from gateway.clients.outbox import BufferFull
 from gateway.hub.history import History
 from gateway.hub.hub import FeedStatus, Hub
 from gateway.hub.subscription import BufferLimits
-from gateway.outbox import BufferFull
 from gateway.stream.reader import Reader, StreamLimits, Streams
 from marketdata.wire.market_data_pb2 import Aggregate
 

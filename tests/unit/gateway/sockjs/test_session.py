@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.outbox import BufferFull
+from gateway.clients.outbox import BufferFull
 from gateway.sockjs.errors import BrokenJsonEncoding
 from gateway.sockjs.session import (
     ANOTHER_CONNECTION,

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway.capacity import Capacity
-from gateway.connection import NORMAL_CLOSURE, HandlerFactory, Peer
-from gateway.direct import EXTENSION, DirectWebSocket
-from gateway.guard import GuardedHandler
-from gateway.handshake import (
+from gateway.clients.capacity import Capacity
+from gateway.clients.connection import NORMAL_CLOSURE, HandlerFactory, Peer
+from gateway.clients.direct import EXTENSION, DirectWebSocket
+from gateway.clients.guard import GuardedHandler
+from gateway.clients.handshake import (
     OriginCheck,
     fit_close,
     origin_allowed,
@@ -19,7 +19,7 @@ from gateway.handshake import (
     receive_message,
     select_subprotocol,
 )
-from gateway.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, BufferFull
+from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, BufferFull
 
 # A SockJS payload of 64 KiB whose every character is escaped as \uXXXX is 384 KiB long.
 DEFAULT_MAX_PAYLOAD_BYTES = 512 * 1024
@@ -33,7 +33,7 @@ RETRY_AFTER_S = 5
 
 
 class WebSocketConnection:
-    """One plain WebSocket; a :class:`~gateway.connection.Connection`."""
+    """One plain WebSocket; a :class:`~gateway.clients.connection.Connection`."""
 
     def __init__(
         self,

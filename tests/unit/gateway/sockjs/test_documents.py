@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.origins import request_origin
+from gateway.clients.origins import request_origin
 from gateway.sockjs.info import encode_iframe, encode_info, entity_tag, session_cookie
 from gateway.sockjs.urls import MAX_ID_LENGTH, Page, SessionUrl, parse_path
 

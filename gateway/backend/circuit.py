@@ -8,7 +8,7 @@ from typing import TypeVar
 import pybreaker
 import structlog
 
-from gateway.breaker import BreakerRule, BreakerState
+from gateway.backend.breaker import BreakerRule, BreakerState
 
 T = TypeVar("T")
 

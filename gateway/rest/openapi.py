@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from gateway.inputs import RAW_SYMBOL_PATTERN
-from gateway.problems import MEDIA_TYPE
+from gateway.rest.inputs import RAW_SYMBOL_PATTERN
+from gateway.rest.problems import MEDIA_TYPE
 
 _PROBLEM = {"$ref": "#/components/schemas/ProblemBody"}
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gateway.connection import NORMAL_CLOSURE, Peer
-from gateway.origins import request_origin
+from gateway.clients.connection import NORMAL_CLOSURE, Peer
+from gateway.clients.origins import request_origin
 
 # Says whether pages of an origin may connect; the request is there for its Host.
 OriginCheck = Callable[[str, HTTPConnection], bool]

@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from gateway.client import AggregatorClient, DataStatus, Reading, Readings
+from gateway.backend.client import AggregatorClient, DataStatus, Reading, Readings
+from gateway.backend.health import Readiness
 from gateway.encoding import encode_json
-from gateway.health import Readiness
-from gateway.inputs import (
+from gateway.rest.inputs import (
     RAW_SYMBOL_PATTERN,
     parse_optional_symbol,
     parse_symbol,
     parse_symbols,
 )
-from gateway.paths import decode_name
-from gateway.schemas import (
+from gateway.rest.paths import decode_name
+from gateway.rest.schemas import (
     AggregateBody,
     AggregatesBody,
     LiveBody,

@@ -9,7 +9,7 @@ from typing import Any
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
-from gateway.outbox import DEFAULT_HIGH_WATER_BYTES
+from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES
 
 # The entry of an ASGI scope's extensions under which an application finds its DirectWebSocket.
 EXTENSION = "marketdata.direct"

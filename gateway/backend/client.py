@@ -16,12 +16,12 @@ import grpc
 import tenacity
 from pybreaker import CircuitBreakerError
 
-from gateway.breaker import BreakerLimits, BreakerRule
-from gateway.circuit import Circuit
+from gateway.backend.breaker import BreakerLimits, BreakerRule
+from gateway.backend.circuit import Circuit
+from gateway.backend.limits import RateLimits
+from gateway.backend.memory import LastValues
 from gateway.encoding import JsonAggregate, aggregate_to_dict, empty_aggregate
 from gateway.errors import AggregatorUnavailable, FieldError, InvalidInput, UnknownSymbol
-from gateway.limits import RateLimits
-from gateway.memory import LastValues
 from gateway.settings import Fallback, GatewaySettings
 from marketdata.wire.market_data_pb2 import (
     Aggregate,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from gateway.connection import INTERNAL_ERROR, Connection, ConnectionHandler
+from gateway.clients.connection import INTERNAL_ERROR, Connection, ConnectionHandler
 
 log = structlog.get_logger(__name__)
 

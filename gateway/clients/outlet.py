@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from gateway.connection import Connection
+from gateway.clients.connection import Connection
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import Delivery
 

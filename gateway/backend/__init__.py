@@ -1,0 +1,1 @@
+"""Ask the aggregator, through the rules that keep a failing one from hurting clients."""

@@ -1,0 +1,1 @@
+"""Answer HTTP requests with JSON, and failures with problem documents."""
