@@ -29,6 +29,7 @@ from gateway.backend.health import Readiness
 from gateway.clients.capacity import Capacity
 from gateway.clients.direct import DirectWebSocket
 from gateway.clients.handshake import OriginCheck
+from gateway.clients.head import HeadAsGet
 from gateway.clients.http11 import Http11
 from gateway.clients.origins import is_allowed, parse_origins
 from gateway.graphql.app import install_graphql
@@ -37,7 +38,6 @@ from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.upstream import Upstream
 from gateway.rest.cors import Cors
-from gateway.rest.head import HeadAsGet
 from gateway.rest.openapi import install_openapi
 from gateway.rest.paths import EncodedSlashes
 from gateway.rest.problems import install_problems

@@ -24,6 +24,7 @@ from gateway.clients.handshake import (
     receive_message,
     select_subprotocol,
 )
+from gateway.clients.head import is_head
 from gateway.clients.websocket import (
     ABNORMAL_CLOSURE,
     DEFAULT_MAX_PAYLOAD_BYTES,
@@ -233,7 +234,8 @@ class SockJs:
             headers["Set-Cookie"] = session_cookie(request.headers.get("cookie", ""))
         if request.method == "OPTIONS":
             return preflight(headers, method)
-        if request.method != method:
+        # HEAD, which elsewhere is GET without its body, would take messages that nobody sees.
+        if request.method != method or is_head(request.scope):
             return method_not_allowed(f"OPTIONS, {method}")
         headers |= NOT_CACHED
         if (framing := FRAMINGS.get(url.transport)) is not None:

@@ -13,11 +13,11 @@ from gateway.clients.capacity import Capacity
 from gateway.clients.connection import NORMAL_CLOSURE, ConnectionHandler, HandlerFactory, Peer
 from gateway.clients.guard import GuardedHandler
 from gateway.clients.handshake import peer_of
+from gateway.clients.head import is_head
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
 from gateway.clients.pump import Pump
 from gateway.clients.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S, RETRY_AFTER_S
 from gateway.errors import TooManyClients
-from gateway.rest.head import is_head
 from gateway.sockjs.receiver import until_disconnect
 from gateway.stream.events import KEEPALIVE
 

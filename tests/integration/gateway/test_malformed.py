@@ -52,6 +52,18 @@ async def test_text_that_is_not_utf8_right_before_the_close_logs_no_error(
     assert errors(caplog) == []
 
 
+@pytest.mark.parametrize("transport", [b"jsonp?c=f", b"eventsource", b"htmlfile?c=f"])
+async def test_a_head_of_a_sockjs_transport_is_refused_and_takes_no_message(
+    transport: bytes,
+) -> None:
+    async with gateway_to(NO_AGGREGATOR) as address:
+        request = b" /ws/0/s/%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % transport
+        assert (await answer(address, b"HEAD" + request)).startswith(b"HTTP/1.1 405 ")
+        post = b"POST /ws/0/s/xhr HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        # The open frame is the first message of a new session.
+        assert (await answer(address, post)).endswith(b"\r\n\r\no\n")
+
+
 async def test_a_handshake_that_is_refused_logs_no_error(caplog: pytest.LogCaptureFixture) -> None:
     async with gateway_to(NO_AGGREGATOR) as address:
         received = await answer(address, handshake(Random(1), b"/ws/nix"), CLOSE)
