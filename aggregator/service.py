@@ -86,7 +86,7 @@ class MarketDataService(MarketDataServiceServicer):
         """Log the drops that no line told of yet."""
         self._drops.flush()
 
-    async def StreamTicks(  # noqa: N802
+    async def StreamTicks(
         self,
         request_iterator: AsyncIterator[wire.Tick],
         context: Context,
@@ -104,7 +104,7 @@ class MarketDataService(MarketDataServiceServicer):
             self._drops.add(Counter(reason for _, reason in applied.rejections))
         return wire.Ack(success=True, message=f"Received {received} ticks")
 
-    async def PublishTicks(  # type: ignore[override]  # noqa: N802
+    async def PublishTicks(  # type: ignore[override]
         self,
         request_iterator: AsyncIterator[wire.TickBatch],
         context: Context,
@@ -148,7 +148,7 @@ class MarketDataService(MarketDataServiceServicer):
                     self._no_producers.clear()
                     await self._no_producers.wait()
 
-    async def GetAggregate(  # noqa: N802
+    async def GetAggregate(
         self,
         request: wire.AggregateRequest,
         context: Context,
@@ -163,7 +163,7 @@ class MarketDataService(MarketDataServiceServicer):
             await _abort(context, SymbolHasNoData(symbol))
         return aggregate
 
-    async def GetAggregates(  # noqa: N802
+    async def GetAggregates(
         self,
         request: wire.AggregatesRequest,
         context: Context,
@@ -176,7 +176,7 @@ class MarketDataService(MarketDataServiceServicer):
         states = map(self._market.book.aggregate, symbols)
         return wire.AggregatesResponse(aggregates=[state for state in states if state is not None])
 
-    async def ListSymbols(  # noqa: N802
+    async def ListSymbols(
         self,
         request: wire.ListSymbolsRequest,
         context: Context,
@@ -192,7 +192,7 @@ class MarketDataService(MarketDataServiceServicer):
         more = start + limit < stop
         return wire.ListSymbolsResponse(symbols=page, next_cursor=page[-1] if more else "")
 
-    async def StreamAggregates(  # type: ignore[override]  # noqa: N802
+    async def StreamAggregates(  # type: ignore[override]
         self,
         request: wire.AggregateRequest,
         context: Context,
@@ -211,7 +211,7 @@ class MarketDataService(MarketDataServiceServicer):
         finally:
             self._market.watchers.close(watcher)
 
-    async def Watch(  # type: ignore[override]  # noqa: N802
+    async def Watch(  # type: ignore[override]
         self,
         request_iterator: AsyncIterator[wire.WatchRequest],
         context: Context,

@@ -31,10 +31,10 @@ def main() -> int:
         shutil.rmtree(STATIC, ignore_errors=True)
         fresh.rename(STATIC)
     except NodeMissing as exc:
-        print(f"assets: {exc}", file=sys.stderr)  # noqa: T201
+        print(f"assets: {exc}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as exc:
-        print(f"assets: {' '.join(exc.cmd[:3])} failed", file=sys.stderr)  # noqa: T201
+        print(f"assets: {' '.join(exc.cmd[:3])} failed", file=sys.stderr)
         return 1
     return 0
 

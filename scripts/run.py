@@ -169,7 +169,7 @@ class Supervisor:
 
     def _print(self, text: str) -> None:
         with suppress(OSError):
-            print(text, flush=True)  # noqa: T201
+            print(text, flush=True)
 
 
 def _signal(number: int) -> Message:
@@ -192,7 +192,7 @@ def main() -> int:
         }
         check_ports(addresses)
     except StartError as exc:
-        print(f"make run: {exc}", file=sys.stderr)  # noqa: T201
+        print(f"make run: {exc}", file=sys.stderr)
         return 1
     connect_to = {name: f"{_reachable(host)}:{port}" for name, (host, port) in addresses.items()}
     shown = {name: f"{_visible(host)}:{port}" for name, (host, port) in addresses.items()}
