@@ -128,13 +128,16 @@ class Control:
 
     async def _watch_xhr(self) -> AsyncIterator[str]:
         session = "/ws/0/control-xhr"
-        async with self._http() as http, http.stream("POST", f"{session}/xhr_streaming") as answer:
-            async for line in answer.aiter_lines():
-                if line == "o":
-                    for each in (_STOMP_CONNECT, _STOMP_SUBSCRIBE):
-                        sent = await http.post(f"{session}/xhr_send", content=dumps([each]))
-                        assert sent.status_code == 204
-                yield line
+        async with self._http() as http:
+            # A streaming response ends after 128 KiB, and the client asks anew.
+            while True:
+                async with http.stream("POST", f"{session}/xhr_streaming") as answer:
+                    async for line in answer.aiter_lines():
+                        if line == "o":
+                            for each in (_STOMP_CONNECT, _STOMP_SUBSCRIBE):
+                                sent = await http.post(f"{session}/xhr_send", content=dumps([each]))
+                                assert sent.status_code == 204
+                        yield line
 
     async def _watch_grpc(self) -> AsyncIterator[str]:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self._aggregator}") as channel:
