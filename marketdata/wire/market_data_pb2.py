@@ -24,13 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!marketdata/wire/market_data.proto\x12\nmarketdata\"k\n\x04Tick\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05price\x18\x02 \x01(\x01\x12\x0e\n\x06volume\x18\x03 \x01(\x03\x12\x1a\n\x12\x65xchange_timestamp\x18\x04 \x01(\x03\x12\x18\n\x10ingest_timestamp\x18\x05 \x01(\x03\"\'\n\x03\x41\x63k\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\"\"\n\x10\x41ggregateRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\"\xcc\x01\n\tAggregate\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0c\n\x04open\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\r\n\x05\x63lose\x18\x05 \x01(\x01\x12\x0e\n\x06volume\x18\x06 \x01(\x03\x12\x11\n\ttimestamp\x18\x07 \x01(\x03\x12\x0e\n\x06trades\x18\x08 \x01(\x03\x12\x0c\n\x04vwap\x18\t \x01(\x01\x12\x15\n\rsession_start\x18\n \x01(\x03\x12\x10\n\x08sequence\x18\x0b \x01(\x04\x12\r\n\x05\x65poch\x18\x0c \x01(\x04\"Y\n\tTickBatch\x12\x13\n\x0bproducer_id\x18\x01 \x01(\t\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x1f\n\x05ticks\x18\x03 \x03(\x0b\x32\x10.marketdata.Tick\"-\n\tRejection\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"r\n\x08\x42\x61tchAck\x12\x15\n\rlast_sequence\x18\x01 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\r\x12\x12\n\nduplicates\x18\x03 \x01(\r\x12)\n\nrejections\x18\x04 \x03(\x0b\x32\x15.marketdata.Rejection\"$\n\x11\x41ggregatesRequest\x12\x0f\n\x07symbols\x18\x01 \x03(\t\"?\n\x12\x41ggregatesResponse\x12)\n\naggregates\x18\x01 \x03(\x0b\x32\x15.marketdata.Aggregate\"e\n\x0cWatchRequest\x12\x0b\n\x03\x61\x64\x64\x18\x01 \x03(\t\x12\x0e\n\x06remove\x18\x02 \x03(\t\x12\x10\n\x03\x61ll\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x13\n\x06\x62uffer\x18\x04 \x01(\rH\x01\x88\x01\x01\x42\x06\n\x04_allB\t\n\x07_buffer\"5\n\x0bUpdateBatch\x12&\n\x07updates\x18\x01 \x03(\x0b\x32\x15.marketdata.Aggregate\"C\n\x12ListSymbolsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\";\n\x13ListSymbolsResponse\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t2\xf8\x03\n\x11MarketDataService\x12\x32\n\x0bStreamTicks\x12\x10.marketdata.Tick\x1a\x0f.marketdata.Ack(\x01\x12\x43\n\x0cGetAggregate\x12\x1c.marketdata.AggregateRequest\x1a\x15.marketdata.Aggregate\x12I\n\x10StreamAggregates\x12\x1c.marketdata.AggregateRequest\x1a\x15.marketdata.Aggregate0\x01\x12?\n\x0cPublishTicks\x12\x15.marketdata.TickBatch\x1a\x14.marketdata.BatchAck(\x01\x30\x01\x12>\n\x05Watch\x12\x18.marketdata.WatchRequest\x1a\x17.marketdata.UpdateBatch(\x01\x30\x01\x12N\n\rGetAggregates\x12\x1d.marketdata.AggregatesRequest\x1a\x1e.marketdata.AggregatesResponse\x12N\n\x0bListSymbols\x12\x1e.marketdata.ListSymbolsRequest\x1a\x1f.marketdata.ListSymbolsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!marketdata/wire/market_data.proto\x12\nmarketdata\"k\n\x04Tick\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05price\x18\x02 \x01(\x01\x12\x0e\n\x06volume\x18\x03 \x01(\x03\x12\x1a\n\x12\x65xchange_timestamp\x18\x04 \x01(\x03\x12\x18\n\x10ingest_timestamp\x18\x05 \x01(\x03\"\'\n\x03\x41\x63k\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\"\"\n\x10\x41ggregateRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\"\xcc\x01\n\tAggregate\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0c\n\x04open\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x12\x0b\n\x03low\x18\x04 \x01(\x01\x12\r\n\x05\x63lose\x18\x05 \x01(\x01\x12\x0e\n\x06volume\x18\x06 \x01(\x03\x12\x11\n\ttimestamp\x18\x07 \x01(\x03\x12\x0e\n\x06trades\x18\x08 \x01(\x03\x12\x0c\n\x04vwap\x18\t \x01(\x01\x12\x15\n\rsession_start\x18\n \x01(\x03\x12\x10\n\x08sequence\x18\x0b \x01(\x04\x12\r\n\x05\x65poch\x18\x0c \x01(\x04\"\x7f\n\tTickBatch\x12\x13\n\x0bproducer_id\x18\x01 \x01(\t\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x1f\n\x05ticks\x18\x03 \x03(\x0b\x32\x10.marketdata.Tick\x12$\n\x04\x66\x65\x65\x64\x18\x04 \x01(\x0b\x32\x16.marketdata.FeedReport\"\x9a\x01\n\nFeedReport\x12\x11\n\tproducers\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x04\x12\x36\n\x08rejected\x18\x03 \x03(\x0b\x32$.marketdata.FeedReport.RejectedEntry\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"-\n\tRejection\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"r\n\x08\x42\x61tchAck\x12\x15\n\rlast_sequence\x18\x01 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\r\x12\x12\n\nduplicates\x18\x03 \x01(\r\x12)\n\nrejections\x18\x04 \x03(\x0b\x32\x15.marketdata.Rejection\"$\n\x11\x41ggregatesRequest\x12\x0f\n\x07symbols\x18\x01 \x03(\t\"?\n\x12\x41ggregatesResponse\x12)\n\naggregates\x18\x01 \x03(\x0b\x32\x15.marketdata.Aggregate\"\xb8\x01\n\x0cWatchRequest\x12\x0b\n\x03\x61\x64\x64\x18\x01 \x03(\t\x12\x0e\n\x06remove\x18\x02 \x03(\t\x12\x10\n\x03\x61ll\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x13\n\x06\x62uffer\x18\x04 \x01(\rH\x01\x88\x01\x01\x12&\n\x08\x61\x64\x64_bars\x18\x05 \x03(\x0b\x32\x14.marketdata.BarTopic\x12)\n\x0bremove_bars\x18\x06 \x03(\x0b\x32\x14.marketdata.BarTopicB\x06\n\x04_allB\t\n\x07_buffer\",\n\x08\x42\x61rTopic\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x10\n\x08interval\x18\x02 \x01(\t\"\x85\x01\n\x0bUpdateBatch\x12&\n\x07updates\x18\x01 \x03(\x0b\x32\x15.marketdata.Aggregate\x12\x1d\n\x04\x62\x61rs\x18\x02 \x03(\x0b\x32\x0f.marketdata.Bar\x12/\n\tcompleted\x18\x03 \x03(\x0b\x32\x1c.marketdata.IntervalComplete\"\x9d\x03\n\x03\x42\x61r\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x10\n\x08interval\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x03\x12\x0e\n\x06number\x18\x05 \x01(\r\x12\x0c\n\x04open\x18\x06 \x01(\x01\x12\x0c\n\x04high\x18\x07 \x01(\x01\x12\x0b\n\x03low\x18\x08 \x01(\x01\x12\r\n\x05\x63lose\x18\t \x01(\x01\x12\x0e\n\x06volume\x18\n \x01(\x03\x12\x0e\n\x06trades\x18\x0b \x01(\x03\x12\x0c\n\x04vwap\x18\x0c \x01(\x01\x12#\n\x05state\x18\r \x01(\x0e\x32\x14.marketdata.BarState\x12\x10\n\x08revision\x18\x0e \x01(\r\x12&\n\x08\x63overage\x18\x0f \x01(\x0e\x32\x14.marketdata.Coverage\x12\"\n\x06\x66iller\x18\x10 \x01(\x0e\x32\x12.marketdata.Filler\x12\x17\n\x0f\x66irst_timestamp\x18\x11 \x01(\x03\x12\x16\n\x0elast_timestamp\x18\x12 \x01(\x03\x12\x10\n\x08sequence\x18\x13 \x01(\x04\x12\r\n\x05\x65poch\x18\x14 \x01(\x04\x12\r\n\x05phase\x18\x15 \x01(\t\"@\n\x10IntervalComplete\x12\x10\n\x08interval\x18\x01 \x01(\t\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"\xbb\x01\n\x0b\x42\x61rsRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x10\n\x08interval\x18\x02 \x01(\t\x12\x11\n\x04\x66rom\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x02to\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05limit\x18\x05 \x01(\r\x12\x0e\n\x06\x63ursor\x18\x06 \x01(\t\x12\x17\n\x0finclude_partial\x18\x07 \x01(\x08\x12\x1e\n\x04\x66ill\x18\x08 \x01(\x0e\x32\x10.marketdata.FillB\x07\n\x05_fromB\x05\n\x03_to\"c\n\x0c\x42\x61rsResponse\x12\x1d\n\x04\x62\x61rs\x18\x01 \x03(\x0b\x32\x0f.marketdata.Bar\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\"\x0f\n\rStatusRequest\"\xc6\x02\n\x0eStatusResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07symbols\x18\x02 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x04\x12\x12\n\nduplicates\x18\x04 \x01(\x04\x12\x0c\n\x04late\x18\x05 \x01(\x04\x12\x11\n\tbars_late\x18\x06 \x01(\x04\x12:\n\x08rejected\x18\x07 \x03(\x0b\x32(.marketdata.StatusResponse.RejectedEntry\x12%\n\x05\x66\x65\x65\x64s\x18\x08 \x03(\x0b\x32\x16.marketdata.FeedStatus\x12&\n\x05store\x18\t \x01(\x0b\x32\x17.marketdata.StoreStatus\x12\x11\n\tintervals\x18\n \x03(\t\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"q\n\nFeedStatus\x12\x13\n\x0bproducer_id\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12&\n\x06report\x18\x03 \x01(\x0b\x32\x16.marketdata.FeedReport\x12\x13\n\x0breported_at\x18\x04 \x01(\x03\"r\n\x0bStoreStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0f\n\x07waiting\x18\x03 \x01(\x04\x12\x13\n\x0bmax_waiting\x18\x04 \x01(\x04\x12\x0f\n\x07written\x18\x05 \x01(\x04\x12\x0c\n\x04lost\x18\x06 \x01(\x04\"C\n\x12ListSymbolsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\";\n\x13ListSymbolsResponse\x12\x0f\n\x07symbols\x18\x01 \x03(\t\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\t*}\n\x08\x42\x61rState\x12\x19\n\x15\x42\x41R_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42\x41R_STATE_PARTIAL\x10\x01\x12\x13\n\x0f\x42\x41R_STATE_EARLY\x10\x02\x12\x13\n\x0f\x42\x41R_STATE_FINAL\x10\x03\x12\x15\n\x11\x42\x41R_STATE_REVISED\x10\x04*c\n\x08\x43overage\x12\x18\n\x14\x43OVERAGE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OVERAGE_NO_FEED\x10\x01\x12\x14\n\x10\x43OVERAGE_PARTIAL\x10\x02\x12\x11\n\rCOVERAGE_FULL\x10\x03*C\n\x06\x46iller\x12\x0f\n\x0b\x46ILLER_NONE\x10\x00\x12\x14\n\x10\x46ILLER_NO_TRADES\x10\x01\x12\x12\n\x0e\x46ILLER_NO_FEED\x10\x02*#\n\x04\x46ill\x12\r\n\tFILL_NONE\x10\x00\x12\x0c\n\x08\x46ILL_ALL\x10\x01\x32\xfa\x04\n\x11MarketDataService\x12\x32\n\x0bStreamTicks\x12\x10.marketdata.Tick\x1a\x0f.marketdata.Ack(\x01\x12\x43\n\x0cGetAggregate\x12\x1c.marketdata.AggregateRequest\x1a\x15.marketdata.Aggregate\x12I\n\x10StreamAggregates\x12\x1c.marketdata.AggregateRequest\x1a\x15.marketdata.Aggregate0\x01\x12?\n\x0cPublishTicks\x12\x15.marketdata.TickBatch\x1a\x14.marketdata.BatchAck(\x01\x30\x01\x12>\n\x05Watch\x12\x18.marketdata.WatchRequest\x1a\x17.marketdata.UpdateBatch(\x01\x30\x01\x12N\n\rGetAggregates\x12\x1d.marketdata.AggregatesRequest\x1a\x1e.marketdata.AggregatesResponse\x12N\n\x0bListSymbols\x12\x1e.marketdata.ListSymbolsRequest\x1a\x1f.marketdata.ListSymbolsResponse\x12<\n\x07GetBars\x12\x17.marketdata.BarsRequest\x1a\x18.marketdata.BarsResponse\x12\x42\n\tGetStatus\x12\x19.marketdata.StatusRequest\x1a\x1a.marketdata.StatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'marketdata.wire.market_data_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_FEEDREPORT_REJECTEDENTRY']._loaded_options = None
+  _globals['_FEEDREPORT_REJECTEDENTRY']._serialized_options = b'8\001'
+  _globals['_STATUSRESPONSE_REJECTEDENTRY']._loaded_options = None
+  _globals['_STATUSRESPONSE_REJECTEDENTRY']._serialized_options = b'8\001'
+  _globals['_BARSTATE']._serialized_start=2843
+  _globals['_BARSTATE']._serialized_end=2968
+  _globals['_COVERAGE']._serialized_start=2970
+  _globals['_COVERAGE']._serialized_end=3069
+  _globals['_FILLER']._serialized_start=3071
+  _globals['_FILLER']._serialized_end=3138
+  _globals['_FILL']._serialized_start=3140
+  _globals['_FILL']._serialized_end=3175
   _globals['_TICK']._serialized_start=49
   _globals['_TICK']._serialized_end=156
   _globals['_ACK']._serialized_start=158
@@ -40,23 +52,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGGREGATE']._serialized_start=236
   _globals['_AGGREGATE']._serialized_end=440
   _globals['_TICKBATCH']._serialized_start=442
-  _globals['_TICKBATCH']._serialized_end=531
-  _globals['_REJECTION']._serialized_start=533
-  _globals['_REJECTION']._serialized_end=578
-  _globals['_BATCHACK']._serialized_start=580
-  _globals['_BATCHACK']._serialized_end=694
-  _globals['_AGGREGATESREQUEST']._serialized_start=696
-  _globals['_AGGREGATESREQUEST']._serialized_end=732
-  _globals['_AGGREGATESRESPONSE']._serialized_start=734
-  _globals['_AGGREGATESRESPONSE']._serialized_end=797
-  _globals['_WATCHREQUEST']._serialized_start=799
-  _globals['_WATCHREQUEST']._serialized_end=900
-  _globals['_UPDATEBATCH']._serialized_start=902
-  _globals['_UPDATEBATCH']._serialized_end=955
-  _globals['_LISTSYMBOLSREQUEST']._serialized_start=957
-  _globals['_LISTSYMBOLSREQUEST']._serialized_end=1024
-  _globals['_LISTSYMBOLSRESPONSE']._serialized_start=1026
-  _globals['_LISTSYMBOLSRESPONSE']._serialized_end=1085
-  _globals['_MARKETDATASERVICE']._serialized_start=1088
-  _globals['_MARKETDATASERVICE']._serialized_end=1592
+  _globals['_TICKBATCH']._serialized_end=569
+  _globals['_FEEDREPORT']._serialized_start=572
+  _globals['_FEEDREPORT']._serialized_end=726
+  _globals['_FEEDREPORT_REJECTEDENTRY']._serialized_start=679
+  _globals['_FEEDREPORT_REJECTEDENTRY']._serialized_end=726
+  _globals['_REJECTION']._serialized_start=728
+  _globals['_REJECTION']._serialized_end=773
+  _globals['_BATCHACK']._serialized_start=775
+  _globals['_BATCHACK']._serialized_end=889
+  _globals['_AGGREGATESREQUEST']._serialized_start=891
+  _globals['_AGGREGATESREQUEST']._serialized_end=927
+  _globals['_AGGREGATESRESPONSE']._serialized_start=929
+  _globals['_AGGREGATESRESPONSE']._serialized_end=992
+  _globals['_WATCHREQUEST']._serialized_start=995
+  _globals['_WATCHREQUEST']._serialized_end=1179
+  _globals['_BARTOPIC']._serialized_start=1181
+  _globals['_BARTOPIC']._serialized_end=1225
+  _globals['_UPDATEBATCH']._serialized_start=1228
+  _globals['_UPDATEBATCH']._serialized_end=1361
+  _globals['_BAR']._serialized_start=1364
+  _globals['_BAR']._serialized_end=1777
+  _globals['_INTERVALCOMPLETE']._serialized_start=1779
+  _globals['_INTERVALCOMPLETE']._serialized_end=1843
+  _globals['_BARSREQUEST']._serialized_start=1846
+  _globals['_BARSREQUEST']._serialized_end=2033
+  _globals['_BARSRESPONSE']._serialized_start=2035
+  _globals['_BARSRESPONSE']._serialized_end=2134
+  _globals['_STATUSREQUEST']._serialized_start=2136
+  _globals['_STATUSREQUEST']._serialized_end=2151
+  _globals['_STATUSRESPONSE']._serialized_start=2154
+  _globals['_STATUSRESPONSE']._serialized_end=2480
+  _globals['_STATUSRESPONSE_REJECTEDENTRY']._serialized_start=679
+  _globals['_STATUSRESPONSE_REJECTEDENTRY']._serialized_end=726
+  _globals['_FEEDSTATUS']._serialized_start=2482
+  _globals['_FEEDSTATUS']._serialized_end=2595
+  _globals['_STORESTATUS']._serialized_start=2597
+  _globals['_STORESTATUS']._serialized_end=2711
+  _globals['_LISTSYMBOLSREQUEST']._serialized_start=2713
+  _globals['_LISTSYMBOLSREQUEST']._serialized_end=2780
+  _globals['_LISTSYMBOLSRESPONSE']._serialized_start=2782
+  _globals['_LISTSYMBOLSRESPONSE']._serialized_end=2841
+  _globals['_MARKETDATASERVICE']._serialized_start=3178
+  _globals['_MARKETDATASERVICE']._serialized_end=3812
 # @@protoc_insertion_point(module_scope)

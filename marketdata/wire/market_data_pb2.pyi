@@ -12,6 +12,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +23,92 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _BarState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BarStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BarState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BAR_STATE_UNSPECIFIED: _BarState.ValueType  # 0
+    BAR_STATE_PARTIAL: _BarState.ValueType  # 1
+    """Its end has not passed."""
+    BAR_STATE_EARLY: _BarState.ValueType  # 2
+    """Its end has passed, ticks within the grace still count as in time."""
+    BAR_STATE_FINAL: _BarState.ValueType  # 3
+    """The grace has passed."""
+    BAR_STATE_REVISED: _BarState.ValueType  # 4
+    """A late tick changed it after it was final."""
+
+class BarState(_BarState, metaclass=_BarStateEnumTypeWrapper): ...
+
+BAR_STATE_UNSPECIFIED: BarState.ValueType  # 0
+BAR_STATE_PARTIAL: BarState.ValueType  # 1
+"""Its end has not passed."""
+BAR_STATE_EARLY: BarState.ValueType  # 2
+"""Its end has passed, ticks within the grace still count as in time."""
+BAR_STATE_FINAL: BarState.ValueType  # 3
+"""The grace has passed."""
+BAR_STATE_REVISED: BarState.ValueType  # 4
+"""A late tick changed it after it was final."""
+Global___BarState: _TypeAlias = BarState  # noqa: Y015
+
+class _Coverage:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CoverageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Coverage.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COVERAGE_UNSPECIFIED: _Coverage.ValueType  # 0
+    COVERAGE_NO_FEED: _Coverage.ValueType  # 1
+    COVERAGE_PARTIAL: _Coverage.ValueType  # 2
+    COVERAGE_FULL: _Coverage.ValueType  # 3
+
+class Coverage(_Coverage, metaclass=_CoverageEnumTypeWrapper):
+    """For how much of a bar's time at least one producer was connected."""
+
+COVERAGE_UNSPECIFIED: Coverage.ValueType  # 0
+COVERAGE_NO_FEED: Coverage.ValueType  # 1
+COVERAGE_PARTIAL: Coverage.ValueType  # 2
+COVERAGE_FULL: Coverage.ValueType  # 3
+Global___Coverage: _TypeAlias = Coverage  # noqa: Y015
+
+class _Filler:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FillerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Filler.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILLER_NONE: _Filler.ValueType  # 0
+    """It has."""
+    FILLER_NO_TRADES: _Filler.ValueType  # 1
+    FILLER_NO_FEED: _Filler.ValueType  # 2
+
+class Filler(_Filler, metaclass=_FillerEnumTypeWrapper):
+    """Why a bar has no trades of its own."""
+
+FILLER_NONE: Filler.ValueType  # 0
+"""It has."""
+FILLER_NO_TRADES: Filler.ValueType  # 1
+FILLER_NO_FEED: Filler.ValueType  # 2
+Global___Filler: _TypeAlias = Filler  # noqa: Y015
+
+class _Fill:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FillEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fill.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILL_NONE: _Fill.ValueType  # 0
+    FILL_ALL: _Fill.ValueType  # 1
+    """Fillers for the empty intervals between the first and the last bar of the answer's range."""
+
+class Fill(_Fill, metaclass=_FillEnumTypeWrapper): ...
+
+FILL_NONE: Fill.ValueType  # 0
+FILL_ALL: Fill.ValueType  # 1
+"""Fillers for the empty intervals between the first and the last bar of the answer's range."""
+Global___Fill: _TypeAlias = Fill  # noqa: Y015
 
 @_typing.final
 class Tick(_message.Message):
@@ -168,6 +255,7 @@ class TickBatch(_message.Message):
     PRODUCER_ID_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     TICKS_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
     producer_id: _builtins.str
     """Identifies the producer of sequence numbers; empty: the ticks have no identity and cannot be
     recognised when they are sent again.
@@ -176,20 +264,80 @@ class TickBatch(_message.Message):
     """The sequence number of the first tick; the others follow without a gap."""
     @_builtins.property
     def ticks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tick]: ...
+    @_builtins.property
+    def feed(self) -> Global___FeedReport:
+        """What the sender can say of those behind it; at the start of a stream, when the number of
+        producers changes from or to none, and at most once a second while something changes. Such a
+        batch may have no ticks.
+        """
+
     def __init__(
         self,
         *,
         producer_id: _builtins.str = ...,
         first_sequence: _builtins.int = ...,
         ticks: _abc.Iterable[Global___Tick] | None = ...,
+        feed: Global___FeedReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_sequence", b"first_sequence", "producer_id", b"producer_id", "ticks", b"ticks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "first_sequence", b"first_sequence", "producer_id", b"producer_id", "ticks", b"ticks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TickBatch: _TypeAlias = TickBatch  # noqa: Y015
+
+@_typing.final
+class FeedReport(_message.Message):
+    """One ingest process, as it sees itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RejectedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PRODUCERS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    producers: _builtins.int
+    """Connected now."""
+    accepted: _builtins.int
+    """Ticks since it started."""
+    @_builtins.property
+    def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Ticks since it started, by reason."""
+
+    def __init__(
+        self,
+        *,
+        producers: _builtins.int = ...,
+        accepted: _builtins.int = ...,
+        rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "producers", b"producers", "rejected", b"rejected"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedReport: _TypeAlias = FeedReport  # noqa: Y015
 
 @_typing.final
 class Rejection(_message.Message):
@@ -299,6 +447,8 @@ class WatchRequest(_message.Message):
     REMOVE_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
     BUFFER_FIELD_NUMBER: _builtins.int
+    ADD_BARS_FIELD_NUMBER: _builtins.int
+    REMOVE_BARS_FIELD_NUMBER: _builtins.int
     all: _builtins.bool
     """Whether to carry every symbol, present and future."""
     buffer: _builtins.int
@@ -311,6 +461,12 @@ class WatchRequest(_message.Message):
 
     @_builtins.property
     def remove(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def add_bars(self) -> _containers.RepeatedCompositeFieldContainer[Global___BarTopic]:
+        """Bars to add; neither the symbol nor a bar of it need exist yet."""
+
+    @_builtins.property
+    def remove_bars(self) -> _containers.RepeatedCompositeFieldContainer[Global___BarTopic]: ...
     def __init__(
         self,
         *,
@@ -318,10 +474,12 @@ class WatchRequest(_message.Message):
         remove: _abc.Iterable[_builtins.str] | None = ...,
         all: _builtins.bool | None = ...,
         buffer: _builtins.int | None = ...,
+        add_bars: _abc.Iterable[Global___BarTopic] | None = ...,
+        remove_bars: _abc.Iterable[Global___BarTopic] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "all", b"all", "buffer", b"buffer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "add", b"add", "all", b"all", "buffer", b"buffer", "remove", b"remove"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "add", b"add", "add_bars", b"add_bars", "all", b"all", "buffer", b"buffer", "remove", b"remove", "remove_bars", b"remove_bars"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__all: _TypeAlias = _typing.Literal["all"]  # noqa: Y015
     _WhichOneofArgType__all: _TypeAlias = _typing.Literal["_all", b"_all"]  # noqa: Y015
@@ -335,6 +493,30 @@ class WatchRequest(_message.Message):
 Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
+class BarTopic(_message.Message):
+    """The bars of one interval of one symbol, or of every symbol, present and future, if it is "*"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    interval: _builtins.str
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        interval: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BarTopic: _TypeAlias = BarTopic  # noqa: Y015
+
+@_typing.final
 class UpdateBatch(_message.Message):
     """States in the order in which they were published. A hole in the sequence of a symbol says that the
     reader was too slow and states were skipped.
@@ -343,20 +525,402 @@ class UpdateBatch(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     UPDATES_FIELD_NUMBER: _builtins.int
+    BARS_FIELD_NUMBER: _builtins.int
+    COMPLETED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Aggregate]: ...
+    @_builtins.property
+    def bars(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bar]:
+        """Each with the newest state of that bar. Of a slow reader partial states are skipped, a bar that
+        closed never is: beyond what may wait, the stream ends with RESOURCE_EXHAUSTED.
+        """
+
+    @_builtins.property
+    def completed(self) -> _containers.RepeatedCompositeFieldContainer[Global___IntervalComplete]:
+        """After the bars they speak of."""
+
     def __init__(
         self,
         *,
         updates: _abc.Iterable[Global___Aggregate] | None = ...,
+        bars: _abc.Iterable[Global___Bar] | None = ...,
+        completed: _abc.Iterable[Global___IntervalComplete] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "completed", b"completed", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateBatch: _TypeAlias = UpdateBatch  # noqa: Y015
+
+@_typing.final
+class Bar(_message.Message):
+    """What was traded of one symbol with start <= exchange time < end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
+    VWAP_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    FILLER_FIELD_NUMBER: _builtins.int
+    FIRST_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    LAST_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    interval: _builtins.str
+    """Such as "1m", "100t", "10000v", "1000000n"."""
+    start: _builtins.int
+    end: _builtins.int
+    """Of tick, volume and notional bars the exchange time of the last trade."""
+    number: _builtins.int
+    """Tells tick, volume and notional bars of the same start apart: 0, 1, 2, ... Else 0."""
+    open: _builtins.float
+    """Of a filler the close of the bar before it, or 0 if there is none."""
+    high: _builtins.float
+    low: _builtins.float
+    close: _builtins.float
+    volume: _builtins.int
+    trades: _builtins.int
+    vwap: _builtins.float
+    state: Global___BarState.ValueType
+    revision: _builtins.int
+    """How often the bar changed after it was final."""
+    coverage: Global___Coverage.ValueType
+    filler: Global___Filler.ValueType
+    first_timestamp: _builtins.int
+    """Exchange times of the first and the last trade."""
+    last_timestamp: _builtins.int
+    sequence: _builtins.int
+    """Counts the published bar states of this symbol and interval since the epoch began; 0 in answers
+    from before it.
+    """
+    epoch: _builtins.int
+    phase: _builtins.str
+    """Where the symbol has a calendar: "pre", "regular", "post" or "closed", by the start."""
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        interval: _builtins.str = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        number: _builtins.int = ...,
+        open: _builtins.float = ...,
+        high: _builtins.float = ...,
+        low: _builtins.float = ...,
+        close: _builtins.float = ...,
+        volume: _builtins.int = ...,
+        trades: _builtins.int = ...,
+        vwap: _builtins.float = ...,
+        state: Global___BarState.ValueType = ...,
+        revision: _builtins.int = ...,
+        coverage: Global___Coverage.ValueType = ...,
+        filler: Global___Filler.ValueType = ...,
+        first_timestamp: _builtins.int = ...,
+        last_timestamp: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        phase: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "coverage", b"coverage", "end", b"end", "epoch", b"epoch", "filler", b"filler", "first_timestamp", b"first_timestamp", "high", b"high", "interval", b"interval", "last_timestamp", b"last_timestamp", "low", b"low", "number", b"number", "open", b"open", "phase", b"phase", "revision", b"revision", "sequence", b"sequence", "start", b"start", "state", b"state", "symbol", b"symbol", "trades", b"trades", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bar: _TypeAlias = Bar  # noqa: Y015
+
+@_typing.final
+class IntervalComplete(_message.Message):
+    """Every bar of the interval that ends there has gone out, for every symbol."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    interval: _builtins.str
+    end: _builtins.int
+    epoch: _builtins.int
+    def __init__(
+        self,
+        *,
+        interval: _builtins.str = ...,
+        end: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "epoch", b"epoch", "interval", b"interval"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntervalComplete: _TypeAlias = IntervalComplete  # noqa: Y015
+
+@_typing.final
+class BarsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    INCLUDE_PARTIAL_FIELD_NUMBER: _builtins.int
+    FILL_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    interval: _builtins.str
+    to: _builtins.int
+    limit: _builtins.int
+    """At most this many bars; 0 means the server's default."""
+    cursor: _builtins.str
+    """Continue after the bar of this cursor, as given by next_cursor. It stays good while bars are
+    revised.
+    """
+    include_partial: _builtins.bool
+    """Whether the bar that is not closed yet is among them."""
+    fill: Global___Fill.ValueType
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        interval: _builtins.str = ...,
+        to: _builtins.int | None = ...,
+        limit: _builtins.int = ...,
+        cursor: _builtins.str = ...,
+        include_partial: _builtins.bool = ...,
+        fill: Global___Fill.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_to", b"_to", "from", b"from", "to", b"to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from", b"_from", "_to", b"_to", "cursor", b"cursor", "fill", b"fill", "from", b"from", "include_partial", b"include_partial", "interval", b"interval", "limit", b"limit", "symbol", b"symbol", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__from: _TypeAlias = _typing.Literal["from"]  # noqa: Y015
+    _WhichOneofArgType__from: _TypeAlias = _typing.Literal["_from", b"_from"]  # noqa: Y015
+    _WhichOneofReturnType__to: _TypeAlias = _typing.Literal["to"]  # noqa: Y015
+    _WhichOneofArgType__to: _TypeAlias = _typing.Literal["_to", b"_to"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__from) -> _WhichOneofReturnType__from | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__to) -> _WhichOneofReturnType__to | None: ...
+
+Global___BarsRequest: _TypeAlias = BarsRequest  # noqa: Y015
+
+@_typing.final
+class BarsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BARS_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    next_cursor: _builtins.str
+    """Empty when there are no more."""
+    sequence: _builtins.int
+    """The newest published bar state of this symbol and interval that the answer can have: a reader
+    that goes on with the next one over Watch has no hole and no repeat.
+    """
+    epoch: _builtins.int
+    @_builtins.property
+    def bars(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bar]:
+        """By start, then number."""
+
+    def __init__(
+        self,
+        *,
+        bars: _abc.Iterable[Global___Bar] | None = ...,
+        next_cursor: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "epoch", b"epoch", "next_cursor", b"next_cursor", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BarsResponse: _TypeAlias = BarsResponse  # noqa: Y015
+
+@_typing.final
+class StatusRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusRequest: _TypeAlias = StatusRequest  # noqa: Y015
+
+@_typing.final
+class StatusResponse(_message.Message):
+    """What an operator or a dashboard wants to know at a glance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RejectedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    BARS_LATE_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    FEEDS_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    symbols: _builtins.int
+    accepted: _builtins.int
+    duplicates: _builtins.int
+    late: _builtins.int
+    """Ticks of an earlier session than their symbol's present one."""
+    bars_late: _builtins.int
+    """Ticks too late for any bar."""
+    @_builtins.property
+    def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Ticks the aggregator itself rejected, by reason."""
+
+    @_builtins.property
+    def feeds(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeedStatus]: ...
+    @_builtins.property
+    def store(self) -> Global___StoreStatus: ...
+    @_builtins.property
+    def intervals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The intervals bars are made of."""
+
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        symbols: _builtins.int = ...,
+        accepted: _builtins.int = ...,
+        duplicates: _builtins.int = ...,
+        late: _builtins.int = ...,
+        bars_late: _builtins.int = ...,
+        rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        feeds: _abc.Iterable[Global___FeedStatus] | None = ...,
+        store: Global___StoreStatus | None = ...,
+        intervals: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["store", b"store"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bars_late", b"bars_late", "duplicates", b"duplicates", "epoch", b"epoch", "feeds", b"feeds", "intervals", b"intervals", "late", b"late", "rejected", b"rejected", "store", b"store", "symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class FeedStatus(_message.Message):
+    """One ingest process that is, or was, connected."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCER_ID_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    REPORTED_AT_FIELD_NUMBER: _builtins.int
+    producer_id: _builtins.str
+    connected: _builtins.bool
+    reported_at: _builtins.int
+    """When it did."""
+    @_builtins.property
+    def report(self) -> Global___FeedReport:
+        """What it said last."""
+
+    def __init__(
+        self,
+        *,
+        producer_id: _builtins.str = ...,
+        connected: _builtins.bool = ...,
+        report: Global___FeedReport | None = ...,
+        reported_at: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "producer_id", b"producer_id", "report", b"report", "reported_at", b"reported_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedStatus: _TypeAlias = FeedStatus  # noqa: Y015
+
+@_typing.final
+class StoreStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    MAX_WAITING_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    state: _builtins.str
+    """"off", "ok" or "failing"."""
+    problem: _builtins.str
+    """Why it fails."""
+    waiting: _builtins.int
+    """Bars that wait to be written, and how many may."""
+    max_waiting: _builtins.int
+    written: _builtins.int
+    lost: _builtins.int
+    """Bars that were given up because too many waited."""
+    def __init__(
+        self,
+        *,
+        state: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        waiting: _builtins.int = ...,
+        max_waiting: _builtins.int = ...,
+        written: _builtins.int = ...,
+        lost: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost", b"lost", "max_waiting", b"max_waiting", "problem", b"problem", "state", b"state", "waiting", b"waiting", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreStatus: _TypeAlias = StoreStatus  # noqa: Y015
 
 @_typing.final
 class ListSymbolsRequest(_message.Message):

@@ -69,6 +69,16 @@ class MarketDataServiceStub:
                 request_serializer=marketdata_dot_wire_dot_market__data__pb2.ListSymbolsRequest.SerializeToString,
                 response_deserializer=marketdata_dot_wire_dot_market__data__pb2.ListSymbolsResponse.FromString,
                 _registered_method=True)
+        self.GetBars = channel.unary_unary(
+                '/marketdata.MarketDataService/GetBars',
+                request_serializer=marketdata_dot_wire_dot_market__data__pb2.BarsRequest.SerializeToString,
+                response_deserializer=marketdata_dot_wire_dot_market__data__pb2.BarsResponse.FromString,
+                _registered_method=True)
+        self.GetStatus = channel.unary_unary(
+                '/marketdata.MarketDataService/GetStatus',
+                request_serializer=marketdata_dot_wire_dot_market__data__pb2.StatusRequest.SerializeToString,
+                response_deserializer=marketdata_dot_wire_dot_market__data__pb2.StatusResponse.FromString,
+                _registered_method=True)
 
 
 class MarketDataServiceServicer:
@@ -121,6 +131,19 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBars(self, request, context):
+        """INVALID_ARGUMENT names the valid intervals or the limit; a symbol without bars has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatus(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MarketDataServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +181,16 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.ListSymbols,
                     request_deserializer=marketdata_dot_wire_dot_market__data__pb2.ListSymbolsRequest.FromString,
                     response_serializer=marketdata_dot_wire_dot_market__data__pb2.ListSymbolsResponse.SerializeToString,
+            ),
+            'GetBars': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBars,
+                    request_deserializer=marketdata_dot_wire_dot_market__data__pb2.BarsRequest.FromString,
+                    response_serializer=marketdata_dot_wire_dot_market__data__pb2.BarsResponse.SerializeToString,
+            ),
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=marketdata_dot_wire_dot_market__data__pb2.StatusRequest.FromString,
+                    response_serializer=marketdata_dot_wire_dot_market__data__pb2.StatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -349,6 +382,60 @@ class MarketDataService:
             '/marketdata.MarketDataService/ListSymbols',
             marketdata_dot_wire_dot_market__data__pb2.ListSymbolsRequest.SerializeToString,
             marketdata_dot_wire_dot_market__data__pb2.ListSymbolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marketdata.MarketDataService/GetBars',
+            marketdata_dot_wire_dot_market__data__pb2.BarsRequest.SerializeToString,
+            marketdata_dot_wire_dot_market__data__pb2.BarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marketdata.MarketDataService/GetStatus',
+            marketdata_dot_wire_dot_market__data__pb2.StatusRequest.SerializeToString,
+            marketdata_dot_wire_dot_market__data__pb2.StatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,9 @@ class MarketDataServiceStub:
     """Many symbols over one stream: the path gateway uses."""
     GetAggregates: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.AggregatesRequest, _market_data_pb2.AggregatesResponse]
     ListSymbols: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListSymbolsRequest, _market_data_pb2.ListSymbolsResponse]
+    GetBars: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.BarsRequest, _market_data_pb2.BarsResponse]
+    """INVALID_ARGUMENT names the valid intervals or the limit; a symbol without bars has none."""
+    GetStatus: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.StatusRequest, _market_data_pb2.StatusResponse]
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
@@ -64,6 +67,9 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """Many symbols over one stream: the path gateway uses."""
     GetAggregates: _aio.UnaryUnaryMultiCallable[_market_data_pb2.AggregatesRequest, _market_data_pb2.AggregatesResponse]  # type: ignore[assignment]
     ListSymbols: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListSymbolsRequest, _market_data_pb2.ListSymbolsResponse]  # type: ignore[assignment]
+    GetBars: _aio.UnaryUnaryMultiCallable[_market_data_pb2.BarsRequest, _market_data_pb2.BarsResponse]  # type: ignore[assignment]
+    """INVALID_ARGUMENT names the valid intervals or the limit; a symbol without bars has none."""
+    GetStatus: _aio.UnaryUnaryMultiCallable[_market_data_pb2.StatusRequest, _market_data_pb2.StatusResponse]  # type: ignore[assignment]
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -119,5 +125,20 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_pb2.ListSymbolsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_pb2.ListSymbolsResponse, _abc.Awaitable[_market_data_pb2.ListSymbolsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetBars(
+        self,
+        request: _market_data_pb2.BarsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_pb2.BarsResponse, _abc.Awaitable[_market_data_pb2.BarsResponse]]:
+        """INVALID_ARGUMENT names the valid intervals or the limit; a symbol without bars has none."""
+
+    @_abc_1.abstractmethod
+    def GetStatus(
+        self,
+        request: _market_data_pb2.StatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_pb2.StatusResponse, _abc.Awaitable[_market_data_pb2.StatusResponse]]: ...
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
