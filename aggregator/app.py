@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import grpc
 import structlog
@@ -11,7 +12,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from aggregator.bar_watchers import BarWatchers
+from aggregator.bars.bar import Coverage
+from aggregator.bars.engine import BarEngine, CoverageRule
 from aggregator.book import Book
+from aggregator.close_timer import CloseTimer
 from aggregator.malformed import RefuseMalformed
 from aggregator.market import Market
 from aggregator.producers import Producers
@@ -33,25 +38,42 @@ GRACE_S = 1.0
 SERVICE_NAME = market_data_pb2.DESCRIPTOR.services_by_name["MarketDataService"].full_name
 
 
+# The bars of every symbol by name, and what may wait of them for one slow Watch stream: at the end
+# of an hour 100,000 symbols close four bars each.
+MAX_TOPICS = 1_000_000
+MAX_WAITING_BARS = 500_000
+
+
+def _covered_since(began_ns: int) -> CoverageRule:
+    # Nobody knows what came before we did.
+    return lambda start, _end: Coverage.FULL if start >= began_ns else Coverage.PARTIAL
+
+
 class Aggregator:
     """One running aggregator: its core, and the gRPC server around it."""
 
-    def __init__(self, settings: AggregatorSettings) -> None:
+    def __init__(
+        self, settings: AggregatorSettings, clock: Callable[[], int] = time.time_ns
+    ) -> None:
         self._settings = settings
+        rule = SESSION_RULES[settings.session]
+        engine = BarEngine(settings.bar_plan(), lambda _symbol: rule, _covered_since(clock()))
+        bar_watchers = engine.audience = BarWatchers(engine, MAX_TOPICS, MAX_WAITING_BARS)
+        self._close_timer = CloseTimer(engine, clock)
         book = Book(
-            session_rule=SESSION_RULES[settings.session],
+            engine,
             max_symbols=settings.max_symbols,
             # Nothing of an earlier life is left, so its sequences must not be compared with ours.
             epoch=time.time_ns(),
         )
-        self.watchers = Watchers(settings.max_symbols, book.state)
+        self.watchers = Watchers(settings.max_symbols, book.state, bar_watchers)
         self.market = Market(
             book, Producers(settings.max_producers), self.watchers, settings.max_future_skew_s
         )
         rules = TickRules(
             timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
         )
-        self._service = MarketDataService(self.market, rules)
+        self._service = MarketDataService(self.market, rules, clock)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[RefuseMalformed()],
@@ -80,6 +102,7 @@ class Aggregator:
         except RuntimeError as exc:
             raise AddressInUse(address) from exc
         await self._server.start()
+        self._close_timer.start()
         for name in ["", *names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("aggregator listening", address=f"{host}:{self.port}")
@@ -90,6 +113,7 @@ class Aggregator:
         self.watchers.end_all(ShuttingDown())
         await self._service.end_producers(self._settings.drain_s)
         await self._server.stop(GRACE_S)
+        self._close_timer.stop()
         self._service.log_drops()
         market = self.market
         log.info(
@@ -98,6 +122,7 @@ class Aggregator:
             accepted=market.accepted,
             duplicates=market.duplicates,
             late=market.book.late,
+            bars_late=market.book.engine.counts.bars_late,
             rejected=dict(market.rejected),
         )
 
