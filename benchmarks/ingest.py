@@ -38,8 +38,8 @@ from fakeclient.walk import RandomWalk, choose_symbols
 from ingest.feed import READ_SIZE, Feed, Intake
 from ingest.outbox import Outbox
 from marketdata.channel import server_options
-from marketdata.kernels import KERNELS
 from marketdata.validation import TickRules
+from marketdata.warm import load_kernels
 from marketdata.wire import market_data_pb2 as wire
 
 SEED = 1
@@ -89,14 +89,14 @@ class Frames:
 @njit(cache=True)
 def read_batch(data: NDArray[np.uint8]) -> tuple[int, int]:
     """Return the first sequence of a serialized ``TickBatch`` and how many ticks it has."""
-    first, ticks, position = 0, 0, 0
+    first = ticks = position = 0
     while position < data.size:
         tag = data[position]
         position += 1
         if tag == _FIRST_SEQUENCE_TAG:
             shift = 0
             while True:
-                first |= np.int64(data[position] & 0x7F) << shift
+                first |= int(data[position] & 0x7F) << shift
                 shift += 7
                 position += 1
                 if data[position - 1] < 0x80:
@@ -152,7 +152,7 @@ class Sink:
 @asynccontextmanager
 async def run_sink(sink: Sink) -> AsyncIterator[str]:
     """Serve the sink for the time of the context; give its address."""
-    methods = {"PublishTicks": grpc.stream_stream_rpc_method_handler(sink.publish)}
+    methods: dict[str, Any] = {"PublishTicks": grpc.stream_stream_rpc_method_handler(sink.publish)}
     server = grpc.aio.server(options=server_options())
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler("marketdata.MarketDataService", methods)]
@@ -241,7 +241,7 @@ def measure_kernel(frames: Frames) -> tuple[float, float]:
 
 async def run(plan: Plan, output: Path | None) -> None:
     """Measure everything, print the table, write the JSON file."""
-    KERNELS.load()
+    load_kernels()
     kernel_rows = [["kernel alone", "ticks/s", "memcpy, ticks/s", "bytes per tick"]]
     rows = [["socket to acked batch", "ticks/s", "min", "max", "per second of CPU"]]
     kernels: list[dict[str, Any]] = []

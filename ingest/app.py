@@ -16,9 +16,9 @@ from ingest.outbox import Outbox
 from ingest.publisher import Publisher
 from ingest.settings import IngestSettings
 from marketdata.channel import client_options
-from marketdata.kernels import KERNELS
 from marketdata.summary import DropSummary
 from marketdata.validation import TickRules
+from marketdata.warm import load_kernels
 
 log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ class Ingest:
         Raises:
             StartError: the address cannot be listened on.
         """
-        KERNELS.load()
+        load_kernels()
         await self.listener.start()
         log.info("ingest listening", address=f"{self._settings.host}:{self.listener.port}")
         self._publishing = asyncio.create_task(self._publisher.run())

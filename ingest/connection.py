@@ -106,7 +106,9 @@ class Connection(asyncio.BufferedProtocol):
             reason = "connection_lost"
             self._log.debug("connection lost", error=str(exc))
         if reason is None:
-            reason = "ended_inside_a_frame" if self._feed.has_partial_frame else "closed_by_producer"
+            reason = (
+                "ended_inside_a_frame" if self._feed.has_partial_frame else "closed_by_producer"
+            )
         self._ended(self, reason)
         say = self._log.info if self.has_sent else self._log.debug
         say(

@@ -17,8 +17,8 @@ from marketdata.wire.market_data_pb2 import Tick
 
 # One read.
 READ_SIZE = 256 * 1024
-# Before it, for the beginning of a frame whose rest comes with the read. A longer one is put together
-# elsewhere.
+# Before it, for the beginning of a frame whose rest comes with the read. A longer one is put
+# together elsewhere.
 HEADROOM = 1024
 
 _REASONS = (
@@ -46,10 +46,10 @@ class Taken:
 
 
 class Intake:
-    """The buffer into which all connections are read, one after the other, and the way from it to the outbox.
+    """The buffer into which every connection is read, and the way from there to the outbox.
 
-    One for all: a read is used up before the next, so a connection costs no buffer, and the one there is
-    stays in the processor's cache.
+    One for all: a read is used up before the next, so a connection costs no buffer, and the one
+    there is stays in the processor's cache.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Intake:
         self._unit_ns = nanoseconds_in(rules.timestamp_unit)
         buffer = np.zeros(HEADROOM + read_size + kernel.SLACK, np.uint8)
         self._address = buffer.ctypes.data
-        self._bytes = memoryview(buffer)
+        self._bytes = buffer.data
         self._counts = np.zeros(kernel.COUNTS, np.int64)
         #: Where the next read of any connection goes.
         self.window = self._bytes[HEADROOM : HEADROOM + read_size]

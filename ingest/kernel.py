@@ -1,8 +1,8 @@
 """The hot loop of ingest: frames in, pieces of a ``TickBatch`` out.
 
-It takes the ticks it can take and stops at the first that is unusual: fields that are missing, unknown,
-repeated or in another order, numbers or lengths written in a way nobody needs, symbols that are not ASCII
-or not symbols. Those are for :class:`ingest.ticks.TickReader`, which asks the protobuf library.
+It takes the ticks it can take and stops at the first that is unusual: fields that are missing,
+unknown, repeated or in another order, tags and lengths of more bytes than they need, symbols that
+are none. Those are for :class:`ingest.ticks.TickReader`, which asks the protobuf library.
 
 Measured on one core at 2.1 GHz: 11 to 16 ns per tick, and 0.6 us for a call.
 """
@@ -44,9 +44,9 @@ COUNTS = 6
 
 # It reads and writes up to so many bytes behind what it was given.
 SLACK = 64
-# The most it writes for a tick: two bytes of head; a symbol of 32 characters in 34, the price in 9, two
-# numbers in 10 and the ingest time in 10.
-MAX_PIECE = 2 + 34 + 9 + 10 + 10 + 10
+# The most it writes for a tick: two bytes of head, a symbol of 32 characters in 34, the price in 9,
+# two numbers and the ingest time in 10, 10 and 11.
+MAX_PIECE = 2 + 34 + 9 + 10 + 10 + 11
 
 _SYMBOL_TAG = 1 << 3 | 2
 _PRICE_TAG = 2 << 3 | 1
@@ -61,8 +61,8 @@ _MAX_SYMBOL = MAX_SYMBOL_LENGTH
 _HIGH_BITS = -0x7F7F7F7F7F7F7F80  # 0x80 in each byte
 _LOW_BITS = 0x7F7F7F7F7F7F7F7F
 
-# What stands in a symbol for each byte, 0 for those that cannot.
-_UPPER = np.zeros(256, np.uint8)
+# What stands in a symbol for each byte, -1 for those that cannot.
+_UPPER = np.full(256, -1, np.int64)
 for _byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:^=+@$":
     _UPPER[_byte] = _byte
 for _byte in b"abcdefghijklmnopqrstuvwxyz":
@@ -76,7 +76,7 @@ for _byte in b" \t\n\r\v\f":
 
 
 @njit(inline="always")
-def _squeeze(word):
+def _squeeze(word: int) -> int:
     # The seven low bits of each of the eight bytes, side by side.
     word = (word & 0x007F007F007F007F) | ((word & 0x7F007F007F007F00) >> 1)
     word = (word & 0x00003FFF00003FFF) | ((word & 0x3FFF00003FFF0000) >> 2)
@@ -105,7 +105,7 @@ def take_frames(
     Args:
         position: the address of the first byte of a frame.
         end: the address behind the last byte that has arrived.
-        out: the address for the pieces, with MAX_PIECE + SLACK bytes behind it for each of ``room``.
+        out: the address for the pieces, MAX_PIECE bytes for each of ``room``, and SLACK behind.
         room: how many ticks to take at most.
         max_frame_size: bytes in one frame.
         unit_ns: nanoseconds in one unit of the exchange times, 0: by magnitude.
@@ -116,8 +116,9 @@ def take_frames(
         counts: COUNTS numbers to add to.
 
     Returns:
-        Why it stopped, the position of the first frame that was not taken, where the pieces end, how many
-        were written, and what the frame at the position says is its size, 0 if that has not arrived.
+        Why it stopped, the position of the first frame that was not taken, where the pieces end,
+        how many were written, and the size that the frame at the position announces, 0 if that has
+        not arrived.
     """
     ticks = 0
     code = MORE
@@ -143,7 +144,12 @@ def take_frames(
         word = load_word(start)
         raw_size = (word >> 8) & 0xFF
         price_at = start + 2 + raw_size
-        if (word & 0xFF) != _SYMBOL_TAG or raw_size > _MAX_RAW_SYMBOL or price_at + 13 > stop or raw_size == 0:
+        if (
+            (word & 0xFF) != _SYMBOL_TAG
+            or raw_size > _MAX_RAW_SYMBOL
+            or price_at + 13 > stop
+            or raw_size == 0
+        ):
             break
         symbol_at = start + 2
         symbol_size = raw_size
@@ -151,8 +157,7 @@ def take_frames(
         valid = True
         for at in range(symbol_at, price_at):
             byte = load_byte(at)
-            upper = np.int64(_UPPER[byte])
-            if upper != byte:
+            if _UPPER[byte] != byte:
                 same = False
                 break
         if not same:
@@ -162,9 +167,14 @@ def take_frames(
             while symbol_size > 0 and _BLANK[load_byte(symbol_at + symbol_size - 1)]:
                 symbol_size -= 1
             for at in range(symbol_at, symbol_at + symbol_size):
-                if _UPPER[load_byte(at)] == 0:
+                if _UPPER[load_byte(at)] < 0:
                     valid = False
-        if symbol_size == 0 or symbol_size > _MAX_SYMBOL or not valid or not _FIRST[load_byte(symbol_at)]:
+        if (
+            symbol_size == 0
+            or symbol_size > _MAX_SYMBOL
+            or not valid
+            or not _FIRST[load_byte(symbol_at)]
+        ):
             break
         # The price.
         if load_byte(price_at) != _PRICE_TAG:
@@ -242,7 +252,7 @@ def take_frames(
             store_byte(out + 1, symbol_size)
             out += 2
             for at in range(symbol_size):
-                store_byte(out + at, np.int64(_UPPER[load_byte(symbol_at + at)]))
+                store_byte(out + at, _UPPER[load_byte(symbol_at + at)])
             out += symbol_size
             # The price and the volume, as they came.
             for at in range(0, time_at - price_at, 16):

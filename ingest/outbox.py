@@ -42,7 +42,7 @@ class Outbox:
         size = _HEAD_SIZE + len(producer_id.encode()) + batch_ticks * MAX_PIECE_SIZE + SLACK
         buffer = np.empty(size, np.uint8)
         self._buffer_address: int = buffer.ctypes.data
-        self._buffer = memoryview(buffer)
+        self._buffer = buffer.data
         self._used = 0
         self._open_ticks = 0
         #: How many batches were closed since the start.

@@ -9,8 +9,8 @@ TimestampUnit = Literal["auto", "s", "ms", "us", "ns"]
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
-# From where on "auto" takes a number for seconds, for milliseconds, which those below the seconds are, too, for
-# microseconds and for nanoseconds: March 1973.
+# From where on "auto" takes a number for seconds, milliseconds, microseconds and nanoseconds: each
+# time March 1973, but for the milliseconds, which what is below the seconds is, too.
 AUTO_S_FROM = 10**8
 AUTO_MS_FROM = 10**11
 AUTO_US_FROM = 10**14

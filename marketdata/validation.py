@@ -106,7 +106,11 @@ class TickRules:
                 return RejectReason(exc.reason)
         sent = tick.exchange_timestamp
         # Most times need no conversion, and its two calls cost a tenth of a tick.
-        ts_ns = sent if sent >= self._ns_from or sent <= 0 else to_nanoseconds(sent, self.timestamp_unit)
+        ts_ns = (
+            sent
+            if sent >= self._ns_from or sent <= 0
+            else to_nanoseconds(sent, self.timestamp_unit)
+        )
         reason = check_values(tick.price, tick.volume, ts_ns, self.latest_ns(now_ns))
         if reason is not None:
             return reason

@@ -1,7 +1,8 @@
 """Let kernels read and write bytes eight or sixteen at a time, at any address.
 
 numba's own arrays move single bytes, which is several times slower. An address is trusted: whoever
-calls knows that it and the bytes behind it are theirs. A word is an int64 with its first byte lowest.
+calls knows that it and the bytes behind it are theirs. A word is an int64 whose first byte is the
+lowest.
 """
 
 from __future__ import annotations

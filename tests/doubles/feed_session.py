@@ -1,4 +1,4 @@
-"""The rules of a feed in plain Python over the protobuf library: what the kernel is held against."""
+"""The rules of a feed in plain Python and protobuf: what the compiled ones are held against."""
 
 from __future__ import annotations
 
