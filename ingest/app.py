@@ -10,6 +10,7 @@ from random import Random
 
 import structlog
 
+from ingest.feed import Intake
 from ingest.listener import Listener
 from ingest.outbox import Outbox
 from ingest.publisher import Publisher
@@ -17,6 +18,7 @@ from ingest.settings import IngestSettings
 from marketdata.channel import client_options
 from marketdata.summary import DropSummary
 from marketdata.validation import TickRules
+from marketdata.warm import load_kernels
 
 log = structlog.get_logger()
 
@@ -48,7 +50,8 @@ class Ingest:
             options=client_options(settings.keepalive_s, settings.keepalive_timeout_s),
             random=Random(),  # noqa: S311  jitter, not a secret
         )
-        self.listener = Listener(settings, self.rules, self._publisher, self.rejected, self.closed)
+        intake = Intake(self.rules, self.outbox, settings.max_frame_size)
+        self.listener = Listener(settings, intake, self._publisher, self.rejected, self.closed)
         self._publishing: asyncio.Task[None] | None = None
 
     async def start(self, on_failure: Callable[[], None]) -> None:
@@ -57,7 +60,9 @@ class Ingest:
         Raises:
             StartError: the address cannot be listened on.
         """
+        load_kernels()
         await self.listener.start()
+        log.info("ingest listening", address=f"{self._settings.host}:{self.listener.port}")
         self._publishing = asyncio.create_task(self._publisher.run())
         self._publishing.add_done_callback(lambda _: on_failure())
 

@@ -219,7 +219,7 @@ async def test_behind_an_unacked_batch_full_ones_leave_at_once_and_the_rest_afte
 ):
     async with (
         run_recording_aggregator() as recorder,
-        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=0.2) as ingest,
+        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=0.2, batch_ticks=1_000) as ingest,
     ):
         recorder.delay_acks(0.6)
         loop = asyncio.get_running_loop()
