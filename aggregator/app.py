@@ -23,11 +23,13 @@ from aggregator.producers import Producers
 from aggregator.service import MarketDataService, ShuttingDown
 from aggregator.sessions import SESSION_RULES
 from aggregator.settings import AggregatorSettings
+from aggregator.undecoded import LeaveUndecoded
 from aggregator.watchers import Watchers
 from marketdata.addresses import check_address
 from marketdata.channel import server_options
 from marketdata.errors import AddressInUse
 from marketdata.validation import TickRules
+from marketdata.warm import load_kernels
 from marketdata.wire import market_data_pb2, market_data_pb2_grpc
 
 log = structlog.get_logger()
@@ -37,6 +39,8 @@ GRACE_S = 1.0
 
 SERVICE_NAME = market_data_pb2.DESCRIPTOR.services_by_name["MarketDataService"].full_name
 
+# Half of what a tick costs would be to make a message of it.
+UNDECODED = frozenset({f"/{SERVICE_NAME}/PublishTicks"})
 
 # The bars of every symbol by name, and what may wait of them for one slow Watch stream: at the end
 # of an hour 100,000 symbols close four bars each.
@@ -55,6 +59,7 @@ class Aggregator:
     def __init__(
         self, settings: AggregatorSettings, clock: Callable[[], int] = time.time_ns
     ) -> None:
+        load_kernels()
         self._settings = settings
         rule = SESSION_RULES[settings.session]
         engine = BarEngine(settings.bar_plan(), lambda _symbol: rule, _covered_since(clock()))
@@ -76,7 +81,7 @@ class Aggregator:
         self._service = MarketDataService(self.market, rules, clock)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[RefuseMalformed()],
+            interceptors=[RefuseMalformed(), LeaveUndecoded(UNDECODED)],
             options=server_options(settings.keepalive_s),
             maximum_concurrent_rpcs=settings.max_streams,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -81,6 +82,11 @@ class Batch:
     strangers: dict[int, str] = field(default_factory=dict)
     feed: FeedReport | None = None
 
+    def symbol(self, index: int, table: SymbolTable) -> str:
+        """Return the symbol of a tick, whatever it is."""
+        row = int(self.rows[index])
+        return self.strangers[index] if row < 0 else table.symbols[row]
+
 
 class Decoder:
     """Decode batches into columns that are used again for the next one."""
@@ -109,6 +115,14 @@ class Decoder:
             if tail.ticks or tail.producer_id or tail.first_sequence:
                 return self._decode_slowly(data)
             batch.feed = tail.feed
+        return batch
+
+    def read(self, ticks: Sequence[Tick]) -> Batch:
+        """Return ticks that were decoded already."""
+        self._room(len(ticks))
+        batch = Batch("", 0, len(ticks), self._rows, self._prices, self._volumes, self._times)
+        for index, tick in enumerate(ticks):
+            self._put(batch, index, tick)
         return batch
 
     def _decode_ticks(self, data: bytes, start: int, batch: Batch) -> int:
@@ -142,20 +156,10 @@ class Decoder:
 
     def _decode_slowly(self, data: bytes) -> Batch:
         message = TickBatch.FromString(data)
-        count = len(message.ticks)
-        self._room(count)
-        batch = Batch(
-            message.producer_id,
-            message.first_sequence,
-            count,
-            self._rows,
-            self._prices,
-            self._volumes,
-            self._times,
-            feed=message.feed if message.HasField("feed") else None,
-        )
-        for index, tick in enumerate(message.ticks):
-            self._put(batch, index, tick)
+        batch = self.read(message.ticks)
+        batch.producer_id, batch.first_sequence = message.producer_id, message.first_sequence
+        if message.HasField("feed"):
+            batch.feed = message.feed
         return batch
 
     def _put(self, batch: Batch, index: int, tick: Tick) -> None:

@@ -26,6 +26,8 @@ VOLUME, TRADES, FIRST_TS, FIRST_SEQUENCE, LAST_TS, LAST_SEQUENCE = range(6)
 LOW_TIME, HIGH_TIME, ROOM = 6, 7, 8
 # The number of the batch that changed the row last.
 BATCH = 9
+# How many states of the symbol were published; not the loop's.
+SEQUENCE = 10
 WHOLE_COLUMNS = 16
 # The columns of its prices and sums.
 OPEN, HIGH, LOW, CLOSE, NOTIONAL, NOTIONAL_ERROR = range(6)
@@ -54,7 +56,7 @@ _HASH_BITS = 31
 
 
 @njit(inline="always")
-def _slot(w0, w1, w2, w3):
+def _slot(w0: int, w1: int, w2: int, w3: int) -> int:
     mixed = ((w0 ^ w1 * _MIX_1) ^ (w2 * _MIX_2 ^ w3 * _MIX_3)) * _MIX_0
     return (mixed ^ (mixed >> 29)) & ((1 << _HASH_BITS) - 1)
 
@@ -268,10 +270,8 @@ def apply_ticks(
             if total > whole[row, ROOM]:
                 break
             whole[row, VOLUME] = total
-            if price > real[row, HIGH]:
-                real[row, HIGH] = price
-            if price < real[row, LOW]:
-                real[row, LOW] = price
+            real[row, HIGH] = max(real[row, HIGH], price)
+            real[row, LOW] = min(real[row, LOW], price)
             last_ts = whole[row, LAST_TS]
             if ts > last_ts or (ts == last_ts and sequence + index >= whole[row, LAST_SEQUENCE]):
                 whole[row, LAST_TS] = ts

@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from aggregator.bar_watchers import ALL, TooManyBarsWait, TooManyTopics, Topic
+from aggregator.malformed import refuse
 from aggregator.market import InvalidBatch, Market
 from aggregator.watchers import TooManyWatched, Watcher
 from marketdata.errors import InvalidSymbol, MarketDataError
@@ -116,7 +118,7 @@ class MarketDataService(MarketDataServiceServicer):
 
     async def PublishTicks(  # type: ignore[override]
         self,
-        request_iterator: AsyncIterator[wire.TickBatch],
+        request_iterator: AsyncIterator[bytes],
         context: Context,
     ) -> None:
         """Apply batches in order and ack each."""
@@ -134,9 +136,11 @@ class MarketDataService(MarketDataServiceServicer):
             if not self._producers:
                 self._no_producers.set()
 
-    async def _publish(self, batch: wire.TickBatch, context: Context) -> None:
+    async def _publish(self, batch: bytes, context: Context) -> None:
         try:
             ack = self._market.publish_batch(batch, self._clock())
+        except DecodeError:
+            await refuse(context)
         except InvalidBatch as exc:
             await _abort(context, exc)
         if ack.rejections:

@@ -7,12 +7,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-import aggregator.kernel  # noqa: F401  its kernels are loaded below
 from aggregator.columns import Decoder, SymbolTable
-from marketdata.kernels import KERNELS
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
-
-KERNELS.load()
 
 KNOWN = [
     "A",
