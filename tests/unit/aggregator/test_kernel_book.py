@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import inf, nan
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,45 +73,54 @@ def make_engine(rule: SessionRule) -> tuple[BarEngine, Listener]:
     return engine, listener
 
 
-prices = st.one_of(
-    st.floats(1, 1000).map(lambda price: round(price, 2)),
-    st.sampled_from([0.0, -1.0, nan, inf, 1e15, 1e200, 1e308, 5e-324]),
+usual = st.builds(
+    Tick,
+    symbol=st.sampled_from(SYMBOLS[:2]),
+    price=st.integers(1, 9).map(float),
+    volume=st.integers(1, 9),
+    exchange_timestamp=st.integers(0, 30).map(lambda tenths: START + tenths * NS_PER_S // 10),
 )
-volumes = st.one_of(
-    st.integers(1, 1000), st.sampled_from([0, -5, 2**47, 2**48, 2**48 + 1, 2**62, 2**63 - 1])
-)
-times = st.one_of(
-    st.integers(0, 3_000).map(lambda ms: START + ms * 1_000_000),
-    st.integers(-1_000, 2_000).map(lambda s: START + s * NS_PER_S),
-    st.sampled_from([0, -1, LATEST, LATEST + 1, 1]),
-)
-ticks = st.builds(
+odd = st.builds(
     Tick,
     symbol=st.sampled_from([*SYMBOLS, "lower", "", "É"]),
-    price=prices,
-    volume=volumes,
-    exchange_timestamp=times,
+    price=st.sampled_from([1.5, 0.0, -1.0, nan, inf, 1e15, 1e200, 1e308, 5e-324]),
+    volume=st.sampled_from([1, 0, -5, 2**47, 2**48, 2**48 + 1, 2**62, 2**63 - 1]),
+    exchange_timestamp=st.one_of(
+        st.integers(-1_000, 2_000).map(lambda s: START + s * NS_PER_S),
+        st.sampled_from([0, -1, LATEST, LATEST + 1, 1]),
+    ),
 )
+ticks = st.one_of(usual, usual, odd)
 arrivals = st.sampled_from([0, START, START + 5 * NS_PER_S, LATEST])
 
 
 @given(
-    st.lists(st.tuples(st.lists(ticks, max_size=12), arrivals, st.booleans()), max_size=6),
+    st.lists(
+        st.tuples(
+            st.lists(ticks, max_size=12), arrivals, st.booleans(), st.sampled_from([0, 0, -50, 900])
+        ),
+        max_size=6,
+    ),
     st.sampled_from([UtcDay(), NoSession()]),
     st.integers(0, 3),
 )
 def test_every_state_and_every_bar_is_that_of_the_plain_book(
-    batches: list[tuple[list[Tick], int, bool]], rule: SessionRule, skip: int
+    batches: list[tuple[list[Tick], int, bool, int]], rule: SessionRule, skip: int
 ) -> None:
     plain_engine, plain_listener = make_engine(rule)
     fast_engine, fast_listener = make_engine(rule)
     plain = PlainBook(plain_engine, max_symbols=3, epoch=1)
     fast = Book(fast_engine, max_symbols=3, epoch=1)
-    sequence = 1
-    for sent, now_ns, close in batches:
-        by_plain = plain.apply(sent[skip:], sequence + skip, LATEST, now_ns)
+    sequence = 100
+    # The kernel knows symbols that were there before the batch.
+    known = [Tick(symbol=s, price=1, volume=1, exchange_timestamp=START) for s in SYMBOLS[:2]]
+    for sent, now_ns, close, jump in [(known, 0, False, 0), *batches]:
+        # Another producer's ticks have other sequences.
+        sequence = max(sequence + jump, 1)
+        skipped = 0 if sent is known else skip
+        by_plain = plain.apply(sent[skipped:], sequence + skipped, LATEST, now_ns)
         batch = fast.decoder.decode(TickBatch(ticks=sent).SerializeToString())
-        by_fast = fast.apply_batch(batch, sequence, LATEST, now_ns, skip=skip)
+        by_fast = fast.apply_batch(batch, sequence, LATEST, now_ns, skip=skipped)
         sequence += len(sent)
         assert by_fast.accepted == by_plain.accepted
         assert by_fast.rejections == by_plain.rejections
@@ -127,6 +137,24 @@ def test_every_state_and_every_bar_is_that_of_the_plain_book(
     assert sorted(map(shown, fast_engine.open_bars())) == sorted(
         map(shown, plain_engine.open_bars())
     )
+
+
+@pytest.mark.parametrize("look", [False, True])
+@pytest.mark.parametrize("big", [2**63 - 1 - 2**48, 2**63 - 2 - 2**48])
+def test_the_kernel_refuses_what_overflows(look: bool, big: int) -> None:
+    engine, _ = make_engine(UtcDay())
+    book = Book(engine, max_symbols=3, epoch=1)
+    book.apply([Tick(symbol="A", price=1, volume=big, exchange_timestamp=START)], 1, LATEST)
+    part = Tick(symbol="A", price=1, volume=2**47, exchange_timestamp=START)
+    rejected = []
+    for sequence in (2, 4):
+        applied = book.apply([part, part], sequence, LATEST)
+        rejected += applied.rejections
+        if look:
+            # Looking moves what the kernel has to the rest.
+            book.aggregate("A")
+    assert [sequence for sequence, _ in rejected] == [4, 5]
+    assert book.state("A").volume == big + 2**48
 
 
 def as_bags(seen: list[object]) -> list[str]:
