@@ -22,8 +22,8 @@ class ServiceSettings(BaseSettings):
     )
 
 
-# What stands before the last @ of an address.
-_PASSWORD = re.compile(r"(:/*[^:/@]*:).*@")
+# What stands before the last @ of an address, or after it under this name.
+_PASSWORD = re.compile(r"(:).*(@)|(?<=password=)[^&]*()")
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -45,7 +45,7 @@ def load_settings(cls: type[S]) -> S:
         error = exc.errors()[0]
         name = f"{prefix}{error['loc'][0]}".upper() if error["loc"] else prefix
         # Without the cause, for it has the value as it was given.
-        value = _PASSWORD.sub(r"\1***@", repr(error["input"]))
+        value = _PASSWORD.sub(r"\1***\2", repr(error["input"]))
         raise SettingsError(f"{name}={value}: {error['msg']}") from None
 
 

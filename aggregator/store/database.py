@@ -15,6 +15,7 @@ from sqlalchemy import (
     URL,
     ClauseElement,
     Connection,
+    PoolProxiedConnection,
     delete,
     event,
     insert,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -85,6 +86,8 @@ class Database:
             hide_parameters=True,
         )
         self.dialect: Dialect = self._engine.dialect
+        self._is_stale = False
+        event.listen(self._engine.sync_engine, "checkout", self._check_out)
         if self._file is not None:
             event.listen(self._engine.sync_engine, "connect", self._prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
@@ -102,6 +105,17 @@ class Database:
         for pragma in (*_PRAGMAS, *self._pragmas):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+    def _check_out(
+        self,
+        _connection: DBAPIConnection,
+        _entry: ConnectionPoolEntry,
+        _proxy: PoolProxiedConnection,
+    ) -> None:
+        # Disposing of the engine instead would leave the connections in use without an owner.
+        if self._is_stale:
+            self._is_stale = False
+            raise InvalidatePoolError
 
     @property
     def is_sqlite(self) -> bool:
@@ -137,8 +151,12 @@ class Database:
         async with self.read() as connection:
             await connection.execute(select(1))
 
-    async def reset(self) -> None:
-        """Give up all idle connections: the next ones find what is there then."""
+    def refresh(self) -> None:
+        """Use no connection of before again: it may lead to what is there no more."""
+        self._is_stale = True
+
+    async def close(self) -> None:
+        """Close the connections that nobody uses; those in use must be given back before."""
         await self._engine.dispose()
 
     @asynccontextmanager
@@ -168,6 +186,14 @@ class Database:
         new = [(name,) for name in sorted(names - self._known_symbols)]
         if new:
             await connection.exec_driver_sql(self._add_symbol, new)
+
+    async def explain(self, statement: ClauseElement) -> str:
+        """Return how the database would go about a statement."""
+        compiled = statement.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True})
+        keyword = "EXPLAIN QUERY PLAN" if self.is_sqlite else "EXPLAIN"
+        async with self.read() as connection:
+            found = await connection.execute(text(f"{keyword} {compiled}"))
+            return "\n".join(str(row[-1]) for row in found)
 
     async def load_spans(self) -> list[tuple[int, int]]:
         """Return when at least one producer was connected, in order."""

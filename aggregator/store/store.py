@@ -112,7 +112,7 @@ class BarStore:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await self._prepare()
         except STORE_ERRORS as exc:
-            await self._failed(exc)
+            self._failed(exc)
         self._tasks = [
             asyncio.create_task(self._write_for_ever()),
             asyncio.create_task(self._remove_for_ever()),
@@ -132,7 +132,7 @@ class BarStore:
             async with asyncio.timeout(START_TIMEOUT_S):
                 return await self._load(list(intervals), window_ns, max_bars)
         except STORE_ERRORS as exc:
-            await self._failed(exc)
+            self._failed(exc)
             return []
 
     async def _load(self, intervals: list[Interval], window_ns: int, max_bars: int) -> list[Bar]:
@@ -180,7 +180,7 @@ class BarStore:
             log.error("bars lost, the store took none before the end", count=left)
         self._losses.flush()
         with contextlib.suppress(*STORE_ERRORS):
-            await self._database.reset()
+            await self._database.close()
 
     def reading(self, symbol: str, interval: str) -> AbstractContextManager[Group]:
         """Give what waits, and what comes while the context lasts, by start and number."""
@@ -199,7 +199,7 @@ class BarStore:
                 return (await connection.execute(select_range(asked))).fetchall()
         except STORE_ERRORS as exc:
             # The writer will try again, and tell when that works.
-            await self._failed(exc)
+            self._failed(exc)
             self._wake.set()
             raise StoreUnavailable(self._problem or "") from exc
 
@@ -210,7 +210,7 @@ class BarStore:
         try:
             return await self._database.load_spans()
         except STORE_ERRORS as exc:
-            await self._failed(exc)
+            self._failed(exc)
             return []
 
     async def save_spans(self, spans: Iterable[tuple[int, int]]) -> bool:
@@ -220,7 +220,7 @@ class BarStore:
         try:
             await self._database.save_spans(spans)
         except STORE_ERRORS as exc:
-            await self._failed(exc)
+            self._failed(exc)
             return False
         return True
 
@@ -236,7 +236,7 @@ class BarStore:
                 await self._write_some()
                 backoff_s = FIRST_BACKOFF_S
             except STORE_ERRORS as exc:
-                await self._failed(exc)
+                self._failed(exc)
                 await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
                 backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
 
@@ -279,7 +279,7 @@ class BarStore:
                         log.info("old bars removed", count=removed)
             await asyncio.sleep(RETENTION_INTERVAL_S)
 
-    async def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException) -> None:
         problem = self._database.problem(error)
         is_news = self._told is not False
         self._problem = problem
@@ -287,9 +287,7 @@ class BarStore:
             log.error("store failing", store=self._database.name, problem=problem)
             self._told = False
             self._tell(False)
-        # Connections of before may lead to a server or a file that is there no more.
-        with contextlib.suppress(*STORE_ERRORS):
-            await self._database.reset()
+        self._database.refresh()
 
     def _succeeded(self) -> None:
         self._problem = None
