@@ -16,6 +16,9 @@ from aggregator.store.rows import to_message
 from marketdata.intervals import Interval
 from marketdata.wire import market_data_pb2 as wire
 
+# 2 ms; then ticks may come in.
+_BARS_AT_ONCE = 1_000
+
 
 class BarMemory(Protocol):
     """The bars that live."""
@@ -101,7 +104,8 @@ class BarReader:
         # The bars, by start and number, and the newest published state among those there can be.
         symbol, interval = asked.symbol, asked.interval.name
         if self._store is None:
-            return self._join(asked, [], {}), self._memory.sequence(symbol, interval)
+            bars, sequence = self._join(asked, [], {}), self._memory.sequence(symbol, interval)
+            return await self._to_messages(bars), sequence
         stored = Range(
             symbol,
             interval,
@@ -116,12 +120,17 @@ class BarReader:
         # hands but those of the context.
         with self._store.reading(symbol, interval) as waiting:
             rows = await self._store.fetch(stored)
-            # No await from here on: all of one moment.
-            return self._join(asked, rows, waiting), self._memory.sequence(symbol, interval)
+            # No await between the two: all of one moment.
+            bars, sequence = (
+                self._join(asked, rows, waiting),
+                self._memory.sequence(symbol, interval),
+            )
+        return await self._to_messages(bars), sequence
 
     def _join(
         self, asked: Asked, rows: Sequence[Sequence[Any]], waiting: Mapping[Place, Bar]
-    ) -> list[wire.Bar]:
+    ) -> list[Bar | Sequence[Any]]:
+        # Bars, which nobody changes, and rows.
         after = asked.after or (-1, -1)
         live = dict(waiting)
         for bar in self._memory.open_and_recent(
