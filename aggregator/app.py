@@ -11,6 +11,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from aggregator.bars.engine import BarEngine
+from aggregator.bars.plan import BarPlan
 from aggregator.book import Book
 from aggregator.malformed import RefuseMalformed
 from aggregator.market import Market
@@ -38,8 +40,10 @@ class Aggregator:
 
     def __init__(self, settings: AggregatorSettings) -> None:
         self._settings = settings
+        rule = SESSION_RULES[settings.session]
+        engine = BarEngine(BarPlan(), lambda _symbol: rule)
         book = Book(
-            session_rule=SESSION_RULES[settings.session],
+            engine,
             max_symbols=settings.max_symbols,
             # Nothing of an earlier life is left, so its sequences must not be compared with ours.
             epoch=time.time_ns(),

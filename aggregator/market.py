@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from aggregator.book import MAX_INT64, Applied, Book
+from aggregator.bars.candle import MAX_INT64
+from aggregator.book import Applied, Book
 from aggregator.producers import Producers
 from aggregator.watchers import Watchers
 from marketdata.errors import MarketDataError
@@ -65,7 +66,8 @@ class Market:
         return self._apply(ticks, first, now_ns)
 
     def _apply(self, ticks: Sequence[Tick], first_sequence: int, now_ns: int) -> Applied:
-        applied = self.book.apply(ticks, first_sequence, now_ns + self._max_future_skew_ns)
+        latest_ns = now_ns + self._max_future_skew_ns
+        applied = self.book.apply(ticks, first_sequence, latest_ns, now_ns)
         self.accepted += applied.accepted
         for _, reason in applied.rejections:
             self.rejected[reason] += 1

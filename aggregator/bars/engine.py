@@ -1,0 +1,360 @@
+"""Keep the bars of every symbol, and say when each is published."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from heapq import heappop, heappush
+from typing import Protocol
+
+from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
+from aggregator.bars.completion import Completion
+from aggregator.bars.lane import Lane
+from aggregator.bars.plan import BarPlan
+from aggregator.bars.symbol import SymbolBars, TradeCounts
+from aggregator.sessions import RuleFor
+
+# From a time to how much of it had a feed, start <= time < end.
+CoverageRule = Callable[[int, int], Coverage]
+
+
+class BarSink(Protocol):
+    """Who keeps closed bars."""
+
+    def put(self, bars: Sequence[Bar]) -> None:
+        """Take final and revised bars, which nobody changes any more; awaits nothing."""
+
+
+class BarAudience(Protocol):
+    """Who hears of bars at once."""
+
+    def wanted(self, symbol: str) -> Collection[str]:
+        """Return the intervals of which somebody wants the bars of ``symbol``."""
+
+    def partial_changed(self, key: BarKey) -> None:
+        """Hear that an open bar changed; :meth:`BarEngine.open_bar` has its newest state."""
+
+    def bar_published(self, bar: Bar) -> None:
+        """Hear of an early, final or revised state; an early bar may still change."""
+
+    def interval_completed(self, interval: str, end: int) -> None:
+        """Hear that every bar of ``interval`` that ends there was published."""
+
+
+class NoAudience:
+    """Nobody hears."""
+
+    def wanted(self, _symbol: str) -> Collection[str]:
+        """Return nothing."""
+        return ()
+
+    def partial_changed(self, key: BarKey) -> None:
+        """Do nothing."""
+
+    def bar_published(self, bar: Bar) -> None:
+        """Do nothing."""
+
+    def interval_completed(self, interval: str, end: int) -> None:
+        """Do nothing."""
+
+
+class NoStore:
+    """Nobody keeps bars."""
+
+    def put(self, bars: Sequence[Bar]) -> None:
+        """Do nothing."""
+
+
+class BarEngine:
+    """The trades and bars of all symbols.
+
+    Trades go to the :class:`SymbolBars` of their symbol between :meth:`begin_batch` and
+    :meth:`end_batch`; then the changes go to :attr:`audience` and the closed bars to :attr:`sink`.
+    For symbols whose trades are of the present the wall clock closes bars too: call
+    :meth:`close_due` when it reaches :meth:`next_timer`; :attr:`wake_at` hears of an earlier time.
+    """
+
+    def __init__(
+        self,
+        plan: BarPlan,
+        rule_for: RuleFor,
+        coverage: CoverageRule = lambda _s, _e: Coverage.FULL,
+    ) -> None:
+        self.plan = plan
+        self._rule_for = rule_for
+        self._coverage = coverage
+        self.audience: BarAudience = NoAudience()
+        self.sink: BarSink = NoStore()
+        self.wake_at: Callable[[int], None] = lambda _ns: None
+        self.counts = TradeCounts()
+        # Closed bars that were given up to make room.
+        self.evicted = 0
+        self.symbols: dict[str, SymbolBars] = {}
+        self._names = [interval.name for interval in plan.by_clock]
+        self._index = {name: index for index, name in enumerate(self._names)}
+        self._completion = Completion(len(self._names), plan.revise_ns)
+        self._now = 0
+        # The latest exchange time of all symbols.
+        self._clock = 0
+        # Symbols with a trade that was more than an addition to the base candle.
+        self._moved: dict[str, SymbolBars] = {}
+        # Bars that late trades of this batch changed.
+        self._touched: dict[tuple[Lane, int], Bar] = {}
+        self._to_store: list[Bar] = []
+        # One entry per closed bar in memory, the longest closed first.
+        self._closed: deque[Lane] = deque()
+        # When the wall clock closes something, and of which symbols.
+        self._times: list[int] = []
+        self._due: dict[int, list[SymbolBars]] = {}
+
+    # What applies trades.
+
+    def open(self, symbol: str) -> SymbolBars:
+        """Return the trades of a symbol, which need not be known yet."""
+        bars = self.symbols.get(symbol)
+        if bars is None:
+            bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self)
+            self.symbols[symbol] = bars
+        return bars
+
+    def begin_batch(self, now_ns: int) -> None:
+        """Trades arrive at ``now_ns``; 0: none of them is of the present."""
+        self._now = now_ns
+
+    def end_batch(self, changed: Iterable[str]) -> None:
+        """Publish what became of the trades; ``changed`` are symbols whose session changed."""
+        if not self._names:
+            return
+        moved = self._moved
+        for (lane, _), bar in self._touched.items():
+            self._publish(lane, bar)
+        self._touched.clear()
+        oldest = self._now - self.plan.live_within_ns
+        for symbol in changed:
+            bars = self.symbols[symbol]
+            if not bars.live and self._now and bars.latest >= oldest:
+                self._watch_clock(bars)
+            if symbol not in moved:
+                self._publish_open(bars)
+        for bars in moved.values():
+            self._publish_open(bars)
+        if moved:
+            moved.clear()
+            self._flush()
+
+    # The wall clock.
+
+    def next_timer(self) -> int | None:
+        """Return when the wall clock closes something next."""
+        return self._times[0] if self._times else None
+
+    def close_due(self, now_ns: int, max_symbols: int) -> bool:
+        """Close what ends by the wall clock, of so many symbols; return whether that was all."""
+        self._now = now_ns
+        done = True
+        while done and self._times and self._times[0] <= now_ns:
+            time = self._times[0]
+            symbols = self._due[time]
+            while symbols and max_symbols:
+                max_symbols -= 1
+                bars = symbols.pop()
+                if bars.timer_at == time:
+                    bars.timer_at = 0
+                    bars.advance(now_ns)
+                    self._set_timer(bars)
+            done = not symbols
+            if done:
+                heappop(self._times)
+                del self._due[time]
+        self._flush()
+        return done
+
+    # What readers ask.
+
+    def sequence(self, symbol: str, interval: str) -> int:
+        """Return how many states of the bars of ``symbol`` and ``interval`` were published."""
+        lane = self._lane(symbol, interval)
+        return 0 if lane is None else lane.sequence
+
+    def open_bar(self, symbol: str, interval: str) -> Bar | None:
+        """Return the present state of the bar that is open, or None."""
+        lane = self._lane(symbol, interval)
+        return None if lane is None else self._open_state(self.symbols[symbol], lane)
+
+    def present(self, symbol: str, interval: str) -> list[Bar]:
+        """Publish the open bar, and return it after those that wait out the grace."""
+        lane = self._lane(symbol, interval)
+        if lane is None:
+            return []
+        bars = self.symbols[symbol]
+        found = [lane.early[start] for start in sorted(lane.early)]
+        if self._open_state(bars, lane) is not None:
+            lane.sequence += 1
+            lane.open_sequence = lane.sequence
+            found.extend(filter(None, [self._open_state(bars, lane)]))
+        return found
+
+    def open_and_recent(self, symbol: str, interval: str, from_ns: int, to_ns: int) -> list[Bar]:
+        """Return copies of the bars in memory with from_ns <= start < to_ns, in their order."""
+        lane = self._lane(symbol, interval)
+        if lane is None:
+            return []
+        held = (*lane.closed.values(), *lane.early.values())
+        found = [_copy(bar) for bar in held if from_ns <= bar.start < to_ns]
+        open_bar = self._open_state(self.symbols[symbol], lane)
+        if open_bar is not None and from_ns <= open_bar.start < to_ns:
+            found.append(open_bar)
+        found.sort(key=lambda bar: (bar.start, bar.number))
+        return found
+
+    def open_bars(self) -> list[Bar]:
+        """Return copies of all bars that are not closed."""
+        found: list[Bar] = []
+        for bars in self.symbols.values():
+            for lane in bars.lanes:
+                found.extend(map(_copy, lane.early.values()))
+                open_bar = self._open_state(bars, lane)
+                if open_bar is not None:
+                    found.append(open_bar)
+        return found
+
+    def restore(self, bars: Iterable[Bar], now_ns: int = 0) -> None:
+        """Take over bars of an earlier life: open ones, and those that can still be revised.
+
+        Call it once, before the first trade. Bars of intervals that are not made any more are left
+        out. With ``now_ns`` the wall clock closes those of symbols whose trades are of the present.
+        """
+        restored: dict[str, SymbolBars] = {}
+        for bar in sorted(bars, key=lambda bar: (bar.end, bar.start)):
+            index = self._index.get(bar.interval)
+            if index is not None:
+                symbol = restored[bar.symbol] = self.open(bar.symbol)
+                lane = symbol.lanes[index]
+                symbol.restore(lane, replace(_copy(bar), sequence=0))
+                if bar.state.is_closed:
+                    self._remember(lane, bar.start)
+        self._now = now_ns
+        for symbol in restored.values():
+            symbol.restored()
+            self._clock = max(self._clock, symbol.latest)
+            if now_ns and symbol.latest >= now_ns - self.plan.live_within_ns:
+                self._watch_clock(symbol)
+
+    # What the symbols tell.
+
+    def opened(self, lane: Lane, end: int) -> None:
+        """Count a bar that has begun."""
+        self._completion.opened(lane.index, end)
+
+    def early(self, lane: Lane, bar: Bar) -> None:
+        """Publish a bar whose end has passed."""
+        self._publish(lane, bar)
+
+    def closed(self, lane: Lane, bar: Bar, clock: int) -> None:
+        """Publish a bar that is final."""
+        if self._touched:
+            self._touched.pop((lane, bar.start), None)
+        self._completion.closed(lane.index, bar.end)
+        lane.prune(clock - self.plan.revise_ns)
+        self._remember(lane, bar.start)
+        self._publish(lane, bar)
+
+    def touched(self, lane: Lane, bar: Bar) -> Bar:
+        """Return the bar to add a late trade to; it is published when the batch ends."""
+        place = (lane, bar.start)
+        if place not in self._touched:
+            if bar.state.is_closed:
+                # Whoever has the former state keeps it.
+                bar = replace(
+                    bar,
+                    candle=bar.candle.copy(),
+                    state=BarState.REVISED,
+                    revision=bar.revision + 1,
+                )
+                lane.closed[bar.start] = bar
+            elif bar.state is BarState.PARTIAL:
+                # The first trade in its time came when that was over.
+                bar.state = BarState.FINAL
+                lane.closed[bar.start] = bar
+                self._remember(lane, bar.start)
+            self._touched[place] = bar
+        return self._touched[place]
+
+    def came(self, bars: SymbolBars, clock: int) -> None:
+        """Let the wall clock close the symbol's bars if its latest trade is of the present."""
+        self._moved[bars.symbol] = bars
+        self._clock = max(self._clock, clock)
+        if self._now and clock >= self._now - self.plan.live_within_ns:
+            self._watch_clock(bars)
+        else:
+            bars.live = False
+            bars.timer_at = 0
+
+    def _watch_clock(self, bars: SymbolBars) -> None:
+        bars.live = True
+        self._set_timer(bars)
+
+    def _set_timer(self, bars: SymbolBars) -> None:
+        time = bars.next_timer()
+        if not time or 0 < bars.timer_at <= time:
+            # An entry that is too early finds nothing to close and sets the next one.
+            return
+        bars.timer_at = time
+        due = self._due.get(time)
+        if due is not None:
+            due.append(bars)
+            return
+        self._due[time] = [bars]
+        heappush(self._times, time)
+        if self._times[0] == time:
+            self.wake_at(time)
+
+    def _lane(self, symbol: str, interval: str) -> Lane | None:
+        bars, index = self.symbols.get(symbol), self._index.get(interval)
+        return None if bars is None or index is None else bars.lanes[index]
+
+    def _open_state(self, bars: SymbolBars, lane: Lane) -> Bar | None:
+        bar = bars.open_bar(lane)
+        if bar is not None:
+            reached = min(max(bars.latest, lane.start) + 1, lane.end)
+            bar.coverage = self._coverage(*lane.hours(lane.start, reached))
+        return bar
+
+    def _publish_open(self, bars: SymbolBars) -> None:
+        for name in self.audience.wanted(bars.symbol):
+            lane = bars.lanes[self._index[name]]
+            if lane.start < lane.end:
+                lane.sequence += 1
+                lane.open_sequence = lane.sequence
+                self.audience.partial_changed(BarKey(bars.symbol, name, lane.start, 0))
+
+    def _publish(self, lane: Lane, bar: Bar) -> None:
+        lane.sequence += 1
+        bar.sequence = lane.sequence
+        if bar.state is not BarState.REVISED:
+            bar.coverage = self._coverage(*lane.hours(bar.start, bar.end))
+        if bar.state.is_closed:
+            self._to_store.append(bar)
+        self.audience.bar_published(bar)
+
+    def _remember(self, lane: Lane, start: int) -> None:
+        lane.order.append(start)
+        closed = self._closed
+        closed.append(lane)
+        while closed and (closed[0].stale or len(closed) > self.plan.max_closed):
+            if closed.popleft().forget_oldest():
+                self.evicted += 1
+
+    def _flush(self) -> None:
+        # The bars before the markers that speak of them.
+        for index, name in enumerate(self._names):
+            while (end := self._completion.next_complete(index, self._clock)) is not None:
+                self.audience.interval_completed(name, end)
+        if self._to_store:
+            bars, self._to_store = self._to_store, []
+            self.sink.put(bars)
+
+
+def _copy(bar: Bar) -> Bar:
+    return replace(bar, candle=bar.candle.copy())
