@@ -153,13 +153,18 @@ class BarReader:
                 chosen[place] = bar
         places = sorted(chosen)
         places = places[-asked.limit :] if asked.newest else places[: asked.limit]
-        epoch = self._epoch
-        return [
-            found.to_message(epoch)
-            if isinstance(found := chosen[place], Bar)
-            else to_message(found)
-            for place in places
-        ]
+        return [chosen[place] for place in places]
+
+    async def _to_messages(self, bars: Sequence[Bar | Sequence[Any]]) -> list[wire.Bar]:
+        epoch, found = self._epoch, list[wire.Bar]()
+        for first in range(0, len(bars), _BARS_AT_ONCE):
+            if first:
+                await asyncio.sleep(0)
+            found += (
+                bar.to_message(epoch) if isinstance(bar, Bar) else to_message(bar)
+                for bar in bars[first : first + _BARS_AT_ONCE]
+            )
+        return found
 
     def _fill(self, asked: Asked, bars: list[wire.Bar], before: wire.Bar | None) -> list[wire.Bar]:
         filler = Filler(asked.interval, self._hours(asked.symbol), self._coverage)
