@@ -128,6 +128,7 @@ class Book:
         # Attribute access on a generated message is 0.05 us, a whole tick about 1.2 us.
         applied = Applied()
         symbols, changed = self._bars, applied.changed
+        traded = self.engine.traded if self.engine.wants_trades else None
         self.engine.begin_batch(now_ns)
         for sequence, tick in enumerate(ticks, first_sequence):
             price, volume, ts = tick.price, tick.volume, tick.exchange_timestamp
@@ -146,6 +147,8 @@ class Book:
                     base.add(price, volume, ts, sequence)
                     applied.accepted += 1
                     changed.add(symbol)
+                    if traded is not None:
+                        traded(symbol, price, volume, ts, sequence)
                     continue
             outcome = self._take(symbol, price, volume, ts, sequence)
             if isinstance(outcome, RejectReason):
@@ -154,6 +157,8 @@ class Book:
             applied.accepted += 1
             if outcome:
                 changed.add(symbol)
+            if traded is not None:
+                traded(symbol, price, volume, ts, sequence)
         states = self._states
         for symbol in changed:
             states[symbol].published()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from aggregator.bars.plan import BarPlan, InvalidPlan, parse_intervals
 from aggregator.store.address import InvalidStore, parse_store
 from aggregator.store.kept import read_retention
 from marketdata.channel import KEEPALIVE_S
+from marketdata.intervals import InvalidInterval
 from marketdata.settings import ServiceSettings
-from marketdata.timestamps import TimestampUnit
+from marketdata.timestamps import NS_PER_S, TimestampUnit
 
 
 def _check_store(value: str) -> str:
@@ -36,6 +38,28 @@ class AggregatorSettings(ServiceSettings):
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on, 0: any free")
     session: Literal["utc-day", "none"] = Field(
         default="utc-day", description="what one Aggregate covers"
+    )
+    bars: str = Field(
+        default="1s,1m,5m,15m,1h,1d",
+        description="intervals of the bars, also 100t 10000v 1000000n; empty: none",
+    )
+    bar_grace_s: float = Field(
+        default=2.0, ge=0, description="how long after its end a bar waits for late ticks"
+    )
+    bar_revise_s: float = Field(
+        default=900.0,
+        ge=1,
+        description="how late a tick may be to revise bars; at least the grace",
+    )
+    live_within_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="the wall clock closes bars of symbols whose latest tick is at most so old",
+    )
+    max_closed_bars: int = Field(
+        default=500_000,
+        ge=1,
+        description="closed bars held while late ticks can revise them, 600 bytes each",
     )
     max_symbols: int = Field(
         default=100_000, ge=1, description="live symbols; ticks of further ones are rejected"
@@ -79,3 +103,31 @@ class AggregatorSettings(ServiceSettings):
         default="none",
         description="how long stored bars are kept, such as 1s=7d,1m=90d; others for ever",
     )
+
+    @field_validator("bars")
+    @classmethod
+    def _check_bars(cls, names: str) -> str:
+        try:
+            parse_intervals(names)
+        except (InvalidInterval, InvalidPlan) as exc:
+            # What pydantic understands.
+            raise ValueError(str(exc)) from exc
+        return names
+
+    @field_validator("bar_revise_s")
+    @classmethod
+    def _check_revise(cls, revise_s: float, info: ValidationInfo) -> float:
+        grace_s = info.data.get("bar_grace_s", 0.0)
+        if revise_s < grace_s:
+            raise ValueError(f"less than the grace of {grace_s} s")
+        return revise_s
+
+    def bar_plan(self) -> BarPlan:
+        """Return what bars are made, and when they close."""
+        return BarPlan(
+            intervals=parse_intervals(self.bars),
+            grace_ns=int(self.bar_grace_s * NS_PER_S),
+            revise_ns=int(self.bar_revise_s * NS_PER_S),
+            live_within_ns=int(self.live_within_s * NS_PER_S),
+            max_closed=self.max_closed_bars,
+        )

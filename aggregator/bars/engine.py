@@ -3,67 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from heapq import heappop, heappush
-from typing import Protocol
 
+from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore
 from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
 from aggregator.bars.completion import Completion
+from aggregator.bars.event_lane import EventBarsFactory, EventLane
 from aggregator.bars.lane import Lane
 from aggregator.bars.plan import BarPlan
 from aggregator.bars.symbol import SymbolBars, TradeCounts
 from aggregator.sessions import RuleFor
 
-# From a time to how much of it had a feed, start <= time < end.
+# From start <= time < end to how much of it had a feed.
 CoverageRule = Callable[[int, int], Coverage]
 
 
-class BarSink(Protocol):
-    """Who keeps closed bars."""
-
-    def put(self, bars: Sequence[Bar]) -> None:
-        """Take final and revised bars, which nobody changes any more; awaits nothing."""
-
-
-class BarAudience(Protocol):
-    """Who hears of bars at once."""
-
-    def wanted(self, symbol: str) -> Collection[str]:
-        """Return the intervals of which somebody wants the bars of ``symbol``."""
-
-    def partial_changed(self, key: BarKey) -> None:
-        """Hear that an open bar changed; :meth:`BarEngine.open_bar` has its newest state."""
-
-    def bar_published(self, bar: Bar) -> None:
-        """Hear of an early, final or revised state; an early bar may still change."""
-
-    def interval_completed(self, interval: str, end: int) -> None:
-        """Hear that every bar of ``interval`` that ends there was published."""
-
-
-class NoAudience:
-    """Nobody hears."""
-
-    def wanted(self, _symbol: str) -> Collection[str]:
-        """Return nothing."""
-        return ()
-
-    def partial_changed(self, key: BarKey) -> None:
-        """Do nothing."""
-
-    def bar_published(self, bar: Bar) -> None:
-        """Do nothing."""
-
-    def interval_completed(self, interval: str, end: int) -> None:
-        """Do nothing."""
-
-
-class NoStore:
-    """Nobody keeps bars."""
-
-    def put(self, bars: Sequence[Bar]) -> None:
-        """Do nothing."""
+def always_covered(_start: int, _end: int) -> Coverage:
+    """Return that there was a feed at all times."""
+    return Coverage.FULL
 
 
 class BarEngine:
@@ -79,16 +38,20 @@ class BarEngine:
         self,
         plan: BarPlan,
         rule_for: RuleFor,
-        coverage: CoverageRule = lambda _s, _e: Coverage.FULL,
+        coverage: CoverageRule = always_covered,
+        event_bars: EventBarsFactory | None = None,
     ) -> None:
         self.plan = plan
         self._rule_for = rule_for
         self._coverage = coverage
+        self._event_bars = event_bars
+        # Those no clock ends are made of single trades: hand each one to :meth:`traded`.
+        self.wants_trades = event_bars is not None and bool(plan.by_trades)
         self.audience: BarAudience = NoAudience()
         self.sink: BarSink = NoStore()
         self.wake_at: Callable[[int], None] = lambda _ns: None
         self.counts = TradeCounts()
-        # Closed bars that were given up to make room.
+        # Closed bars that were given up to make room while they could be revised.
         self.evicted = 0
         self.symbols: dict[str, SymbolBars] = {}
         self._names = [interval.name for interval in plan.by_clock]
@@ -107,6 +70,9 @@ class BarEngine:
         # When the wall clock closes something, and of which symbols.
         self._times: list[int] = []
         self._due: dict[int, list[SymbolBars]] = {}
+        # By symbol, then interval; and the symbols of them with trades in this batch.
+        self._event_lanes: dict[str, dict[str, EventLane]] = {}
+        self._traded: dict[str, dict[str, EventLane]] = {}
 
     # What applies trades.
 
@@ -116,32 +82,49 @@ class BarEngine:
         if bars is None:
             bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self)
             self.symbols[symbol] = bars
+            if self._event_bars is not None:
+                self._event_lanes[symbol] = {
+                    interval.name: EventLane(interval.name, self._event_bars(symbol, interval))
+                    for interval in self.plan.by_trades
+                }
         return bars
 
     def begin_batch(self, now_ns: int) -> None:
         """Trades arrive at ``now_ns``; 0: none of them is of the present."""
         self._now = now_ns
 
+    def traded(self, symbol: str, price: float, volume: int, ts: int, sequence: int) -> None:
+        """Hand an accepted trade to the bars that no clock ends."""
+        lanes = self._traded[symbol] = self._event_lanes[symbol]
+        for lane in lanes.values():
+            lane.bars.add(price, volume, ts, sequence)
+
     def end_batch(self, changed: Iterable[str]) -> None:
         """Publish what became of the trades; ``changed`` are symbols whose session changed."""
-        if not self._names:
-            return
-        moved = self._moved
         for (lane, _), bar in self._touched.items():
             self._publish(lane, bar)
         self._touched.clear()
+        for symbol, lanes in self._traded.items():
+            bars = self.symbols[symbol]
+            self._release(lanes, bars.latest)
+            if bars.live:
+                self._set_timer(bars)
+        moved = self._moved
         oldest = self._now - self.plan.live_within_ns
         for symbol in changed:
             bars = self.symbols[symbol]
             if not bars.live and self._now and bars.latest >= oldest:
                 self._watch_clock(bars)
             if symbol not in moved:
-                self._publish_open(bars)
-        for bars in moved.values():
-            self._publish_open(bars)
-        if moved:
+                self._publish_open(symbol)
+        for symbol, bars in moved.items():
+            if bars.live:
+                self._set_timer(bars)
+            self._publish_open(symbol)
+        if moved or self._to_store:
             moved.clear()
             self._flush()
+        self._traded.clear()
 
     # The wall clock.
 
@@ -162,6 +145,7 @@ class BarEngine:
                 if bars.timer_at == time:
                     bars.timer_at = 0
                     bars.advance(now_ns)
+                    self._release(self._event_lanes.get(bars.symbol, {}), now_ns)
                     self._set_timer(bars)
             done = not symbols
             if done:
@@ -180,19 +164,22 @@ class BarEngine:
     def open_bar(self, symbol: str, interval: str) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
         lane = self._lane(symbol, interval)
-        return None if lane is None else self._open_state(self.symbols[symbol], lane)
+        return None if lane is None else self._open_state(symbol, lane)
 
     def present(self, symbol: str, interval: str) -> list[Bar]:
         """Publish the open bar, and return it after those that wait out the grace."""
         lane = self._lane(symbol, interval)
         if lane is None:
             return []
-        bars = self.symbols[symbol]
-        found = [lane.early[start] for start in sorted(lane.early)]
-        if self._open_state(bars, lane) is not None:
+        found = []
+        if isinstance(lane, Lane):
+            found = [lane.early[start] for start in sorted(lane.early)]
+            for bar in found:
+                self._cover(lane, bar)
+        if self._open_state(symbol, lane) is not None:
             lane.sequence += 1
             lane.open_sequence = lane.sequence
-            found.extend(filter(None, [self._open_state(bars, lane)]))
+            found.extend(filter(None, [self._open_state(symbol, lane)]))
         return found
 
     def open_and_recent(self, symbol: str, interval: str, from_ns: int, to_ns: int) -> list[Bar]:
@@ -200,23 +187,35 @@ class BarEngine:
         lane = self._lane(symbol, interval)
         if lane is None:
             return []
-        held = (*lane.closed.values(), *lane.early.values())
+        if isinstance(lane, EventLane):
+            held = list(lane.recent)
+        else:
+            held = [*lane.closed.values(), *lane.early.values()]
+            for bar in lane.early.values():
+                self._cover(lane, bar)
         found = [_copy(bar) for bar in held if from_ns <= bar.start < to_ns]
-        open_bar = self._open_state(self.symbols[symbol], lane)
+        open_bar = self._open_state(symbol, lane)
         if open_bar is not None and from_ns <= open_bar.start < to_ns:
             found.append(open_bar)
         found.sort(key=lambda bar: (bar.start, bar.number))
         return found
 
     def open_bars(self) -> list[Bar]:
-        """Return copies of all bars that are not closed."""
+        """Return copies of all bars that are not closed, for the next life to go on with.
+
+        Trades that wait for their place among others count now, so this is for the end.
+        """
         found: list[Bar] = []
-        for bars in self.symbols.values():
+        for symbol, bars in self.symbols.items():
             for lane in bars.lanes:
-                found.extend(map(_copy, lane.early.values()))
-                open_bar = self._open_state(bars, lane)
-                if open_bar is not None:
-                    found.append(open_bar)
+                for bar in lane.early.values():
+                    self._cover(lane, bar)
+                    found.append(_copy(bar))
+                found.extend(filter(None, [self._open_state(symbol, lane)]))
+            for event_lane in self._event_lanes.get(symbol, {}).values():
+                self._publish_full(event_lane, event_lane.bars.flush())
+                found.extend(filter(None, [event_lane.open_state()]))
+        self._flush()
         return found
 
     def restore(self, bars: Iterable[Bar], now_ns: int = 0) -> None:
@@ -226,14 +225,23 @@ class BarEngine:
         out. With ``now_ns`` the wall clock closes those of symbols whose trades are of the present.
         """
         restored: dict[str, SymbolBars] = {}
-        for bar in sorted(bars, key=lambda bar: (bar.end, bar.start)):
+        of_events: dict[tuple[str, str], list[Bar]] = {}
+        for old in sorted(bars, key=lambda bar: (bar.end, bar.start)):
+            bar = replace(_copy(old), sequence=0)
             index = self._index.get(bar.interval)
             if index is not None:
                 symbol = restored[bar.symbol] = self.open(bar.symbol)
-                lane = symbol.lanes[index]
-                symbol.restore(lane, replace(_copy(bar), sequence=0))
+                symbol.restore(symbol.lanes[index], bar)
                 if bar.state.is_closed:
-                    self._remember(lane, bar.start)
+                    self._remember(symbol.lanes[index], bar.start)
+            else:
+                of_events.setdefault((bar.symbol, bar.interval), []).append(bar)
+        for (name, interval), found in of_events.items():
+            self.open(name)
+            lane = self._event_lanes.get(name, {}).get(interval)
+            if lane is not None:
+                lane.bars.restore(found)
+                lane.recent.extend(bar for bar in found if bar.state.is_closed)
         self._now = now_ns
         for symbol in restored.values():
             symbol.restored()
@@ -249,7 +257,12 @@ class BarEngine:
 
     def early(self, lane: Lane, bar: Bar) -> None:
         """Publish a bar whose end has passed."""
-        self._publish(lane, bar)
+        if lane.name in self.audience.wanted(lane.symbol):
+            self._publish(lane, bar)
+        else:
+            # Half of all states are these, and whoever asks for them gets their coverage then.
+            lane.sequence += 1
+            bar.sequence = lane.sequence
 
     def closed(self, lane: Lane, bar: Bar, clock: int) -> None:
         """Publish a bar that is final."""
@@ -263,32 +276,28 @@ class BarEngine:
     def touched(self, lane: Lane, bar: Bar) -> Bar:
         """Return the bar to add a late trade to; it is published when the batch ends."""
         place = (lane, bar.start)
-        if place not in self._touched:
-            if bar.state.is_closed:
-                # Whoever has the former state keeps it.
-                bar = replace(
-                    bar,
-                    candle=bar.candle.copy(),
-                    state=BarState.REVISED,
-                    revision=bar.revision + 1,
-                )
-                lane.closed[bar.start] = bar
-            elif bar.state is BarState.PARTIAL:
-                # The first trade in its time came when that was over.
-                bar.state = BarState.FINAL
-                lane.closed[bar.start] = bar
-                self._remember(lane, bar.start)
-            self._touched[place] = bar
-        return self._touched[place]
+        known = self._touched.get(place)
+        if known is not None:
+            return known
+        if bar.state.is_closed:
+            # Whoever has the former state keeps it.
+            revision = bar.revision + 1
+            bar = replace(bar, candle=bar.candle.copy(), state=BarState.REVISED, revision=revision)
+            lane.closed[bar.start] = bar
+        elif bar.state is BarState.PARTIAL:
+            # The first trade of its time came when that was over.
+            bar.state = BarState.FINAL
+            lane.closed[bar.start] = bar
+            self._remember(lane, bar.start)
+        self._touched[place] = bar
+        return bar
 
     def came(self, bars: SymbolBars, clock: int) -> None:
-        """Let the wall clock close the symbol's bars if its latest trade is of the present."""
+        """Know whether the symbol's latest trade is of the present."""
         self._moved[bars.symbol] = bars
         self._clock = max(self._clock, clock)
-        if self._now and clock >= self._now - self.plan.live_within_ns:
-            self._watch_clock(bars)
-        else:
-            bars.live = False
+        bars.live = bool(self._now) and clock >= self._now - self.plan.live_within_ns
+        if not bars.live:
             bars.timer_at = 0
 
     def _watch_clock(self, bars: SymbolBars) -> None:
@@ -297,6 +306,10 @@ class BarEngine:
 
     def _set_timer(self, bars: SymbolBars) -> None:
         time = bars.next_timer()
+        if self.wants_trades:
+            lanes = self._event_lanes[bars.symbol].values()
+            releases = [lane.bars.next_release() for lane in lanes]
+            time = min([t for t in (time, *releases) if t], default=0)
         if not time or 0 < bars.timer_at <= time:
             # An entry that is too early finds nothing to close and sets the next one.
             return
@@ -310,33 +323,58 @@ class BarEngine:
         if self._times[0] == time:
             self.wake_at(time)
 
-    def _lane(self, symbol: str, interval: str) -> Lane | None:
+    def _lane(self, symbol: str, interval: str) -> Lane | EventLane | None:
         bars, index = self.symbols.get(symbol), self._index.get(interval)
-        return None if bars is None or index is None else bars.lanes[index]
+        if bars is None or index is None:
+            return self._event_lanes.get(symbol, {}).get(interval)
+        return bars.lanes[index]
 
-    def _open_state(self, bars: SymbolBars, lane: Lane) -> Bar | None:
+    def _open_state(self, symbol: str, lane: Lane | EventLane) -> Bar | None:
+        if isinstance(lane, EventLane):
+            return lane.open_state()
+        bars = self.symbols[symbol]
         bar = bars.open_bar(lane)
         if bar is not None:
             reached = min(max(bars.latest, lane.start) + 1, lane.end)
             bar.coverage = self._coverage(*lane.hours(lane.start, reached))
         return bar
 
-    def _publish_open(self, bars: SymbolBars) -> None:
-        for name in self.audience.wanted(bars.symbol):
-            lane = bars.lanes[self._index[name]]
-            if lane.start < lane.end:
+    def _cover(self, lane: Lane, bar: Bar) -> None:
+        bar.coverage = self._coverage(*lane.hours(bar.start, bar.end))
+
+    def _publish_open(self, symbol: str) -> None:
+        for name in self.audience.wanted(symbol):
+            lane = self._lane(symbol, name)
+            if isinstance(lane, Lane):
+                if lane.start < lane.end:
+                    lane.sequence += 1
+                    lane.open_sequence = lane.sequence
+                    self.audience.partial_changed(BarKey(symbol, name, lane.start, 0))
+            elif lane is not None and symbol in self._traded and (bar := lane.bars.open_bar):
                 lane.sequence += 1
                 lane.open_sequence = lane.sequence
-                self.audience.partial_changed(BarKey(bars.symbol, name, lane.start, 0))
+                self.audience.partial_changed(bar.key)
 
     def _publish(self, lane: Lane, bar: Bar) -> None:
         lane.sequence += 1
         bar.sequence = lane.sequence
         if bar.state is not BarState.REVISED:
-            bar.coverage = self._coverage(*lane.hours(bar.start, bar.end))
+            self._cover(lane, bar)
         if bar.state.is_closed:
             self._to_store.append(bar)
         self.audience.bar_published(bar)
+
+    def _release(self, lanes: dict[str, EventLane], clock: int) -> None:
+        for lane in lanes.values():
+            self._publish_full(lane, lane.bars.advance(clock))
+
+    def _publish_full(self, lane: EventLane, bars: Iterable[Bar]) -> None:
+        for bar in bars:
+            lane.sequence += 1
+            bar.sequence = lane.sequence
+            lane.recent.append(bar)
+            self._to_store.append(bar)
+            self.audience.bar_published(bar)
 
     def _remember(self, lane: Lane, start: int) -> None:
         lane.order.append(start)
@@ -347,7 +385,6 @@ class BarEngine:
                 self.evicted += 1
 
     def _flush(self) -> None:
-        # The bars before the markers that speak of them.
         for index, name in enumerate(self._names):
             while (end := self._completion.next_complete(index, self._clock)) is not None:
                 self.audience.interval_completed(name, end)

@@ -201,6 +201,8 @@ class SymbolBars:
 
     def next_timer(self) -> int:
         """Return when the wall clock has something to close next, 0 for never."""
+        if not self.lanes:
+            return 0
         times = [self.finals[0][0] + self._grace_ns] if self.finals else []
         if self.base.trades:
             times.append(self.base_end)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregator.bar_watchers import BarWatchers
 from aggregator.bars.candle import MAX_INT64
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan
@@ -22,7 +23,8 @@ NOW = 1_700_000_000 * NS_PER_S
 
 def make_market(max_producers: int = 10, max_symbols: int = 100) -> Market:
     book = Book(BarEngine(BarPlan(), lambda _: UtcDay()), max_symbols=max_symbols, epoch=NOW)
-    return Market(book, Producers(max_producers), Watchers(3, book.state), max_future_skew_s=60)
+    watchers = Watchers(3, book.state, BarWatchers(book.engine, 3, 10))
+    return Market(book, Producers(max_producers), watchers, max_future_skew_s=60)
 
 
 def make_batch(first: int, count: int, producer: str = "p", symbol: str = "A") -> TickBatch:
