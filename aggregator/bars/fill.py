@@ -156,5 +156,6 @@ class Filler:
             state=wire.BAR_STATE_FINAL,
             coverage=coverage.value,
             filler=wire.FILLER_NO_FEED if no_feed else wire.FILLER_NO_TRADES,
-            phase=self._hours.phase(start),
+            # A whole day has none.
+            phase="" if self._interval.kind is IntervalKind.DAY else self._hours.phase(start),
         )

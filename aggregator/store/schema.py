@@ -97,6 +97,8 @@ imports = Table(
     Column("row", BigInteger, nullable=False),
     # JSON: what the report at the end tells of the rows so far.
     Column("counts", Text, nullable=False),
+    # When it last went on.
+    Column("updated", BigInteger, nullable=False),
     PrimaryKeyConstraint("id", name="imports_pkey"),
     sqlite_with_rowid=False,
 )

@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("file", sa.Integer, nullable=False),
         sa.Column("row", sa.BigInteger, nullable=False),
         sa.Column("counts", sa.Text, nullable=False),
+        sa.Column("updated", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="imports_pkey"),
         sqlite_with_rowid=False,
     )
