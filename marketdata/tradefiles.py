@@ -31,7 +31,7 @@ class TradeFile:
     """
 
     def __init__(self, path: Path, skip: Callable[[BadRow], None] | None = None) -> None:
-        self._path = path
+        self.path = path
         self._skip = skip
         self._raw: IO[bytes] | None = None
         self._reader: TradeReader | None = None
@@ -61,17 +61,17 @@ class TradeFile:
                 self._reader.go_to(after_row)
                 yield from self._reader
         except BadRow as exc:
-            raise BadFile(f"{self._path}: {exc}") from exc
+            raise BadFile(f"{self.path}: {exc}") from exc
         except (OSError, EOFError, zlib.error) as exc:
             reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
             if self._reader is None:
-                raise BadFile(f"{self._path}: {reason}") from exc
-            raise BadFile(f"{self._path}: row {self.row + 1}: {reason}") from exc
+                raise BadFile(f"{self.path}: {reason}") from exc
+            raise BadFile(f"{self.path}: row {self.row + 1}: {reason}") from exc
 
     def _open(self, stack: ExitStack) -> IO[str]:
-        self._raw = stack.enter_context(self._path.open("rb"))
+        self._raw = stack.enter_context(self.path.open("rb"))
         data: IO[bytes] | gzip.GzipFile = self._raw
-        if self._path.suffix == ".gz":
+        if self.path.suffix == ".gz":
             data = stack.enter_context(gzip.GzipFile(fileobj=self._raw))
         # Bytes that are not UTF-8 come through as surrogates, and fail as part of their own row.
         return stack.enter_context(

@@ -108,6 +108,7 @@ class Import:
         """
         staging = Staging(self._database, self._name())
         self.progress = await staging.load(self._clock())
+        self._known |= staging.symbols
         self.resumed = self.progress.file > 0 or self.progress.row > 0
         while self.progress.file < len(self._paths):
             await self._read(staging, self._paths[self.progress.file])
@@ -137,7 +138,7 @@ class Import:
         segment = Segment(self._rules.intervals, self._rules.rule_for)
         first = progress.trades
         for trade in file.read(progress.row):
-            self._add(segment, trade, f"{path.name}: row {file.row}")
+            self._add(segment, trade, file)
             trades = progress.trades - first
             if trades >= MAX_SEGMENT_TRADES or segment.candles >= MAX_SEGMENT_CANDLES:
                 await self._save(staging, segment, before, file.row)
@@ -156,7 +157,7 @@ class Import:
         self.progress.row = row
         await staging.add(bars, before, self.progress, self._clock())
 
-    def _add(self, segment: Segment, trade: Row, where: str) -> None:
+    def _add(self, segment: Segment, trade: Row, file: TradeFile) -> None:
         raw, price, volume, time = trade
         progress = self.progress
         symbol = self._symbols.get(raw)
@@ -169,19 +170,23 @@ class Import:
                     self._symbols.clear()
                 self._symbols[raw] = symbol
             else:
-                progress.reject(RejectReason.TOO_MANY_SYMBOLS, f"{where}: too_many_symbols ({raw})")
+                self._reject(RejectReason.TOO_MANY_SYMBOLS, trade, file)
                 return
         ts = to_nanoseconds(time, self._rules.timestamp_unit)
         reason = check_values(price, volume, ts, self._latest_ns)
         if reason is None and price * volume == float("inf"):
             reason = RejectReason.TOTAL_OVERFLOW
         if reason is not None:
-            progress.reject(reason, f"{where}: {reason} ({raw},{price},{volume},{time})")
+            self._reject(reason, trade, file)
             return
         progress.trades += 1
         progress.first_ts = min(progress.first_ts, ts)
         progress.last_ts = max(progress.last_ts, ts)
         segment.add(symbol, price, volume, ts, progress.trades)
+
+    def _reject(self, reason: RejectReason, trade: Row, file: TradeFile) -> None:
+        values = ",".join(map(str, trade))
+        self.progress.reject(reason, f"{file.path.name}: row {file.row}: {reason} ({values})")
 
 
 def _fingerprint(path: Path) -> bytes:

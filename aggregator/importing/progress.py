@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 MAX_EXAMPLES = 5
 
@@ -35,7 +35,9 @@ class Progress:
 
     def to_json(self) -> str:
         """Return it as text."""
-        return json.dumps(asdict(self))
+        # A Counter is no mapping that asdict() can make anew.
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps(values | {"bad": dict(self.bad)})
 
     @classmethod
     def from_json(cls, text: str) -> Progress:

@@ -55,6 +55,11 @@ class Staging:
         self._name = name
         self._newest: dict[Series, Bar] = {}
 
+    @property
+    def symbols(self) -> set[str]:
+        """The symbols that have bars."""
+        return {symbol for symbol, _ in self._newest}
+
     async def load(self, now_ns: int) -> Progress:
         """Return how far the import came before, and go on there."""
         async with self._database.write() as connection:
