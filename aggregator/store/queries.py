@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Delete, Select, Table, delete, func, select, tuple_
+from sqlalchemy import Delete, Select, Table, and_, delete, func, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
 from aggregator.bars.bar import BarState
@@ -73,21 +73,23 @@ def select_last_times(intervals: Sequence[str], *, is_sqlite: bool) -> Select[tu
 def select_recent(
     last_times: Select[tuple[str, int]], interval: str, size_ns: int, window_ns: int, limit: int
 ) -> Select[tuple[object, ...]]:
-    """Return the statement for the closed bars that end within ``window_ns`` of the last time."""
-    level = last_times.cte("level")
-    return (
-        select(bars)
-        .join(level, level.c.symbol == bars.c.symbol)
-        .where(
-            bars.c.interval == interval,
-            # The first for the key, the second for the truth.
-            bars.c.start > level.c.last_ts - (window_ns + size_ns),
-            bars.c.end > level.c.last_ts - window_ns,
-            bars.c.state >= BarState.FINAL.value,
-        )
-        .order_by(bars.c.start.desc())
-        .limit(limit)
+    """Return the statement for the closed bars that end within ``window_ns`` of the last time.
+
+    Rows of nothing may be among them.
+    """
+    # MATERIALIZED, or SQLite would look for a symbol's time once per bar.
+    level = last_times.cte("level").prefix_with("MATERIALIZED")
+    within = and_(
+        bars.c.symbol == level.c.symbol,
+        bars.c.interval == interval,
+        # The first for the key, the second for the truth.
+        bars.c.start > level.c.last_ts - (window_ns + size_ns),
+        bars.c.end > level.c.last_ts - window_ns,
+        bars.c.state >= BarState.FINAL.value,
     )
+    # An outer join, or SQLite would begin with a scan of all bars; a symbol without a bar gives a row
+    # of nothing. In no order: to sort half a million bars takes longer than all else.
+    return select(bars).select_from(level.outerjoin(bars, within)).limit(limit)
 
 
 def select_nth_old(symbol: str, interval: str, before_ns: int, n: int) -> Select[tuple[int]]:

@@ -39,6 +39,9 @@ MAX_BACKOFF_S = 5.0
 PING_S = 5.0
 # How long the first ticks may wait for what the last life left open.
 START_TIMEOUT_S = 10.0
+# And for the closed bars that late ticks could revise: 100,000 a second.
+RESTORE_S = 4.0
+_RESTORED_AT_ONCE = 2_000
 RETENTION_INTERVAL_S = 600.0
 # A trading day with its neighbours' hours, and the longest weekend before it.
 _LONGEST_DAY_NS = 5 * 86_400 * 1_000_000_000
@@ -123,38 +126,44 @@ class BarStore:
     ) -> list[Bar]:
         """Return what the last life left open, and what is not too old to be revised.
 
-        Of the latter at most ``max_bars``, the newest of each interval. Nothing where the database
-        does not answer.
+        Of the latter at most ``max_bars``, and what can be read in some seconds. A late trade for one that is left out makes a fragment, which the store does not
+        take in its place. Nothing where the database does not answer.
         """
-        if self.is_failing:
-            return []
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                return await self._load(list(intervals), window_ns, max_bars)
-        except STORE_ERRORS as exc:
-            self._failed(exc)
-            return []
-
-    async def _load(self, intervals: list[Interval], window_ns: int, max_bars: int) -> list[Bar]:
-        names = [interval.name for interval in intervals]
-        last_times = select_last_times(names, is_sqlite=self._database.is_sqlite)
-        async with self._database.read() as connection:
-            found = [
-                to_bar(row)
-                for row in (await connection.execute(select_open())).tuples()
-                if row[1] in names
-            ]
-            for interval in intervals:
-                if not interval.by_clock:
-                    # Those take no late ticks.
-                    continue
-                is_day = interval.kind is IntervalKind.DAY
-                size_ns = _LONGEST_DAY_NS if is_day else interval.size
-                left = max_bars - len(found)
-                statement = select_recent(last_times, interval.name, size_ns, window_ns, left)
-                rows = (await connection.execute(statement)).tuples()
-                found += map(to_bar, rows)
+        found: list[Bar] = []
+        if not self.is_failing:
+            try:
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    await self._load(found, list(intervals), window_ns, max_bars)
+            except STORE_ERRORS as exc:
+                self._failed(exc)
         return found
+
+    async def _load(
+        self, found: list[Bar], intervals: list[Interval], window_ns: int, max_bars: int
+    ) -> None:
+        names = [interval.name for interval in intervals]
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select_open())).tuples()
+            found += (to_bar(row) for row in rows if row[1] in names)
+        now = asyncio.get_running_loop().time
+        deadline = now() + RESTORE_S
+        last_times = select_last_times(names, is_sqlite=self._database.is_sqlite)
+        # Those by trades take no late ones. Of the longest there are few, and each says most.
+        by_clock = [interval for interval in intervals if interval.by_clock]
+        by_clock.sort(key=lambda interval: interval.nominal_ns, reverse=True)
+        for interval in by_clock:
+            is_day = interval.kind is IntervalKind.DAY
+            size_ns = _LONGEST_DAY_NS if is_day else interval.size
+            left = max(max_bars - len(found), 0)
+            statement = select_recent(last_times, interval.name, size_ns, window_ns, left)
+            async with self._database.read() as connection:
+                await self._database.go_by_key(connection)
+                async with connection.stream(statement) as rows_in_parts:
+                    async for part in rows_in_parts.partitions(_RESTORED_AT_ONCE):
+                        found += (to_bar(row) for row in part if row[0] is not None)
+                        if now() > deadline:
+                            log.warning("old bars left in the store", interval=interval.name)
+                            return
 
     def put(self, bars: Iterable[Bar]) -> None:
         """Let bars be written; a bar that changes afterwards must be put again at once."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, text
 
 from aggregator.bars.bar import BarState
-from aggregator.store.queries import Range, select_range
+from aggregator.store.queries import Range, select_last_times, select_range, select_recent
 from aggregator.store.retention import remove_old
 from aggregator.store.rows import to_bar, to_row
 from aggregator.store.schema import metadata
@@ -227,5 +227,14 @@ async def test_reads_go_by_the_key(store_address: str) -> None:
             else:
                 assert "bars_pkey" in plan, plan
                 assert "Seq Scan" not in plan, plan
+        last_times = select_last_times(["1s", "1m"], is_sqlite=database.is_sqlite)
+        plan = await database.explain(
+            select_recent(last_times, "1s", NS_PER_S, 60, 1_000), by_key=True
+        )
+        if database.is_sqlite:
+            assert "SEARCH bars USING PRIMARY KEY (symbol=? AND interval=? AND start>?)" in plan
+            assert "SCAN bars" not in plan
+        else:
+            assert "Seq Scan on bars" not in plan, plan
     finally:
         await database.close()
