@@ -187,6 +187,9 @@ class SymbolBars:
                 self._begin_grace(lane, bar)
                 lane.candle = None
                 lane.start = lane.end
+                # The wall clock may have closed more than the base piece: a trade for any of it is
+                # late.
+                self._next_at = max(self._next_at, lane.end)
                 if clock < bar.end + self._grace_ns:
                     self._keeper.early(lane, bar)
         finals = self.finals
