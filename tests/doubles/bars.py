@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from aggregator.bars.bar import Bar, BarKey
+from aggregator.bars.bar import Bar, BarKey, BarState
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.event_lane import EventBarsFactory
 from aggregator.bars.plan import BarPlan, parse_intervals
@@ -67,6 +67,8 @@ class Desk:
         self.published: list[Bar] = []
         self.closed: list[Bar] = []
         self.completed: list[tuple[str, int]] = []
+        # Of the states that are not partial, and of the markers, in their order.
+        self.story: list[tuple[str, int, BarState] | tuple[str, int]] = []
 
     def trade(self, *trades: Trade, now_ns: int = 0, sequences: Iterable[int] = ()) -> Applied:
         """Apply trades as one batch."""
@@ -108,10 +110,12 @@ class Desk:
     def bar_published(self, bar: Bar) -> None:
         """Keep the state."""
         self.published.append(bar.copy())
+        self.story.append((bar.symbol, bar.start, bar.state))
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Keep the marker."""
         self.completed.append((interval, end))
+        self.story.append((interval, end))
 
     def put(self, bars: Sequence[Bar]) -> None:
         """Keep the closed bars."""
