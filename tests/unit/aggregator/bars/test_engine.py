@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 from random import Random
 
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.bars.bar import Bar, BarKey, BarState
-from aggregator.bars.candle import MAX_INT64
+from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.sessions import NS_PER_DAY, NoSession, Session, UtcDay
+from marketdata.intervals import Interval
 from marketdata.timestamps import NS_PER_S
 from marketdata.validation import RejectReason
 from tests.doubles.bars import Desk, Trade, assert_bars, expected_bars, said
@@ -435,6 +437,69 @@ def test_a_restored_bar_keeps_its_revisions() -> None:
     again.engine.restore([*desk.closed[-1:], *desk.engine.open_bars()])
     again.trade(Trade(DAY + 2))
     assert states(again.closed, "1m") == [(0, REVISED, 2, 3)]
+
+
+class Pairs:
+    """Bars of two trades each, in the order in which they come."""
+
+    def __init__(self, symbol: str, interval: Interval) -> None:
+        self.symbol, self.interval = symbol, interval
+        self.trades: list[tuple[float, int, int, int]] = []
+        self.open_bar: Bar | None = None
+        self.number = 0
+
+    def add(self, price: float, volume: int, ts: int, sequence: int) -> None:
+        """Let a trade wait for its grace."""
+        self.trades.append((price, volume, ts, sequence))
+
+    def advance(self, clock_ns: int) -> list[Bar]:
+        """Count trades two seconds older than the clock."""
+        filled = []
+        while self.trades and self.trades[0][2] + 2 * S <= clock_ns:
+            trade = self.trades.pop(0)
+            if self.open_bar is None:
+                self.open_bar = Bar(
+                    self.symbol, self.interval.name, trade[2], trade[2], Candle(), self.number
+                )
+                self.number += 1
+            bar = self.open_bar
+            bar.candle.add(*trade)
+            if bar.candle.trades == 2:
+                bar.state, self.open_bar = FINAL, None
+                filled.append(bar)
+        return filled
+
+    def next_release(self) -> int | None:
+        """Return when the first trade may count."""
+        return self.trades[0][2] + 2 * S if self.trades else None
+
+    def flush(self) -> list[Bar]:
+        """Count all."""
+        return self.advance(2**62)
+
+    def restore(self, bars: Iterable[Bar]) -> None:
+        """Go on."""
+        self.open_bar = next(iter(bars))
+
+
+@pytest.mark.parametrize("names", ["2t", "2t,1s"])
+def test_bars_that_no_clock_ends_get_every_accepted_trade(names: str) -> None:
+    desk = Desk(names, event_bars=Pairs, watched={"2t"})
+    desk.trade(*(Trade(DAY + n, volume=n) for n in range(5)), now_ns=DAY)
+    assert desk.engine.next_timer() in {DAY + S, DAY + 1 + 2 * S}
+    desk.close_due(DAY + 4 * S)
+    pairs = [bar for bar in desk.closed if bar.interval == "2t"]
+    assert [(b.number, b.sequence, b.candle.volume) for b in pairs] == [(0, 1, 3), (1, 2, 7)]
+    desk.trade(Trade(DAY + 5 * S), Trade(DAY + 8 * S))
+    assert (desk.published[-1].interval, desk.published[-1].sequence) == ("2t", 3)
+    desk.trade(Trade(DAY + 9 * S))
+    open_bar = next(bar for bar in desk.engine.open_bars() if bar.interval == "2t")
+    assert (open_bar.number, open_bar.candle.trades) == (3, 1)
+    assert [b.number for b in desk.bars("2t")] == [0, 1, 2, 3]
+    again = Desk(names, event_bars=Pairs)
+    again.engine.restore([open_bar])
+    again.trade(Trade(DAY + 20 * S), Trade(DAY + 30 * S))
+    assert [(b.number, b.candle.trades) for b in again.closed if b.interval == "2t"] == [(3, 2)]
 
 
 def test_without_bars_there_are_only_sessions() -> None:
