@@ -16,9 +16,9 @@ from grpc_reflection.v1alpha import reflection
 from aggregator.bar_watchers import BarWatchers
 from aggregator.bars.bar import Coverage
 from aggregator.bars.engine import BarEngine, CoverageRule
-from aggregator.bars.reader import BarReader
 from aggregator.book import Book
 from aggregator.close_timer import CloseTimer
+from aggregator.history.reader import BarReader
 from aggregator.malformed import RefuseMalformed
 from aggregator.market import Market
 from aggregator.producers import Producers
@@ -140,8 +140,8 @@ class Aggregator:
         self._service.log_drops()
         if self.store is not None:
             # What is still open goes on where it is now when we come back.
-            self.store.put(self.market.book.engine.open_bars())
-            await self.store.stop(self._settings.store_drain_s)
+            left_open = self.market.book.engine.open_bars()
+            await self.store.stop(self._settings.store_drain_s, left_open)
             await asyncio.gather(*self._telling)
         market = self.market
         log.info(

@@ -14,8 +14,8 @@ import grpc
 import structlog
 
 from aggregator.bar_watchers import ALL, TooManyBarsWait, TooManyTopics, Topic
-from aggregator.bars.asked import InvalidBars
-from aggregator.bars.reader import BarReader
+from aggregator.history.asked import InvalidBars
+from aggregator.history.reader import BarReader
 from aggregator.market import InvalidBatch, Market
 from aggregator.store.store import StoreUnavailable
 from aggregator.watchers import TooManyWatched, Watcher

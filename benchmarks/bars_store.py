@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from aggregator.bars.bar import Bar, Coverage
-from aggregator.bars.reader import BarReader
+from aggregator.history.reader import BarReader
 from aggregator.store.address import parse_store
 from aggregator.store.database import Database
 from aggregator.store.queries import Range, select_range

@@ -161,13 +161,13 @@ class SymbolBars:
         if ts >= self._next_at:
             if not self._fits(price, volume, ts):
                 return None
-            self.advance(max(ts, self.latest))
+            self._close(max(ts, self.latest))
             self._begin_base(ts)
             self.base.add(price, volume, ts, sequence)
         elif self.base.trades and ts >= self.base_start:
             if not self._fits(price, volume, ts):
                 return None
-            self.advance(max(ts, self.base.last_ts))
+            self._close(max(ts, self.base.last_ts))
             self.base.add(price, volume, ts, sequence)
         else:
             return self._take_late(price, volume, ts, sequence)
@@ -179,6 +179,10 @@ class SymbolBars:
 
     def advance(self, clock: int) -> None:
         """Close what ends at ``clock`` or before, and end the grace of what closed long enough."""
+        self._close(clock)
+        self._set_limits()
+
+    def _close(self, clock: int) -> None:
         if self.base.trades and clock >= self.base_end:
             self._fold_base()
         for lane in self.lanes:
@@ -187,6 +191,9 @@ class SymbolBars:
                 self._begin_grace(lane, bar)
                 lane.candle = None
                 lane.start = lane.end
+                # The wall clock may have closed more than the base piece: a trade for any of it is
+                # late.
+                self._next_at = max(self._next_at, lane.end)
                 if clock < bar.end + self._grace_ns:
                     self._keeper.early(lane, bar)
         finals = self.finals
@@ -197,7 +204,6 @@ class SymbolBars:
             bar.state = BarState.FINAL
             lane.closed[start] = bar
             self._keeper.closed(lane, bar, clock)
-        self._set_limits()
 
     def next_timer(self) -> int:
         """Return when the wall clock has something to close next, 0 for never."""
@@ -332,7 +338,7 @@ class SymbolBars:
             counts.bars_late += 1
         if ts > latest:
             self._latest = ts
-            self.advance(ts)
+            self._close(ts)
         for lane, start, end in targets:
             self._late_candle(lane, start, end).add(price, volume, ts, sequence)
         self.room -= volume

@@ -87,8 +87,8 @@ def select_recent(
         bars.c.end > level.c.last_ts - window_ns,
         bars.c.state >= BarState.FINAL.value,
     )
-    # An outer join, or SQLite would begin with a scan of all bars; a symbol without a bar gives a row
-    # of nothing. In no order: to sort half a million bars takes longer than all else.
+    # An outer join, or SQLite would begin with a scan of all bars; a symbol without a bar gives a
+    # row of nothing. In no order: to sort half a million bars takes longer than all else.
     return select(bars).select_from(level.outerjoin(bars, within)).limit(limit)
 
 

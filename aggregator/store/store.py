@@ -126,8 +126,9 @@ class BarStore:
     ) -> list[Bar]:
         """Return what the last life left open, and what is not too old to be revised.
 
-        Of the latter at most ``max_bars``, and what can be read in some seconds. A late trade for one that is left out makes a fragment, which the store does not
-        take in its place. Nothing where the database does not answer.
+        Of the latter at most ``max_bars``, and what can be read in some seconds. A late trade for
+        one that is left out makes a fragment, which the store does not take in its place. Nothing
+        where the database does not answer.
         """
         found: list[Bar] = []
         if not self.is_failing:
@@ -177,15 +178,22 @@ class BarStore:
         """Wait until everything is written."""
         await self._drained.wait()
 
-    async def stop(self, timeout_s: float) -> None:
-        """Write what waits, within ``timeout_s``; what is left then is lost, and said so."""
+    async def stop(self, timeout_s: float, last: Sequence[Bar] = ()) -> None:
+        """Write what waits and the ``last`` bars, within ``timeout_s``; say what is lost then."""
+        left = len(last)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
+                # Not all at once: there may be more than may wait.
+                for first in range(0, len(last), self._backlog.max_waiting):
+                    part = last[first : first + self._backlog.max_waiting]
+                    self.put(part)
+                    left -= len(part)
+                    await self.flush()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if left := len(self._backlog):
+        if left := left + len(self._backlog):
             log.error("bars lost, the store took none before the end", count=left)
         self._losses.flush()
         with contextlib.suppress(*STORE_ERRORS):

@@ -20,7 +20,7 @@ from aggregator.store.rows import to_bar, to_row
 from aggregator.store.schema import metadata
 from marketdata.intervals import parse_interval
 from marketdata.timestamps import NS_PER_S
-from tests.doubles.bars import make_bar
+from tests.doubles.made_bars import make_bar
 from tests.doubles.stores import open_database, run_store, stored
 
 MINUTE = 60 * NS_PER_S

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from aggregator.bars.bar import BarState
 from aggregator.store.rows import to_row
 from aggregator.store.store import StoreUnavailable
-from tests.doubles.bars import make_bar
+from tests.doubles.made_bars import make_bar
 from tests.doubles.postgres import PASSWORD, PostgresServer
 from tests.doubles.stores import open_database, run_store, stored
 
@@ -199,6 +199,15 @@ async def test_what_is_being_written_when_the_end_comes_is_not_lost_silently(
         assert [line["count"] for line in logs if line["event"].startswith("bars lost")] == [5]
 
 
+async def test_more_bars_than_may_wait_are_written_at_the_stop(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/bars.db"
+    async with run_store(address, max_waiting=300) as store:
+        await store.stop(30.0, [make_bar(n, state=BarState.PARTIAL) for n in range(800)])
+        assert store.status().lost == 0
+    async with run_store(address) as store:
+        assert len(await stored(store)) == 800
+
+
 async def test_a_stop_writes_what_waits(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path}/bars.db"
     async with run_store(address) as store:
@@ -209,7 +218,7 @@ async def test_a_stop_writes_what_waits(tmp_path: Path) -> None:
 
 WRITER = """
 import asyncio, sys
-from tests.doubles.bars import make_bar
+from tests.doubles.made_bars import make_bar
 from tests.doubles.stores import run_store
 
 async def main():

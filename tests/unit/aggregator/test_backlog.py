@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from aggregator.bars.bar import BarState
 from aggregator.store.backlog import Backlog
-from tests.doubles.bars import make_bar
+from tests.doubles.made_bars import make_bar
 
 
 def starts(backlog: Backlog) -> list[int]:

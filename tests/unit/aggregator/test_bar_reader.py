@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.bars.asked import InvalidBars, read_cursor, write_cursor
 from aggregator.bars.bar import Bar, BarState, Coverage
-from aggregator.bars.reader import BarReader
+from aggregator.history.asked import InvalidBars, read_cursor, write_cursor
+from aggregator.history.reader import BarReader
 from aggregator.store.backlog import Backlog
 from aggregator.store.queries import Range
 from aggregator.store.rows import to_row
@@ -20,7 +20,7 @@ from marketdata.errors import InvalidSymbol
 from marketdata.intervals import NS_PER_DAY, InvalidInterval, parse_interval
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
-from tests.doubles.bars import MemoryOfBars, make_bar
+from tests.doubles.made_bars import MemoryOfBars, make_bar
 
 INTERVALS = {name: parse_interval(name) for name in ("1s", "1m", "1d", "100t")}
 

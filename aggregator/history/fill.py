@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
-from aggregator.bars.asked import MAX_FILL_INTERVALS, InvalidBars
 from aggregator.bars.bar import Coverage
+from aggregator.history.asked import MAX_FILL_INTERVALS, InvalidBars
 from marketdata.intervals import Interval, IntervalKind
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire

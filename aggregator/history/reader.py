@@ -9,9 +9,9 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
 
-from aggregator.bars.asked import Asked, Place, read_request, write_cursor
 from aggregator.bars.bar import Bar, Coverage
-from aggregator.bars.fill import Filler, Hours
+from aggregator.history.asked import Asked, Place, read_request, write_cursor
+from aggregator.history.fill import Filler, Hours
 from aggregator.store.queries import Range
 from aggregator.store.rows import to_message
 from marketdata.intervals import Interval
