@@ -21,12 +21,14 @@ COPY . .
 RUN python -m pip --python /opt/venv/bin/python install --no-deps .
 
 FROM ${BASE}
+# A new volume mounted on /data takes its owner from there.
 # An official Python image carries no bytecode of the standard library, and a service that may not
 # write can never keep its own: each start and each health check would compile it again.
 RUN python -m compileall -q -j 0 -x '/(site-packages|test|idlelib|lib2to3|turtledemo|ensurepip|tkinter|pydoc_data)/' \
       "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && echo 'marketdata:x:10001:' >>/etc/group \
- && echo 'marketdata:x:10001:10001::/nonexistent:/usr/sbin/nologin' >>/etc/passwd
+ && echo 'marketdata:x:10001:10001::/nonexistent:/usr/sbin/nologin' >>/etc/passwd \
+ && install -d -o 10001 -g 10001 /data
 # pip compiled what it installed, and the copy keeps the times by which bytecode is judged.
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

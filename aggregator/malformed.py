@@ -27,7 +27,7 @@ class RefuseMalformed(grpc.aio.ServerInterceptor):
     ) -> Any:
         """Return the method's handler with a parser that cannot raise."""
         handler = await continuation(handler_call_details)
-        # None: no such method; the library answers UNIMPLEMENTED. Without a parser nothing can fail.
+        # None: no such method; the library answers UNIMPLEMENTED. Without a parser none can fail.
         if handler is None or handler.request_deserializer is None:
             return handler
         return _guarded(handler)

@@ -15,8 +15,11 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from aggregator.bar_watchers import ALL, TooManyBarsWait, TooManyTopics, Topic
+from aggregator.history.asked import InvalidBars
+from aggregator.history.reader import BarReader
 from aggregator.malformed import refuse
 from aggregator.market import InvalidBatch, Market
+from aggregator.store.store import StoreUnavailable
 from aggregator.watchers import TooManyWatched, Watcher
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
@@ -70,6 +73,9 @@ STATUS_CODES: dict[type[MarketDataError], grpc.StatusCode] = {
     TooManyWatched: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooManyTopics: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooManyBarsWait: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    InvalidBars: grpc.StatusCode.INVALID_ARGUMENT,
+    # Not UNAVAILABLE: all else is there, and asking again at once is of no use.
+    StoreUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     ShuttingDown: grpc.StatusCode.UNAVAILABLE,
 }
 
@@ -83,9 +89,14 @@ class MarketDataService(MarketDataServiceServicer):
     """
 
     def __init__(
-        self, market: Market, rules: TickRules, clock: Callable[[], int] = time.time_ns
+        self,
+        market: Market,
+        rules: TickRules,
+        bars: BarReader,
+        clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._market = market
+        self._bars = bars
         self._clock = clock
         self._rules = rules
         self._drops = DropSummary(log, "ticks rejected")
@@ -205,6 +216,13 @@ class MarketDataService(MarketDataServiceServicer):
         page = symbols[start : min(start + limit, stop)]
         more = start + limit < stop
         return wire.ListSymbolsResponse(symbols=page, next_cursor=page[-1] if more else "")
+
+    async def GetBars(self, request: wire.BarsRequest, context: Context) -> wire.BarsResponse:
+        """Return the bars of one symbol and interval, a page at a time."""
+        try:
+            return await self._bars.read(request)
+        except (InvalidSymbol, InvalidInterval, InvalidBars, StoreUnavailable) as exc:
+            await _abort(context, exc)
 
     async def StreamAggregates(  # type: ignore[override]
         self,

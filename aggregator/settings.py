@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from aggregator.bars.plan import BarPlan, InvalidPlan, parse_intervals
+from aggregator.store.address import InvalidStore, parse_store
+from aggregator.store.kept import read_retention
 from marketdata.channel import KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
 from marketdata.settings import ServiceSettings
 from marketdata.timestamps import NS_PER_S, TimestampUnit
+
+
+def _check_store(value: str) -> str:
+    try:
+        parse_store(value)
+    except InvalidStore as exc:
+        raise ValueError(str(exc)) from exc
+    return value
+
+
+def _check_retention(value: str) -> str:
+    read_retention(value)
+    return value
 
 
 class AggregatorSettings(ServiceSettings):
@@ -68,6 +83,25 @@ class AggregatorSettings(ServiceSettings):
     )
     drain_s: float = Field(
         default=3.0, ge=0, description="how long producers may finish when the aggregator stops"
+    )
+    store: Annotated[str, AfterValidator(_check_store)] = Field(
+        default="sqlite:///data/bars.db",
+        # It may have a password.
+        repr=False,
+        description="database of closed bars: sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME "
+        "or off",
+    )
+    store_max_waiting: int = Field(
+        default=200_000,
+        ge=1,
+        description="bars that wait while the store takes none; beyond, the oldest is lost",
+    )
+    store_drain_s: float = Field(
+        default=3.0, ge=0, description="how long the last bars may take when the aggregator stops"
+    )
+    retention: Annotated[str, AfterValidator(_check_retention)] = Field(
+        default="none",
+        description="how long stored bars are kept, such as 1s=7d,1m=90d; others for ever",
     )
 
     @field_validator("bars")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from heapq import heappop, heappush
 
 from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore
@@ -82,8 +81,7 @@ class BarEngine:
         """Return the trades of a symbol, which need not be known yet."""
         bars = self.symbols.get(symbol)
         if bars is None:
-            row = self.front.open(symbol)
-            bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self, self.front, row)
+            bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self, self.front)
             self.symbols[symbol] = bars
             if self._event_bars is not None:
                 self._event_lanes[symbol] = {
@@ -195,7 +193,7 @@ class BarEngine:
             held = [*lane.closed.values(), *lane.early.values()]
             for bar in lane.early.values():
                 self._cover(lane, bar)
-        found = [_copy(bar) for bar in held if from_ns <= bar.start < to_ns]
+        found = [bar.copy() for bar in held if from_ns <= bar.start < to_ns]
         open_bar = self._open_state(symbol, lane)
         if open_bar is not None and from_ns <= open_bar.start < to_ns:
             found.append(open_bar)
@@ -212,7 +210,7 @@ class BarEngine:
             for lane in bars.lanes:
                 for bar in lane.early.values():
                     self._cover(lane, bar)
-                    found.append(_copy(bar))
+                    found.append(bar.copy())
                 found.extend(filter(None, [self._open_state(symbol, lane)]))
             for event_lane in self._event_lanes.get(symbol, {}).values():
                 self._publish_full(event_lane, event_lane.bars.flush())
@@ -229,7 +227,8 @@ class BarEngine:
         restored: dict[str, SymbolBars] = {}
         of_events: dict[tuple[str, str], list[Bar]] = {}
         for old in sorted(bars, key=lambda bar: (bar.end, bar.start)):
-            bar = replace(_copy(old), sequence=0)
+            bar = old.copy()
+            bar.sequence = 0
             index = self._index.get(bar.interval)
             if index is not None:
                 symbol = restored[bar.symbol] = self.open(bar.symbol)
@@ -283,8 +282,9 @@ class BarEngine:
             return known
         if bar.state.is_closed:
             # Whoever has the former state keeps it.
-            revision = bar.revision + 1
-            bar = replace(bar, candle=bar.candle.copy(), state=BarState.REVISED, revision=revision)
+            bar = bar.copy()
+            bar.state = BarState.REVISED
+            bar.revision += 1
             lane.closed[bar.start] = bar
         elif bar.state is BarState.PARTIAL:
             # The first trade of its time came when that was over.
@@ -342,7 +342,9 @@ class BarEngine:
         return bar
 
     def _cover(self, lane: Lane, bar: Bar) -> None:
-        bar.coverage = self._coverage(*lane.hours(bar.start, bar.end))
+        # A call less for almost every bar there is.
+        start, end = lane.hours(bar.start, bar.end) if lane.is_daily else (bar.start, bar.end)
+        bar.coverage = self._coverage(start, end)
 
     def _publish_open(self, symbol: str) -> None:
         for name in self.audience.wanted(symbol):
@@ -393,7 +395,3 @@ class BarEngine:
         if self._to_store:
             bars, self._to_store = self._to_store, []
             self.sink.put(bars)
-
-
-def _copy(bar: Bar) -> Bar:
-    return replace(bar, candle=bar.candle.copy())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Protocol
 
 from aggregator.bars.bar import Bar
@@ -53,7 +52,9 @@ class EventLane:
         bar = self.bars.open_bar
         if bar is None:
             return None
-        return replace(bar, candle=bar.candle.copy(), sequence=self.open_sequence)
+        bar = bar.copy()
+        bar.sequence = self.open_sequence
+        return bar
 
 
 # From a symbol and an interval to its bars.

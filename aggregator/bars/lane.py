@@ -27,6 +27,7 @@ class Lane:
         "end",
         "evicted_until",
         "index",
+        "is_daily",
         "name",
         "open_sequence",
         "order",
@@ -43,6 +44,8 @@ class Lane:
         self.index = index
         self._rule = rule
         self._size = interval.size if interval.kind is IntervalKind.TIME else 0
+        # Whether the bars are trading days.
+        self.is_daily = not self._size
         self._anchor = rule.anchor(self._size) if self._size else 0
         self.start = self.end = 0
         self.candle: Candle | None = None
@@ -57,11 +60,6 @@ class Lane:
         self.evicted_until = -(2**63)
         # Counts published states; that of the open bar's last one.
         self.sequence = self.open_sequence = 0
-
-    @property
-    def is_daily(self) -> bool:
-        """Whether the bars are trading days."""
-        return not self._size
 
     def bounds(self, ts: int) -> tuple[int, int] | None:
         """Return start and end of the bar that ``ts`` belongs to; None between two days."""

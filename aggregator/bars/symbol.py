@@ -125,11 +125,10 @@ class SymbolBars:
         rule: SessionRule,
         keeper: BarKeeper,
         front: Front,
-        row: int,
     ) -> None:
         self.symbol = symbol
         # Names the symbol to the front.
-        self.row = row
+        self.row = front.open(symbol)
         self._front = front
         self._rule = rule
         self._keeper = keeper
@@ -208,13 +207,13 @@ class SymbolBars:
         if ts >= self._next_at:
             if not self._fits(price, volume, ts):
                 return None
-            self._advance(max(ts, self._known_latest()))
+            self._close(max(ts, self._known_latest()))
             self._begin_base(ts)
             self.base.add(price, volume, ts, sequence)
         elif self.base.trades and ts >= self.base_start:
             if not self._fits(price, volume, ts):
                 return None
-            self._advance(max(ts, self.base.last_ts))
+            self._close(max(ts, self.base.last_ts))
             self.base.add(price, volume, ts, sequence)
         else:
             return self._take_late(price, volume, ts, sequence)
@@ -227,10 +226,10 @@ class SymbolBars:
     def advance(self, clock: int) -> None:
         """Close what ends at ``clock`` or before, and end the grace of what closed long enough."""
         self._front.settle(self)
-        self._advance(clock)
+        self._close(clock)
         self._set_limits()
 
-    def _advance(self, clock: int) -> None:
+    def _close(self, clock: int) -> None:
         if self.base.trades and clock >= self.base_end:
             self._fold_base()
         for lane in self.lanes:
@@ -239,6 +238,9 @@ class SymbolBars:
                 self._begin_grace(lane, bar)
                 lane.candle = None
                 lane.start = lane.end
+                # The wall clock may have closed more than the base piece: a trade for any of it is
+                # late.
+                self._next_at = max(self._next_at, lane.end)
                 if clock < bar.end + self._grace_ns:
                     self._keeper.early(lane, bar)
         finals = self.finals
@@ -384,7 +386,7 @@ class SymbolBars:
             counts.bars_late += 1
         if ts > latest:
             self._latest = ts
-            self._advance(ts)
+            self._close(ts)
         for lane, start, end in targets:
             self._late_candle(lane, start, end).add(price, volume, ts, sequence)
         self.room -= volume

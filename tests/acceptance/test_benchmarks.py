@@ -48,3 +48,10 @@ async def test_a_quick_benchmark_measures_both_ways_in_and_both_latencies(tmp_pa
         assert 0 < measured[name]["p50_ms"] <= measured[name]["p99_ms"] <= measured[name]["max_ms"]
         assert sum(measured[name]["histogram_ms"].values()) == 1_000
     assert f"{measured['tcp_ticks_per_s']['median']:,.0f}" in out
+
+
+async def test_a_quick_benchmark_of_the_store_goes_by_the_key(tmp_path: Path) -> None:
+    measured, out = await run_quickly("bars_store", tmp_path / "results.json")
+    assert measured["bars"] == 20_000
+    assert 0 < measured["read"]["p50_ms"] <= measured["read"]["p99_ms"]
+    assert "USING PRIMARY KEY (symbol=? AND interval=? AND start>?" in out
