@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.hub.updates import UPDATE_BYTES, Delivery, Update
+from gateway.hub.updates import ALL, UPDATE_BYTES, BarTopic, BarUpdate, Delivery, Topic, Update
 
 Policy = Literal["conflate", "buffer"]
 
@@ -31,7 +31,9 @@ class Resume:
 class Subscription:
     """What waits for one reader.
 
-    ``conflate``: only the newest state per symbol waits, in the order in which symbols changed.
+    ``conflate``: only the newest state per symbol waits, in the order in which symbols changed; of
+    bars, only the newest state of each bar, in the order of the states. What says that a bar, or
+    an interval, is closed is never left out, so those are bounded like ``buffer``.
     ``buffer``: every state waits, up to the limits; beyond, :attr:`overflowed` is set, nothing
     more is taken in, and the reader must be disconnected.
 
@@ -40,6 +42,7 @@ class Subscription:
         policy: what happens while the reader is slow.
         resume: where the reader left off.
         limits: the bounds of ``buffer``.
+        interval: whose bars it is for; None: it is for aggregates.
     """
 
     def __init__(
@@ -48,18 +51,36 @@ class Subscription:
         policy: Policy = "conflate",
         resume: Resume | None = None,
         limits: BufferLimits | None = None,
+        interval: str | None = None,
     ) -> None:
         self.symbols = None if symbols is None else frozenset(symbols)
+        self.interval = interval
         self.policy = policy
         self.overflowed = False
+        # States that were left out because the reader was slow.
+        self.conflated = 0
         self._limits = limits or BufferLimits()
         self._resume_epoch = resume.epoch if resume else 0
         # Symbols whose first delivery has still to say whether it continues where the reader was.
         self._resuming = dict(resume.last_sequences) if resume else {}
-        self._newest: dict[str, Delivery] = {}
+        # By symbol, or by what tells bars and completed intervals apart.
+        self._newest: dict[object, Delivery] = {}
         self._all: deque[tuple[float, Delivery]] = deque()
         # How many still wait of those that came with the subscription; None: they still come.
         self._initial: int | None = None
+        # Of those in _newest, how many may not be left out, and how many of them may wait.
+        self._closed = 0
+        self._max_closed: int | None = None
+        # What the next state of a symbol is to say, where states of bars conflate.
+        self._recovered: dict[str, bool] = {}
+
+    @property
+    def topics(self) -> list[Topic]:
+        """What it is for, as the hub has it."""
+        symbols = (ALL,) if self.symbols is None else self.symbols
+        if self.interval is None:
+            return list(symbols)
+        return [BarTopic(self.interval, symbol) for symbol in symbols]
 
     @property
     def is_empty(self) -> bool:
@@ -85,11 +106,12 @@ class Subscription:
         if self._resuming:
             sequence = self._resuming.get(update.symbol)
             if sequence is not None:
-                if update.epoch == self._resume_epoch and update.sequence == sequence:
+                same_epoch = update.epoch == self._resume_epoch
+                if same_epoch and self._has(update, sequence):
                     # The reader has this one; the next will tell.
                     return
                 del self._resuming[update.symbol]
-                recovered = update.epoch == self._resume_epoch and update.sequence == sequence + 1
+                recovered = same_epoch and update.sequence == sequence + 1
         self._add(update, recovered, now)
 
     def recover(self, missed: Iterable[Update], now: float) -> None:
@@ -105,23 +127,37 @@ class Subscription:
         it reads. It is bounded by the symbols and the history that the hub has.
         """
         self._initial = len(self._all)
+        self._max_closed = self._closed + self._limits.max_bytes // UPDATE_BYTES
 
     def take(self) -> Delivery | None:
         """Return what waits longest, or None."""
         if self._newest:
-            return self._newest.pop(next(iter(self._newest)))
+            delivery = self._newest.pop(next(iter(self._newest)))
+            if self.interval is not None:
+                delivery = self._tell(delivery)
+            return delivery
         if not self._all:
             return None
         if self._initial:
             self._initial -= 1
         return self._all.popleft()[1]
 
+    def _has(self, update: Update, sequence: int) -> bool:
+        # Several bars of a symbol may be open: the reader was sent their states in order.
+        return update.sequence == sequence or (
+            self.interval is not None and update.sequence < sequence
+        )
+
     def _add(self, update: Update, recovered: bool | None, now: float) -> None:
         if self.policy == "conflate":
+            if self.interval is not None:
+                self._add_of_bars(update, recovered)
+                return
             before = self._newest.get(update.symbol)
             if before is None:
                 self._newest[update.symbol] = Delivery(update, recovered, 0)
             else:
+                self.conflated += 1
                 if recovered is None or before.recovered is False:
                     recovered = before.recovered
                 self._newest[update.symbol] = Delivery(update, recovered, before.conflated + 1)
@@ -131,7 +167,37 @@ class Subscription:
             count = len(self._all) - self._initial + 1
             too_many = count * UPDATE_BYTES > self._limits.max_bytes
             if too_many or (self._all and self._all[0][0] < now - self._limits.max_age_s):
-                self.overflowed = True
-                self._all.clear()
+                self._overflow()
             else:
                 self._all.append((now, Delivery(update, recovered, 0)))
+
+    def _add_of_bars(self, update: Update, recovered: bool | None) -> None:
+        if self.overflowed:
+            return
+        if recovered is not None and self._recovered.get(update.symbol) is not False:
+            self._recovered[update.symbol] = recovered
+        key: object = update.key if isinstance(update, BarUpdate) else update
+        skipped = 0
+        # To the end of the line: a reader who says what it saw last has seen all before it.
+        before = self._newest.pop(key, None)
+        if before is not None:
+            self.conflated += 1
+            skipped = before.conflated + 1
+            self._closed -= before.update.closed
+        self._newest[key] = Delivery(update, None, skipped)
+        self._closed += update.closed
+        if self._max_closed is not None and self._closed > self._max_closed:
+            self._overflow()
+
+    def _tell(self, delivery: Delivery) -> Delivery:
+        self._closed -= delivery.update.closed
+        if self._recovered:
+            recovered = self._recovered.pop(delivery.update.symbol, None)
+            if recovered is not None:
+                return delivery._replace(recovered=recovered)
+        return delivery
+
+    def _overflow(self) -> None:
+        self.overflowed = True
+        self._all.clear()
+        self._newest.clear()
