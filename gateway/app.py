@@ -37,12 +37,15 @@ from gateway.hub.history import History
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.upstream import Upstream
+from gateway.rest.bars import router as bars_router
 from gateway.rest.cors import Cors
 from gateway.rest.openapi import install_openapi
 from gateway.rest.paths import EncodedSlashes
 from gateway.rest.problems import install_problems
 from gateway.rest.routes import router
+from gateway.rest.status import router as status_router
 from gateway.settings import GatewaySettings
+from gateway.status import Status
 from gateway.stomp.session import SessionLimits
 from gateway.stomp_door import StompDoor, StompLimits
 from gateway.stream.door import StreamDoor
@@ -206,11 +209,20 @@ def build_app(
     # Every live door lets clients in through these two.
     app.state.capacity = capacity
     app.state.allow_origin = origin_check(settings)
-    app.state.client = AggregatorClient(
-        MarketDataServiceStub(channel), settings, clock=time.monotonic
-    )
+    stub = MarketDataServiceStub(channel)
+    app.state.client = AggregatorClient(stub, settings, clock=time.monotonic)
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
-    app.include_router(router)
+    app.state.status = Status(
+        stub,
+        client=app.state.client,
+        hub=hub,
+        capacity=capacity,
+        version=app.version,
+        clock=time.monotonic,
+        timeout_s=settings.ready_timeout_s,
+    )
+    for each in (router, bars_router, status_router):
+        app.include_router(each)
     streams = StreamDoor(
         build_streams(settings, hub),
         capacity,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
 from marketdata.timestamps import NS_PER_MS
@@ -127,6 +125,6 @@ def completion_to_dict(completion: IntervalComplete) -> dict[str, str]:
     }
 
 
-def encode_json(document: dict[str, Any]) -> bytes:
+def encode_json(document: object) -> bytes:
     """Return ``document`` as JSON; floats in the shortest form that reads back the same."""
     return orjson.dumps(document)

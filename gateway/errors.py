@@ -5,6 +5,7 @@
     MarketDataError
     ├── InvalidInput             the client asks for something that cannot be
     ├── UnknownSymbol            the client asks for a symbol nobody has traded
+    ├── NotAcceptable            the client wants an answer in a form that there is not
     ├── RateLimited              the client asks too often
     ├── TooManyClients           the gateway has as many live clients as it may
     └── AggregatorUnavailable    the aggregator does not answer
@@ -40,6 +41,19 @@ class UnknownSymbol(MarketDataError):
     def __init__(self, symbol: str) -> None:
         super().__init__(f"there is no data for symbol {symbol}")
         self.symbol = symbol
+
+
+class NotAcceptable(MarketDataError):
+    """An answer cannot have the form that a client wants."""
+
+    def __init__(self, accept: str, offered: Sequence[str], hint: str = "") -> None:
+        wanted = ascii(accept[:80])
+        super().__init__(
+            f"there is no answer for Accept {wanted}, only {', '.join(offered)}"
+            + (f"; {hint}" if hint else "")
+        )
+        self.accept = accept
+        self.offered = tuple(offered)
 
 
 class RateLimited(MarketDataError):

@@ -98,6 +98,11 @@ class Hub:
         return len(self._subscribers)
 
     @property
+    def topics(self) -> int:
+        """How many topics the upstream carries."""
+        return len(self._by_topic) + len(self._lingering)
+
+    @property
     def conflated(self) -> int:
         """How many states were left out because their readers were slow."""
         return self._conflated + sum(each.conflated for each in self._subscribers)
