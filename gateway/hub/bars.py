@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.hub.join import MAX_OPEN
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import ALL, BarTopic, BarUpdate
 from marketdata.wire.market_data_pb2 import Bar
-
-# Of one interval and symbol at most two are: the present one, and the one before it until its
-# grace has passed. A late tick may open another.
-MAX_OPEN = 8
 
 
 class Series:
@@ -23,8 +20,9 @@ class Series:
         self.stream = stream
         self.epoch = epoch
         self.sequence = sequence
-        # Whether nothing new has come since the stream began.
-        self.unchecked = False
+        # How many new states without a hole this stream has still to bring, before a hole means
+        # skipped open states. It begins with the open bars, whose sequences may have holes.
+        self.unchecked = 0
         # The newest state of each, in the order of their sequences.
         self.open: dict[tuple[str, int, int], BarUpdate] = {}
         # Who came before this stream told what is open, and the last state each was given.
@@ -62,7 +60,7 @@ class Bars:
             series = by_symbol[bar.symbol] = Series(self._stream, bar.epoch, bar.sequence - 1)
         if series.stream != self._stream:
             series.stream = self._stream
-            series.unchecked = True
+            series.unchecked = MAX_OPEN + 1
             series.open.clear()
         same_epoch = series.epoch == bar.epoch
         is_new = not same_epoch or bar.sequence > series.sequence
@@ -72,9 +70,10 @@ class Bars:
                 # Within one stream a hole means open states of a bar that changed again, so
                 # nothing is lost. Between two streams it may hide a bar that closed.
                 continuous = bar.sequence == series.sequence + 1
+                series.unchecked -= 1
             elif not same_epoch:
                 series.open.clear()
-            series.unchecked = False
+                series.unchecked = 0
             series.awaiting.clear()
             series.epoch, series.sequence = bar.epoch, bar.sequence
         # A message of a list keeps the whole list in memory; this one stays.

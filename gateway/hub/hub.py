@@ -81,6 +81,8 @@ class Hub:
         self._bars = Bars()
         # Those that the aggregator makes bars of, once it said so.
         self.intervals: tuple[str, ...] | None = None
+        # The life of the aggregator that states come from; 0: none came.
+        self.epoch = 0
         # Symbols whose subscribers saw states of an earlier life of the aggregator.
         self._interrupted: set[str] = set()
         # What the upstream has to be told.
@@ -149,6 +151,8 @@ class Hub:
         if subscriber is None:
             return
         self._conflated += subscription.conflated
+        if subscription.join is not None:
+            subscription.join.on_end()
         self._counts[subscriber] -= 1
         if not self._counts[subscriber]:
             del self._counts[subscriber]
@@ -247,6 +251,7 @@ class Hub:
 
     def begin_epoch(self, epoch: int) -> None:
         """Forget the states of an earlier life of the aggregator: they may be gone for good."""
+        self.epoch = epoch
         for symbol in [s for s, update in self._latest.items() if update.epoch != epoch]:
             self._forget(symbol)
             self._interrupted.add(symbol)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.hub.join import Join, Verdict
 from gateway.hub.updates import ALL, UPDATE_BYTES, BarTopic, BarUpdate, Delivery, Topic, Update
 
 Policy = Literal["conflate", "buffer"]
@@ -43,6 +44,7 @@ class Subscription:
         resume: where the reader left off.
         limits: the bounds of ``buffer``.
         interval: whose bars it is for; None: it is for aggregates.
+        join: of bars, the history to begin with; live states wait until it was read.
     """
 
     def __init__(
@@ -51,10 +53,13 @@ class Subscription:
         policy: Policy = "conflate",
         resume: Resume | None = None,
         limits: BufferLimits | None = None,
+        *,
         interval: str | None = None,
+        join: Join | None = None,
     ) -> None:
         self.symbols = None if symbols is None else frozenset(symbols)
         self.interval = interval
+        self.join = join
         self.policy = policy
         self.overflowed = False
         # States that were left out because the reader was slow.
@@ -73,6 +78,8 @@ class Subscription:
         self._max_closed: int | None = None
         # What the next state of a symbol is to say, where states of bars conflate.
         self._recovered: dict[str, bool] = {}
+        # What goes out before the rest: live states from before history was read anew, and history.
+        self._ahead: deque[Delivery] = deque()
 
     @property
     def topics(self) -> list[Topic]:
@@ -85,12 +92,17 @@ class Subscription:
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits."""
-        return not self._newest and not self._all
+        return not self._newest and not self._all and not self._ahead
+
+    @property
+    def has_history(self) -> bool:
+        """Whether history that was read still waits."""
+        return bool(self._ahead)
 
     @property
     def waiting_bytes(self) -> int:
         """About how many bytes wait."""
-        return (len(self._newest) + len(self._all)) * UPDATE_BYTES
+        return (len(self._newest) + len(self._all) + len(self._ahead)) * UPDATE_BYTES
 
     def resumes_from(self, symbol: str) -> tuple[int, int] | None:
         """Return epoch and sequence from which ``symbol`` is to continue, if the reader said so."""
@@ -103,6 +115,15 @@ class Subscription:
         Updates of one symbol must come in order, and without a hole unless they say so.
         """
         recovered = None if update.continuous else False
+        if self.join is not None and isinstance(update, BarUpdate):
+            was_holding = self.join.is_holding
+            verdict = self.join.take_live(update)
+            if self.join.is_holding and not was_holding:
+                self._move_ahead()
+            if verdict is Verdict.KNOWN:
+                return
+            # Within one life what was missed will be read.
+            recovered = False if verdict is Verdict.NEW_LIFE else None
         if self._resuming:
             sequence = self._resuming.get(update.symbol)
             if sequence is not None:
@@ -129,8 +150,36 @@ class Subscription:
         self._initial = len(self._all)
         self._max_closed = self._closed + self._limits.max_bytes // UPDATE_BYTES
 
+    def add_history(self, bars: Iterable[BarUpdate]) -> None:
+        """Let ``bars``, which were read, go out before the live states that wait."""
+        self._ahead.extend(Delivery(bar, None, 0) for bar in bars)
+
+    def hold(self) -> None:
+        """Hold live states back again, while history is read anew."""
+        assert self.join is not None  # noqa: S101  there is history
+        self.join.is_holding = True
+        self._move_ahead()
+
+    def release(self) -> None:
+        """Let live states go out behind the history, without those that it has."""
+        assert self.join is not None  # noqa: S101  there was history
+        for key, delivery in list(self._newest.items()):
+            update = delivery.update
+            if isinstance(update, BarUpdate) and self.join.has(update):
+                del self._newest[key]
+                self._closed -= update.closed
+        self.join.release()
+
     def take(self) -> Delivery | None:
         """Return what waits longest, or None."""
+        if self.join is not None:
+            if self._ahead:
+                delivery = self._ahead.popleft()
+                if not self._ahead:
+                    self.join.on_drained()
+                return delivery
+            if self.join.is_holding:
+                return None
         if self._newest:
             delivery = self._newest.pop(next(iter(self._newest)))
             if self.interval is not None:
@@ -149,10 +198,9 @@ class Subscription:
         )
 
     def _add(self, update: Update, recovered: bool | None, now: float) -> None:
-        if self.policy == "conflate":
-            if self.interval is not None:
-                self._add_of_bars(update, recovered)
-                return
+        if self.interval is not None and (self.policy == "conflate" or self._is_holding):
+            self._add_of_bars(update, recovered)
+        elif self.policy == "conflate":
             before = self._newest.get(update.symbol)
             if before is None:
                 self._newest[update.symbol] = Delivery(update, recovered, 0)
@@ -170,6 +218,19 @@ class Subscription:
                 self._overflow()
             else:
                 self._all.append((now, Delivery(update, recovered, 0)))
+
+    @property
+    def _is_holding(self) -> bool:
+        # History has only the newest state of each bar, so live states conflate meanwhile.
+        return self.join is not None and self.join.is_holding
+
+    def _move_ahead(self) -> None:
+        # What waits is older than the history that is read now.
+        while self._newest:
+            self._ahead.append(self._tell(self._newest.pop(next(iter(self._newest)))))
+        self._ahead.extend(delivery for _, delivery in self._all)
+        self._all.clear()
+        self._initial = 0
 
     def _add_of_bars(self, update: Update, recovered: bool | None) -> None:
         if self.overflowed:
@@ -199,5 +260,5 @@ class Subscription:
 
     def _overflow(self) -> None:
         self.overflowed = True
-        self._all.clear()
-        self._newest.clear()
+        for waiting in (self._all, self._newest, self._ahead):
+            waiting.clear()

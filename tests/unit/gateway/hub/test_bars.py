@@ -63,7 +63,7 @@ class BarFeed(Feed):
         resume: Resume | None = None,
         limits: BufferLimits | None = None,
     ) -> Subscription:
-        subscription = Subscription(symbols, policy, resume, limits, interval)
+        subscription = Subscription(symbols, policy, resume, limits, interval=interval)
         self.hub.subscribe(subscription, self.reader)
         return subscription
 
@@ -237,6 +237,17 @@ def test_a_new_stream_repeats_nothing_and_says_if_states_were_missed() -> None:
     feed.sequences["1m A"] = 9
     feed.bar(120)
     assert told(reader) == [(10, False)]
+
+
+def test_the_open_bars_that_a_new_stream_begins_with_may_only_seem_to_go_on() -> None:
+    feed = BarFeed()
+    reader = feed.follow(policy="buffer")
+    feed.bar(0)
+    feed.hub.begin_stream(["1m"])
+    feed.bar(0, EARLY)
+    feed.sequences["1m A"] = 9
+    feed.bar(60)
+    assert told(reader) == [(1, None), (2, None), (10, False)]
 
 
 def test_within_one_stream_a_hole_means_skipped_open_states_and_is_not_told() -> None:
