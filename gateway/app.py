@@ -26,6 +26,7 @@ from starlette.types import ASGIApp
 
 from gateway.backend.client import AggregatorClient
 from gateway.backend.health import Readiness
+from gateway.bars.joins import Joins
 from gateway.clients.capacity import Capacity
 from gateway.clients.direct import DirectWebSocket
 from gateway.clients.handshake import OriginCheck
@@ -151,7 +152,7 @@ def build_hub(settings: GatewaySettings) -> Hub:
     )
 
 
-def build_streams(settings: GatewaySettings, hub: Hub) -> Streams:
+def build_streams(settings: GatewaySettings, hub: Hub, joins: Joins) -> Streams:
     """Return what the plain WebSocket and SSE doors stand on."""
     limits = StreamLimits(
         max_subscriptions=settings.max_subscriptions,
@@ -160,7 +161,7 @@ def build_streams(settings: GatewaySettings, hub: Hub) -> Streams:
         message_burst=settings.message_burst,
         buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
     )
-    return Streams(hub, limits, clock=time.monotonic)
+    return Streams(hub, limits, time.monotonic, joins)
 
 
 def allow_open_files(count: int) -> None:
@@ -211,6 +212,8 @@ def build_app(
     app.state.allow_origin = origin_check(settings)
     stub = MarketDataServiceStub(channel)
     app.state.client = AggregatorClient(stub, settings, clock=time.monotonic)
+    # Every live door reads history through it.
+    app.state.joins = joins = Joins(hub, app.state.client)
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
     app.state.status = Status(
         stub,
@@ -224,7 +227,7 @@ def build_app(
     for each in (router, bars_router, status_router):
         app.include_router(each)
     streams = StreamDoor(
-        build_streams(settings, hub),
+        build_streams(settings, hub, joins),
         capacity,
         random=Random(),  # noqa: S311  spreads clients, no secret
         keepalive_s=settings.sse_keepalive_s,
@@ -236,7 +239,7 @@ def build_app(
     doors.append(install_graphql(app, STATIC))
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
     # Last, because it takes everything under its prefix that no other route has.
-    stomp = build_stomp(settings, hub, capacity, app.state.allow_origin)
+    stomp = build_stomp(settings, hub, capacity, joins, app.state.allow_origin)
     doors.append(stomp)
     app.router.routes.append(stomp.route(STOMP_PREFIX))
     install_problems(app)
@@ -248,12 +251,17 @@ def build_app(
 
 
 def build_stomp(
-    settings: GatewaySettings, hub: Hub, capacity: Capacity, allow_origin: OriginCheck
+    settings: GatewaySettings,
+    hub: Hub,
+    capacity: Capacity,
+    joins: Joins,
+    allow_origin: OriginCheck,
 ) -> StompDoor:
     """Return the door of STOMP over WebSocket and SockJS."""
     return StompDoor(
         hub,
         capacity,
+        joins,
         allow_origin=allow_origin,
         limits=StompLimits(
             session=SessionLimits(max_subscriptions=settings.max_subscriptions),

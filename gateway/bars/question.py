@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.bars.times import format_time, parse_time
 from gateway.errors import FieldError, InvalidInput
+from gateway.hub.join import Join
+from gateway.hub.subscription import BufferLimits, Policy, Resume, Subscription
 from marketdata.intervals import InvalidInterval, parse_interval
 from marketdata.wire.market_data_pb2 import FILL_ALL, FILL_NONE, BarsRequest
 
@@ -66,6 +69,39 @@ def check_interval(interval: str) -> str:
         return parse_interval(interval).name
     except InvalidInterval as exc:
         raise InvalidInput([FieldError("interval", str(exc))]) from exc
+
+
+def build_subscription(
+    symbols: Iterable[str] | None,
+    policy: Policy,
+    resume: Resume | None,
+    limits: BufferLimits,
+    *,
+    interval: str | None,
+    since: str | None,
+    fields: tuple[str, str] = ("interval", "since"),
+) -> Subscription:
+    """Return the subscription that a client asks for; empty text is as good as none.
+
+    Raises:
+        InvalidInput: what it says of bars cannot be used.
+    """
+    interval_field, since_field = fields
+    if not interval:
+        if since:
+            raise InvalidInput(
+                [FieldError(since_field, f"is for bars, which need {interval_field}")]
+            )
+        return Subscription(symbols, policy, resume, limits)
+    check_interval(interval)
+    join = None
+    if since:
+        if resume is not None:
+            raise InvalidInput([FieldError(since_field, "cannot be had with what was seen last")])
+        if symbols is None:
+            raise InvalidInput([FieldError(since_field, "needs symbols by name, not *")])
+        join = Join(symbols, parse_time(since_field, since))
+    return Subscription(symbols, policy, resume, limits, interval=interval, join=join)
 
 
 def parse_question(

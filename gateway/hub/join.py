@@ -169,6 +169,14 @@ class Join:
         """Return what takes the pages of ``symbol``."""
         return Reading(self._positions[symbol])
 
+    def reached(self, epoch: int) -> dict[str, int]:
+        """Return up to which sequence of each symbol a reader has all, now that it was released."""
+        return {
+            symbol: max(each.first, each.known)
+            for symbol, each in self._positions.items()
+            if each.epoch == epoch
+        }
+
     def unsure(self) -> list[str]:
         """Return the symbols of which live states do not say yet that nothing is missing."""
         return [symbol for symbol, each in self._positions.items() if not each.is_sure]
@@ -212,7 +220,7 @@ class Reading:
         self._sequences.append(answer.sequence)
         if self._is_again:
             bars = [bar for bar in bars if self._is_new(bar)]
-        return [BarUpdate(_own(bar)) for bar in bars]
+        return [BarUpdate(_own(bar), is_history=True) for bar in bars]
 
     def finish(self) -> None:
         """Take note that all pages were taken."""

@@ -107,13 +107,17 @@ class AggregateUpdate(Update):
 
 
 class BarUpdate(Update):
-    """A state of a bar; ``key`` tells the bar from the others of its interval."""
+    """A state of a bar; ``key`` tells the bar from the others of its interval.
 
-    __slots__ = ("bar", "closed", "interval", "key")
+    ``is_history``: it was read, in the order of bars and not of sequences.
+    """
 
-    def __init__(self, bar: Bar, *, continuous: bool = True) -> None:
+    __slots__ = ("bar", "closed", "interval", "is_history", "key")
+
+    def __init__(self, bar: Bar, *, continuous: bool = True, is_history: bool = False) -> None:
         super().__init__(bar.symbol, bar.sequence, bar.epoch, continuous=continuous)
         self.bar = bar
+        self.is_history = is_history
         self.interval = bar.interval
         self.key = bar.symbol, bar.start, bar.number
         self.closed = bar.state not in {BAR_STATE_PARTIAL, BAR_STATE_EARLY}

@@ -55,6 +55,9 @@ def _describe_lists(document: dict[str, Any], max_symbols: int) -> None:
     parameters = _parameters(document, "/api/v1/symbols")
     for name in ("prefix", "cursor"):
         parameters[name]["schema"]["pattern"] = f"^$|{RAW_SYMBOL_PATTERN}"
+    stream = _parameters(document, "/api/v1/stream")
+    stream["interval"]["schema"]["pattern"] = f"^$|{INTERVAL_PATTERN}"
+    stream["since"]["schema"]["pattern"] = f"^$|{TIME_PATTERN}"
     parameters = _parameters(document, "/api/v1/marketdata/{symbol}/bars")
     parameters["interval"]["schema"]["pattern"] = INTERVAL_PATTERN
     for name in ("from", "to"):
