@@ -22,6 +22,7 @@ from gateway.clients.outlet import Outlet
 from gateway.clients.websocket import serve_websocket
 from gateway.encoding import INTERVAL_COMPLETE
 from gateway.errors import AggregatorUnavailable
+from gateway.hub.bar_subscription import BarSubscription
 from gateway.hub.hub import FeedStatus, Hub, TooManySymbols
 from gateway.hub.join import Join
 from gateway.hub.subscription import BufferLimits, Resume
@@ -290,17 +291,16 @@ class StompHandler:
             self._hub.watch_status(self)
 
     def _build_feed(self, topic: MarketDataTopic | BarsTopic, options: SubscribeOptions) -> Feed:
-        resume = options.resume
+        left = options.resume
+        resume = Resume(left.epoch, left.last_sequences) if left else None
+        limits = self._limits.buffer
+        if isinstance(topic, MarketDataTopic):
+            return Feed(topic.symbols, options.policy.value, resume, limits)
         join = None
         if options.since_ns is not None and topic.symbols is not None:
             join = Join(topic.symbols, options.since_ns)
-        return Feed(
-            topic.symbols,
-            options.policy.value,
-            Resume(resume.epoch, resume.last_sequences) if resume else None,
-            self._limits.buffer,
-            interval=topic.interval if isinstance(topic, BarsTopic) else None,
-            join=join,
+        return BarSubscription(
+            topic.interval, topic.symbols, options.policy.value, resume, limits, join=join
         )
 
     def _fail_history(self, error: MarketDataError) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 
 from gateway.errors import AggregatorUnavailable, HistoryTooLong, InvalidInput
+from gateway.hub.bar_subscription import BarSubscription
 from gateway.hub.hub import Hub, Subscriber
 from gateway.hub.join import Join
 from gateway.hub.subscription import Subscription
@@ -81,7 +82,7 @@ class Joins:
         aggregator is away it is waited for.
         """
         join = subscription.join
-        if join is None:
+        if join is None or not isinstance(subscription, BarSubscription):
             return
         reader = _Reader(self, subscription, join, subscriber)
         task = asyncio.create_task(self._run(reader, fail))
@@ -119,7 +120,7 @@ class _Reader:
     """Read for one subscription, for as long as it lasts."""
 
     def __init__(
-        self, joins: Joins, subscription: Subscription, join: Join, subscriber: Subscriber
+        self, joins: Joins, subscription: BarSubscription, join: Join, subscriber: Subscriber
     ) -> None:
         self._joins = joins
         self._subscription = subscription
@@ -186,13 +187,13 @@ class _Reader:
         except TimeoutError:
             for symbol in self._join.unsure():
                 answer = await self._joins.ask(self._request(symbol, limit=1))
-                if self._join.is_behind(symbol, answer) and not self._join.is_holding:
+                if self._join.is_behind(symbol, answer):
                     self._subscription.hold()
 
     def _request(self, symbol: str, *, cursor: str = "", limit: int = BARS_PER_PAGE) -> BarsRequest:
         request = BarsRequest(
             symbol=symbol,
-            interval=self._subscription.interval or "",
+            interval=self._subscription.interval,
             limit=limit,
             cursor=cursor,
             include_partial=True,

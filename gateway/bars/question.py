@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from gateway.bars.times import format_time, parse_time
 from gateway.errors import FieldError, InvalidInput
+from gateway.hub.bar_subscription import BarSubscription
 from gateway.hub.join import Join
 from gateway.hub.subscription import BufferLimits, Policy, Resume, Subscription
 from marketdata.intervals import InvalidInterval, parse_interval
@@ -101,7 +102,7 @@ def build_subscription(
         if symbols is None:
             raise InvalidInput([FieldError(since_field, "needs symbols by name, not *")])
         join = Join(symbols, parse_time(since_field, since))
-    return Subscription(symbols, policy, resume, limits, interval=interval, join=join)
+    return BarSubscription(interval, symbols, policy, resume, limits, join=join)
 
 
 def parse_question(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.bars.joins import BARS_PER_PAGE, Joins
 from gateway.errors import AggregatorUnavailable, FieldError, HistoryTooLong, InvalidInput
+from gateway.hub.bar_subscription import BarSubscription
 from gateway.hub.history import History
 from gateway.hub.hub import FeedStatus, Hub
 from gateway.hub.join import Join
@@ -44,9 +45,7 @@ class World:
             self.hub, self, max_history=max_history, pause_s=0, check_after_s=check_after_s
         )
         self.symbols = sorted(symbols)
-        self.subscription = Subscription(
-            self.symbols, policy, interval="1m", join=Join(self.symbols, 0)
-        )
+        self.subscription = BarSubscription("1m", self.symbols, policy, join=Join(self.symbols, 0))
         # On its way to the hub; None: the aggregator has not heard that the bars are followed.
         self.on_the_way: deque[list[wire.Bar]] | None = None
         # Answers that were asked for, and those that are on their way back.

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.hub.bar_subscription import BarSubscription
 from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import BufferLimits, Policy, Resume, Subscription
 from gateway.hub.updates import UPDATE_BYTES, BarTopic, BarUpdate, Delivery
@@ -63,7 +64,7 @@ class BarFeed(Feed):
         resume: Resume | None = None,
         limits: BufferLimits | None = None,
     ) -> Subscription:
-        subscription = Subscription(symbols, policy, resume, limits, interval=interval)
+        subscription = BarSubscription(interval, symbols, policy, resume, limits)
         self.hub.subscribe(subscription, self.reader)
         return subscription
 
