@@ -60,7 +60,7 @@ class Plan:
     symbols: tuple[int, ...]
 
 
-FULL = Plan(ticks=4_000_000, repeats=5, connections=(1, 10, 100), symbols=(10, 500, 50_000))
+FULL = Plan(ticks=4_000_000, repeats=3, connections=(1, 10, 100), symbols=(10, 500, 50_000))
 QUICK = Plan(ticks=200_000, repeats=1, connections=(1, 10), symbols=(500,))
 
 
