@@ -60,7 +60,7 @@ class Plan:
     symbols: tuple[int, ...]
 
 
-FULL = Plan(ticks=4_000_000, repeats=5, connections=(1, 10, 100), symbols=(10, 500, 50_000))
+FULL = Plan(ticks=4_000_000, repeats=3, connections=(1, 10, 100), symbols=(10, 500, 50_000))
 QUICK = Plan(ticks=200_000, repeats=1, connections=(1, 10), symbols=(500,))
 
 
@@ -213,7 +213,10 @@ def _cpu_seconds(service: Service) -> float:
 
 
 def measure_kernel(frames: Frames) -> tuple[float, float]:
-    """Return how fast the loop alone is, and a copy of the same bytes, in ticks per second."""
+    """Return how fast the loop alone is, and a copy of the same bytes, in ticks per second.
+
+    Seconds of CPU: it is one thread that waits for nothing, and others use the machine.
+    """
     outbox = Outbox(
         producer_id="benchmark", first_sequence=1, batch_ticks=BATCH_TICKS, max_batches=1
     )
@@ -226,11 +229,11 @@ def measure_kernel(frames: Frames) -> tuple[float, float]:
     now_ns = time.time_ns()
     seconds = copying_s = 0.0
     for read in reads:
-        began = time.perf_counter()
+        began = time.thread_time()
         intake.window[: len(read)] = read
-        copied = time.perf_counter()
+        copied = time.thread_time()
         feed.receive_data(len(read), now_ns)
-        seconds += time.perf_counter() - copied
+        seconds += time.thread_time() - copied
         copying_s += copied - began
         while (batch := outbox.next_unsent()) is not None:
             outbox.acknowledge(batch.last_sequence)

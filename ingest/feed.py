@@ -21,6 +21,9 @@ READ_SIZE = 256 * 1024
 # together elsewhere.
 HEADROOM = 1024
 
+# Ticks that the protobuf library reads in a row before the kernel has another look.
+_LONGEST_RUN = 64
+
 _REASONS = (
     (kernel.PRICE_NOT_FINITE, RejectReason.PRICE_NOT_FINITE),
     (kernel.PRICE_NOT_POSITIVE, RejectReason.PRICE_NOT_POSITIVE),
@@ -83,6 +86,7 @@ class Intake:
         latest_ns = self._rules.latest_ns(now_ns)
         zero = self._address + HEADROOM
         position = zero + begin
+        run = 1
         while True:
             code, position, out, ticks, size = take_frames(
                 position,
@@ -101,9 +105,11 @@ class Intake:
                 outbox.advance(out, ticks)
                 taken.accepted += ticks
             if code == kernel.UNUSUAL:
-                start = position - self._address + LENGTH_SIZE
-                self.take_unusual(bytes(self._bytes[start : start + size]), now_ns, taken)
-                position += LENGTH_SIZE + size
+                # Who sends one sends more, and a call of the kernel for each costs as much as the
+                # tick itself.
+                run = 1 if ticks else min(2 * run, _LONGEST_RUN)
+                at = self._take_unusual_frames(position - zero, end, run, now_ns, taken)
+                position = zero + at
             elif code != kernel.FULL:
                 break
         if code == kernel.BAD_FRAME:
@@ -111,6 +117,19 @@ class Intake:
         taken.position = position - zero
         taken.needed = LENGTH_SIZE + size
         self._collect(taken)
+
+    def _take_unusual_frames(
+        self, begin: int, end: int, run: int, now_ns: int, taken: Taken
+    ) -> int:
+        # Takes so many whole frames at most; returns where the next begins.
+        for _ in range(run):
+            start = begin + LENGTH_SIZE
+            size = int.from_bytes(self.between(begin, start), "big")
+            if start > end or not 0 < size <= self._max_frame_size or start + size > end:
+                break
+            begin = start + size
+            self.take_unusual(bytes(self.between(start, begin)), now_ns, taken)
+        return begin
 
     def take_unusual(self, payload: bytes, now_ns: int, taken: Taken) -> None:
         """Take one tick into the outbox as the protobuf library reads it."""

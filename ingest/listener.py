@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-
-import structlog
+from collections.abc import Sequence
 
 from ingest.connection import Connection
 from ingest.feed import Intake, Taken
@@ -13,8 +12,6 @@ from ingest.publisher import Publisher
 from ingest.settings import IngestSettings
 from marketdata.addresses import listen_error
 from marketdata.summary import DropSummary
-
-log = structlog.get_logger()
 
 BACKLOG = 1024
 # Turns of the loop from accept() to our callback, and one to spare: a producer that was accepted
@@ -45,10 +42,9 @@ class Listener:
         self._publisher = publisher
         self._drops = drops
         self._closed = closed
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._none_left = asyncio.Event()
-        self._draining = False
         self.port = 0
         self.accepted = 0
 
@@ -62,8 +58,8 @@ class Listener:
         """How many of them have sent something."""
         return sum(connection.has_sent for connection in self._connections)
 
-    async def start(self, sock: socket.socket | None = None) -> None:
-        """Listen, on ``sock`` if it is given.
+    async def start(self, sockets: Sequence[socket.socket] = ()) -> None:
+        """Listen, on ``sockets`` if there are any, else where the settings say.
 
         Raises:
             AddressInUse: the address is taken.
@@ -72,25 +68,25 @@ class Listener:
         host, port = self._settings.host, self._settings.port
         loop = asyncio.get_running_loop()
         try:
-            if sock is None:
-                self._server = await loop.create_server(
-                    self._make_connection, host, port, backlog=BACKLOG
+            for sock in sockets:
+                self._servers.append(
+                    await loop.create_server(self._make_connection, sock=sock, backlog=BACKLOG)
                 )
-            else:
-                self._server = await loop.create_server(
-                    self._make_connection, sock=sock, backlog=BACKLOG
+            if not sockets:
+                self._servers.append(
+                    await loop.create_server(self._make_connection, host, port, backlog=BACKLOG)
                 )
         except OSError as exc:
             raise listen_error(host, port, exc) from exc
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = self._servers[0].sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Accept nobody any more and read what has already arrived.
 
         A cancellation leaves the connections to :meth:`close`.
         """
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for _ in range(_ACCEPT_TURNS):
             await asyncio.sleep(0)
         for connection in self._connections:

@@ -58,6 +58,11 @@ class Outbox:
         return len(self._unacked) >= self._max_batches
 
     @property
+    def is_half_full(self) -> bool:
+        """Whether half of the batches that may be unacked are, or more."""
+        return 2 * len(self._unacked) >= self._max_batches
+
+    @property
     def is_idle(self) -> bool:
         """Whether every batch that was closed is acked."""
         return not self._unacked

@@ -158,7 +158,8 @@ class Publisher:
         # all the others: it waits only where it would stand in line anyway. So a lone tick is not
         # late, and under load batches are large. While nobody takes batches, it goes on filling:
         # small ones would use up the ring in a second.
-        due = self._overdue or self._outbox.is_idle
+        # Neither may small ones while acks are slow: behind half a ring only full ones are closed.
+        due = self._outbox.is_idle or (self._overdue and not self._outbox.is_half_full)
         if due and self._connected and self._outbox.open_ticks and not self._outbox.is_full:
             self._cancel_linger()
             self._overdue = False

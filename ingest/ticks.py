@@ -20,7 +20,10 @@ class TickReader:
     """Turn the payload of a frame into its piece of a serialized :class:`TickBatch`."""
 
     def __init__(self, rules: TickRules) -> None:
-        self.rules = rules
+        self._rules = rules
+        # The serialized ingest time of the last tick; those of one read have it in common.
+        self._stamped_ns: int | None = None
+        self._stamp = b""
 
     def read(self, payload: bytes, now_ns: int) -> bytes | RejectReason:
         """Return the piece, or why the tick is dropped. 1.0 us, of which protobuf has 0.3."""
@@ -28,13 +31,13 @@ class TickReader:
             tick = Tick.FromString(payload)
         except DecodeError:
             return RejectReason.MALFORMED
-        amended = self.rules.amend(tick, now_ns)
+        amended = self._rules.amend(tick, now_ns)
         if isinstance(amended, RejectReason):
             return amended
         if amended:
             payload = tick.SerializeToString()
         # Behind a serialized tick it sets the field, whatever stood there: the last one wins.
-        stamp = Tick(ingest_timestamp=now_ns).SerializeToString()
+        stamp = self._stamp_of(now_ns)
         size = len(payload) + len(stamp)
         if size > _MAX_TICK_SIZE:
             # Fields we do not know came with it; the aggregator has no use for them.
@@ -42,3 +45,9 @@ class TickReader:
             payload = tick.SerializeToString()
             size = len(payload) + len(stamp)
         return _PREFIXES[size] + payload + stamp
+
+    def _stamp_of(self, now_ns: int) -> bytes:
+        if now_ns != self._stamped_ns:
+            self._stamped_ns = now_ns
+            self._stamp = Tick(ingest_timestamp=now_ns).SerializeToString()
+        return self._stamp

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-# Read when numba is imported. A user's own choice stands.
-os.environ.setdefault(
+from numba import config, njit
+from numba.core.caching import InTreeCacheLocator
+
+# numba has read the environment when it was imported, and reads it again when it changes. A user's
+# own choice stands.
+vars(config)["CACHE_LOCATOR_CLASSES"] = os.environ.setdefault(
     "NUMBA_CACHE_LOCATOR_CLASSES",
     "UserProvidedCacheLocator,marketdata.kernels.BesideTheSource,UserWideCacheLocator",
 )
-
-from numba import njit
-from numba.core.caching import InTreeCacheLocator
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,7 +65,11 @@ class Kernels:
         """
 
         def decorate(function: F) -> F:
-            dispatcher = njit(nogil=True, cache=True)(function)
+            try:
+                dispatcher = njit(nogil=True, cache=True)(function)
+            except RuntimeError:
+                # There is no place where it could be kept.
+                dispatcher = njit(nogil=True)(function)
             self.waiting.append((dispatcher, signature))
             return cast(F, dispatcher)
 

@@ -30,26 +30,27 @@ def rules() -> TickRules:
     return TickRules(timestamp_unit="auto", max_future_skew_s=60)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(st.integers(0, 2**64))
 def test_whatever_comes_however_cut_both_give_the_same(seed: int) -> None:
     compare_random(seed)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5))
 def test_arbitrary_bytes_give_the_same(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(data)]
     compare([data[start:end] for start, end in pairwise(edges)])
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=10))
 def test_arbitrary_payloads_give_the_same_and_count_once(payloads: list[bytes]) -> None:
     session = compare([b"".join(map(encode_frame, payloads))])
     assert session.accepted + session.rejected.total() == len(payloads)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64))
 def test_byte_by_byte_is_as_at_once(seed: int) -> None:
     data = make_stream(Random(seed), 6)
@@ -85,7 +86,7 @@ _plain = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(_plain, min_size=1, max_size=20))
 @example([Tick(symbol="A" * 32, price=1, volume=2**63 - 1, exchange_timestamp=NOW)])
 def test_what_the_library_writes_gives_the_same_bytes(ticks: list[Tick]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import nan
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketdata.errors import EmptyFrame, FrameTooLarge
@@ -59,6 +59,7 @@ def test_pieces_of_a_batch_are_the_normalized_ticks(make: Make) -> None:
     assert not rejected
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.builds(
@@ -77,6 +78,7 @@ def test_each_tick_is_accepted_or_counted(make: Make, ticks: list[Tick]) -> None
     assert session.failure is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=20))
 def test_payloads_pass_exactly_as_the_protobuf_library_reads_them(
     make: Make, payloads: list[bytes]
