@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from typing import NamedTuple
 
-from aggregator.bars.bar import Bar, BarKey, BarState
+from aggregator.bars.bar import Bar, BarKey
 from aggregator.bars.engine import BarEngine
 from marketdata.errors import MarketDataError
 
@@ -137,6 +137,8 @@ class BarWatchers:
         self.overflows = 0
         # By symbol, or ALL, and interval.
         self._queues: dict[str, dict[str, set[BarQueue]]] = {}
+        # How many topics of the interval each stream has.
+        self._by_interval: dict[str, dict[BarQueue, int]] = {}
 
     @property
     def watched_topics(self) -> int:
@@ -161,16 +163,25 @@ class BarWatchers:
             by_interval = self._queues.setdefault(topic.symbol, {})
             by_interval.setdefault(topic.interval, set()).add(queue)
             queue.topics.add(topic)
+            counts = self._by_interval.setdefault(topic.interval, {})
+            counts[queue] = counts.get(queue, 0) + 1
             symbols = self._engine.symbols if topic.symbol == ALL else (topic.symbol,)
             for symbol in symbols:
-                for bar in self._engine.present(symbol, topic.interval):
-                    queue.put(bar.key, bar if bar.state is BarState.EARLY else None)
+                early, open_key = self._engine.present(symbol, topic.interval)
+                for bar in early:
+                    queue.put(bar.key, bar)
+                if open_key is not None:
+                    queue.put(open_key, None)
 
     def remove(self, queue: BarQueue, topics: Iterable[Topic]) -> None:
         """Let a stream have no more of these bars; what waits of them is not sent."""
         gone = queue.topics & set(topics)
         for topic in gone:
             queue.topics.discard(topic)
+            counts = self._by_interval[topic.interval]
+            counts[queue] -= 1
+            if not counts[queue]:
+                del counts[queue]
             by_interval = self._queues[topic.symbol]
             by_interval[topic.interval].discard(queue)
             if not by_interval[topic.interval]:
@@ -213,8 +224,7 @@ class BarWatchers:
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Let a marker wait for those who want any bars of the interval."""
-        found = [by_interval.get(interval, ()) for by_interval in self._queues.values()]
-        for queue in {queue for queues in found for queue in queues}:
+        for queue in self._by_interval.get(interval, ()):
             queue.put_completed(Completed(interval, end))
 
     def _of(self, symbol: str, interval: str) -> Collection[BarQueue]:

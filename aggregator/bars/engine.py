@@ -166,21 +166,15 @@ class BarEngine:
         lane = self._lane(symbol, interval)
         return None if lane is None else self._open_state(symbol, lane)
 
-    def present(self, symbol: str, interval: str) -> list[Bar]:
-        """Publish the open bar, and return it after those that wait out the grace."""
+    def present(self, symbol: str, interval: str) -> tuple[list[Bar], BarKey | None]:
+        """Return the bars that wait out the grace; publish the open one and return its key."""
         lane = self._lane(symbol, interval)
-        if lane is None:
-            return []
-        found = []
+        early: list[Bar] = []
         if isinstance(lane, Lane):
-            found = [lane.early[start] for start in sorted(lane.early)]
-            for bar in found:
+            early = [lane.early[start] for start in sorted(lane.early)]
+            for bar in early:
                 self._cover(lane, bar)
-        if self._open_state(symbol, lane) is not None:
-            lane.sequence += 1
-            lane.open_sequence = lane.sequence
-            found.extend(filter(None, [self._open_state(symbol, lane)]))
-        return found
+        return early, None if lane is None else self._publish_partial(symbol, lane)
 
     def open_and_recent(self, symbol: str, interval: str, from_ns: int, to_ns: int) -> list[Bar]:
         """Return copies of the bars in memory with from_ns <= start < to_ns, in their order."""
@@ -349,15 +343,21 @@ class BarEngine:
     def _publish_open(self, symbol: str) -> None:
         for name in self.audience.wanted(symbol):
             lane = self._lane(symbol, name)
-            if isinstance(lane, Lane):
-                if lane.start < lane.end:
-                    lane.sequence += 1
-                    lane.open_sequence = lane.sequence
-                    self.audience.partial_changed(BarKey(symbol, name, lane.start, 0))
-            elif lane is not None and symbol in self._traded and (bar := lane.bars.open_bar):
-                lane.sequence += 1
-                lane.open_sequence = lane.sequence
-                self.audience.partial_changed(bar.key)
+            if isinstance(lane, Lane) or (lane is not None and symbol in self._traded):
+                key = self._publish_partial(symbol, lane)
+                if key is not None:
+                    self.audience.partial_changed(key)
+
+    def _publish_partial(self, symbol: str, lane: Lane | EventLane) -> BarKey | None:
+        if isinstance(lane, Lane):
+            key = BarKey(symbol, lane.name, lane.start, 0) if lane.start < lane.end else None
+        else:
+            bar = lane.bars.open_bar
+            key = None if bar is None else bar.key
+        if key is not None:
+            lane.sequence += 1
+            lane.open_sequence = lane.sequence
+        return key
 
     def _publish(self, lane: Lane, bar: Bar) -> None:
         lane.sequence += 1

