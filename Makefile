@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
 # What the gateway's pages load, built from npm's packages; its date is that of the last build.
 STATIC := gateway/static/.built
+# What numba compiles, seconds that no start should take.
+KERNELS := aggregator.kernel ingest.kernel
+KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
 ASSETS := $(shell find gateway/assets -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
 .PHONY: setup assets run test check format lint types imports proto proto-check bench image constraints clean help
@@ -31,14 +34,18 @@ $(STATIC): $(ASSETS) | $(BIN)/python
 	$(BIN)/python -m scripts.assets
 	@touch $@
 
-setup: $(VENV)/.setup $(STATIC)
+$(VENV)/.kernels: $(VENV)/.setup $(KERNEL_SOURCES)
+	$(BIN)/python -m marketdata.warm $(KERNELS)
+	@touch $@
+
+setup: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 
 assets: $(STATIC)
 
-run: $(VENV)/.setup $(STATIC)
+run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
 
-test: $(VENV)/.setup-dev $(STATIC)
+test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
 	$(BIN)/python -m pytest
 
 format: $(VENV)/.setup-dev
@@ -70,7 +77,8 @@ proto-check: $(VENV)/.setup-dev
 
 check: lint types imports proto-check test
 
-bench: $(VENV)/.setup-dev
+bench: $(VENV)/.setup-dev $(VENV)/.kernels
+	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.fanout
 

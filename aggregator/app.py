@@ -29,11 +29,13 @@ from aggregator.store.address import parse_store
 from aggregator.store.database import Database
 from aggregator.store.kept import read_retention
 from aggregator.store.store import BarStore
+from aggregator.undecoded import LeaveUndecoded
 from aggregator.watchers import Watchers
 from marketdata.addresses import check_address
 from marketdata.channel import server_options
 from marketdata.errors import AddressInUse
 from marketdata.validation import TickRules
+from marketdata.warm import load_kernels
 from marketdata.wire import market_data_pb2, market_data_pb2_grpc
 
 log = structlog.get_logger()
@@ -43,6 +45,8 @@ GRACE_S = 1.0
 
 SERVICE_NAME = market_data_pb2.DESCRIPTOR.services_by_name["MarketDataService"].full_name
 
+# Half of what a tick costs would be to make a message of it.
+UNDECODED = frozenset({f"/{SERVICE_NAME}/PublishTicks"})
 # By this name the health service tells how the store is.
 STORE_NAME = "store"
 
@@ -63,6 +67,7 @@ class Aggregator:
     def __init__(
         self, settings: AggregatorSettings, clock: Callable[[], int] = time.time_ns
     ) -> None:
+        load_kernels()
         self._settings = settings
         rule = SESSION_RULES[settings.session]
         engine = BarEngine(settings.bar_plan(), lambda _symbol: rule, _covered_since(clock()))
@@ -96,7 +101,7 @@ class Aggregator:
         self._clock = clock
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[RefuseMalformed()],
+            interceptors=[RefuseMalformed(), LeaveUndecoded(UNDECODED)],
             options=server_options(settings.keepalive_s),
             maximum_concurrent_rpcs=settings.max_streams,
         )

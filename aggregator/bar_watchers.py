@@ -185,7 +185,11 @@ class BarWatchers:
         bar = self._engine.open_bar(key.symbol, key.interval)
         return bar if bar is not None and bar.start == key.start else None
 
-    # What the engine tells.
+    # What the engine asks and tells.
+
+    def symbols_wanted(self) -> Collection[str] | None:
+        """Return the symbols of which somebody wants bars; None: all."""
+        return None if ALL in self._queues else self._queues.keys()
 
     def wanted(self, symbol: str) -> Collection[str]:
         """Return the intervals of which somebody wants the bars of ``symbol``."""

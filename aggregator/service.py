@@ -12,10 +12,12 @@ from typing import Any, NoReturn
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from aggregator.bar_watchers import ALL, TooManyBarsWait, TooManyTopics, Topic
 from aggregator.history.asked import InvalidBars
 from aggregator.history.reader import BarReader
+from aggregator.malformed import refuse
 from aggregator.market import InvalidBatch, Market
 from aggregator.store.store import StoreUnavailable
 from aggregator.watchers import TooManyWatched, Watcher
@@ -127,7 +129,7 @@ class MarketDataService(MarketDataServiceServicer):
 
     async def PublishTicks(  # type: ignore[override]
         self,
-        request_iterator: AsyncIterator[wire.TickBatch],
+        request_iterator: AsyncIterator[bytes],
         context: Context,
     ) -> None:
         """Apply batches in order and ack each."""
@@ -145,9 +147,11 @@ class MarketDataService(MarketDataServiceServicer):
             if not self._producers:
                 self._no_producers.set()
 
-    async def _publish(self, batch: wire.TickBatch, context: Context) -> None:
+    async def _publish(self, batch: bytes, context: Context) -> None:
         try:
             ack = self._market.publish_batch(batch, self._clock())
+        except DecodeError:
+            await refuse(context)
         except InvalidBatch as exc:
             await _abort(context, exc)
         if ack.rejections:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -216,12 +216,16 @@ class Watchers:
             self._all.discard(watcher)
             watcher.keep_only(watcher.symbols)
 
-    def notify(self, changed: set[str]) -> None:
+    def symbols_watched(self) -> Collection[str] | None:
+        """Return the symbols that somebody watches; None: all."""
+        return None if self._all else self._by_symbol.keys()
+
+    def notify(self, changed: Collection[str]) -> None:
         """Mark ``changed`` for those who watch them; awaits nobody."""
         for watcher in self._all:
             watcher.mark(changed)
         if self._by_symbol:
-            for symbol in changed & self._by_symbol.keys():
+            for symbol in self._by_symbol.keys() & set(changed):
                 for watcher in self._by_symbol[symbol]:
                     if not watcher.watches_all:
                         watcher.mark((symbol,))

@@ -18,6 +18,9 @@ class BarSink(Protocol):
 class BarAudience(Protocol):
     """Who hears of bars at once."""
 
+    def symbols_wanted(self) -> Collection[str] | None:
+        """Return the symbols of which somebody wants bars; None: all."""
+
     def wanted(self, symbol: str) -> Collection[str]:
         """Return the intervals of which somebody wants the bars of ``symbol``."""
 
@@ -33,6 +36,10 @@ class BarAudience(Protocol):
 
 class NoAudience:
     """Nobody hears."""
+
+    def symbols_wanted(self) -> Collection[str] | None:
+        """Return nothing."""
+        return ()
 
     def wanted(self, _symbol: str) -> Collection[str]:
         """Return nothing."""

@@ -12,7 +12,7 @@ from aggregator.bars.completion import Completion
 from aggregator.bars.event_lane import EventBarsFactory, EventLane
 from aggregator.bars.lane import Lane
 from aggregator.bars.plan import BarPlan
-from aggregator.bars.symbol import SymbolBars, TradeCounts
+from aggregator.bars.symbol import Front, NoFront, SymbolBars, TradeCounts
 from aggregator.sessions import RuleFor
 
 # From start <= time < end to how much of it had a feed.
@@ -52,6 +52,8 @@ class BarEngine:
         self.counts = TradeCounts()
         # Closed bars that were given up to make room while they could be revised.
         self.evicted = 0
+        # What adds usual trades.
+        self.front: Front = NoFront()
         self.symbols: dict[str, SymbolBars] = {}
         self._names = [interval.name for interval in plan.by_clock]
         self._index = {name: index for index, name in enumerate(self._names)}
@@ -79,7 +81,7 @@ class BarEngine:
         """Return the trades of a symbol, which need not be known yet."""
         bars = self.symbols.get(symbol)
         if bars is None:
-            bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self)
+            bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self, self.front)
             self.symbols[symbol] = bars
             if self._event_bars is not None:
                 self._event_lanes[symbol] = {
@@ -99,7 +101,10 @@ class BarEngine:
             lane.bars.add(price, volume, ts, sequence)
 
     def end_batch(self, changed: Iterable[str]) -> None:
-        """Publish what became of the trades; ``changed`` are symbols whose session changed."""
+        """Publish what became of the trades.
+
+        ``changed`` are symbols whose session changed; those nobody wants bars of may be left out.
+        """
         for (lane, _), bar in self._touched.items():
             self._publish(lane, bar)
         self._touched.clear()
@@ -109,11 +114,7 @@ class BarEngine:
             if bars.live:
                 self._set_timer(bars)
         moved = self._moved
-        oldest = self._now - self.plan.live_within_ns
         for symbol in changed:
-            bars = self.symbols[symbol]
-            if not bars.live and self._now and bars.latest >= oldest:
-                self._watch_clock(bars)
             if symbol not in moved:
                 self._publish_open(symbol)
         for symbol, bars in moved.items():

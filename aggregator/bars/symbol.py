@@ -1,7 +1,7 @@
 """The trades of one symbol: its present session and its bars.
 
 Per trade only the *base candle* is touched: it sums up the trades of the present base piece, which
-no end of a bar, of a session or of a day divides. Whoever applies trades may add each of them with
+no end of a bar, of a session or of a day divides. A :class:`Front` may add each trade with
 ``lo <= exchange time < hi`` to :attr:`SymbolBars.base`, as long as its totals stay below ``room``
 and ``money_room``; every other one goes to :meth:`SymbolBars.take`.
 """
@@ -59,12 +59,40 @@ class BarKeeper(Protocol):
         """A trade came, and the symbol's latest one is of that time."""
 
 
+class Front(Protocol):
+    """What adds usual trades beside the base candle, faster than one by one."""
+
+    def open(self, symbol: str) -> int:
+        """Return the row that stands for a new symbol from now on."""
+
+    def settle(self, bars: SymbolBars) -> None:
+        """Move what was added into :attr:`SymbolBars.base`."""
+
+    def limit(self, bars: SymbolBars) -> None:
+        """Heed ``lo``, ``hi``, ``room`` and ``money_room``; nothing is added at the moment."""
+
+
+class NoFront:
+    """Every trade goes to :meth:`SymbolBars.take`."""
+
+    def open(self, _symbol: str) -> int:
+        """Return no row."""
+        return -1
+
+    def settle(self, bars: SymbolBars) -> None:
+        """Do nothing."""
+
+    def limit(self, bars: SymbolBars) -> None:
+        """Do nothing."""
+
+
 class SymbolBars:
     """Apply the trades of one symbol, in any order."""
 
     __slots__ = (
         "_anchor",
         "_base_ns",
+        "_front",
         "_grace_ns",
         "_keeper",
         "_latest",
@@ -82,6 +110,7 @@ class SymbolBars:
         "lo",
         "money_room",
         "room",
+        "row",
         "session",
         "session_end",
         "session_start",
@@ -89,8 +118,18 @@ class SymbolBars:
         "timer_at",
     )
 
-    def __init__(self, symbol: str, plan: BarPlan, rule: SessionRule, keeper: BarKeeper) -> None:
+    def __init__(
+        self,
+        symbol: str,
+        plan: BarPlan,
+        rule: SessionRule,
+        keeper: BarKeeper,
+        front: Front,
+    ) -> None:
         self.symbol = symbol
+        # Names the symbol to the front.
+        self.row = front.open(symbol)
+        self._front = front
         self._rule = rule
         self._keeper = keeper
         self._base_ns = plan.base_ns
@@ -122,10 +161,15 @@ class SymbolBars:
     @property
     def latest(self) -> int:
         """The latest exchange time of the symbol, -1 before the first."""
+        self._front.settle(self)
+        return self._known_latest()
+
+    def _known_latest(self) -> int:
         return self.base.last_ts if self.base.trades else self._latest
 
     def aggregate(self) -> Candle | None:
         """Return the sum of the present session, or None if it has no trades; do not change it."""
+        self._front.settle(self)
         if not (self.in_session and self.base.trades):
             return self.session if self.session.trades else None
         if not self.session.trades:
@@ -136,6 +180,7 @@ class SymbolBars:
 
     def open_bar(self, lane: Lane) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
+        self._front.settle(self)
         base = self.base
         with_base = base.trades > 0 and lane.start <= self.base_start < lane.end
         if lane.candle is None:
@@ -158,10 +203,11 @@ class SymbolBars:
         """
         if price * volume == inf:
             return None
+        self._front.settle(self)
         if ts >= self._next_at:
             if not self._fits(price, volume, ts):
                 return None
-            self._close(max(ts, self.latest))
+            self._close(max(ts, self._known_latest()))
             self._begin_base(ts)
             self.base.add(price, volume, ts, sequence)
         elif self.base.trades and ts >= self.base_start:
@@ -171,14 +217,15 @@ class SymbolBars:
             self.base.add(price, volume, ts, sequence)
         else:
             return self._take_late(price, volume, ts, sequence)
-        self._set_limits()
         self._keeper.came(self, ts)
+        self._set_limits()
         if not self.in_session:
             self._keeper.counts.out_of_session += 1
         return self.in_session
 
     def advance(self, clock: int) -> None:
         """Close what ends at ``clock`` or before, and end the grace of what closed long enough."""
+        self._front.settle(self)
         self._close(clock)
         self._set_limits()
 
@@ -245,6 +292,7 @@ class SymbolBars:
             self.lo, self.hi = self.base_start, self.base_end
             if self.finals:
                 self.hi = min(self.hi, self.finals[0][0] + self._grace_ns)
+        self._front.limit(self)
 
     def _begin_base(self, ts: int) -> None:
         if ts >= self.session_end:
@@ -317,7 +365,7 @@ class SymbolBars:
 
     def _take_late(self, price: float, volume: int, ts: int, sequence: int) -> bool | None:
         # A trade from before the base piece, or for a bar that the wall clock closed.
-        counts, money, latest = self._keeper.counts, price * volume, self.latest
+        counts, money, latest = self._keeper.counts, price * volume, self._known_latest()
         too_late = latest - ts > self._revise_ns
         targets = [] if too_late else self._late_targets(ts)
         if any(not self._late_fits(lane, start, volume, money) for lane, start, _ in targets):
@@ -343,8 +391,8 @@ class SymbolBars:
             self._late_candle(lane, start, end).add(price, volume, ts, sequence)
         self.room -= volume
         self.money_room -= money
+        self._keeper.came(self, self._known_latest())
         self._set_limits()
-        self._keeper.came(self, self.latest)
         return in_session
 
     def _late_targets(self, ts: int) -> list[tuple[Lane, int, int]]:
@@ -380,7 +428,7 @@ class SymbolBars:
         bar = lane.early.get(start) or lane.closed.get(start)
         if bar is None:
             bar = lane.make(start, end, Candle())
-            if self.latest < end + self._grace_ns:
+            if self._known_latest() < end + self._grace_ns:
                 self._begin_grace(lane, bar)
                 self._keeper.opened(lane, end)
         return self._keeper.touched(lane, bar).candle

@@ -55,3 +55,16 @@ async def test_a_quick_benchmark_of_the_store_goes_by_the_key(tmp_path: Path) ->
     assert measured["bars"] == 20_000
     assert 0 < measured["read"]["p50_ms"] <= measured["read"]["p99_ms"]
     assert "USING PRIMARY KEY (symbol=? AND interval=? AND start>?" in out
+
+
+async def test_a_quick_benchmark_of_ingest_measures_the_loop_and_the_service(
+    tmp_path: Path,
+) -> None:
+    measured, out = await run_quickly("ingest", tmp_path / "results.json")
+    (loop,) = measured["kernel"]
+    # The loop reads and writes what memcpy only copies.
+    assert 0 < loop["ticks_per_s"]["median"] < loop["memcpy"]["median"]
+    assert [each["connections"] for each in measured["service"]] == [1, 10]
+    for each in measured["service"]:
+        assert 0 < each["ticks_per_s"]["median"] < loop["ticks_per_s"]["median"]
+    assert f"{loop['ticks_per_s']['median']:,.0f}" in out

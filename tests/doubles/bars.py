@@ -96,6 +96,9 @@ class Desk:
 
     # What the engine tells.
 
+    def symbols_wanted(self) -> Collection[str] | None:
+        return None
+
     def wanted(self, _symbol: str) -> Collection[str]:
         """Return the intervals that the desk wants partial bars of."""
         return self._watched
