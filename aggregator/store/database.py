@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -87,6 +87,7 @@ class Database:
         )
         self.dialect: Dialect = self._engine.dialect
         self._is_stale = False
+        self._closing: set[asyncio.Task[None]] = set()
         event.listen(self._engine.sync_engine, "checkout", self._check_out)
         if self._file is not None:
             event.listen(self._engine.sync_engine, "connect", self._prepare_sqlite)
@@ -105,6 +106,19 @@ class Database:
         for pragma in (*_PRAGMAS, *self._pragmas):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        # Whoever is cancelled waits no longer, but the opening goes on to its end: SQLite's driver
+        # would leave a thread behind.
+        opening = asyncio.ensure_future(self._engine.connect().start())
+        try:
+            yield await asyncio.shield(opening)
+        finally:
+            closing = asyncio.create_task(_close(opening))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)
 
     def _check_out(
         self,
@@ -157,18 +171,19 @@ class Database:
 
     async def close(self) -> None:
         """Close the connections that nobody uses; those in use must be given back before."""
+        await asyncio.gather(*self._closing)
         await self._engine.dispose()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection that sees one moment of the database."""
-        async with self._reading, self._engine.connect() as connection:
+        async with self._reading, self._connection() as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Give the one connection that writes; its transaction ends with the context."""
-        async with self._writing, self._engine.connect() as connection:
+        async with self._writing, self._connection() as connection:
             await connection.execution_options(writes=True)
             async with connection.begin():
                 yield connection
@@ -220,6 +235,11 @@ class Database:
             await connection.execute(delete(feed_spans))
             if merged:
                 await connection.exec_driver_sql(self.render(insert(feed_spans)), merged)
+
+
+async def _close(opening: asyncio.Future[AsyncConnection]) -> None:
+    with suppress(*STORE_ERRORS):
+        await (await opening).close()
 
 
 def merge_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -238,3 +238,17 @@ async def test_reads_go_by_the_key(store_address: str) -> None:
             assert "Seq Scan on bars" not in plan, plan
     finally:
         await database.close()
+
+
+async def test_a_read_that_is_given_up_leaves_nothing_behind(store_address: str) -> None:
+    async with run_store(store_address, max_waiting=5_000) as store:
+        store.put([make_bar(n) for n in range(3_000)])
+        await store.flush()
+        for turns in range(30):
+            reading = asyncio.create_task(stored(store))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.wait([reading])
+        assert len(await stored(store)) == 3_000
+        assert store.status().state == "ok"
