@@ -12,11 +12,11 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from aggregator.book import Book
+from aggregator.calendars import load_rules
 from aggregator.malformed import RefuseMalformed
 from aggregator.market import Market
 from aggregator.producers import Producers
 from aggregator.service import MarketDataService, ShuttingDown
-from aggregator.sessions import SESSION_RULES
 from aggregator.settings import AggregatorSettings
 from aggregator.watchers import Watchers
 from marketdata.addresses import check_address
@@ -38,8 +38,11 @@ class Aggregator:
 
     def __init__(self, settings: AggregatorSettings) -> None:
         self._settings = settings
+        rules = load_rules(
+            settings.session, settings.calendars, anchored=settings.bar_anchor == "session"
+        )
         book = Book(
-            session_rule=SESSION_RULES[settings.session],
+            rule_for=rules.rule_for,
             max_symbols=settings.max_symbols,
             # Nothing of an earlier life is left, so its sequences must not be compared with ours.
             epoch=time.time_ns(),
@@ -48,10 +51,10 @@ class Aggregator:
         self.market = Market(
             book, Producers(settings.max_producers), self.watchers, settings.max_future_skew_s
         )
-        rules = TickRules(
+        tick_rules = TickRules(
             timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
         )
-        self._service = MarketDataService(self.market, rules)
+        self._service = MarketDataService(self.market, tick_rules)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[RefuseMalformed()],

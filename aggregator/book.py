@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from aggregator.sessions import SessionRule
+from aggregator.sessions import RuleFor, SessionRule
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
@@ -34,6 +34,7 @@ class SymbolState:
         "notional",
         "notional_error",
         "open",
+        "rule",
         "sequence",
         "session_end",
         "session_start",
@@ -42,8 +43,9 @@ class SymbolState:
         "volume",
     )
 
-    def __init__(self, symbol: str) -> None:
+    def __init__(self, symbol: str, rule: SessionRule) -> None:
         self.symbol = symbol
+        self.rule = rule
         # Counts published states; it goes on across sessions.
         self.sequence = 0
         self._message: Aggregate | None = None
@@ -129,25 +131,27 @@ class Book:
     """Apply ticks to the state of their symbols.
 
     :attr:`late` counts ticks of an earlier session than their symbol's present one: they are
-    accepted and change nothing here.
+    accepted and change nothing here. :attr:`out_of_session` counts those between two sessions,
+    likewise.
     """
 
-    def __init__(self, *, session_rule: SessionRule, max_symbols: int, epoch: int) -> None:
-        self._session_rule = session_rule
+    def __init__(self, *, rule_for: RuleFor, max_symbols: int, epoch: int) -> None:
+        self._rule_for = rule_for
         self._max_symbols = max_symbols
         self.epoch = epoch
         self._states: dict[str, SymbolState] = {}
         self._symbols: list[str] = []
         self._symbols_sorted = True
         self.late = 0
+        self.out_of_session = 0
 
     def __len__(self) -> int:
         return len(self._states)
 
     def aggregate(self, symbol: str) -> Aggregate | None:
-        """Return the present state of ``symbol``, or None before its first tick."""
+        """Return the present state of ``symbol``, or None before its first session."""
         state = self._states.get(symbol)
-        return None if state is None else state.message(self.epoch)
+        return state.message(self.epoch) if state is not None and state.sequence else None
 
     def state(self, symbol: str) -> Aggregate:
         """Return the present state of a symbol that has one."""
@@ -187,7 +191,12 @@ class Book:
                     # A session begins with a tick that counts, or its state would be empty.
                     applied.rejections.append((sequence, RejectReason.TOTAL_OVERFLOW))
                     continue
-                state.start_session(*self._session_rule(ts))
+                session = state.rule.session(ts)
+                if session is None:
+                    self.out_of_session += 1
+                    applied.accepted += 1
+                    continue
+                state.start_session(session.start, session.end)
             if ts < state.session_start:
                 self.late += 1
             elif state.add(price, volume, ts, sequence):
@@ -211,7 +220,7 @@ class Book:
             return RejectReason(exc.reason)
         if len(self._states) >= self._max_symbols:
             return RejectReason.TOO_MANY_SYMBOLS
-        state = self._states[symbol] = SymbolState(symbol)
+        state = self._states[symbol] = SymbolState(symbol, self._rule_for(symbol))
         self._symbols.append(symbol)
         self._symbols_sorted = False
         return state

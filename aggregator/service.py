@@ -241,7 +241,9 @@ class MarketDataService(MarketDataServiceServicer):
                 if request.HasField("all"):
                     watcher.watch_all(request.all)
                     if request.all:
-                        watcher.mark(self._market.book.symbols())
+                        watcher.mark(
+                            filter(self._market.book.aggregate, self._market.book.symbols())
+                        )
                 self._watch(watcher, list(map(normalize_symbol, request.add)))
         except Exception as exc:
             # The handler raises it again and so ends the call with the right status.
@@ -250,6 +252,10 @@ class MarketDataService(MarketDataServiceServicer):
     def _watch(self, watcher: Watcher, symbols: list[str]) -> None:
         watcher.watch(symbols)
         # No await between the two: the state marked here and the changes after it have no hole.
+        self._mark(watcher, symbols)
+
+    def _mark(self, watcher: Watcher, symbols: Iterable[str]) -> None:
+        # A symbol that exists may have no state: all its ticks lay between two sessions.
         watcher.mark(symbol for symbol in symbols if self._market.book.aggregate(symbol))
 
 

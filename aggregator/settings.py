@@ -19,8 +19,21 @@ class AggregatorSettings(ServiceSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on, 0: any free")
-    session: Literal["utc-day", "none"] = Field(
-        default="utc-day", description="what one Aggregate covers"
+    session: str = Field(
+        default="utc-day",
+        description="what one Aggregate covers: utc-day, none, day:<time zone>, or a calendar such "
+        "as XNYS or XNYS:regular",
+    )
+    calendars: str = Field(
+        default="",
+        description="other sessions by symbol, such as *.N=XNYS,BTC-*=utc-day; the first match "
+        "counts",
+    )
+    bar_anchor: Literal["utc", "session"] = Field(
+        default="utc", description="where intraday bars start: at full hours of UTC or of the open"
+    )
+    live_within_s: float = Field(
+        default=60.0, ge=0, description="how old a tick may be at arrival to count as live"
     )
     max_symbols: int = Field(
         default=100_000, ge=1, description="live symbols; ticks of further ones are rejected"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from aggregator.book import MAX_INT64, Book
 from aggregator.market import InvalidBatch, Market
 from aggregator.producers import Producers
-from aggregator.sessions import utc_day
+from aggregator.sessions import UtcDay
 from aggregator.watchers import TooManyWatched, Watcher, Watchers
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
@@ -18,7 +18,7 @@ NOW = 1_700_000_000 * NS_PER_S
 
 
 def make_market(max_producers: int = 10, max_symbols: int = 100) -> Market:
-    book = Book(session_rule=utc_day, max_symbols=max_symbols, epoch=NOW)
+    book = Book(rule_for=lambda _: UtcDay(), max_symbols=max_symbols, epoch=NOW)
     return Market(book, Producers(max_producers), Watchers(3, book.state), max_future_skew_s=60)
 
 
