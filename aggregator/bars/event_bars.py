@@ -15,6 +15,10 @@ MAX_BARS_PER_TRADE = 1_000
 # 8 MB. So many trades within the grace are a feed whose clock stands still.
 MAX_PENDING = 100_000
 
+# A sum of price x volume is off by at most 2^-51 of itself: half of it because no double is 34.23,
+# half from rounding. 100 x 34.23 gives 3422.9999999999995 and fills a bar of 3423 all the same.
+_NEARLY = 1 - 2**-51
+
 # From start <= time < end to how much of it had a feed.
 CoverageOf = Callable[[int, int], Coverage]
 PhaseOf = Callable[[int], str]
@@ -44,6 +48,8 @@ class EventBars:
     ) -> None:
         self._symbol = symbol
         self._interval = interval
+        # The notional that fills a bar.
+        self._enough = interval.size * _NEARLY
         self._grace_ns = grace_ns
         self._coverage = coverage
         self._phase = phase
@@ -179,7 +185,7 @@ class EventBars:
             return left
         if kind is IntervalKind.VOLUME:
             return min(left, size - candle.volume)
-        return _shares(candle, size, price, left)
+        return _shares(candle, self._enough, price, left)
 
     def _is_full(self, candle: Candle) -> bool:
         kind, size = self._interval.kind, self._interval.size
@@ -187,7 +193,7 @@ class EventBars:
             return candle.trades >= size
         if kind is IntervalKind.VOLUME:
             return candle.volume >= size
-        return candle.notional + candle.notional_error >= size
+        return candle.notional + candle.notional_error >= self._enough
 
 
 def _time(trade: tuple[int, int, float, int]) -> int:
@@ -210,16 +216,16 @@ def _add(candle: Candle, price: float, volume: int, ts: int, sequence: int, *, l
     candle.close, candle.last_ts, candle.last_sequence = last
 
 
-def _shares(candle: Candle, size: int, price: float, left: int) -> int:
-    # The first number of shares with which the candle's own sum reaches the size, or all of them.
+def _shares(candle: Candle, enough: float, price: float, left: int) -> int:
+    # The first number of shares with which the candle's own sum is enough, or all of them.
     # Dividing alone may be one off, and further where doubles are coarser than the price.
     def reaches(shares: int) -> bool:
-        return _total(candle, price * shares) >= size
+        return _total(candle, price * shares) >= enough
 
     if not reaches(left):
         return left
     low, high = 0, left
-    guess = (size - candle.notional - candle.notional_error) / price
+    guess = (enough - candle.notional - candle.notional_error) / price
     if guess < left:
         guess = max(ceil(guess), 1)
         if not reaches(guess):
