@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from aggregator.book import Book
 from aggregator.calendars import load_rules
+from aggregator.feeds import Feeds
 from aggregator.malformed import RefuseMalformed
 from aggregator.market import Market
 from aggregator.producers import Producers
@@ -47,6 +48,7 @@ class Aggregator:
             # Nothing of an earlier life is left, so its sequences must not be compared with ours.
             epoch=time.time_ns(),
         )
+        self.feeds = Feeds(settings.live_within_s)
         self.watchers = Watchers(settings.max_symbols, book.state)
         self.market = Market(
             book, Producers(settings.max_producers), self.watchers, settings.max_future_skew_s
@@ -54,7 +56,7 @@ class Aggregator:
         tick_rules = TickRules(
             timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
         )
-        self._service = MarketDataService(self.market, tick_rules)
+        self._service = MarketDataService(self.market, tick_rules, self.feeds)
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[RefuseMalformed()],
@@ -101,6 +103,7 @@ class Aggregator:
             accepted=market.accepted,
             duplicates=market.duplicates,
             late=market.book.late,
+            out_of_session=market.book.out_of_session,
             rejected=dict(market.rejected),
         )
 

@@ -15,6 +15,8 @@ from marketdata.wire.market_data_pb2 import FeedReport, FeedStatus
 MAX_SPANS = 10_000
 # A sender that was restarted comes back under a new name.
 MAX_SENDERS = 1_000
+# A counter for each reason of docs/behavior.md takes 500.
+MAX_REPORT_BYTES = 4_096
 # Two replays at once are two places in time that move on; more are not told apart.
 MAX_PLACES = 4
 # Trades have no weekends, and hardly any market rests longer. Over a wider hole nobody can say that
@@ -56,7 +58,8 @@ class Feed:
             self._registry.changed()
         elif live is None and self._producers and last_ts >= now_ns - live_within:
             # Caught up, unless it leapt: then these ticks are another producer's.
-            self._live_since = before if 0 <= last_ts - before <= live_within else now_ns
+            near = 0 <= last_ts - before <= live_within
+            live = self._live_since = before if near else now_ns
             self._registry.changed()
         if live is None:
             self._extend(first_ts, last_ts + 1, REPLAY_STEP_NS)
@@ -72,18 +75,19 @@ class Feed:
         A report that ends with no producer comes after the ticks of its batch, another before them.
         """
         sender = self._registry.sender(producer_id)
-        sender.feed, sender.report, sender.reported_at = self, report, now_ns
-        producers, since = report.producers, report.since or now_ns
+        sender.feed, sender.report, sender.reported_at = self, _small(report), now_ns
+        producers = report.producers
         # Clocks differ; nothing is known of what is to come.
-        since = min(since, now_ns)
+        since = min(report.since or now_ns, now_ns)
         if not producers:
             if self._producers:
                 # Until its first report a stream is taken for a producer.
                 self._leave(since if self._reported or self._clock else 0)
-        elif not self._producers or not self._reported:
+        elif not (self._reported and self._producers) or 0 < report.since != sender.since:
+            # If there were some before, they left unnoticed, nobody knows when.
             self._settle()
             self._live_since, self._clock = since, 0
-            if sender.since == report.since:
+            if report.since and sender.since == report.since:
                 # The same ones as before the stream broke: none was missed in between.
                 self._places += sender.places
         sender.since, sender.places = report.since, []
@@ -112,7 +116,8 @@ class Feed:
 
     def grows_at(self, time: int) -> bool:
         """Return whether old ticks have come to just there, and more may come."""
-        return self._producers > 0 and any(place.end == time for place in self._places)
+        replays = self._live_since is None and self._producers > 0
+        return replays and any(place.end == time for place in self._places)
 
     def touches(self, start: int, end: int) -> bool:
         """Return whether it covers any of start <= time < end."""
@@ -217,6 +222,9 @@ class Feeds:
 
     def sender(self, producer_id: str) -> Sender:
         """Return what is known of a sender; for the feeds."""
+        if not producer_id:
+            # Nobody could tell it from another.
+            return Sender()
         sender = self._senders.get(producer_id)
         if sender is None:
             if len(self._senders) >= MAX_SENDERS:
@@ -253,3 +261,9 @@ class Feeds:
         firsts = [span.start for feed in self._feeds for span in feed.spans(END_OF_TIME)]
         firsts += (span.start for span in self.spans.first())
         return min(firsts, default=END_OF_TIME)
+
+
+def _small(report: FeedReport) -> FeedReport:
+    if report.ByteSize() <= MAX_REPORT_BYTES:
+        return report
+    return FeedReport(producers=report.producers, accepted=report.accepted, since=report.since)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from aggregator.book import MAX_INT64, Applied, Book
+from aggregator.feeds import Feed
 from aggregator.producers import Producers
 from aggregator.watchers import Watchers
 from marketdata.errors import MarketDataError
@@ -39,17 +40,30 @@ class Market:
         self.duplicates = 0
         self.rejected: Counter[str] = Counter()
 
-    def publish_batch(self, batch: TickBatch, now_ns: int) -> BatchAck:
-        """Apply one batch, once, and return its ack.
+    def publish_batch(self, batch: TickBatch, now_ns: int, feed: Feed | None = None) -> BatchAck:
+        """Apply one batch, once, and return its ack; ``feed`` is the stream it came over.
 
         Raises:
             InvalidBatch: the producer id is too long, or a sequence is outside 1..2^63-1.
         """
+        if batch.producer_id:
+            _check_batch(batch)
+        if feed is None or not batch.HasField("feed"):
+            return self._publish_batch(batch, now_ns, feed)
+        # Who came, came before their ticks; who left, left after them.
+        if batch.feed.producers:
+            feed.report(batch.producer_id, batch.feed, now_ns)
+            return self._publish_batch(batch, now_ns, feed)
+        ack = self._publish_batch(batch, now_ns, feed)
+        feed.report(batch.producer_id, batch.feed, now_ns)
+        return ack
+
+    def _publish_batch(self, batch: TickBatch, now_ns: int, feed: Feed | None) -> BatchAck:
         ticks: Sequence[Tick] = batch.ticks
         if not batch.producer_id:
-            applied = self.publish_ticks(ticks, now_ns)
+            applied = self.publish_ticks(ticks, now_ns, feed)
             return _ack(self._next_sequence - 1, applied, 0)
-        _check_batch(batch)
+        self._hear(ticks, now_ns, feed)
         first = batch.first_sequence
         seen = self._producers.advance(batch.producer_id, first, len(ticks))
         if seen:
@@ -58,11 +72,26 @@ class Market:
         applied = self._apply(ticks, first + seen, now_ns)
         return _ack(first + len(batch.ticks) - 1, applied, seen)
 
-    def publish_ticks(self, ticks: Sequence[Tick], now_ns: int) -> Applied:
-        """Apply ticks that carry no identity."""
+    def publish_ticks(
+        self, ticks: Sequence[Tick], now_ns: int, feed: Feed | None = None
+    ) -> Applied:
+        """Apply ticks that carry no identity; ``feed`` is the stream they came over."""
+        self._hear(ticks, now_ns, feed)
         first = self._next_sequence
         self._next_sequence += len(ticks)
         return self._apply(ticks, first, now_ns)
+
+    def _hear(self, ticks: Sequence[Tick], now_ns: int, feed: Feed | None) -> None:
+        # Before the bars of these ticks ask how much of their time had a feed. 0.06 us per tick.
+        if feed is None:
+            return
+        latest_ns = now_ns + self._max_future_skew_ns
+        times = [tick.exchange_timestamp for tick in ticks]
+        if times and (min(times) <= 0 or max(times) > latest_ns):
+            # Ticks that will be rejected.
+            times = [ts for ts in times if 0 < ts <= latest_ns]
+        if times:
+            feed.heard(min(times), max(times), now_ns)
 
     def _apply(self, ticks: Sequence[Tick], first_sequence: int, now_ns: int) -> Applied:
         applied = self.book.apply(ticks, first_sequence, now_ns + self._max_future_skew_ns)

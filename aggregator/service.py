@@ -7,12 +7,13 @@ import contextlib
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, NoReturn
 
 import grpc
 import structlog
 
+from aggregator.feeds import Feed, Feeds
 from aggregator.market import InvalidBatch, Market
 from aggregator.watchers import TooManyWatched, Watcher
 from marketdata.errors import InvalidSymbol, MarketDataError
@@ -73,8 +74,9 @@ class MarketDataService(MarketDataServiceServicer):
     generators, hence the ignored overrides.
     """
 
-    def __init__(self, market: Market, rules: TickRules) -> None:
+    def __init__(self, market: Market, rules: TickRules, feeds: Feeds) -> None:
         self._market = market
+        self._feeds = feeds
         self._rules = rules
         self._drops = DropSummary(log, "ticks rejected")
         # How to end each PublishTicks stream.
@@ -93,15 +95,16 @@ class MarketDataService(MarketDataServiceServicer):
     ) -> wire.Ack:
         """Apply single ticks, as the original did: each is checked, the bad ones are dropped."""
         received = 0
-        async for tick in request_iterator:
-            received += 1
-            now_ns = time.time_ns()
-            reason = self._rules.normalize(tick, now_ns)
-            if reason is not None:
-                self._drops.add({reason: 1})
-                continue
-            applied = self._market.publish_ticks((tick,), now_ns)
-            self._drops.add(Counter(reason for _, reason in applied.rejections))
+        with self._feed() as feed:
+            async for tick in request_iterator:
+                received += 1
+                now_ns = time.time_ns()
+                reason = self._rules.normalize(tick, now_ns)
+                if reason is not None:
+                    self._drops.add({reason: 1})
+                    continue
+                applied = self._market.publish_ticks((tick,), now_ns, feed)
+                self._drops.add(Counter(reason for _, reason in applied.rejections))
         return wire.Ack(success=True, message=f"Received {received} ticks")
 
     async def PublishTicks(  # type: ignore[override]
@@ -115,8 +118,9 @@ class MarketDataService(MarketDataServiceServicer):
                 self._producers.add(end)
                 # At once, so that the producer knows it is heard before its first batch.
                 await context.send_initial_metadata(())
-                async for batch in request_iterator:
-                    await self._publish(batch, context)
+                with self._feed() as feed:
+                    async for batch in request_iterator:
+                        await self._publish(batch, feed, context)
         except TimeoutError:
             await _abort(context, ShuttingDown())
         finally:
@@ -124,9 +128,17 @@ class MarketDataService(MarketDataServiceServicer):
             if not self._producers:
                 self._no_producers.set()
 
-    async def _publish(self, batch: wire.TickBatch, context: Context) -> None:
+    @contextlib.contextmanager
+    def _feed(self) -> Iterator[Feed]:
+        feed = self._feeds.open(time.time_ns())
         try:
-            ack = self._market.publish_batch(batch, time.time_ns())
+            yield feed
+        finally:
+            feed.close(time.time_ns())
+
+    async def _publish(self, batch: wire.TickBatch, feed: Feed, context: Context) -> None:
+        try:
+            ack = self._market.publish_batch(batch, time.time_ns(), feed)
         except InvalidBatch as exc:
             await _abort(context, exc)
         if ack.rejections:
@@ -191,6 +203,25 @@ class MarketDataService(MarketDataServiceServicer):
         page = symbols[start : min(start + limit, stop)]
         more = start + limit < stop
         return wire.ListSymbolsResponse(symbols=page, next_cursor=page[-1] if more else "")
+
+    async def GetStatus(
+        self,
+        request: wire.StatusRequest,
+        context: Context,
+    ) -> wire.StatusResponse:
+        """Return what an operator wants to know at a glance."""
+        market = self._market
+        return wire.StatusResponse(
+            epoch=market.book.epoch,
+            symbols=len(market.book),
+            accepted=market.accepted,
+            duplicates=market.duplicates,
+            late=market.book.late,
+            out_of_session=market.book.out_of_session,
+            rejected=market.rejected,
+            feeds=self._feeds.statuses(),
+            store=wire.StoreStatus(state="off"),
+        )
 
     async def StreamAggregates(  # type: ignore[override]
         self,

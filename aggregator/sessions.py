@@ -58,12 +58,12 @@ class UtcDay:
 
     def session(self, ts_ns: int) -> Session:
         """Return the UTC day of ``ts_ns``."""
-        start = ts_ns - ts_ns % NS_PER_DAY
-        return Session(start, start + NS_PER_DAY, start, start + NS_PER_DAY)
+        return self.day(ts_ns)
 
     def day(self, ts_ns: int) -> Session:
         """Return the UTC day of ``ts_ns``."""
-        return self.session(ts_ns)
+        start = ts_ns - ts_ns % NS_PER_DAY
+        return Session(start, start + NS_PER_DAY, start, start + NS_PER_DAY)
 
     def phase(self, _ts_ns: int) -> Phase:
         """Return "": every time is alike."""

@@ -54,7 +54,7 @@ class Spans:
     def touches(self, start: int, end: int) -> bool:
         """Return whether any time of start <= time < end is in."""
         index = bisect_right(self._ends, start)
-        return index < len(self._starts) and self._starts[index] < end
+        return start < end and index < len(self._starts) and self._starts[index] < end
 
     def first(self) -> list[Span]:
         """Return the earliest span, if there is one."""

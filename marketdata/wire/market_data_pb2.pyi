@@ -812,6 +812,7 @@ class StatusResponse(_message.Message):
     FEEDS_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
     INTERVALS_FIELD_NUMBER: _builtins.int
+    OUT_OF_SESSION_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     symbols: _builtins.int
     accepted: _builtins.int
@@ -820,6 +821,8 @@ class StatusResponse(_message.Message):
     """Ticks of an earlier session than their symbol's present one."""
     bars_late: _builtins.int
     """Ticks too late for any bar."""
+    out_of_session: _builtins.int
+    """Ticks between two sessions, of symbols whose calendar has only regular hours."""
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Ticks the aggregator itself rejected, by reason."""
@@ -845,10 +848,11 @@ class StatusResponse(_message.Message):
         feeds: _abc.Iterable[Global___FeedStatus] | None = ...,
         store: Global___StoreStatus | None = ...,
         intervals: _abc.Iterable[_builtins.str] | None = ...,
+        out_of_session: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bars_late", b"bars_late", "duplicates", b"duplicates", "epoch", b"epoch", "feeds", b"feeds", "intervals", b"intervals", "late", b"late", "rejected", b"rejected", "store", b"store", "symbols", b"symbols"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bars_late", b"bars_late", "duplicates", b"duplicates", "epoch", b"epoch", "feeds", b"feeds", "intervals", b"intervals", "late", b"late", "out_of_session", b"out_of_session", "rejected", b"rejected", "store", b"store", "symbols", b"symbols"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.bars.bar import Bar, BarState, Coverage
@@ -62,7 +62,7 @@ def shown(bar: Bar) -> tuple[object, ...]:
 
 rows = st.lists(
     st.tuples(
-        st.floats(0.01, 1000, allow_nan=False), st.integers(1, 5000), st.integers(0, NS_PER_S)
+        st.floats(0.01, 1000, allow_nan=False), st.integers(1, 500), st.integers(0, NS_PER_S)
     ),
     max_size=60,
 )
@@ -81,6 +81,7 @@ def sequences(draw: st.DrawFn) -> list[Trade]:
 intervals = st.sampled_from(["1t", "3t", "100t", "1v", "700v", "10000v", "1n", "900n", "100000n"])
 
 
+@settings(deadline=None)
 @given(intervals, sequences())
 def test_volume_and_trades_are_conserved(interval: str, trades: list[Trade]) -> None:
     filled, rest = all_of(interval, trades)
@@ -90,6 +91,7 @@ def test_volume_and_trades_are_conserved(interval: str, trades: list[Trade]) -> 
     assert all(bar.candle.volume > 0 for bar in bars)
 
 
+@settings(deadline=None)
 @given(intervals, sequences())
 def test_a_filled_bar_is_final_and_follows_the_one_before(
     interval: str, trades: list[Trade]
@@ -104,6 +106,7 @@ def test_a_filled_bar_is_final_and_follows_the_one_before(
         assert after.number == (before.number + 1 if after.start == before.start else 0)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 7), sequences())
 def test_a_tick_bar_has_exactly_its_number_of_trades(size: int, trades: list[Trade]) -> None:
     filled, rest = all_of(f"{size}t", trades)
@@ -111,6 +114,7 @@ def test_a_tick_bar_has_exactly_its_number_of_trades(size: int, trades: list[Tra
     assert (0 if rest is None else rest.candle.trades) == len(trades) % size
 
 
+@settings(deadline=None)
 @given(st.integers(10, 7000), sequences())
 def test_a_volume_bar_has_exactly_its_volume(size: int, trades: list[Trade]) -> None:
     total = sum(volume for _, volume, _, _ in trades)
@@ -119,6 +123,7 @@ def test_a_volume_bar_has_exactly_its_volume(size: int, trades: list[Trade]) -> 
     assert (0 if rest is None else rest.candle.volume) == total % size
 
 
+@settings(deadline=None)
 @given(st.integers(1000, 200_000), st.lists(st.integers(1, 100_000), max_size=40))
 def test_a_notional_bar_ends_with_the_first_share_that_reaches_it(
     size: int, cents: list[int]
@@ -139,6 +144,7 @@ def test_a_notional_bar_ends_with_the_first_share_that_reaches_it(
     assert [bar.candle.volume for bar in filled] == expected
 
 
+@settings(deadline=None)
 @given(intervals, sequences(), st.randoms(use_true_random=False))
 def test_any_order_within_the_grace_gives_the_same_bars(
     interval: str, trades: list[Trade], random: Random
@@ -151,6 +157,7 @@ def test_any_order_within_the_grace_gives_the_same_bars(
     assert (rest and shown(rest)) == (expected_rest and shown(expected_rest))
 
 
+@settings(deadline=None)
 @given(intervals, sequences(), st.randoms(use_true_random=False))
 def test_nothing_is_lost_in_any_order(interval: str, trades: list[Trade], random: Random) -> None:
     shuffled = random.sample(trades, len(trades))
@@ -161,6 +168,7 @@ def test_nothing_is_lost_in_any_order(interval: str, trades: list[Trade], random
     assert len({bar.key for bar in bars}) == len(bars)
 
 
+@settings(deadline=None)
 @given(intervals, sequences(), st.integers(0, 60))
 def test_another_life_goes_on_where_one_ended(interval: str, trades: list[Trade], cut: int) -> None:
     whole_filled, whole_rest = all_of(interval, trades)
