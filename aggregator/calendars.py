@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
@@ -141,7 +142,10 @@ def load_calendar(name: str, setting: str = "AGGREGATOR_SESSION") -> Calendar:
         raise UnknownSession(setting, name, names)
     name = library.resolve_alias(name)
     try:
-        known = _widest(library, name)
+        with warnings.catch_warnings():
+            # How the library uses pandas is its own affair, and no line of our log.
+            warnings.simplefilter("ignore")
+            known = _widest(library, name)
     except (NotImplementedError, ValueError) as exc:
         # Some calendars do not work with every version of pandas.
         raise SettingsError(
