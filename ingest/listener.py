@@ -126,6 +126,8 @@ class Listener:
         finally:
             del self._connections[task]
             writer.close()
+            if session.received_bytes:
+                self._publisher.producer_left()
             if reason != "closed_by_producer":
                 self._closed.add({reason: 1})
             say = connection.info if session.received_bytes else connection.debug
@@ -157,8 +159,10 @@ class Listener:
                 # Only now: health checks connect every few seconds, send nothing and are no
                 # producers.
                 connection.info("producer connected")
+                self._publisher.producer_joined()
             pieces, rejected = session.receive_data(data, time.time_ns())
             self._drops.add(rejected)
+            self._publisher.count(len(pieces), rejected)
             if pieces:
                 self.accepted += len(pieces)
                 # A full outbox stops our reads, so TCP slows the producer down.

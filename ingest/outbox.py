@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from marketdata.wire.market_data_pb2 import TickBatch
+from marketdata.wire.market_data_pb2 import FeedReport, TickBatch
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive ticks, serialized as a ``TickBatch``."""
+    """Consecutive ticks, serialized as a ``TickBatch``; none, if it only carries a report."""
 
     last_sequence: int
     ticks: int
@@ -36,6 +36,8 @@ class Outbox:
         self._unacked: deque[Batch] = deque()
         # How many of the unacked were sent on the present stream.
         self._sent = 0
+        # Whether the first of the unacked is what a stream begins with.
+        self._has_greeting = False
 
     @property
     def is_full(self) -> bool:
@@ -49,8 +51,8 @@ class Outbox:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the aggregator has everything."""
-        return not self._unacked and not self._open
+        """Whether the aggregator has every tick."""
+        return not self._open and not any(batch.ticks for batch in self._unacked)
 
     @property
     def open_ticks(self) -> int:
@@ -77,16 +79,19 @@ class Outbox:
         self._open += pieces[start:] if start else pieces
         return closed
 
-    def close_batch(self) -> None:
-        """Make the ticks taken in so far ready to be sent."""
-        if not self._open:
+    def close_batch(self, report: FeedReport | None = None) -> None:
+        """Make the ticks taken in so far ready to be sent, with or without a report."""
+        if not self._open and report is None:
             return
-        head = TickBatch(producer_id=self._producer_id, first_sequence=self._next_sequence)
+        head = self._head(self._next_sequence, report)
         ticks = len(self._open)
         self._next_sequence += ticks
-        data = head.SerializeToString() + b"".join(self._open)
-        self._unacked.append(Batch(self._next_sequence - 1, ticks, data))
+        self._unacked.append(Batch(self._next_sequence - 1, ticks, head + b"".join(self._open)))
         self._open.clear()
+
+    def _head(self, first_sequence: int, report: FeedReport | None) -> bytes:
+        head = TickBatch(producer_id=self._producer_id, first_sequence=first_sequence, feed=report)
+        return head.SerializeToString()
 
     def next_unsent(self) -> Batch | None:
         """Return the next batch to send on the present stream, or None for "not yet"."""
@@ -98,10 +103,26 @@ class Outbox:
 
     def acknowledge(self, last_sequence: int) -> None:
         """Forget the batches up to ``last_sequence``: the aggregator has them."""
-        while self._unacked and self._unacked[0].last_sequence <= last_sequence:
-            self._unacked.popleft()
+        while self._sent and self._unacked[0].last_sequence <= last_sequence:
+            gone = self._unacked.popleft()
             self._sent -= 1
+            self._has_greeting = False
+            if gone.last_sequence == last_sequence:
+                # One behind it without ticks ends there too, and gets an ack of its own.
+                break
 
-    def rewind(self) -> None:
-        """Start over with the oldest unacked batch: the stream is lost."""
+    def rewind(self, greeting: FeedReport | None = None) -> None:
+        """Start over with the oldest unacked batch: the stream is lost.
+
+        The next one begins with ``greeting``, which takes the place of the former stream's.
+        """
         self._sent = 0
+        if self._has_greeting:
+            self._unacked.popleft()
+            self._has_greeting = False
+        if greeting is not None:
+            first = self._next_sequence
+            if self._unacked:
+                first = self._unacked[0].last_sequence - self._unacked[0].ticks + 1
+            self._unacked.appendleft(Batch(first - 1, 0, self._head(first, greeting)))
+            self._has_greeting = True
