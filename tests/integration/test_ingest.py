@@ -381,10 +381,12 @@ async def test_the_aggregator_knows_what_each_ingest_said(
 
 
 async def test_an_ingest_that_stopped_is_no_feed() -> None:
-    async with run_aggregator() as aggregator:
-        async with run_ingest(f"127.0.0.1:{aggregator.port}") as ingest:
-            await send(ingest.listener.port, [make_tick()])
-            await wait_for_trades(aggregator, "AAPL", 1)
+    async with (
+        run_aggregator() as aggregator,
+        run_ingest(f"127.0.0.1:{aggregator.port}") as ingest,
+    ):
+        await send(ingest.listener.port, [make_tick()])
+        await wait_for_trades(aggregator, "AAPL", 1)
     (status,) = aggregator.feeds.statuses()
     assert not status.connected
     now = time.time_ns()

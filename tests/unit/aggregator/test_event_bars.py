@@ -62,7 +62,7 @@ def shown(bar: Bar) -> tuple[object, ...]:
 
 rows = st.lists(
     st.tuples(
-        st.floats(0.01, 1000, allow_nan=False), st.integers(1, 500), st.integers(0, NS_PER_S)
+        st.floats(0.01, 1000, allow_nan=False), st.integers(1, 200), st.integers(0, NS_PER_S)
     ),
     max_size=60,
 )
