@@ -14,16 +14,20 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from aggregator.bar_watchers import BarWatchers
-from aggregator.bars.bar import Coverage
-from aggregator.bars.engine import BarEngine, CoverageRule
+from aggregator.bars.engine import BarEngine
+from aggregator.bars.event_bars import EventBars
+from aggregator.bars.event_lane import EventBarsFactory
+from aggregator.bars.plan import BarPlan
 from aggregator.book import Book
+from aggregator.calendars import load_rules
 from aggregator.close_timer import CloseTimer
+from aggregator.feeds import Feeds
 from aggregator.history.reader import BarReader
 from aggregator.malformed import RefuseMalformed
 from aggregator.market import Market
 from aggregator.producers import Producers
 from aggregator.service import MarketDataService, ShuttingDown
-from aggregator.sessions import SESSION_RULES
+from aggregator.sessions import SessionRules
 from aggregator.settings import AggregatorSettings
 from aggregator.store.address import parse_store
 from aggregator.store.database import Database
@@ -34,6 +38,7 @@ from aggregator.watchers import Watchers
 from marketdata.addresses import check_address
 from marketdata.channel import server_options
 from marketdata.errors import AddressInUse
+from marketdata.intervals import Interval
 from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
 from marketdata.wire import market_data_pb2, market_data_pb2_grpc
@@ -47,6 +52,8 @@ SERVICE_NAME = market_data_pb2.DESCRIPTOR.services_by_name["MarketDataService"].
 
 # Half of what a tick costs would be to make a message of it.
 UNDECODED = frozenset({f"/{SERVICE_NAME}/PublishTicks"})
+# How often it is stored when there was a feed.
+SAVE_SPANS_S = 60.0
 # By this name the health service tells how the store is.
 STORE_NAME = "store"
 
@@ -56,9 +63,17 @@ MAX_TOPICS = 1_000_000
 MAX_WAITING_BARS = 500_000
 
 
-def _covered_since(began_ns: int) -> CoverageRule:
-    # Nobody knows what came before we did.
-    return lambda start, _end: Coverage.FULL if start >= began_ns else Coverage.PARTIAL
+def _event_bars(plan: BarPlan, rules: SessionRules, feeds: Feeds) -> EventBarsFactory:
+    def make(symbol: str, interval: Interval) -> EventBars:
+        return EventBars(
+            symbol,
+            interval,
+            grace_ns=plan.grace_ns,
+            coverage=feeds.coverage,
+            phase=rules.rule_for(symbol).phase,
+        )
+
+    return make
 
 
 class Aggregator:
@@ -69,8 +84,14 @@ class Aggregator:
     ) -> None:
         load_kernels()
         self._settings = settings
-        rule = SESSION_RULES[settings.session]
-        engine = BarEngine(settings.bar_plan(), lambda _symbol: rule, _covered_since(clock()))
+        rules = load_rules(
+            settings.session, settings.calendars, anchored=settings.bar_anchor == "session"
+        )
+        plan = settings.bar_plan()
+        self.feeds = Feeds(settings.live_within_s)
+        engine = BarEngine(
+            plan, rules.rule_for, self.feeds.coverage, _event_bars(plan, rules, self.feeds)
+        )
         bar_watchers = engine.audience = BarWatchers(engine, MAX_TOPICS, MAX_WAITING_BARS)
         self._close_timer = CloseTimer(engine, clock)
         book = Book(
@@ -87,18 +108,21 @@ class Aggregator:
             engine,
             self.store,
             intervals={interval.name: interval for interval in engine.plan.intervals},
-            hours=lambda _symbol: rule,
-            coverage=_covered_since(clock()),
+            hours=rules.rule_for,
+            coverage=self.feeds.coverage,
             epoch=book.epoch,
         )
         self.market = Market(
             book, Producers(settings.max_producers), self.watchers, settings.max_future_skew_s
         )
-        rules = TickRules(
+        tick_rules = TickRules(
             timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
         )
-        self._service = MarketDataService(self.market, rules, reader, clock)
+        self._service = MarketDataService(
+            self.market, tick_rules, reader, self.feeds, store=self.store, clock=clock
+        )
         self._clock = clock
+        self._keeping_spans: asyncio.Task[None] | None = None
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[RefuseMalformed(), LeaveUndecoded(UNDECODED)],
@@ -143,7 +167,10 @@ class Aggregator:
         await self._server.stop(GRACE_S)
         self._close_timer.stop()
         self._service.log_drops()
+        if self._keeping_spans is not None:
+            self._keeping_spans.cancel()
         if self.store is not None:
+            await self.store.save_spans(self.feeds.all_spans(self._clock()))
             # What is still open goes on where it is now when we come back.
             left_open = self.market.book.engine.open_bars()
             await self.store.stop(self._settings.store_drain_s, left_open)
@@ -155,6 +182,7 @@ class Aggregator:
             accepted=market.accepted,
             duplicates=market.duplicates,
             late=market.book.late,
+            out_of_session=market.book.engine.counts.out_of_session,
             bars_late=market.book.engine.counts.bars_late,
             rejected=dict(market.rejected),
         )
@@ -166,10 +194,19 @@ class Aggregator:
         engine = self.market.book.engine
         plan = engine.plan
         await self.store.start()
+        for start, end in await self.store.load_spans():
+            self.feeds.spans.add(start, end)
         bars = await self.store.restore(plan.intervals, plan.revise_ns, plan.max_closed)
         engine.restore(bars, self._clock())
+        self._keeping_spans = asyncio.create_task(self._keep_spans(self.store))
         if bars:
             log.info("bars restored", count=len(bars))
+
+    async def _keep_spans(self, store: BarStore) -> None:
+        # Until cancelled. After a crash the last minute counts as one without a feed.
+        while True:
+            await asyncio.sleep(SAVE_SPANS_S)
+            await store.save_spans(self.feeds.all_spans(self._clock()))
 
     def _tell_store(self, works: bool) -> None:
         # The main service stays as it is: without a store the ticks flow.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from aggregator.bars.candle import MAX_INT64
 from aggregator.book import Applied, Book
 from aggregator.columns import Batch
+from aggregator.feeds import Feed
 from aggregator.producers import Producers
 from aggregator.watchers import Watchers
 from marketdata.errors import MarketDataError
@@ -41,27 +42,62 @@ class Market:
         self.duplicates = 0
         self.rejected: Counter[str] = Counter()
 
-    def publish_batch(self, data: bytes, now_ns: int) -> BatchAck:
+    def publish_batch(self, data: bytes, now_ns: int, feed: Feed | None = None) -> BatchAck:
         """Apply one serialized ``TickBatch``, once, and return its ack.
+
+        ``feed`` is the stream it came over.
 
         Raises:
             DecodeError: it does not parse.
             InvalidBatch: the producer id is too long, or a sequence is outside 1..2^63-1.
         """
-        ticks = self.book.decoder.decode(data)
-        if not ticks.producer_id:
-            applied = self._apply_anonymous(ticks, now_ns)
-            return _ack(self._next_sequence - 1, applied, 0)
-        _check_batch(ticks)
-        first = ticks.first_sequence
-        seen = self._producers.advance(ticks.producer_id, first, ticks.count)
-        self.duplicates += seen
-        applied = self._apply(ticks, first, now_ns, seen)
-        return _ack(first + ticks.count - 1, applied, seen)
+        batch = self.book.decoder.decode(data)
+        if batch.producer_id:
+            _check_batch(batch)
+        report = batch.feed
+        if feed is None or report is None:
+            return self._publish_batch(batch, now_ns, feed)
+        # Who came, came before their ticks; who left, left after them.
+        if report.producers:
+            feed.report(batch.producer_id, report, now_ns)
+            return self._publish_batch(batch, now_ns, feed)
+        ack = self._publish_batch(batch, now_ns, feed)
+        feed.report(batch.producer_id, report, now_ns)
+        return ack
 
-    def publish_ticks(self, ticks: Sequence[Tick], now_ns: int) -> Applied:
-        """Apply ticks that carry no identity."""
-        return self._apply_anonymous(self.book.decoder.read(ticks), now_ns)
+    def _publish_batch(self, batch: Batch, now_ns: int, feed: Feed | None) -> BatchAck:
+        self._hear(batch, now_ns, feed)
+        if not batch.producer_id:
+            applied = self._apply_anonymous(batch, now_ns)
+            return _ack(self._next_sequence - 1, applied, 0)
+        first = batch.first_sequence
+        seen = self._producers.advance(batch.producer_id, first, batch.count)
+        self.duplicates += seen
+        applied = self._apply(batch, first, now_ns, seen)
+        return _ack(first + batch.count - 1, applied, seen)
+
+    def publish_ticks(
+        self, ticks: Sequence[Tick], now_ns: int, feed: Feed | None = None
+    ) -> Applied:
+        """Apply ticks that carry no identity; ``feed`` is the stream they came over."""
+        batch = self.book.decoder.read(ticks)
+        self._hear(batch, now_ns, feed)
+        return self._apply_anonymous(batch, now_ns)
+
+    def _hear(self, batch: Batch, now_ns: int, feed: Feed | None) -> None:
+        # Before the bars of these ticks ask how much of their time had a feed.
+        if feed is None or not batch.count:
+            return
+        latest_ns = now_ns + self._max_future_skew_ns
+        times = batch.times[: batch.count]
+        first, last = int(times.min()), int(times.max())
+        if first <= 0 or last > latest_ns:
+            # Ticks that will be rejected.
+            times = times[(times > 0) & (times <= latest_ns)]
+            if not times.size:
+                return
+            first, last = int(times.min()), int(times.max())
+        feed.heard(first, last, now_ns)
 
     def _apply_anonymous(self, ticks: Batch, now_ns: int) -> Applied:
         first = self._next_sequence

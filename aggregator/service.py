@@ -7,7 +7,7 @@ import contextlib
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 import grpc
@@ -15,11 +15,12 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from aggregator.bar_watchers import ALL, TooManyBarsWait, TooManyTopics, Topic
+from aggregator.feeds import Feed, Feeds
 from aggregator.history.asked import InvalidBars
 from aggregator.history.reader import BarReader
 from aggregator.malformed import refuse
 from aggregator.market import InvalidBatch, Market
-from aggregator.store.store import StoreUnavailable
+from aggregator.store.store import BarStore, StoreUnavailable
 from aggregator.watchers import TooManyWatched, Watcher
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
@@ -93,10 +94,15 @@ class MarketDataService(MarketDataServiceServicer):
         market: Market,
         rules: TickRules,
         bars: BarReader,
+        feeds: Feeds,
+        *,
+        store: BarStore | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._market = market
         self._bars = bars
+        self._feeds = feeds
+        self._store = store
         self._clock = clock
         self._rules = rules
         self._drops = DropSummary(log, "ticks rejected")
@@ -116,15 +122,16 @@ class MarketDataService(MarketDataServiceServicer):
     ) -> wire.Ack:
         """Apply single ticks, as the original did: each is checked, the bad ones are dropped."""
         received = 0
-        async for tick in request_iterator:
-            received += 1
-            now_ns = self._clock()
-            reason = self._rules.normalize(tick, now_ns)
-            if reason is not None:
-                self._drops.add({reason: 1})
-                continue
-            applied = self._market.publish_ticks((tick,), now_ns)
-            self._drops.add(Counter(reason for _, reason in applied.rejections))
+        with self._feed() as feed:
+            async for tick in request_iterator:
+                received += 1
+                now_ns = self._clock()
+                reason = self._rules.normalize(tick, now_ns)
+                if reason is not None:
+                    self._drops.add({reason: 1})
+                    continue
+                applied = self._market.publish_ticks((tick,), now_ns, feed)
+                self._drops.add(Counter(reason for _, reason in applied.rejections))
         return wire.Ack(success=True, message=f"Received {received} ticks")
 
     async def PublishTicks(  # type: ignore[override]
@@ -138,8 +145,9 @@ class MarketDataService(MarketDataServiceServicer):
                 self._producers.add(end)
                 # At once, so that the producer knows it is heard before its first batch.
                 await context.send_initial_metadata(())
-                async for batch in request_iterator:
-                    await self._publish(batch, context)
+                with self._feed() as feed:
+                    async for batch in request_iterator:
+                        await self._publish(batch, feed, context)
         except TimeoutError:
             await _abort(context, ShuttingDown())
         finally:
@@ -147,9 +155,17 @@ class MarketDataService(MarketDataServiceServicer):
             if not self._producers:
                 self._no_producers.set()
 
-    async def _publish(self, batch: bytes, context: Context) -> None:
+    @contextlib.contextmanager
+    def _feed(self) -> Iterator[Feed]:
+        feed = self._feeds.open(self._clock())
         try:
-            ack = self._market.publish_batch(batch, self._clock())
+            yield feed
+        finally:
+            feed.close(self._clock())
+
+    async def _publish(self, batch: bytes, feed: Feed, context: Context) -> None:
+        try:
+            ack = self._market.publish_batch(batch, self._clock(), feed)
         except DecodeError:
             await refuse(context)
         except InvalidBatch as exc:
@@ -224,6 +240,27 @@ class MarketDataService(MarketDataServiceServicer):
         except (InvalidSymbol, InvalidInterval, InvalidBars, StoreUnavailable) as exc:
             await _abort(context, exc)
 
+    async def GetStatus(
+        self,
+        request: wire.StatusRequest,
+        context: Context,
+    ) -> wire.StatusResponse:
+        """Return what an operator wants to know at a glance."""
+        market, counts = self._market, self._market.book.engine.counts
+        return wire.StatusResponse(
+            epoch=market.book.epoch,
+            symbols=len(market.book),
+            accepted=market.accepted,
+            duplicates=market.duplicates,
+            late=counts.late,
+            out_of_session=counts.out_of_session,
+            bars_late=counts.bars_late,
+            rejected=market.rejected,
+            feeds=self._feeds.statuses(),
+            store=self._store.status() if self._store else wire.StoreStatus(state="off"),
+            intervals=[interval.name for interval in market.book.engine.plan.intervals],
+        )
+
     async def StreamAggregates(  # type: ignore[override]
         self,
         request: wire.AggregateRequest,
@@ -283,7 +320,9 @@ class MarketDataService(MarketDataServiceServicer):
                 if request.HasField("all"):
                     watcher.watch_all(request.all)
                     if request.all:
-                        watcher.mark(self._market.book.symbols())
+                        watcher.mark(
+                            filter(self._market.book.aggregate, self._market.book.symbols())
+                        )
                 self._watch(watcher, list(map(normalize_symbol, request.add)))
                 watchers = self._market.watchers
                 watchers.bars.remove(watcher.bars, _topics(request.remove_bars))
@@ -295,6 +334,10 @@ class MarketDataService(MarketDataServiceServicer):
     def _watch(self, watcher: Watcher, symbols: list[str]) -> None:
         watcher.watch(symbols)
         # No await between the two: the state marked here and the changes after it have no hole.
+        self._mark(watcher, symbols)
+
+    def _mark(self, watcher: Watcher, symbols: Iterable[str]) -> None:
+        # A symbol that exists may have no state: all its ticks lay between two sessions.
         watcher.mark(symbol for symbol in symbols if self._market.book.aggregate(symbol))
 
 

@@ -36,8 +36,18 @@ class AggregatorSettings(ServiceSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on, 0: any free")
-    session: Literal["utc-day", "none"] = Field(
-        default="utc-day", description="what one Aggregate covers"
+    session: str = Field(
+        default="utc-day",
+        description="what one Aggregate covers: utc-day, none, day:<time zone>, or a calendar such "
+        "as XNYS or XNYS:regular",
+    )
+    calendars: str = Field(
+        default="",
+        description="other sessions by symbol, such as *.N=XNYS,BTC-*=utc-day; the first match "
+        "counts",
+    )
+    bar_anchor: Literal["utc", "session"] = Field(
+        default="utc", description="where intraday bars start: at full hours of UTC or of the open"
     )
     bars: str = Field(
         default="1s,1m,5m,15m,1h,1d",

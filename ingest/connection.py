@@ -109,6 +109,8 @@ class Connection(asyncio.BufferedProtocol):
             reason = (
                 "ended_inside_a_frame" if self._feed.has_partial_frame else "closed_by_producer"
             )
+        if self.has_sent:
+            self._publisher.producer_left()
         self._ended(self, reason)
         say = self._log.info if self.has_sent else self._log.debug
         say(
@@ -137,6 +139,7 @@ class Connection(asyncio.BufferedProtocol):
         feed = self._feed
         if not feed.received_bytes:
             self._log.info("producer connected")
+            self._publisher.producer_joined()
         taken = feed.receive_data(nbytes, time.time_ns())
         self._taken(taken)
         if taken.accepted:

@@ -124,6 +124,7 @@ class Listener:
     def _note_taken(self, taken: Taken) -> None:
         self.accepted += taken.accepted
         self._drops.add(taken.rejected)
+        self._publisher.count(taken.accepted, taken.rejected)
 
     def _note_ended(self, connection: Connection, reason: str) -> None:
         self._connections.discard(connection)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ingest.kernel import SLACK
 from ingest.ticks import MAX_PIECE_SIZE
-from marketdata.wire.market_data_pb2 import TickBatch
+from marketdata.wire.market_data_pb2 import FeedReport, TickBatch
 
 # What stands before the ticks: the first sequence in 11 bytes, and the producer's id behind two.
 _HEAD_SIZE = 13
@@ -50,6 +50,8 @@ class Outbox:
         self._unacked: deque[Batch] = deque()
         # How many of the unacked were sent on the present stream.
         self._sent = 0
+        # Whether the first of the unacked is what a stream begins with.
+        self._has_greeting = False
         self._open_batch()
 
     @property
@@ -69,8 +71,8 @@ class Outbox:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the aggregator has everything."""
-        return not self._unacked and not self._open_ticks
+        """Whether the aggregator has every tick."""
+        return not self._open_ticks and not any(batch.ticks for batch in self._unacked)
 
     @property
     def open_ticks(self) -> int:
@@ -113,23 +115,28 @@ class Outbox:
         self._buffer[self._used : self._used + len(piece)] = piece
         self.advance(self.address + len(piece), 1)
 
-    def close_batch(self) -> None:
-        """Make the ticks taken in so far ready to be sent."""
-        if not self._open_ticks:
+    def close_batch(self, report: FeedReport | None = None) -> None:
+        """Make the ticks taken in so far ready to be sent, with or without a report."""
+        if not self._open_ticks and report is None:
             return
         ticks = self._open_ticks
         self._next_sequence += ticks
         data = bytes(self._buffer[: self._used])
+        if report is not None:
+            data += TickBatch(feed=report).SerializeToString()
         self._unacked.append(Batch(self._next_sequence - 1, ticks, data))
         self.closed_batches += 1
         self._open_batch()
 
     def _open_batch(self) -> None:
-        head = TickBatch(producer_id=self._producer_id, first_sequence=self._next_sequence)
-        data = head.SerializeToString()
+        data = self._head(self._next_sequence)
         self._used = len(data)
         self._buffer[: self._used] = data
         self._open_ticks = 0
+
+    def _head(self, first_sequence: int, report: FeedReport | None = None) -> bytes:
+        head = TickBatch(producer_id=self._producer_id, first_sequence=first_sequence, feed=report)
+        return head.SerializeToString()
 
     def next_unsent(self) -> Batch | None:
         """Return the next batch to send on the present stream, or None for "not yet"."""
@@ -141,10 +148,26 @@ class Outbox:
 
     def acknowledge(self, last_sequence: int) -> None:
         """Forget the batches up to ``last_sequence``: the aggregator has them."""
-        while self._unacked and self._unacked[0].last_sequence <= last_sequence:
-            self._unacked.popleft()
+        while self._sent and self._unacked[0].last_sequence <= last_sequence:
+            gone = self._unacked.popleft()
             self._sent -= 1
+            self._has_greeting = False
+            if gone.last_sequence == last_sequence:
+                # One behind it without ticks ends there too, and gets an ack of its own.
+                break
 
-    def rewind(self) -> None:
-        """Start over with the oldest unacked batch: the stream is lost."""
+    def rewind(self, greeting: FeedReport | None = None) -> None:
+        """Start over with the oldest unacked batch: the stream is lost.
+
+        The next one begins with ``greeting``, which takes the place of the former stream's.
+        """
         self._sent = 0
+        if self._has_greeting:
+            self._unacked.popleft()
+            self._has_greeting = False
+        if greeting is not None:
+            first = self._next_sequence
+            if self._unacked:
+                first = self._unacked[0].last_sequence - self._unacked[0].ticks + 1
+            self._unacked.appendleft(Batch(first - 1, 0, self._head(first, greeting)))
+            self._has_greeting = True

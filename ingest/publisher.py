@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from random import Random
 
@@ -12,6 +13,7 @@ import grpc
 import structlog
 
 from ingest.outbox import Outbox
+from ingest.reports import FeedState
 from marketdata.channel import Options
 from marketdata.streams import StreamOver, keep_stream
 from marketdata.summary import DropSummary
@@ -20,6 +22,8 @@ from marketdata.wire import market_data_pb2 as wire
 log = structlog.get_logger()
 
 PUBLISH_TICKS = "/marketdata.MarketDataService/PublishTicks"
+# How often the numbers of a feed are reported while they change.
+REPORT_INTERVAL_S = 1.0
 
 Publish = grpc.aio.StreamStreamMultiCallable[bytes, wire.BatchAck]
 Call = grpc.aio.StreamStreamCall[bytes, wire.BatchAck]
@@ -45,6 +49,11 @@ class Publisher:
         self._random = random
         self._options = options
         self._connected = False
+        self._feed = FeedState(time.time_ns())
+        # A report leaves with the next batch, or as soon as it can.
+        self._report_due = self._report_urgent = False
+        # Runs while the last report is younger than the interval.
+        self._report_timer: asyncio.TimerHandle | None = None
         # The open batch has waited long enough and leaves as soon as it can.
         self._overdue = False
         self._linger: asyncio.TimerHandle | None = None
@@ -58,6 +67,23 @@ class Publisher:
     def is_full(self) -> bool:
         """Whether no more ticks should be put into the outbox."""
         return self._outbox.is_full
+
+    def producer_joined(self) -> None:
+        """Take note that a producer has begun, before its ticks are put."""
+        if self._feed.join(time.time_ns()):
+            self._report(urgent=True)
+        self._count_change()
+
+    def producer_left(self) -> None:
+        """Take note that a producer is gone, after its ticks were put."""
+        if self._feed.leave(time.time_ns()):
+            self._report(urgent=True)
+        self._count_change()
+
+    def count(self, accepted: int, rejected: Mapping[str, int]) -> None:
+        """Take note of what became of ticks."""
+        self._feed.count(accepted, rejected)
+        self._count_change()
 
     def when_free(self, go_on: Callable[[], None]) -> None:
         """Call ``go_on`` once when the outbox takes ticks again; first come, first served."""
@@ -84,6 +110,7 @@ class Publisher:
     async def drain(self) -> None:
         """Wait until the aggregator has every tick."""
         self._end_linger()
+        self._cancel_report_timer()
         while not self._outbox.is_empty:
             self._empty.clear()
             await self._empty.wait()
@@ -103,7 +130,9 @@ class Publisher:
             aggregator=self._aggregator,
             waiting_ticks=self._outbox.unacked_ticks,
         )
-        self._outbox.rewind()
+        # What changed while there was no stream is in this report; those of the outbox follow it.
+        self._report_due = self._report_urgent = False
+        self._outbox.rewind(self._feed.report())
         self._connected = True
         self._close_due()
         try:
@@ -111,7 +140,8 @@ class Publisher:
                 tasks.create_task(self._send(call))
                 tasks.create_task(self._receive(call))
         finally:
-            self._connected = False
+            self._connected = self._report_due = self._report_urgent = False
+            self._cancel_report_timer()
 
     def _gone(self, code: grpc.StatusCode, details: str) -> None:
         log.warning(
@@ -153,16 +183,42 @@ class Publisher:
             self._linger.cancel()
             self._linger = None
 
+    def _report(self, *, urgent: bool) -> None:
+        if self._connected:
+            self._report_due = True
+            self._report_urgent |= urgent
+            self._close_due()
+        # Else the next stream begins with it.
+
+    def _count_change(self) -> None:
+        if self._report_timer is None and self._connected and self._feed.has_news:
+            loop = asyncio.get_running_loop()
+            self._report_timer = loop.call_later(REPORT_INTERVAL_S, self._report_news)
+
+    def _report_news(self) -> None:
+        self._report_timer = None
+        if self._feed.has_news:
+            self._report(urgent=False)
+
+    def _cancel_report_timer(self) -> None:
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report_timer = None
+
     def _close_due(self) -> None:
         # The open batch leaves when it has waited long enough, and at once while the aggregator has
         # all the others: it waits only where it would stand in line anyway. So a lone tick is not
         # late, and under load batches are large. While nobody takes batches, it goes on filling:
         # small ones would use up the ring in a second.
         # Neither may small ones while acks are slow: behind half a ring only full ones are closed.
-        due = self._outbox.is_idle or (self._overdue and not self._outbox.is_half_full)
-        if due and self._connected and self._outbox.open_ticks and not self._outbox.is_full:
+        if not self._connected or self._outbox.is_full:
+            return
+        open_ticks, waited = self._outbox.open_ticks, self._overdue
+        due = open_ticks and (self._outbox.is_idle or (waited and not self._outbox.is_half_full))
+        # Numbers go with the ticks if there are some. Whether there is a producer goes at once.
+        if due or self._report_urgent or (self._report_due and not open_ticks):
             self._cancel_linger()
-            self._overdue = False
-            self._outbox.close_batch()
+            self._outbox.close_batch(self._feed.report() if self._report_due else None)
+            self._overdue = self._report_due = self._report_urgent = False
             self._closed_batches = self._outbox.closed_batches
             self._work.set()

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import structlog
 
-from marketdata.errors import StartError
+from marketdata.errors import SettingsError, StartError
 from marketdata.settings import ServiceSettings, load_settings
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -34,7 +34,8 @@ def run_service(name: str, settings_class: type[S], main: Main[S]) -> None:
     try:
         code = asyncio.run(_run_until_signal(settings, main))
     except StartError as exc:
-        code = _complain(name, exc, 1)
+        # Some settings are understood only when what they name is loaded.
+        code = _complain(name, exc, 2 if isinstance(exc, SettingsError) else 1)
     sys.exit(code)
 
 

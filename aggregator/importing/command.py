@@ -24,8 +24,8 @@ from rich.progress import (
 )
 
 from aggregator.app import main
+from aggregator.calendars import load_rules
 from aggregator.importing.job import Import, Rules, Screen
-from aggregator.sessions import SESSION_RULES
 from aggregator.settings import AggregatorSettings
 from aggregator.store.address import parse_store
 from aggregator.store.database import STORE_ERRORS, Database
@@ -89,14 +89,20 @@ def import_files(
 
 async def _import(settings: AggregatorSettings, database: Database, files: list[Path]) -> None:
     plan = settings.bar_plan()
-    rule = SESSION_RULES[settings.session]
+    anchored = settings.bar_anchor == "session"
+    sessions = load_rules(settings.session, settings.calendars, anchored=anchored)
     rules = Rules(
         plan.by_clock,
-        lambda _symbol: rule,
+        sessions.rule_for,
         settings.timestamp_unit,
         int(settings.max_future_skew_s * NS_PER_S),
         settings.max_symbols,
-        settings=[settings.session, settings.timestamp_unit],
+        settings=[
+            settings.session,
+            settings.calendars,
+            settings.bar_anchor,
+            settings.timestamp_unit,
+        ],
     )
     with ExitStack() as stack:
         console = Console()

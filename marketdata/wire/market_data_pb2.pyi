@@ -316,10 +316,13 @@ class FeedReport(_message.Message):
     PRODUCERS_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
     producers: _builtins.int
     """Connected now."""
     accepted: _builtins.int
     """Ticks since it started."""
+    since: _builtins.int
+    """Since when there is at least one producer without a break, or none."""
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Ticks since it started, by reason."""
@@ -330,10 +333,11 @@ class FeedReport(_message.Message):
         producers: _builtins.int = ...,
         accepted: _builtins.int = ...,
         rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        since: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "producers", b"producers", "rejected", b"rejected"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "producers", b"producers", "rejected", b"rejected", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -808,6 +812,7 @@ class StatusResponse(_message.Message):
     FEEDS_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
     INTERVALS_FIELD_NUMBER: _builtins.int
+    OUT_OF_SESSION_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     symbols: _builtins.int
     accepted: _builtins.int
@@ -816,6 +821,8 @@ class StatusResponse(_message.Message):
     """Ticks of an earlier session than their symbol's present one."""
     bars_late: _builtins.int
     """Ticks too late for any bar."""
+    out_of_session: _builtins.int
+    """Ticks between two sessions, of symbols whose calendar has only regular hours."""
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Ticks the aggregator itself rejected, by reason."""
@@ -841,10 +848,11 @@ class StatusResponse(_message.Message):
         feeds: _abc.Iterable[Global___FeedStatus] | None = ...,
         store: Global___StoreStatus | None = ...,
         intervals: _abc.Iterable[_builtins.str] | None = ...,
+        out_of_session: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bars_late", b"bars_late", "duplicates", b"duplicates", "epoch", b"epoch", "feeds", b"feeds", "intervals", b"intervals", "late", b"late", "rejected", b"rejected", "store", b"store", "symbols", b"symbols"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bars_late", b"bars_late", "duplicates", b"duplicates", "epoch", b"epoch", "feeds", b"feeds", "intervals", b"intervals", "late", b"late", "out_of_session", b"out_of_session", "rejected", b"rejected", "store", b"store", "symbols", b"symbols"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

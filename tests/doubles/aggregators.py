@@ -15,13 +15,15 @@ from marketdata.wire import market_data_pb2_grpc
 
 
 class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
-    """Keeps every batch; acks wait while :meth:`withhold_acks` is on."""
+    """Keeps every batch of ticks; their acks wait while :meth:`withhold_acks` is on."""
 
     def __init__(self) -> None:
         self.batches: asyncio.Queue[wire.TickBatch] = asyncio.Queue()
+        self.reports: asyncio.Queue[wire.FeedReport] = asyncio.Queue()
         self._acking = asyncio.Event()
         self._acking.set()
         self._delay_s = 0.0
+        self._breaking = asyncio.Event()
         self._later: list[asyncio.Task[None]] = []
         self.port = 0
 
@@ -33,6 +35,10 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
         """Ack what was read and go on."""
         self._acking.set()
 
+    def break_streams(self) -> None:
+        """End the stream of which an ack is withheld, with an error; the next one lives."""
+        self._breaking.set()
+
     def delay_acks(self, seconds: float) -> None:
         """Read on at once and ack each batch later."""
         self._delay_s = seconds
@@ -42,15 +48,29 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
     ) -> None:
         await context.send_initial_metadata(())
         async for batch in request_iterator:
-            self.batches.put_nowait(batch)
-            await self._acking.wait()
+            if batch.HasField("feed"):
+                self.reports.put_nowait(batch.feed)
+            if batch.ticks:
+                self.batches.put_nowait(batch)
+                await self._until_acking(context)
             last = batch.first_sequence + len(batch.ticks) - 1
             ack = wire.BatchAck(last_sequence=last, accepted=len(batch.ticks))
-            if self._delay_s:
+            if self._delay_s and batch.ticks:
                 self._later.append(asyncio.create_task(self._write_later(context, ack)))
             else:
                 await context.write(ack)
         await asyncio.gather(*self._later)
+
+    async def _until_acking(self, context: Any) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in (self._acking, self._breaking)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self._breaking.is_set():
+            self._breaking.clear()
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
 
     async def _write_later(self, context: Any, ack: wire.BatchAck) -> None:
         await asyncio.sleep(self._delay_s)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator
 from math import nan
 
@@ -11,16 +13,20 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from aggregator.app import Aggregator
+from aggregator.bars.bar import Coverage
 from ingest.app import Ingest
 from marketdata.errors import AddressInUse, StartError
 from marketdata.framing import MAX_FRAME_SIZE, encode_frame
+from marketdata.timestamps import NS_PER_S
+from marketdata.wire import market_data_pb2 as wire
 from marketdata.wire.market_data_pb2 import Tick
-from tests.doubles.aggregators import run_recording_aggregator
+from tests.doubles.aggregators import RecordingAggregator, run_recording_aggregator
 from tests.doubles.pipeline import (
     TIMEOUT_S,
     connect,
     frame,
     make_tick,
+    open_stub,
     run_aggregator,
     run_ingest,
     send,
@@ -199,10 +205,21 @@ async def test_a_lone_tick_leaves_at_once() -> None:
                 assert len((await recorder.batches.get()).ticks) == 1
 
 
+@contextlib.asynccontextmanager
+async def stay_connected(ingest: Ingest, recorder: RecordingAggregator) -> AsyncIterator[None]:
+    """Let one more producer be there: when the last one leaves, nothing waits any more."""
+    async with connect(ingest.listener.port) as (_, writer), asyncio.timeout(TIMEOUT_S):
+        writer.write(frame(make_tick())[:3])
+        while not (await recorder.reports.get()).producers:
+            pass
+        yield
+
+
 async def test_ticks_that_came_while_a_batch_was_unacked_leave_together_with_its_ack() -> None:
     async with (
         run_recording_aggregator() as recorder,
         run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=60) as ingest,
+        stay_connected(ingest, recorder),
     ):
         recorder.withhold_acks()
         await send(ingest.listener.port, [make_tick()])
@@ -220,6 +237,7 @@ async def test_behind_an_unacked_batch_full_ones_leave_at_once_and_the_rest_afte
     async with (
         run_recording_aggregator() as recorder,
         run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=0.2, batch_ticks=1_000) as ingest,
+        stay_connected(ingest, recorder),
     ):
         recorder.delay_acks(0.6)
         loop = asyncio.get_running_loop()
@@ -295,3 +313,98 @@ async def test_rejects_are_logged_at_most_once_per_reason_and_second(
         ("price_not_finite", 10_000, 10_000),
         ("volume_not_positive", 10_000, 10_000),
     ]
+
+
+async def test_reports_say_when_the_first_producer_comes_and_the_last_one_leaves() -> None:
+    async with (
+        run_recording_aggregator() as recorder,
+        run_ingest(f"127.0.0.1:{recorder.port}") as ingest,
+        asyncio.timeout(TIMEOUT_S),
+    ):
+        first = await recorder.reports.get()
+        assert (first.producers, first.accepted) == (0, 0)
+        async with connect(ingest.listener.port) as (_, writer):
+            writer.write(frame(make_tick())[:3])
+            came = await recorder.reports.get()
+            assert came.producers == 1
+            # A second one, or a health check, is no news.
+            await send(ingest.listener.port, [])
+            await send(ingest.listener.port, [make_tick(), make_tick(volume=0)])
+        while (left := await recorder.reports.get()).producers:
+            pass
+    assert (left.producers, left.accepted) == (0, 1)
+    assert dict(left.rejected) == {"volume_not_positive": 1}
+    assert first.since < came.since < left.since
+
+
+async def test_the_numbers_of_a_feed_are_reported_once_a_second_while_they_change() -> None:
+    async with (
+        run_recording_aggregator() as recorder,
+        run_ingest(f"127.0.0.1:{recorder.port}") as ingest,
+        connect(ingest.listener.port) as (_, writer),
+        asyncio.timeout(TIMEOUT_S),
+    ):
+        start = time.monotonic()
+        said: list[wire.FeedReport] = []
+        for _ in range(5):
+            writer.write(frame(make_tick()))
+            await recorder.batches.get()
+        while not said or said[-1].accepted < 5:
+            said.append(await recorder.reports.get())
+        # The greeting, the first producer, and the numbers once in each second after that.
+        assert len(said) <= 2 + time.monotonic() - start
+        assert recorder.reports.empty()
+
+
+async def test_a_new_stream_begins_with_a_report_and_then_all_that_was_not_acked() -> None:
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        run_recording_aggregator() as recorder,
+        run_ingest(f"127.0.0.1:{recorder.port}") as ingest,
+    ):
+        greeting = await recorder.reports.get()
+        recorder.withhold_acks()
+        async with connect(ingest.listener.port) as (_, writer):
+            writer.write(frame(make_tick()))
+            (tick,) = (await recorder.batches.get()).ticks
+            came = await recorder.reports.get()
+            assert (greeting.producers, came.producers) == (0, 1)
+            recorder.break_streams()
+            again = await recorder.reports.get()
+            assert (again.producers, again.since) == (1, came.since)
+            assert list((await recorder.batches.get()).ticks) == [tick]
+            recorder.release_acks()
+
+
+async def test_the_aggregator_knows_what_each_ingest_said(
+    aggregator: Aggregator, ingest: Ingest
+) -> None:
+    async with open_stub(aggregator.port) as stub, connect(ingest.listener.port) as (_, writer):
+        writer.write(frame(make_tick()) + frame(make_tick(volume=0)) + frame(make_tick()))
+        await wait_for_trades(aggregator, "AAPL", 2)
+        status = await stub.GetStatus(wire.StatusRequest())
+        assert (status.epoch, status.symbols) == (aggregator.market.book.epoch, 1)
+        assert (status.accepted, status.duplicates, status.late) == (2, 0, 0)
+        assert (dict(status.rejected), status.out_of_session) == ({}, 0)
+        (feed,) = status.feeds
+        assert feed.connected
+        assert feed.producer_id.startswith("ingest-")
+        assert feed.report.producers == 1
+        assert feed.reported_at >= feed.report.since > 0
+        assert status.store.state == "off"
+        since = feed.report.since
+        assert aggregator.feeds.coverage(since, since + 1) is Coverage.FULL
+        assert aggregator.feeds.coverage(since - 2, since - 1) is not Coverage.FULL
+
+
+async def test_an_ingest_that_stopped_is_no_feed() -> None:
+    async with (
+        run_aggregator() as aggregator,
+        run_ingest(f"127.0.0.1:{aggregator.port}") as ingest,
+    ):
+        await send(ingest.listener.port, [make_tick()])
+        await wait_for_trades(aggregator, "AAPL", 1)
+    (status,) = aggregator.feeds.statuses()
+    assert not status.connected
+    now = time.time_ns()
+    assert aggregator.feeds.coverage(now, now + NS_PER_S) is Coverage.NO_FEED

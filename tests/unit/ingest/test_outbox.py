@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.outbox import Outbox
-from marketdata.wire.market_data_pb2 import Tick, TickBatch
+from marketdata.wire.market_data_pb2 import FeedReport, Tick, TickBatch
 
 
 def make_outbox(batch_ticks: int = 3, max_batches: int = 2) -> Outbox:
@@ -94,14 +94,85 @@ def test_the_ring_is_full_until_an_ack_comes() -> None:
     assert not outbox.is_full
 
 
+REPORT = FeedReport(producers=1, since=7)
+
+
+def test_a_report_goes_with_the_ticks_and_alone_where_there_are_none() -> None:
+    outbox = make_outbox()
+    add(outbox, [piece(1), piece(2)])
+    outbox.close_batch(REPORT)
+    outbox.close_batch(REPORT)
+    add(outbox, [piece(3)])
+    outbox.close_batch()
+    sent = send_all(outbox)
+    assert [(b.first_sequence, len(b.ticks), b.HasField("feed")) for b in sent] == [
+        (100, 2, True),
+        (102, 0, True),
+        (102, 1, False),
+    ]
+    assert sent[0].feed == sent[1].feed == REPORT
+    assert {b.producer_id for b in sent} == {"p"}
+
+
+def test_each_batch_is_acked_by_its_own_ack_with_or_without_ticks() -> None:
+    outbox = make_outbox(batch_ticks=1, max_batches=9)
+    add(outbox, [piece(1)])
+    outbox.close_batch(REPORT)
+    outbox.close_batch(REPORT)
+    add(outbox, [piece(2)])
+    sent = send_all(outbox)
+    left = []
+    for batch in sent:
+        outbox.acknowledge(batch.first_sequence + len(batch.ticks) - 1)
+        left.append(9 - outbox.free_batches)
+    assert left == [3, 2, 1, 0]
+
+
+def test_a_report_that_was_not_sent_is_not_acked() -> None:
+    outbox = make_outbox(batch_ticks=1, max_batches=9)
+    add(outbox, [piece(1)])
+    send_all(outbox)
+    outbox.close_batch(REPORT)
+    outbox.acknowledge(100)
+    outbox.acknowledge(100)
+    assert [batch.feed for batch in send_all(outbox)] == [REPORT]
+
+
+def test_reports_alone_are_nothing_that_could_be_lost() -> None:
+    outbox = make_outbox()
+    outbox.close_batch(REPORT)
+    assert outbox.is_empty
+    assert not outbox.is_idle
+    assert outbox.unacked_ticks == 0
+
+
+def test_a_stream_begins_with_one_greeting_and_then_all_that_was_not_acked() -> None:
+    outbox = make_outbox(batch_ticks=1, max_batches=9)
+    outbox.rewind(FeedReport(producers=5))
+    add(outbox, [piece(1), piece(2)])
+    send_all(outbox)
+    # The greeting was not acked; the next one takes its place.
+    outbox.rewind(REPORT)
+    sent = send_all(outbox)
+    assert [(b.first_sequence, len(b.ticks)) for b in sent] == [(100, 0), (100, 1), (101, 1)]
+    assert sent[0].feed == REPORT
+    outbox.acknowledge(99)
+    outbox.acknowledge(100)
+    outbox.rewind(REPORT)
+    sent = send_all(outbox)
+    assert [(b.first_sequence, len(b.ticks)) for b in sent] == [(101, 0), (101, 1)]
+
+
 @given(
     st.lists(
         st.one_of(
             st.integers(1, 10).map(lambda n: ("add", n)),
             st.just(("close", 0)),
+            st.just(("report", 0)),
             st.just(("send", 0)),
             st.integers(0, 4).map(lambda n: ("ack", n)),
             st.just(("rewind", 0)),
+            st.just(("greet", 0)),
         ),
         max_size=60,
     )
@@ -119,8 +190,10 @@ def test_whatever_happens_the_aggregator_can_rebuild_the_exact_sequence(
             given_ticks += n
         elif step == "close":
             outbox.close_batch()
-        elif step == "rewind":
-            outbox.rewind()
+        elif step == "report":
+            outbox.close_batch(REPORT)
+        elif step in {"rewind", "greet"}:
+            outbox.rewind(REPORT if step == "greet" else None)
             in_flight.clear()
         elif step == "send":
             if (sent := outbox.next_unsent()) is not None:

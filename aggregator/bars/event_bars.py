@@ -1,0 +1,251 @@
+"""Build bars that end after so many trades, so much volume or so much money."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from math import ceil, inf
+
+from aggregator.bars.bar import Bar, BarState, Coverage
+from aggregator.bars.candle import MAX_INT64, Candle
+from marketdata.intervals import Interval, IntervalKind
+
+# One print of a billion shares must not make a million bars.
+MAX_BARS_PER_TRADE = 1_000
+# 8 MB. So many trades within the grace are a feed whose clock stands still.
+MAX_PENDING = 100_000
+
+# A sum of price x volume is off by at most 2^-51 of itself: half of it because no double is 34.23,
+# half from rounding. 100 x 34.23 gives 3422.9999999999995 and fills a bar of 3423 all the same.
+_NEARLY = 1 - 2**-51
+
+# From start <= time < end to how much of it had a feed.
+CoverageOf = Callable[[int, int], Coverage]
+PhaseOf = Callable[[int], str]
+
+
+class EventBars:
+    """The tick, volume or notional bars of one symbol.
+
+    Trades count in the order of (exchange time, sequence): each waits until the clock is a grace
+    past it. One that comes later still counts into the present bar, as if in the middle of it, so
+    volume and trades are conserved; :attr:`late` counts those.
+
+    A trade larger than what is left of a bar is split; it counts as a trade in its first piece. A
+    bar that is full is final, and the next one begins with the next piece, so none is empty.
+    :attr:`capped` counts bars that ended otherwise: the last of MAX_BARS_PER_TRADE of one trade has
+    all the rest of it, and one whose totals would pass an int64 or a double ends before.
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        interval: Interval,
+        *,
+        grace_ns: int,
+        coverage: CoverageOf,
+        phase: PhaseOf,
+    ) -> None:
+        self._symbol = symbol
+        self._interval = interval
+        # The notional that fills a bar.
+        self._enough = interval.size * _NEARLY
+        self._grace_ns = grace_ns
+        self._coverage = coverage
+        self._phase = phase
+        # (exchange time, sequence, price, volume)
+        self._pending: list[tuple[int, int, float, int]] = []
+        self._pending_sorted = True
+        # Where the trades that counted have come to.
+        self._reached = (0, -1)
+        self._bar: Bar | None = None
+        self._last_start, self._last_number = -1, 0
+        self.late = 0
+        self.capped = 0
+
+    @property
+    def open_bar(self) -> Bar | None:
+        """The bar that is not full yet, None between two; it goes on changing."""
+        bar = self._bar
+        if bar is not None:
+            bar.end = bar.candle.last_ts
+            bar.coverage = self._coverage(bar.start, bar.end + 1)
+        return bar
+
+    @property
+    def pending(self) -> int:
+        """How many trades wait for their grace."""
+        return len(self._pending)
+
+    def next_release(self) -> int | None:
+        """Return from which clock on :meth:`advance` has something to do, None for never."""
+        self._sort()
+        return self._pending[0][0] + self._grace_ns if self._pending else None
+
+    def add(self, price: float, volume: int, ts: int, sequence: int) -> None:
+        """Take one trade in; it counts when :meth:`advance` comes to it."""
+        pending = self._pending
+        trade = (ts, sequence, price, volume)
+        if pending and trade < pending[-1]:
+            self._pending_sorted = False
+        pending.append(trade)
+
+    def advance(self, clock_ns: int) -> list[Bar]:
+        """Let the trades count that are a grace older than the clock; return the bars they fill.
+
+        The clock is the symbol's latest exchange time, and that of the wall where it is live.
+        """
+        self._sort()
+        count = bisect_right(self._pending, clock_ns - self._grace_ns, key=_time)
+        # The earliest are given up to order first: those behind them can only be later.
+        return self._release(max(count, len(self._pending) - MAX_PENDING))
+
+    def flush(self) -> list[Bar]:
+        """Let all trades count and return the bars they fill: the end has come."""
+        self._sort()
+        return self._release(len(self._pending))
+
+    def restore(self, bars: Iterable[Bar]) -> None:
+        """Go on after ``bars``, as they were when a former life ended; only before any trade."""
+        newest = max(bars, key=lambda bar: bar.key, default=None)
+        if newest is None:
+            return
+        self._last_start, self._last_number = newest.start, newest.number
+        self._reached = newest.candle.last_ts, newest.candle.last_sequence
+        if not newest.state.is_closed:
+            self._bar = newest
+
+    def _sort(self) -> None:
+        if not self._pending_sorted:
+            self._pending.sort()
+            self._pending_sorted = True
+
+    def _release(self, count: int) -> list[Bar]:
+        filled: list[Bar] = []
+        if count:
+            released = self._pending[:count]
+            del self._pending[:count]
+            for ts, sequence, price, volume in released:
+                self._count(ts, sequence, price, volume, filled)
+        return filled
+
+    def _count(self, ts: int, sequence: int, price: float, volume: int, filled: list[Bar]) -> None:
+        late = (ts, sequence) < self._reached
+        if late:
+            self.late += 1
+            # A bar that begins with it begins where the bars have come to.
+            ts, sequence = self._reached
+        else:
+            self._reached = ts, sequence
+        left, bars = volume, 0
+        while left:
+            bar = self._bar or self._begin(ts)
+            bars += 1
+            piece = self._room(bar.candle, price, left)
+            if piece < left and bars == MAX_BARS_PER_TRADE:
+                self.capped += 1
+                piece = left
+            if _overflows(bar.candle, price, piece):
+                self.capped += 1
+                filled.append(self._close(bar))
+                continue
+            _add(bar.candle, price, piece, ts, sequence, late=late)
+            if left < volume:
+                # Not its first piece.
+                bar.candle.trades -= 1
+            left -= piece
+            if self._is_full(bar.candle):
+                filled.append(self._close(bar))
+
+    def _begin(self, ts: int) -> Bar:
+        number = self._last_number + 1 if ts == self._last_start else 0
+        self._last_start, self._last_number = ts, number
+        self._bar = bar = Bar(
+            self._symbol,
+            self._interval.name,
+            start=ts,
+            end=ts,
+            candle=Candle(),
+            number=number,
+            phase=self._phase(ts),
+        )
+        return bar
+
+    def _close(self, bar: Bar) -> Bar:
+        bar.end = bar.candle.last_ts
+        bar.coverage = self._coverage(bar.start, bar.end + 1)
+        bar.state = BarState.FINAL
+        self._bar = None
+        return bar
+
+    def _room(self, candle: Candle, price: float, left: int) -> int:
+        # How many of the shares left, at this price, go into the bar; at least one.
+        kind, size = self._interval.kind, self._interval.size
+        if kind is IntervalKind.TICK:
+            return left
+        if kind is IntervalKind.VOLUME:
+            return min(left, size - candle.volume)
+        return _shares(candle, self._enough, price, left)
+
+    def _is_full(self, candle: Candle) -> bool:
+        kind, size = self._interval.kind, self._interval.size
+        if kind is IntervalKind.TICK:
+            return candle.trades >= size
+        if kind is IntervalKind.VOLUME:
+            return candle.volume >= size
+        return candle.notional + candle.notional_error >= self._enough
+
+
+def _time(trade: tuple[int, int, float, int]) -> int:
+    return trade[0]
+
+
+def _overflows(candle: Candle, price: float, volume: int) -> bool:
+    return candle.volume + volume > MAX_INT64 or candle.notional + price * volume == inf
+
+
+def _add(candle: Candle, price: float, volume: int, ts: int, sequence: int, *, late: bool) -> None:
+    if not late or not candle.volume:
+        candle.add(price, volume, ts, sequence)
+        return
+    # Neither its first nor its last trade.
+    first = candle.open, candle.first_ts, candle.first_sequence
+    last = candle.close, candle.last_ts, candle.last_sequence
+    candle.add(price, volume, ts, sequence)
+    candle.open, candle.first_ts, candle.first_sequence = first
+    candle.close, candle.last_ts, candle.last_sequence = last
+
+
+def _shares(candle: Candle, enough: float, price: float, left: int) -> int:
+    # The first number of shares with which the candle's own sum is enough, or all of them.
+    # Dividing alone may be one off, and further where doubles are coarser than the price.
+    def reaches(shares: int) -> bool:
+        return _total(candle, price * shares) >= enough
+
+    if not reaches(left):
+        return left
+    low, high = 0, left
+    guess = (enough - candle.notional - candle.notional_error) / price
+    if guess < left:
+        guess = max(ceil(guess), 1)
+        if not reaches(guess):
+            low = guess
+        elif guess == 1 or not reaches(guess - 1):
+            return guess
+        else:
+            high = guess - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if reaches(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _total(candle: Candle, notional: float) -> float:
+    # What Candle.add would make of its notional and error.
+    before = candle.notional
+    after = before + notional
+    larger, smaller = (before, notional) if before >= notional else (notional, before)
+    return after + (candle.notional_error + ((larger - after) + smaller))

@@ -1,0 +1,218 @@
+"""Read the trading calendars of ``exchange_calendars`` and the settings that name them."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, time, timedelta
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from aggregator.sessions import (
+    Calendar,
+    CalendarDay,
+    NoSession,
+    SessionRule,
+    SessionRules,
+    TradingDay,
+    UsualHours,
+    UtcDay,
+    ZoneDay,
+)
+from marketdata.errors import SettingsError
+from marketdata.timestamps import NS_PER_S
+
+# What a tick can say, and far enough ahead: 22,000 trading days take 0.2 s and 6 MB.
+FIRST_DAY = "1970-01-02"
+LAST_DAY = "2060-01-01"
+_NO_BREAK = -(2**63)
+_HOUR_NS = 3_600 * NS_PER_S
+
+
+class ExtendedHours(NamedTuple):
+    """Trading before the open and after the close, which the library does not know."""
+
+    # On the local clock.
+    pre: time
+    # After the close; on a half day it shifts with it.
+    post_ns: int
+
+
+# New York: 04:00 to 20:00, on half days to 17:00. Exchanges not named here have regular hours only.
+EXTENDED_HOURS = {"XNYS": ExtendedHours(time(4), 4 * _HOUR_NS)}
+
+
+class CalendarsNotInstalled(SettingsError):
+    """A calendar is named and the library that knows it is not there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the calendar {name!r} needs the extra 'calendars': "
+            "pip install 'market-data-server[calendars]'"
+        )
+
+
+class UnknownSession(SettingsError):
+    """A setting names no session rule."""
+
+    def __init__(self, setting: str, name: str, valid: Iterable[str]) -> None:
+        nearest = ", ".join(get_close_matches(name.upper(), valid, n=3, cutoff=0.4))
+        hint = f"; the nearest calendars are {nearest}" if nearest else ""
+        super().__init__(
+            f"{setting}: {name!r} is none of utc-day, none, day:<time zone>, <calendar>, "
+            f"<calendar>:regular{hint}"
+        )
+
+
+def load_rules(session: str, calendars: str, *, anchored: bool) -> SessionRules:
+    """Return the rules that AGGREGATOR_SESSION and AGGREGATOR_CALENDARS describe.
+
+    Args:
+        session: the rule of symbols that no pattern matches.
+        calendars: ``PATTERN=RULE,...``.
+        anchored: whether intraday bars start at the session's open.
+
+    Raises:
+        SettingsError: a rule is none, or its calendar needs a library that is not installed.
+    """
+    loader = _Loader(anchored)
+    default = loader.rule("AGGREGATOR_SESSION", session)
+    return SessionRules(default, list(_patterns(calendars, loader)))
+
+
+class _Loader:
+    # Loads each calendar once, and gives equal names the same rule.
+    def __init__(self, anchored: bool) -> None:
+        self._anchored = anchored
+        self._rules: dict[str, SessionRule] = {"utc-day": UtcDay(), "none": NoSession()}
+        self._calendars: dict[str, Calendar] = {}
+
+    def rule(self, setting: str, text: str) -> SessionRule:
+        rule = self._rules.get(text)
+        if rule is None:
+            rule = self._rules[text] = self._load(setting, text)
+        return rule
+
+    def _load(self, setting: str, text: str) -> SessionRule:
+        name, _, option = text.partition(":")
+        if name == "day":
+            return ZoneDay(_zone(setting, option), anchored=self._anchored)
+        if not name or option not in {"", "regular"} or text.endswith(":"):
+            raise UnknownSession(setting, text, ())
+        if name not in self._calendars:
+            self._calendars[name] = load_calendar(name, setting)
+        return CalendarDay(
+            self._calendars[name], regular=option == "regular", anchored=self._anchored
+        )
+
+
+def _patterns(text: str, loader: _Loader) -> Iterator[tuple[str, SessionRule]]:
+    for entry in filter(None, map(str.strip, text.split(","))):
+        # A symbol may have an equals sign, the name of a rule has none.
+        pattern, equals, rule = entry.rpartition("=")
+        if not equals or not pattern.strip():
+            raise SettingsError(f"AGGREGATOR_CALENDARS: {entry!r} is not PATTERN=RULE")
+        yield pattern.strip().upper(), loader.rule("AGGREGATOR_CALENDARS", rule.strip())
+
+
+def _zone(setting: str, name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        nearest = get_close_matches(name, available_timezones(), n=3, cutoff=0.4)
+        hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
+        raise SettingsError(f"{setting}: {name!r} is no time zone{hint}") from exc
+
+
+def load_calendar(name: str, setting: str = "AGGREGATOR_SESSION") -> Calendar:
+    """Return the trading days of an exchange by its name in ``exchange_calendars``.
+
+    Raises:
+        SettingsError: there is none, or the library is not installed.
+    """
+    try:
+        # It brings pandas, 0.5 s: only who names a calendar pays for it.
+        library = importlib.import_module("exchange_calendars")
+    except ImportError as exc:
+        raise CalendarsNotInstalled(name) from exc
+    names = library.get_calendar_names(include_aliases=True)
+    if name not in names:
+        raise UnknownSession(setting, name, names)
+    name = library.resolve_alias(name)
+    try:
+        with warnings.catch_warnings():
+            # How the library uses pandas is its own affair, and no line of our log.
+            warnings.simplefilter("ignore")
+            known = _widest(library, name)
+    except (NotImplementedError, ValueError) as exc:
+        # Some calendars do not work with every version of pandas.
+        raise SettingsError(
+            f"{setting}: the installed exchange_calendars cannot compute {name}: {str(exc)[:200]}"
+        ) from exc
+    zone = ZoneInfo(str(known.tz))
+    extended = EXTENDED_HOURS.get(name)
+    return Calendar(list(_trading_days(known, zone, extended)), _usual(known, zone, extended))
+
+
+def _widest(library: Any, name: str) -> Any:
+    # Some calendars know their holidays only between two dates.
+    known = library.get_calendar(name)
+    first, last = known.bound_min(), known.bound_max()
+    timestamp = type(known.first_session)
+    return library.get_calendar(
+        name,
+        start=timestamp(FIRST_DAY) if first is None else max(first, timestamp(FIRST_DAY)),
+        end=timestamp(LAST_DAY) if last is None else min(last, timestamp(LAST_DAY)),
+    )
+
+
+def _trading_days(
+    known: Any, zone: ZoneInfo, extended: ExtendedHours | None
+) -> Iterator[TradingDay]:
+    columns = (
+        known.opens_nanos,
+        known.closes_nanos,
+        known.break_starts_nanos,
+        known.break_ends_nanos,
+    )
+    end = 0
+    for opened, closed, pause, resumed in zip(*(c.tolist() for c in columns), strict=True):
+        pre, post_end = opened, closed
+        if extended is not None:
+            day = datetime.fromtimestamp(opened // NS_PER_S, zone).date()
+            pre = _to_ns(datetime.combine(day, extended.pre, zone))
+            post_end = closed + extended.post_ns
+        breaks = (closed, closed) if pause == _NO_BREAK else (pause, resumed)
+        # Where a calendar's days overlap, the earlier one has what both claim.
+        if closed > end:
+            yield TradingDay(max(pre, end), max(opened, end), *breaks, closed, post_end)
+            end = post_end
+
+
+def _usual(known: Any, zone: ZoneInfo, extended: ExtendedHours | None) -> UsualHours:
+    # As they were on the calendar's last days: the last of each list of changes holds.
+    opens = _offset(known.open_times[-1][1], known.open_offset)
+    closes = _offset(known.close_times[-1][1], known.close_offset)
+    # Some exchanges had a lunch break once; then the last entry is empty.
+    paused = known.break_start_times[-1][1] if known.break_start_times else None
+    resumed = known.break_end_times[-1][1] if known.break_end_times else None
+    pause = (closes, closes)
+    if paused is not None and resumed is not None:
+        pause = (_offset(paused, 0), _offset(resumed, 0))
+    pre, post_end = opens, closes
+    if extended is not None:
+        pre = _offset(extended.pre, 0)
+        post_end = closes + timedelta(microseconds=extended.post_ns // 1000)
+    weekdays = frozenset(day for day, flag in enumerate(known.weekmask) if flag == "1")
+    return UsualHours(zone, weekdays, (pre, opens, *pause, closes, post_end))
+
+
+def _offset(clock: time, days: int) -> timedelta:
+    midnight = datetime(2000, 1, 1, tzinfo=UTC)
+    return datetime.combine(midnight, clock, UTC) - midnight + timedelta(days=days)
+
+
+def _to_ns(moment: datetime) -> int:
+    return int(moment.timestamp()) * NS_PER_S

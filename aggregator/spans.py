@@ -1,0 +1,65 @@
+"""Keep the times during which something held, as few spans."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """start <= time < end, in ns."""
+
+    start: int
+    end: int
+
+
+class Spans:
+    """A set of times; spans that touch are one.
+
+    At most ``max_spans`` are kept; beyond, the earliest is forgotten and counted in
+    :attr:`forgotten`.
+    """
+
+    def __init__(self, max_spans: int, spans: Iterable[Span] = ()) -> None:
+        self._max_spans = max_spans
+        # Parallel, ascending, with room between one's end and the next one's start.
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self.forgotten = 0
+        for span in spans:
+            self.add(*span)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def add(self, start: int, end: int) -> None:
+        """Take start <= time < end in."""
+        if start >= end:
+            return
+        # All from first to last touch the new one and melt into it.
+        first, last = bisect_left(self._ends, start), bisect_right(self._starts, end)
+        if first < last:
+            start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
+        self._starts[first:last], self._ends[first:last] = [start], [end]
+        if len(self._starts) > self._max_spans:
+            del self._starts[0], self._ends[0]
+            self.forgotten += 1
+
+    def reach(self, time: int) -> int:
+        """Return up to when the span that holds ``time``, or ends there, goes on; else ``time``."""
+        index = bisect_right(self._starts, time) - 1
+        return max(time, self._ends[index]) if index >= 0 else time
+
+    def touches(self, start: int, end: int) -> bool:
+        """Return whether any time of start <= time < end is in."""
+        index = bisect_right(self._ends, start)
+        return start < end and index < len(self._starts) and self._starts[index] < end
+
+    def first(self) -> list[Span]:
+        """Return the earliest span, if there is one."""
+        return list(map(Span, self._starts[:1], self._ends[:1]))
+
+    def all(self) -> list[Span]:
+        """Return all spans, the earliest first."""
+        return list(map(Span, self._starts, self._ends))

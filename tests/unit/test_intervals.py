@@ -1,0 +1,79 @@
+"""What the names of intervals mean."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata.intervals import (
+    NS_PER_DAY,
+    Interval,
+    IntervalKind,
+    InvalidInterval,
+    parse_interval,
+)
+from marketdata.timestamps import NS_PER_S
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "size"),
+    [
+        ("1s", IntervalKind.TIME, NS_PER_S),
+        ("30s", IntervalKind.TIME, 30 * NS_PER_S),
+        ("1m", IntervalKind.TIME, 60 * NS_PER_S),
+        ("15m", IntervalKind.TIME, 900 * NS_PER_S),
+        ("1h", IntervalKind.TIME, 3600 * NS_PER_S),
+        ("12h", IntervalKind.TIME, 12 * 3600 * NS_PER_S),
+        ("43200s", IntervalKind.TIME, 43200 * NS_PER_S),
+        ("1d", IntervalKind.DAY, 1),
+        ("1t", IntervalKind.TICK, 1),
+        ("100t", IntervalKind.TICK, 100),
+        ("10000v", IntervalKind.VOLUME, 10_000),
+        ("1000000n", IntervalKind.NOTIONAL, 1_000_000),
+        ("999999999999999999v", IntervalKind.VOLUME, 10**18 - 1),
+    ],
+)
+def test_an_interval_is_its_number_and_unit(name: str, kind: IntervalKind, size: int) -> None:
+    assert parse_interval(name) == Interval(name, kind, size)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "1", "m", "1M", "0s", "01m", "-1m", "+1m", " 1m", "1m ", "1m\n", "1.5m", "1 m", "1w",
+        "7s",  # the last bar of a day would be cut
+        "7h", "24h", "86400s", "1440m", "48h", "2d", "0d", "1000000000000000000v", "\u0661m",
+        "1mm", "*",
+        "9" * 5000 + "s",
+    ],
+)  # fmt: skip
+def test_what_is_no_interval_is_refused_with_what_is(name: str) -> None:
+    with pytest.raises(InvalidInterval, match="1s 1m 5m 15m 1h 1d") as caught:
+        parse_interval(name)
+    assert caught.value.name == name
+    assert len(str(caught.value)) < 200
+
+
+@given(st.integers(1, 100_000), st.sampled_from("smh"))
+def test_a_part_of_a_day_is_an_interval_and_nothing_else(number: int, unit: str) -> None:
+    size = number * {"s": 1, "m": 60, "h": 3600}[unit] * NS_PER_S
+    try:
+        interval = parse_interval(f"{number}{unit}")
+    except InvalidInterval:
+        assert size >= NS_PER_DAY or NS_PER_DAY % size
+    else:
+        assert NS_PER_DAY % interval.size == 0
+        assert interval.size == size < NS_PER_DAY
+
+
+@pytest.mark.parametrize(
+    ("name", "by_clock", "nominal_ns"),
+    [("5m", True, 300 * NS_PER_S), ("1d", True, NS_PER_DAY), ("100t", False, 100)],
+)
+def test_an_interval_knows_whether_the_clock_ends_its_bars(
+    name: str, by_clock: bool, nominal_ns: int
+) -> None:
+    interval = parse_interval(name)
+    assert interval.by_clock is by_clock
+    assert not by_clock or interval.nominal_ns == nominal_ns
