@@ -31,7 +31,10 @@ PARTIAL, EARLY, FINAL, REVISED = (
 
 
 # The clock stands, so ticks may be far ahead of it.
-DEFAULTS: dict[str, Any] = {"port": 0, "drain_s": 0.2, "max_future_skew_s": 1e6}
+DEFAULTS: dict[str, Any] = {
+    **{"port": 0, "drain_s": 0.2, "store": "off"},
+    "max_future_skew_s": 1e6,
+}
 
 
 class Clock:
