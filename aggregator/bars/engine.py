@@ -259,12 +259,12 @@ class BarEngine:
             lane.sequence += 1
             bar.sequence = lane.sequence
 
-    def closed(self, lane: Lane, bar: Bar, clock: int) -> None:
+    def closed(self, lane: Lane, bar: Bar, latest: int) -> None:
         """Publish a bar that is final."""
         if self._touched:
             self._touched.pop((lane, bar.start), None)
         self._completion.closed(lane.index, bar.end)
-        lane.prune(clock - self.plan.revise_ns)
+        lane.prune(latest - self.plan.revise_ns)
         self._remember(lane, bar.start)
         self._publish(lane, bar)
 

@@ -49,8 +49,8 @@ class BarKeeper(Protocol):
     def early(self, lane: Lane, bar: Bar) -> None:
         """A bar's end has passed."""
 
-    def closed(self, lane: Lane, bar: Bar, clock: int) -> None:
-        """A bar is final."""
+    def closed(self, lane: Lane, bar: Bar, latest: int) -> None:
+        """A bar is final; the symbol's latest trade is of ``latest``."""
 
     def touched(self, lane: Lane, bar: Bar) -> Bar:
         """Return the bar to add a late trade to, which may be a copy of ``bar``."""
@@ -207,13 +207,15 @@ class SymbolBars:
         if ts >= self._next_at:
             if not self._fits(price, volume, ts):
                 return None
-            self._close(max(ts, self._known_latest()))
+            latest = max(ts, self._known_latest())
+            self._close(latest, latest)
             self._begin_base(ts)
             self.base.add(price, volume, ts, sequence)
         elif self.base.trades and ts >= self.base_start:
             if not self._fits(price, volume, ts):
                 return None
-            self._close(max(ts, self.base.last_ts))
+            latest = max(ts, self.base.last_ts)
+            self._close(latest, latest)
             self.base.add(price, volume, ts, sequence)
         else:
             return self._take_late(price, volume, ts, sequence)
@@ -226,10 +228,11 @@ class SymbolBars:
     def advance(self, clock: int) -> None:
         """Close what ends at ``clock`` or before, and end the grace of what closed long enough."""
         self._front.settle(self)
-        self._close(clock)
+        # The wall clock says what is over, and the symbol's own trades how late one may still come.
+        self._close(clock, self._known_latest())
         self._set_limits()
 
-    def _close(self, clock: int) -> None:
+    def _close(self, clock: int, latest: int) -> None:
         if self.base.trades and clock >= self.base_end:
             self._fold_base()
         for lane in self.lanes:
@@ -250,7 +253,7 @@ class SymbolBars:
             bar = lane.early.pop(start)
             bar.state = BarState.FINAL
             lane.closed[start] = bar
-            self._keeper.closed(lane, bar, clock)
+            self._keeper.closed(lane, bar, latest)
 
     def next_timer(self) -> int:
         """Return when the wall clock has something to close next, 0 for never."""
@@ -386,7 +389,7 @@ class SymbolBars:
             counts.bars_late += 1
         if ts > latest:
             self._latest = ts
-            self._close(ts)
+            self._close(ts, ts)
         for lane, start, end in targets:
             self._late_candle(lane, start, end).add(price, volume, ts, sequence)
         self.room -= volume

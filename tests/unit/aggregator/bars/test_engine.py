@@ -100,6 +100,20 @@ def test_batches_and_the_wall_clock_change_no_number(
         assert_bars(found, expected_bars(list(enumerate(made, 1)), name, RULES[rule]))
 
 
+def test_what_the_wall_clock_closed_is_revised_while_its_symbol_has_nothing_newer() -> (
+    None
+):
+    desk = Desk("1s", revise_s=2)
+    desk.trade(Trade(DAY), now_ns=DAY)
+    # Other symbols go on, and the clock with them.
+    desk.trade(Trade(DAY + 1800 * S, symbol="B"), now_ns=DAY + 1800 * S)
+    desk.close_due(DAY + 1900 * S)
+    desk.trade(Trade(DAY), now_ns=DAY + 1900 * S)
+    last = desk.closed[-1]
+    assert (last.symbol, last.state, last.revision) == ("A", BarState.REVISED, 1)
+    assert last.candle.trades == 2
+
+
 @given(trade_lists, st.booleans(), st.integers(0, 2000), st.data())
 def test_no_state_goes_back_and_sequences_count_on(
     made: list[Trade], live: bool, revise_s: int, data: st.DataObject
