@@ -10,6 +10,7 @@ import pytest
 from gateway.clients.capacity import Capacity
 from gateway.clients.connection import Peer
 from gateway.clients.outbox import BufferFull
+from gateway.clients.texts import Texts
 from gateway.hub.history import History
 from gateway.hub.hub import FeedStatus, Hub
 from gateway.stomp.session import SessionLimits
@@ -43,6 +44,10 @@ class FakeConnection:
         assert isinstance(message, str)
         self.sent.append(message)
         self.changed.set()
+
+    def send_texts(self, texts: Texts) -> None:
+        for message in texts.messages:
+            self.send_nowait(message)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = self.closed or (code, reason)
