@@ -43,6 +43,7 @@ from gateway.rest.cors import Cors
 from gateway.rest.openapi import install_openapi
 from gateway.rest.paths import EncodedSlashes
 from gateway.rest.problems import install_problems
+from gateway.rest.reads import SymbolReads
 from gateway.rest.routes import router
 from gateway.rest.status import router as status_router
 from gateway.settings import GatewaySettings
@@ -244,7 +245,7 @@ def build_app(
     app.router.routes.append(stomp.route(STOMP_PREFIX))
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
-    served: ASGIApp = app
+    served: ASGIApp = SymbolReads(app, app.state.client)
     if origins := parse_origins(settings.allowed_origins):
         served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
     return HeadAsGet(EncodedSlashes(served))
