@@ -6,10 +6,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.backend.client import AggregatorClient
 from gateway.encoding import encode_json
-from gateway.rest.inputs import parse_symbol
-from gateway.rest.paths import decode_name
 from gateway.rest.problems import KINDS, UnexpectedErrors, respond_to
-from gateway.rest.routes import data_headers
+from gateway.rest.routes import data_headers, symbol_in_path
 from marketdata.errors import MarketDataError
 
 PREFIX = "/api/v1/marketdata/"
@@ -40,7 +38,7 @@ class SymbolReads:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope["client"]
         try:
-            symbol = parse_symbol("symbol", decode_name(scope["path"][len(PREFIX) :]))
+            symbol = await symbol_in_path(scope["path"][len(PREFIX) :])
             reading = await self._client.get_aggregate(symbol, caller=client[0] if client else "")
         except MarketDataError as exc:
             if type(exc) not in KINDS:
