@@ -143,6 +143,8 @@ class Load:
             self.clients.append(client)
             self._by_fd[client.socket.fileno()] = client
             self._epoll.register(client.socket, select.EPOLLIN)
+        # What those are told who subscribe before the feed is there comes before the first state.
+        self.settle()
 
     def run(self, rounds: int) -> int:
         """Send ``rounds`` states of each symbol; return the deliveries when everyone has all.
@@ -226,10 +228,8 @@ def measure_idle(plan: Plan, source: StateSource, gateway: Service) -> dict[str,
     process = psutil.Process(gateway.pid)
     # What is only made once is there after the first few.
     first = Load(100, plan.window, source, gateway)
-    first.settle()
     before = process.memory_info().rss
     load = Load(plan.idle_clients, plan.window, source, gateway)
-    load.settle()
     per_client = (process.memory_info().rss - before) / plan.idle_clients
     for each in (first, load):
         each.close()
