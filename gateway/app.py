@@ -71,7 +71,7 @@ OTHER_FILES = 1000
 PING_TIMEOUT_S = 60.0
 # A full collection looks at the whole history, and pauses every client for 60 ms. Nearly nothing
 # needs one: what is sent is counted out, and only closed connections, 40 objects each, are cycles.
-# Python's own 700, 10, 10 gave 764 small ones and 6 full ones in a minute of load, this 22 and none.
+# Python's own 700, 10, 10 gave 764 small and 6 full ones in a minute of load, this 22 and none.
 GC_THRESHOLDS = (20_000, 10, 3)
 # Where STOMP is, over WebSocket and SockJS.
 STOMP_PREFIX = "/ws"
