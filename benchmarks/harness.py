@@ -1,84 +1,25 @@
-"""What every benchmark stands on: real services, repeats, one table, one JSON file."""
+"""What every benchmark stands on: real services, each a process of its own, and their CPU."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import platform
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
-from math import ceil, log2
-from pathlib import Path
-from statistics import median
-from typing import Any
 
-from google.protobuf.internal import api_implementation
+import psutil
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-START_TIMEOUT_S = 30.0
+from benchmarks.results import ROOT
+
+START_TIMEOUT_S = 60.0
 
 
 class WrongResult(Exception):
     """What was measured gave a wrong answer, so its speed means nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The values that repeats of one measurement gave."""
-
-    values: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """The middle value; the one to quote."""
-        return median(self.values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what goes into the JSON file."""
-        values = self.values
-        return {"median": self.median, "min": min(values), "max": max(values), "values": values}
-
-
-async def repeat(times: int, measure: Callable[[], Awaitable[float]]) -> Spread:
-    """Measure several times, one after the other."""
-    return Spread(tuple([await measure() for _ in range(times)]))
-
-
-@dataclass(frozen=True, slots=True)
-class Latencies:
-    """How long each of many ticks took, in seconds."""
-
-    seconds: tuple[float, ...]
-
-    @classmethod
-    def merge(cls, parts: Iterable[Latencies]) -> Latencies:
-        """Return all of them as one."""
-        return cls(tuple(seconds for part in parts for seconds in part.seconds))
-
-    def percentile(self, percent: float) -> float:
-        """Return the value that ``percent`` of all are not above."""
-        ordered = sorted(self.seconds)
-        return ordered[max(ceil(len(ordered) * percent / 100), 1) - 1]
-
-    def histogram(self) -> dict[float, int]:
-        """Return how many are up to each bound, in ms, and above the one before, half of it."""
-        powers = [ceil(log2(max(seconds * 1000, 1e-3))) for seconds in self.seconds]
-        return {2.0**p: powers.count(p) for p in range(min(powers), max(powers) + 1)}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what goes into the JSON file, in ms."""
-        return {
-            "ticks": len(self.seconds),
-            **{f"p{p}_ms": self.percentile(p) * 1000 for p in (50, 90, 99, 99.9)},
-            "max_ms": max(self.seconds) * 1000,
-            "histogram_ms": {f"{bound:g}": count for bound, count in self.histogram().items()},
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +33,35 @@ class Service:
     def address(self) -> str:
         """Where clients connect to."""
         return f"127.0.0.1:{self.port}"
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that it took so far, with its workers."""
+        process = psutil.Process(self.pid)
+        found = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+        return float(sum(times.user + times.system for times in found))
+
+    def memory(self) -> int:
+        """Return its resident memory in bytes."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+
+class CpuMeter:
+    """Know what share of a core each process took, and this one, which makes the load."""
+
+    def __init__(self, **services: Service) -> None:
+        self._services = services
+        self._began = time.perf_counter()
+        self._before = self._take()
+
+    def _take(self) -> dict[str, float]:
+        used = {name: service.cpu_s() for name, service in self._services.items()}
+        return used | {"load": time.process_time()}
+
+    def stop(self) -> tuple[float, dict[str, float]]:
+        """Return the seconds since the start, and the CPU seconds by name."""
+        seconds = time.perf_counter() - self._began
+        now = self._take()
+        return seconds, {name: now[name] - before for name, before in self._before.items()}
 
 
 @asynccontextmanager
@@ -132,60 +102,3 @@ async def _read_log(log: asyncio.StreamReader, address: asyncio.Future[str]) -> 
             address.set_result(json.loads(last)["address"])
     if not address.done():
         address.set_exception(RuntimeError(f"the service did not start: {last.decode()}"))
-
-
-def machine_facts() -> dict[str, Any]:
-    """Return what a number depends on."""
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "cpu": _cpu_name(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "grpcio": version("grpcio"),
-        "protobuf": f"{version('protobuf')} ({api_implementation.Type()})",
-    }
-
-
-def _cpu_name() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def commit() -> str:
-    """Return the short name of the commit, with ``-dirty`` where files differ from it."""
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
-
-
-def write_results(name: str, results: dict[str, Any], path: Path | None = None) -> Path:
-    """Write what was measured, under ``name``, into the JSON file of this commit."""
-    path = path or RESULTS / f"{commit()}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(path.read_text()) if path.exists() else {}
-    known |= {"commit": commit(), "machine": machine_facts(), name: results}
-    path.write_text(json.dumps(known, indent=2) + "\n")
-    return path
-
-
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return ``rows``, the header first, as text; all columns but the first go to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

@@ -1,299 +1,238 @@
-"""How fast ingest alone is: the loop that reads frames, and a socket to acked batches.
+"""How fast single-tick frames go from TCP through ingest into the aggregator's state and bars.
 
-The aggregator is a sink in this process that acks what it gets and reads it only after the clock
-has stopped. ``python -m benchmarks.ingest``
+A run has three phases, each measured alone: the first tick of every symbol, which opens it; the
+steady state within one second; and the same over several seconds of the ticks' own time, at each of
+which every symbol closes a bar. Ticks are an hour old, as in a replay: what a real clock adds is in
+the latencies.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from random import Random
 from typing import Any
 
 import grpc
-import numpy as np
-import psutil
-from numba import njit
-from numpy.typing import NDArray
 
-from benchmarks.harness import (
-    Service,
-    Spread,
-    WrongResult,
-    format_table,
-    machine_facts,
-    run_service,
-    write_results,
-)
-from fakeclient.packing import Packer
-from fakeclient.walk import RandomWalk, choose_symbols
-from ingest.feed import READ_SIZE, Feed, Intake
-from ingest.outbox import Outbox
-from marketdata.channel import server_options
-from marketdata.validation import TickRules
-from marketdata.warm import load_kernels
+from benchmarks.frames import END, Market, Ticks
+from benchmarks.harness import CpuMeter
+from benchmarks.latencies import Spread
+from benchmarks.limits import Limits
+from benchmarks.pipeline import Backend, check_bars, check_states, run_backend
+from benchmarks.report import Line, Outcome
+from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
 
-SEED = 1
-CHUNK = 10_000
-TIMEOUT_S = 120.0
-BATCH_TICKS = 10_000
-_FIRST_SEQUENCE_TAG = wire.TickBatch.FIRST_SEQUENCE_FIELD_NUMBER << 3
-_TICKS_TAG = wire.TickBatch.TICKS_FIELD_NUMBER << 3 | 2
+TIMEOUT_S = 180.0
+# Ticks in a second of their own time: the rate that is promised for live ones.
+LIVE_PER_S = 3_000_000
+LATE = 0.01
+# Symbols whose bars are summed up; one question each.
+BARS_CHECKED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How much is measured."""
 
+    # In one pass of the steady state, and how many passes.
     ticks: int
-    repeats: int
-    connections: tuple[int, ...]
-    symbols: tuple[int, ...]
+    passes: int
+    # Seconds of the ticks' own time in the last phase.
+    seconds: int
+    per_s: int
+    # Symbols, connections, share of late ticks.
+    cases: tuple[tuple[int, int, float], ...]
 
 
-FULL = Plan(ticks=4_000_000, repeats=3, connections=(1, 10, 100), symbols=(10, 500, 50_000))
-QUICK = Plan(ticks=200_000, repeats=1, connections=(1, 10), symbols=(500,))
+FULL = Plan(
+    ticks=10_000_000,
+    passes=2,
+    seconds=4,
+    per_s=LIVE_PER_S,
+    cases=tuple(
+        (symbols, connections, late)
+        for symbols in (500, 10, 50_000)
+        for connections in (1, 10, 100)
+        for late in (0.0, LATE)
+    ),
+)
+QUICK = Plan(
+    ticks=200_000,
+    passes=1,
+    seconds=2,
+    per_s=100_000,
+    cases=((500, 1, 0.0), (500, 10, LATE), (5_000, 1, 0.0)),
+)
 
 
-class Frames:
-    """Single-tick frames of a random walk, made before any clock starts, and what they come to."""
+class EndOfRun:
+    """Know when every connection's last tick is in the aggregator's state.
 
-    def __init__(self, ticks: int, symbols: int) -> None:
-        self.ticks = ticks
-        self.symbols = symbols
-        self.volume = 0
-        # Whole frames, CHUNK ticks each.
-        self.chunks: list[bytes] = []
-        walk, packer = RandomWalk(choose_symbols(str(symbols)), Random(SEED)), Packer()
-        now_ns = time.time_ns()
-        for start in range(0, ticks, CHUNK):
-            rows = walk.take(min(CHUNK, ticks - start), now_ns + start)
-            self.volume += sum(row[2] for row in rows)
-            self.chunks.append(b"".join(parcel.data for parcel in packer.pack(rows)[0]))
-        self.size = sum(map(len, self.chunks))
-
-    def parts(self, count: int) -> list[bytes]:
-        """Return the frames as what each of ``count`` connections sends."""
-        return [b"".join(self.chunks[number::count]) for number in range(count)]
-
-
-@njit(cache=True)
-def read_batch(data: NDArray[np.uint8]) -> tuple[int, int]:
-    """Return the first sequence of a serialized ``TickBatch`` and how many ticks it has."""
-    first = ticks = position = 0
-    while position < data.size:
-        tag = data[position]
-        position += 1
-        if tag == _FIRST_SEQUENCE_TAG:
-            shift = 0
-            while True:
-                first |= int(data[position] & 0x7F) << shift
-                shift += 7
-                position += 1
-                if data[position - 1] < 0x80:
-                    break
-        else:
-            # The producer's id and the ticks are all shorter than 128 bytes.
-            position += 1 + data[position]
-            ticks += tag == _TICKS_TAG
-    return first, ticks
-
-
-class Sink:
-    """Stands in for the aggregator: acks every batch and keeps its bytes."""
-
-    def __init__(self, ticks: int) -> None:
-        self._missing = ticks
-        self.batches: list[bytes] = []
-        self.complete = asyncio.Event()
-
-    async def publish(self, _batches: object, context: Any) -> None:
-        """Serve PublishTicks, in bytes."""
-        await context.send_initial_metadata(())
-        while isinstance(data := await context.read(), bytes):
-            self.batches.append(data)
-            first, ticks = read_batch(np.frombuffer(data, np.uint8))
-            ack = wire.BatchAck(last_sequence=first + ticks - 1, accepted=ticks)
-            await context.write(ack.SerializeToString())
-            self._missing -= ticks
-            if not self._missing:
-                self.complete.set()
-
-    def check(self, frames: Frames) -> None:
-        """Make sure that every tick came once.
-
-        Raises:
-            WrongResult: sequences, number or volume of the ticks are others than were sent.
-        """
-        ticks, volume, following = 0, 0, None
-        for data in self.batches:
-            batch = wire.TickBatch.FromString(data)
-            if following not in (None, batch.first_sequence):
-                raise WrongResult(f"sequence {batch.first_sequence} came after {following}")
-            following = batch.first_sequence + len(batch.ticks)
-            ticks += len(batch.ticks)
-            volume += sum(tick.volume for tick in batch.ticks)
-        if (ticks, volume) != (frames.ticks, frames.volume):
-            raise WrongResult(
-                f"sent {frames.ticks} ticks with a volume of {frames.volume}, "
-                f"found {ticks} with {volume}"
-            )
-
-
-@asynccontextmanager
-async def run_sink(sink: Sink) -> AsyncIterator[str]:
-    """Serve the sink for the time of the context; give its address."""
-    methods: dict[str, Any] = {"PublishTicks": grpc.stream_stream_rpc_method_handler(sink.publish)}
-    server = grpc.aio.server(options=server_options())
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler("marketdata.MarketDataService", methods)]
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """One measurement."""
-
-    ticks_per_s: float
-    # What ingest itself needed, on all its cores.
-    ticks_per_cpu_s: float
-
-
-async def measure_service(frames: Frames, connections: int, workers: int = 1) -> Rate:
-    """Return how fast ticks go from sockets through ingest into acked batches."""
-    sink = Sink(frames.ticks)
-    read_batch(np.zeros(0, np.uint8))
-    parts = frames.parts(connections)
-    more = {} if workers == 1 else {"workers": workers}
-    async with (
-        run_sink(sink) as address,
-        run_service("ingest", aggregator=address, **more) as ingest,
-        asyncio.timeout(TIMEOUT_S),
-    ):
-        socks = [socket.create_connection(("127.0.0.1", ingest.port)) for _ in parts]
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(connections) as pool:
-            cpu_s = _cpu_seconds(ingest)
-            began = time.perf_counter()
-            sending = [
-                loop.run_in_executor(pool, sock.sendall, part)
-                for sock, part in zip(socks, parts, strict=True)
-            ]
-            await sink.complete.wait()
-            seconds = time.perf_counter() - began
-            cpu_s = _cpu_seconds(ingest) - cpu_s
-            await asyncio.gather(*sending)
-        for sock in socks:
-            sock.close()
-    sink.check(frames)
-    return Rate(frames.ticks / seconds, frames.ticks / cpu_s)
-
-
-def _cpu_seconds(service: Service) -> float:
-    process = psutil.Process(service.pid)
-    return sum(
-        times.user + times.system
-        for times in (each.cpu_times() for each in (process, *process.children()))
-    )
-
-
-def measure_kernel(frames: Frames) -> tuple[float, float]:
-    """Return how fast the loop alone is, and a copy of the same bytes, in ticks per second.
-
-    Seconds of CPU: it is one thread that waits for nothing, and others use the machine.
+    They are all of one symbol, and its state says how many there were. This is the only symbol that
+    anybody watches, so it costs the aggregator one state per batch at most.
     """
-    outbox = Outbox(
-        producer_id="benchmark", first_sequence=1, batch_ticks=BATCH_TICKS, max_batches=1
-    )
-    intake = Intake(
-        TickRules(timestamp_unit="auto", max_future_skew_s=60), outbox, max_frame_size=1_000_000
-    )
-    feed = Feed(intake)
-    data = memoryview(b"".join(frames.chunks))
-    reads = [data[start : start + READ_SIZE] for start in range(0, len(data), READ_SIZE)]
-    now_ns = time.time_ns()
-    seconds = copying_s = 0.0
-    for read in reads:
-        began = time.thread_time()
-        intake.window[: len(read)] = read
-        copied = time.thread_time()
-        feed.receive_data(len(read), now_ns)
-        seconds += time.thread_time() - copied
-        copying_s += copied - began
-        while (batch := outbox.next_unsent()) is not None:
-            outbox.acknowledge(batch.last_sequence)
-    if feed.accepted != frames.ticks:
-        raise WrongResult(f"sent {frames.ticks} ticks, {feed.accepted} were accepted")
-    return frames.ticks / seconds, frames.ticks / copying_s
+
+    def __init__(self, backend: Backend) -> None:
+        self._call = backend.stub.Watch()
+        self._seen = 0
+
+    async def start(self) -> None:
+        """Begin to watch."""
+        await self._call.write(wire.WatchRequest(add=[END]))
+        await self._call.initial_metadata()
+
+    async def wait(self, ends: int) -> None:
+        """Return when so many have come."""
+        while self._seen < ends:
+            batch = await self._call.read()
+            assert isinstance(batch, wire.UpdateBatch)
+            for state in batch.updates:
+                self._seen = state.trades
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        self._call.cancel()
+        with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
+            await self._call.read()
 
 
-async def run(plan: Plan, output: Path | None) -> None:
-    """Measure everything, print the table, write the JSON file."""
-    load_kernels()
-    kernel_rows = [["kernel alone", "ticks/s", "memcpy, ticks/s", "bytes per tick"]]
-    rows = [["socket to acked batch", "ticks/s", "min", "max", "per second of CPU"]]
-    kernels: list[dict[str, Any]] = []
-    services: list[dict[str, Any]] = []
-    for symbols in plan.symbols:
-        frames = Frames(plan.ticks, symbols)
-        measured = [measure_kernel(frames) for _ in range(plan.repeats)]
-        loop, copy = (Spread(values) for values in zip(*measured, strict=True))
-        kernels.append(
-            {"symbols": symbols, "ticks_per_s": loop.to_dict(), "memcpy": copy.to_dict()}
-        )
-        kernel_rows.append(
-            [
-                f"{symbols:,} symbols",
-                f"{loop.median:,.0f}",
-                f"{copy.median:,.0f}",
-                f"{frames.size / frames.ticks:.1f}",
-            ]
-        )
-        for connections in plan.connections:
-            rates = [await measure_service(frames, connections) for _ in range(plan.repeats)]
-            speed = Spread(tuple(rate.ticks_per_s for rate in rates))
-            per_cpu = Spread(tuple(rate.ticks_per_cpu_s for rate in rates))
-            services.append(
-                {
-                    "symbols": symbols,
-                    "connections": connections,
-                    "ticks_per_s": speed.to_dict(),
-                    "ticks_per_cpu_s": per_cpu.to_dict(),
-                }
+class Producer:
+    """Sends prepared frames over all connections at once, each in a thread that only sends."""
+
+    def __init__(self, backend: Backend, market: Market, end: EndOfRun) -> None:
+        self._market = market
+        self._end = end
+        self._ends = 0
+        self._services = {"ingest": backend.ingest, "aggregator": backend.aggregator}
+        self._pool = ThreadPoolExecutor(market.connections)
+        address = ("127.0.0.1", backend.ingest.port)
+        self._socks = [socket.create_connection(address) for _ in range(market.connections)]
+
+    async def send(self, parts: Sequence[Ticks]) -> dict[str, Any]:
+        """Send the ticks of each connection; return what it took until all are in the state."""
+        frames = [self._market.writer.write(part) for part in parts]
+        loop = asyncio.get_running_loop()
+        meter = CpuMeter(**self._services)
+        sending = [
+            loop.run_in_executor(self._pool, sock.sendall, data)
+            for sock, data in zip(self._socks, frames, strict=True)
+        ]
+        self._ends += len(parts)
+        await self._end.wait(self._ends)
+        seconds, cpu_s = meter.stop()
+        await asyncio.gather(*sending)
+        ticks = sum(map(len, parts))
+        return {
+            "ticks": ticks,
+            "bytes": sum(map(len, frames)),
+            "seconds": seconds,
+            "ticks_per_s": ticks / seconds,
+            "cpu_s": cpu_s,
+        }
+
+    def stop(self) -> None:
+        """Leave."""
+        for sock in self._socks:
+            sock.close()
+        self._pool.shutdown()
+
+
+async def measure_case(plan: Plan, symbols: int, connections: int, late: float) -> dict[str, Any]:
+    """Measure one case, with fresh services, and check what they say of every symbol.
+
+    Raises:
+        WrongResult: a tick is missing or was counted twice, or the bars are not those ticks.
+    """
+    market = Market(symbols, connections)
+    # A whole hour, so that no day ends on the way.
+    began_ns = (time.time_ns() // NS_PER_S // 3600 - 1) * 3600 * NS_PER_S
+    start_ns = began_ns + NS_PER_S
+    async with run_backend() as backend, asyncio.timeout(TIMEOUT_S):
+        end = EndOfRun(backend)
+        await end.start()
+        producer = Producer(backend, market, end)
+        try:
+            opening = await producer.send(market.opening(start_ns))
+            steady = []
+            # They share the second, with room for the ticks of other connections between two.
+            share_ns = NS_PER_S // (plan.passes + 1)
+            per_s = plan.ticks * NS_PER_S // share_ns
+            for number in range(plan.passes):
+                at_ns = start_ns + number * share_ns + NS_PER_S // 100
+                steady.append(await producer.send(market.ticks(plan.ticks, at_ns, per_s, late)))
+            seconds = await producer.send(
+                market.ticks(plan.seconds * plan.per_s, start_ns + NS_PER_S, plan.per_s, late)
             )
-            values = (speed.median, min(speed.values), max(speed.values), per_cpu.median)
-            name = f"{symbols:,} symbols, {connections} connections"
-            rows.append([name, *(f"{value:,.0f}" for value in values)])
-    path = write_results(
-        "ingest", {"ticks": plan.ticks, "kernel": kernels, "service": services}, output
-    )
-    print(", ".join(f"{name} {value}" for name, value in machine_facts().items()))
-    print(f"\n{format_table(kernel_rows)}\n\n{format_table(rows)}\n\nwritten to {path.name}")
+            await check_states(backend.stub, market.totals)
+            checked = await check_bars(backend.stub, market.totals, began_ns, BARS_CHECKED)
+        finally:
+            producer.stop()
+            await end.stop()
+        memory = backend.aggregator.memory()
+    rate = Spread(tuple(each["ticks_per_s"] for each in steady))
+    # What the seconds took beyond so many ticks of the steady state.
+    beyond_s = seconds["seconds"] - seconds["ticks"] / rate.median
+    return {
+        "symbols": symbols,
+        "connections": connections,
+        "late": late,
+        "opening": opening,
+        "opening_us_per_symbol": opening["seconds"] / symbols * 1e6,
+        "steady": steady,
+        "steady_ticks_per_s": rate.to_dict(),
+        "seconds": seconds,
+        "second_us_per_symbol": beyond_s / plan.seconds / symbols * 1e6,
+        "bars_checked": checked,
+        "aggregator_rss_mb": memory / 1e6,
+    }
 
 
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few seconds, for a first look")
-    parser.add_argument("--output", type=Path, help="the JSON file (benchmarks/results/COMMIT)")
-    given = parser.parse_args()
-    asyncio.run(run(QUICK if given.quick else FULL, given.output))
+def _cpu(phase: dict[str, Any]) -> str:
+    shares = (f"{name} {used / phase['seconds']:.0%}" for name, used in phase["cpu_s"].items())
+    return f"CPU: {', '.join(shares)}"
 
 
-if __name__ == "__main__":
-    main()
+def lines_of(case: dict[str, Any], limits: Limits, message_per_s: float) -> list[Line]:
+    """Return what to say of a case."""
+    symbols, connections = case["symbols"], case["connections"]
+    order = f"{case['late']:.0%} late" if case["late"] else "in order"
+    name = f"{symbols:,} symbols, {connections} connection{'s' * (connections > 1)}, {order}"
+    key = f"ingest/{symbols}/{connections}/{'late' if case['late'] else 'ordered'}"
+    steady, seconds = case["steady"][-1], case["seconds"]
+    limit = limits.loopback_bytes_per_s / (seconds["bytes"] / seconds["ticks"])
+    lines = []
+    for suffix, phase, rate, what in (
+        ("seconds", seconds, seconds["ticks_per_s"], f"over {seconds['own_s']:g} s of their time"),
+        ("steady", steady, case["steady_ticks_per_s"]["median"], "within one second"),
+    ):
+        what = f"TCP to state and bars: {name}, {what}"
+        compared = (limit, "loopback", message_per_s, _cpu(phase))
+        lines.append(Line(f"{key}/{suffix}", what, rate, "ticks/s", *compared))
+    if not case["late"] and connections == 1:
+        opening, boundary = case["opening_us_per_symbol"], case["second_us_per_symbol"]
+        what = f"first tick of each of {symbols:,} symbols"
+        lines.append(Line(f"{key}/opening", what, opening, "us", note="each, once"))
+        what = f"a second's end with {symbols:,} symbols"
+        lines.append(
+            Line(f"{key}/boundary", what, max(boundary, 0.0), "us", note="per symbol, all its bars")
+        )
+    return lines
+
+
+async def measure(limits: Limits, message_per_s: float, *, full: bool) -> Outcome:
+    """Measure every case."""
+    plan = FULL if full else QUICK
+    lines: list[Line] = []
+    cases = []
+    for symbols, connections, late in plan.cases:
+        case = await measure_case(plan, symbols, connections, late)
+        case["seconds"]["own_s"] = plan.seconds
+        cases.append(case)
+        lines += lines_of(case, limits, message_per_s)
+    return Outcome(lines, {"cases": cases})

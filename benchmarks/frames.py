@@ -1,0 +1,165 @@
+"""Single-tick frames as v1 producers send them, written by millions, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from fakeclient.walk import choose_symbols
+from marketdata.symbols import MAX_SYMBOL_LENGTH
+from marketdata.timestamps import NS_PER_S
+
+# Its head, and a symbol, a price and two numbers with their tags and lengths.
+MAX_FRAME = 4 + 2 + MAX_SYMBOL_LENGTH + 9 + 11 + 11
+# One symbol that no run uses otherwise: each connection's last tick is one of it.
+END = "THE.END"
+_SYMBOL_TAG, _PRICE_TAG, _VOLUME_TAG, _TIME_TAG = 0x0A, 0x11, 0x18, 0x20
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """Ticks in the order in which they are sent, a column for each field."""
+
+    # Numbers of symbols.
+    chosen: Numbers
+    prices: NDArray[np.float64]
+    volumes: Numbers
+    times: Numbers
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+class Totals:
+    """What was sent of each symbol."""
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self.symbols = symbols
+        self.trades: Numbers = np.zeros(len(symbols), np.int64)
+        self.volumes: Numbers = np.zeros(len(symbols), np.int64)
+
+    def add(self, ticks: Ticks) -> None:
+        """Count ticks that were sent."""
+        count = len(self.symbols)
+        self.trades += np.bincount(ticks.chosen, minlength=count)
+        # Sums of doubles are exact below 2^53.
+        self.volumes += np.bincount(ticks.chosen, ticks.volumes, count).astype(np.int64)
+
+
+class FrameWriter:
+    """Write ticks of some symbols."""
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        names = [symbol.encode() for symbol in symbols]
+        self._lengths = np.array([len(name) for name in names], np.int64)
+        self._names = np.zeros((len(names), MAX_SYMBOL_LENGTH), np.uint8)
+        for row, name in zip(self._names, names, strict=True):
+            row[: len(name)] = np.frombuffer(name, np.uint8)
+
+    def write(self, ticks: Ticks) -> memoryview:
+        """Return the frames, one behind the other."""
+        out = np.empty(len(ticks) * MAX_FRAME, np.uint8)
+        prices = ticks.prices.view(np.uint8).reshape(-1, 8)
+        size = _write(
+            self._names, self._lengths, ticks.chosen, prices, ticks.volumes, ticks.times, out
+        )
+        return memoryview(out[:size].copy())
+
+
+@njit(cache=True)
+def _write(
+    names: NDArray[np.uint8],
+    lengths: Numbers,
+    chosen: Numbers,
+    prices: NDArray[np.uint8],
+    volumes: Numbers,
+    times: Numbers,
+    out: NDArray[np.uint8],
+) -> int:
+    at = 0
+    for index in range(chosen.size):
+        start = at
+        at += 4
+        symbol = chosen[index]
+        length = lengths[symbol]
+        out[at] = _SYMBOL_TAG
+        out[at + 1] = length
+        at += 2
+        for position in range(length):
+            out[at + position] = names[symbol, position]
+        at += length
+        out[at] = _PRICE_TAG
+        for position in range(8):
+            out[at + 1 + position] = prices[index, position]
+        at += 9
+        for field in range(2):
+            left = times[index] if field else volumes[index]
+            out[at] = _TIME_TAG if field else _VOLUME_TAG
+            at += 1
+            while left > 0x7F:
+                out[at] = (left & 0x7F) | 0x80
+                left >>= 7
+                at += 1
+            out[at] = left
+            at += 1
+        # No frame is of 256 bytes.
+        out[start] = out[start + 1] = out[start + 2] = 0
+        out[start + 3] = at - start - 4
+    return at
+
+
+class Market:
+    """Make up ticks of so many symbols, spread over so many connections.
+
+    A connection has symbols of its own, as feeds have, so that each symbol's ticks arrive in the
+    order in which they were made; where there are fewer symbols than connections, some share one.
+    """
+
+    def __init__(self, symbols: int, connections: int, seed: int = 1) -> None:
+        self.symbols = (*choose_symbols(str(symbols)), END)
+        self.connections = connections
+        self.writer = FrameWriter(self.symbols)
+        self.totals = Totals(self.symbols)
+        self._random = np.random.default_rng(seed)
+        own = [np.arange(n % symbols, symbols, connections) for n in range(connections)]
+        self._own: list[Numbers] = own
+        self._cents = self._random.integers(20_00, 500_00, len(self.symbols))
+
+    def opening(self, start_ns: int) -> list[Ticks]:
+        """Return one tick of each symbol, by connection."""
+        return [self._finish(own, start_ns, 1, number) for number, own in enumerate(self._own)]
+
+    def ticks(self, count: int, start_ns: int, per_s: int, late: float = 0.0) -> list[Ticks]:
+        """Return ``count`` ticks by connection, ``per_s`` in each second of their own time.
+
+        The share ``late`` of them is of one second before.
+        """
+        each = count // self.connections
+        step_ns = NS_PER_S // per_s * self.connections
+        return [
+            self._finish(
+                own[self._random.integers(0, len(own), each)], start_ns, step_ns, number, late
+            )
+            for number, own in enumerate(self._own)
+        ]
+
+    def _finish(
+        self, chosen: Numbers, start_ns: int, step_ns: int, connection: int, late: float = 0.0
+    ) -> Ticks:
+        chosen = np.append(chosen, len(self.symbols) - 1)
+        count = len(chosen)
+        steps = self._random.integers(-100, 101, count)
+        times = start_ns + connection + np.arange(count, dtype=np.int64) * step_ns
+        if late:
+            times[:-1][self._random.random(count - 1) < late] -= NS_PER_S
+        ticks = Ticks(
+            chosen, (self._cents[chosen] + steps) / 100, self._random.integers(1, 1_000, count), times
+        )
+        self.totals.add(ticks)
+        return ticks

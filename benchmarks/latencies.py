@@ -1,0 +1,60 @@
+"""How long many things took, and what each run of a measurement gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The values that repeats of one measurement gave."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle value; the one to quote."""
+        return median(self.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what goes into the JSON file."""
+        values = self.values
+        return {"median": self.median, "min": min(values), "max": max(values), "values": values}
+
+
+class Latencies:
+    """How long each of many ticks took, in seconds."""
+
+    def __init__(self, seconds: Iterable[float] | NDArray[np.float64]) -> None:
+        found = seconds if isinstance(seconds, np.ndarray) else np.fromiter(seconds, np.float64)
+        self.seconds: NDArray[np.float64] = np.sort(found)
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def percentile(self, percent: float) -> float:
+        """Return the value that ``percent`` of all are not above."""
+        rank = int(np.ceil(len(self.seconds) * percent / 100))
+        return float(self.seconds[max(rank, 1) - 1])
+
+    def histogram(self) -> dict[float, int]:
+        """Return how many are up to each bound, in ms, and above the one before, half of it."""
+        powers = np.ceil(np.log2(np.maximum(self.seconds * 1000, 1e-3))).astype(np.int64)
+        found, counts = np.unique(powers, return_counts=True)
+        by_power = dict(zip(found.tolist(), counts.tolist(), strict=True))
+        return {2.0**p: by_power.get(p, 0) for p in range(min(by_power), max(by_power) + 1)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what goes into the JSON file, in ms."""
+        return {
+            "count": len(self),
+            **{f"p{p}_ms": self.percentile(p) * 1000 for p in (50, 90, 99, 99.9)},
+            "max_ms": float(self.seconds[-1]) * 1000,
+            "histogram_ms": {f"{bound:g}": count for bound, count in self.histogram().items()},
+        }

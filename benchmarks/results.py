@@ -1,0 +1,106 @@
+"""Where results are kept: one JSON file per commit, with the machine and the versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.internal import api_implementation
+
+from benchmarks.report import Line, Outcome
+
+ROOT = Path(__file__).parents[1]
+# Everything that was measured, of any run; git ignores it.
+RESULTS = ROOT / "benchmarks" / "results"
+# The lines alone, of the runs that were published.
+HISTORY = ROOT / "benchmarks" / "history"
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return what a number depends on."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": _cpu_name(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "grpcio": version("grpcio"),
+        "protobuf": f"{version('protobuf')} ({api_implementation.Type()})",
+        # Of the minute before: 0 on an idle machine.
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+
+
+def _cpu_name() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _git(*arguments: str) -> str:
+    try:
+        found = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def commit() -> str:
+    """Return the short name of the commit, with ``-dirty`` where files differ from it."""
+    return _git("describe", "--always", "--dirty", "--exclude=*")
+
+
+class Results:
+    """What one run measured, part by part."""
+
+    def __init__(self, mode: str) -> None:
+        self._head = {
+            "commit": commit(),
+            "date": _git("log", "-1", "--format=%cs"),
+            "mode": mode,
+            "machine": machine_facts(),
+        }
+        self._lines: list[Line] = []
+        self._skipped: dict[str, str] = {}
+        self._details: dict[str, Any] = {}
+
+    @property
+    def commit(self) -> str:
+        """The commit that was measured."""
+        return str(self._head["commit"])
+
+    def add(self, part: str, outcome: Outcome) -> None:
+        """Keep what a part measured."""
+        self._lines += outcome.lines
+        self._details[part] = outcome.details
+        if outcome.skipped:
+            self._skipped[part] = outcome.skipped
+
+    def to_dict(self, *, details: bool = True) -> dict[str, Any]:
+        """Return what goes into the JSON file."""
+        kept = {
+            **self._head,
+            "skipped": self._skipped,
+            "lines": [line.to_dict() for line in self._lines],
+        }
+        return kept | {"details": self._details} if details else kept
+
+
+def write_json(path: Path, results: dict[str, Any]) -> None:
+    """Write results where they belong."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def read_lines(results: dict[str, Any]) -> list[Line]:
+    """Return the lines of a file's results."""
+    return [Line(**line) for line in results["lines"]]
