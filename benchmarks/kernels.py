@@ -1,0 +1,160 @@
+"""How fast the compiled loops are alone, against a copy of the same bytes.
+
+In seconds of CPU: they are one thread that waits for nothing, and others may use the machine.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from aggregator.app import Aggregator
+from aggregator.settings import AggregatorSettings
+from benchmarks.frames import Market
+from benchmarks.harness import WrongResult
+from benchmarks.latencies import Spread
+from benchmarks.report import Line, Outcome
+from ingest.feed import READ_SIZE, Feed, Intake
+from ingest.outbox import Outbox
+from marketdata.timestamps import NS_PER_S
+from marketdata.validation import TickRules
+from marketdata.warm import load_kernels
+
+BATCH_TICKS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What one pass over the ticks gave."""
+
+    ingest_s: float
+    memcpy_s: float
+    batches: list[bytes]
+    accepted: int
+
+
+def run_ingest(frames: memoryview, now_ns: int) -> Passed:
+    """Run the loop of ingest over reads of the usual size."""
+    outbox = Outbox(
+        producer_id="benchmark", first_sequence=1, batch_ticks=BATCH_TICKS, max_batches=1
+    )
+    rules = TickRules(timestamp_unit="auto", max_future_skew_s=60)
+    intake = Intake(rules, outbox, max_frame_size=1_000_000)
+    feed = Feed(intake)
+    seconds = copying_s = 0.0
+    batches = []
+    for start in range(0, len(frames), READ_SIZE):
+        read = frames[start : start + READ_SIZE]
+        began = time.thread_time()
+        intake.window[: len(read)] = read
+        copied = time.thread_time()
+        feed.receive_data(len(read), now_ns)
+        seconds += time.thread_time() - copied
+        copying_s += copied - began
+        if start + READ_SIZE >= len(frames):
+            # Nothing follows that would fill the last one.
+            outbox.close_batch()
+        while (batch := outbox.next_unsent()) is not None:
+            batches.append(batch.data)
+            outbox.acknowledge(batch.last_sequence)
+    return Passed(seconds, copying_s, batches, feed.accepted)
+
+
+def run_aggregator(aggregator: Aggregator, batches: list[bytes], now_ns: int) -> float:
+    """Apply batches to the state; return the seconds of CPU.
+
+    Raises:
+        WrongResult: it did not accept them all.
+    """
+    began = time.thread_time()
+    for batch in batches:
+        aggregator.market.publish_batch(batch, now_ns)
+    return time.thread_time() - began
+
+
+def measure_symbols(symbols: int, ticks: int, passes: int) -> dict[str, Any]:
+    """Measure both loops, with so many symbols, in the steady state of one second.
+
+    Raises:
+        WrongResult: not every tick was accepted, or the state is not that of what went in.
+    """
+    market = Market(symbols, 1)
+    aggregator = Aggregator(AggregatorSettings(store="off", port=0))
+    now_ns = time.time_ns() // NS_PER_S * NS_PER_S
+    start_ns = now_ns - 3600 * NS_PER_S
+    # Which opens the symbols, and is not of the steady state.
+    parts = [market.opening(start_ns)[0]]
+    share_ns = NS_PER_S // (passes + 1)
+    for number in range(passes):
+        at_ns = start_ns + (number + 1) * share_ns
+        parts += market.ticks(ticks, at_ns, ticks * NS_PER_S // share_ns)
+    loops, copies, applying, sizes = [], [], [], []
+    sequence = 0
+    for part in parts:
+        frames = market.writer.write(part)
+        passed = run_ingest(frames, now_ns)
+        if passed.accepted != len(part):
+            raise WrongResult(f"sent {len(part)} ticks, {passed.accepted} were accepted")
+        # Each pass numbers from 1, as a producer of its own would.
+        sequence += 1
+        name = b"benchmark"
+        batches = [b.replace(name, b"bench%04d" % sequence, 1) for b in passed.batches]
+        applied_s = run_aggregator(aggregator, batches, now_ns)
+        if part is not parts[0]:
+            loops.append(len(part) / passed.ingest_s)
+            copies.append(len(part) / passed.memcpy_s)
+            applying.append(len(part) / applied_s)
+            sizes.append(len(frames) / len(part))
+    check(aggregator, market)
+    return {
+        "symbols": symbols,
+        "bytes_per_tick": sizes[-1],
+        "ingest": Spread(tuple(loops)).to_dict(),
+        "aggregator": Spread(tuple(applying)).to_dict(),
+        "memcpy": Spread(tuple(copies)).to_dict(),
+    }
+
+
+def check(aggregator: Aggregator, market: Market) -> None:
+    """Compare the state of every symbol with what went in.
+
+    Raises:
+        WrongResult: they differ.
+    """
+    totals = market.totals
+    sent = zip(totals.symbols, totals.trades.tolist(), totals.volumes.tolist(), strict=True)
+    for symbol, trades, volume in sent:
+        state = aggregator.market.book.state(symbol)
+        if (state.trades, state.volume) != (trades, volume):
+            raise WrongResult(
+                f"{symbol} has {state.trades} trades with {state.volume}, sent were "
+                f"{trades} with {volume}"
+            )
+
+
+async def measure(*, full: bool) -> Outcome:
+    """Measure both loops."""
+    load_kernels()
+    ticks, passes = (2_000_000, 5) if full else (200_000, 1)
+    lines, details = [], []
+    for symbols in (10, 500, 50_000) if full else (500,):
+        found = measure_symbols(symbols, ticks, passes)
+        details.append(found)
+        limit = found["memcpy"]["median"]
+        for name, what in (
+            ("ingest", "loop of ingest: frames to batches"),
+            ("aggregator", "loop of the aggregator: batch to state and bars"),
+        ):
+            lines.append(
+                Line(
+                    f"kernel/{name}/{symbols}",
+                    f"{what}, {symbols:,} symbols",
+                    found[name]["median"],
+                    "ticks/s",
+                    limit,
+                    "memcpy",
+                    note=f"{1e9 / found[name]['median']:.0f} ns per tick",
+                )
+            )
+    return Outcome(lines, {"passes": passes, "ticks": ticks, "symbols": details})
