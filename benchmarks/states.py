@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
-from threading import Event
 from typing import Any
 
 import grpc
@@ -20,30 +19,40 @@ EPOCH = 1_735_201_200_000_000_000
 MAX_UPDATES = 10_000
 
 
-class StateSource:
-    """Publishes rounds: one new state of each symbol; those of a busy moment go in one message."""
+class Rounds:
+    """Makes rounds: one new state of each symbol, whose volume and sequence are the round."""
 
     def __init__(self, symbols: Sequence[str]) -> None:
         self.symbols = symbols
         # Rounds so far; the sequence of each symbol.
         self.sent = 0
-        self.watched = Event()
-        self.port = 0
-        self._states = [
+        self.states = [
             wire.Aggregate(symbol=s, open=100, high=149, low=100, epoch=EPOCH) for s in symbols
         ]
-        self._due: SimpleQueue[bytes | None] = SimpleQueue()
 
-    def publish(self) -> None:
-        """Let one more state of each symbol follow."""
+    def make_round(self) -> list[wire.Aggregate]:
+        """Return the next state of each symbol; good until the next round."""
         self.sent = number = self.sent + 1
         now_ns = time.time_ns()
-        for state in self._states:
+        for state in self.states:
             state.close = 100 + number % 50
             state.volume = state.trades = state.sequence = number
             state.vwap = 124.5 + number % 7 / 7
             state.timestamp = now_ns
-        self._due.put(wire.UpdateBatch(updates=self._states).SerializeToString())
+        return self.states
+
+
+class StateSource(Rounds):
+    """Publishes rounds over gRPC; those of a busy moment go in one message."""
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        super().__init__(symbols)
+        self.port = 0
+        self._due: SimpleQueue[bytes | None] = SimpleQueue()
+
+    def publish(self) -> None:
+        """Let one more state of each symbol follow."""
+        self._due.put(wire.UpdateBatch(updates=self.make_round()).SerializeToString())
 
     def stop(self) -> None:
         """End the stream."""
@@ -52,7 +61,6 @@ class StateSource:
     def watch(self, requests: Iterator[wire.WatchRequest], context: Any) -> Iterator[bytes]:
         """Send what was published."""
         context.send_initial_metadata((("epoch", str(EPOCH)),))
-        self.watched.set()
         limit = MAX_UPDATES // len(self.symbols)
         while (first := self._due.get()) is not None:
             rounds = [first]

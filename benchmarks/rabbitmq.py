@@ -1,0 +1,171 @@
+"""RabbitMQ with web-STOMP, where it is installed: fan-out with the same clients and bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from benchmarks.clients import StompDialect
+from benchmarks.deliveries import Plan, Server, measure_peer
+from benchmarks.harness import Service
+from benchmarks.limits import Limits
+from benchmarks.report import Outcome
+from benchmarks.states import Rounds
+from gateway.encoding import aggregate_to_dict, encode_json
+
+# The wrapper of Debian in front of it runs it as the system's service.
+SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+EPMD = Path("/usr/bin/epmd")
+START_S = 90.0
+STOP_S = 20.0
+# A topic of its own per symbol.
+DIALECT = StompDialect(
+    path="/ws",
+    protocol="Sec-WebSocket-Protocol: v12.stomp\r\n",
+    login="login:guest\npasscode:guest\n",
+    destination="/topic/market-data.",
+)
+CONFIG = """
+listeners.tcp = none
+stomp.listeners.tcp.1 = 127.0.0.1:{stomp}
+web_stomp.tcp.ip = 127.0.0.1
+web_stomp.tcp.port = {web}
+web_stomp.cowboy_opts.max_keepalive = 100000
+web_stomp.cowboy_opts.idle_timeout = 3600000
+log.console = false
+log.file.level = warning
+"""
+
+
+class StompPublisher(Rounds):
+    """Publishes rounds as the gateway's JSON, over one STOMP connection."""
+
+    def __init__(self, port: int, symbols: Sequence[str]) -> None:
+        super().__init__(symbols)
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(
+            f"CONNECT\naccept-version:1.2\nhost:/\n{DIALECT.login}heart-beat:0,0\n\n\0".encode()
+        )
+        self._socket.recv(4096)
+
+    def publish(self) -> None:
+        """Let one more state of each symbol follow."""
+        frames = []
+        for state in self.make_round():
+            body = encode_json(aggregate_to_dict(state))
+            head = (
+                f"SEND\ndestination:{DIALECT.destination}{state.symbol}\n"
+                f"content-type:application/json\ncontent-length:{len(body)}\n\n"
+            )
+            frames.append(head.encode() + body + b"\0")
+        self._socket.sendall(b"".join(frames))
+
+    def stop(self) -> None:
+        """Leave."""
+        self._socket.close()
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on now."""
+    socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(sock.getsockname()[1]) for sock in socks]
+    for sock in socks:
+        sock.close()
+    return ports
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    # With all that it started: the script's shell, the Erlang machine and its helpers.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
+                return
+
+
+@asynccontextmanager
+async def open_rabbitmq(plan: Plan) -> AsyncIterator[Server]:
+    """Run a broker of our own, with its files in a folder of its own, on loopback alone."""
+    names_port, stomp, web, distribution = free_ports(4)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        plugins, config = home / "enabled_plugins", home / "rabbitmq.conf"
+        plugins.write_text("[rabbitmq_stomp,rabbitmq_web_stomp].\n")
+        config.write_text(CONFIG.format(stomp=stomp, web=web))
+        env = {name: value for name, value in os.environ.items() if "RABBITMQ" not in name}
+        env |= {
+            "HOME": folder,
+            "ERL_EPMD_PORT": str(names_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": "benchmark@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_DIST_PORT": str(distribution),
+            "RABBITMQ_MNESIA_BASE": f"{folder}/mnesia",
+            "RABBITMQ_LOG_BASE": f"{folder}/log",
+            "RABBITMQ_PID_FILE": f"{folder}/pid",
+            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONF_ENV_FILE": f"{folder}/none",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": f"{folder}/none.config",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            # So that the script becomes the Erlang machine, and its pid is that one's.
+            "RABBITMQ_ALLOW_INPUT": "1",
+        }
+        silent = asyncio.subprocess.DEVNULL
+        # Otherwise the broker would start one that stays behind.
+        names = await asyncio.create_subprocess_exec(
+            *(str(EPMD), "-address", "127.0.0.1", "-port", str(names_port)),
+            env=env,
+            stderr=silent,
+            start_new_session=True,
+        )
+        broker = await asyncio.create_subprocess_exec(
+            str(SCRIPT),
+            *("-noinput",),
+            env=env,
+            stdin=silent,
+            stdout=silent,
+            stderr=silent,
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(START_S):
+                while not await _listens(web):
+                    if broker.returncode is not None:
+                        raise RuntimeError(f"RabbitMQ ended with {broker.returncode}")
+                    await asyncio.sleep(0.2)
+            publisher = StompPublisher(stomp, [f"D{n:03}" for n in range(plan.symbols)])
+            try:
+                yield Server(Service(broker.pid, web), publisher, DIALECT)
+            finally:
+                publisher.stop()
+        finally:
+            await _end(broker)
+            await _end(names)
+
+
+async def measure(limits: Limits, *, full: bool) -> Outcome:
+    """Measure it where it is."""
+    if not SCRIPT.exists() or not EPMD.exists():
+        return Outcome([], {}, skipped="RabbitMQ is not installed (Debian: rabbitmq-server)")
+    return await measure_peer("RabbitMQ", open_rabbitmq, limits, full=full)
