@@ -1,8 +1,8 @@
 """Measure reads of bars from a large store.
 
-``python -m benchmarks.bars_store`` makes an SQLite file of 10 million bars, makes sure that a read
-goes by the key, and measures reads of 1,000 consecutive bars of random symbols and times, from the
-request to the encoded answer. ``--store`` measures another, empty, database.
+It makes an SQLite file, makes sure that a read goes by the key, and measures reads of 1,000
+consecutive bars of random symbols and times, from the request to the encoded answer.
+``python -m benchmarks.bars_store`` does so with 10 million bars, or with another, empty, database.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,7 +25,9 @@ from aggregator.store.database import Database
 from aggregator.store.queries import Range, select_range
 from aggregator.store.rows import Row
 from aggregator.store.store import BarStore
-from benchmarks.harness import Latencies, WrongResult, format_table, write_results
+from benchmarks.harness import WrongResult
+from benchmarks.latencies import Latencies
+from benchmarks.report import Line, Outcome, rows_of, text_table
 from marketdata.intervals import parse_interval
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
@@ -104,7 +107,7 @@ async def check_plan(database: Database) -> str:
     return plan
 
 
-async def measure(database: Database, bars: int, symbols: int, reads: int) -> Latencies:
+async def measure_reads(database: Database, bars: int, symbols: int, reads: int) -> Latencies:
     """Return how long each read took."""
     store = BarStore(
         database, max_waiting=1, retention={}, tell=lambda _health: None, random=Random(1)
@@ -141,57 +144,54 @@ async def measure(database: Database, bars: int, symbols: int, reads: int) -> La
     return Latencies(tuple(taken))
 
 
-async def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure what the command line asks for."""
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        url = parse_store(options.store or f"sqlite:///{folder}/bars.db")
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    bars: int = 2_000_000
+    symbols: int = 500
+    reads: int = 1_000
+
+
+FULL = Plan()
+QUICK = Plan(bars=20_000, symbols=10, reads=20)
+
+
+async def measure(plan: Plan, store: str = "", place: Path | None = None) -> Outcome:
+    """Fill a store and read from it."""
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        url = parse_store(store or f"sqlite:///{folder}/bars.db")
         if url is None:
             raise WrongResult("there is nothing to measure")
         database = Database(url)
-        build_s = await build(database, options.bars, options.symbols)
-        plan = await check_plan(database)
+        build_s = await build(database, plan.bars, plan.symbols)
+        path = await check_plan(database)
         size = await asyncio.to_thread(size_of, Path(folder))
-        latencies = await measure(database, options.bars, options.symbols, options.reads)
+        latencies = await measure_reads(database, plan.bars, plan.symbols, plan.reads)
         await database.close()
-    return {
-        "bars": options.bars,
-        "symbols": options.symbols,
-        "reads": options.reads,
-        "bars_per_read": READ_BARS,
-        "build_s": round(build_s, 1),
-        "file_mb": round(size / 1e6, 1),
-        "plan": plan,
-        "read": latencies.to_dict(),
-    }
+    note = f"file of {size / 1e6:,.0f} MB, built in {build_s:.0f} s"
+    what = f"read {READ_BARS:,} bars of {plan.bars:,} in SQLite, encoded"
+    lines = [
+        Line("store/p50", f"{what}: p50", latencies.percentile(50) * 1000, "ms", note=note),
+        Line("store/p99", f"{what}: p99", latencies.percentile(99) * 1000, "ms"),
+    ]
+    details: dict[str, Any] = {"size": size, "plan": path, "read": latencies.to_dict()}
+    return Outcome(lines, details)
 
 
 def main() -> None:
-    """Run the benchmark."""
+    """Run the benchmark alone."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bars", type=int, default=10_000_000)
-    parser.add_argument("--symbols", type=int, default=500)
-    parser.add_argument("--reads", type=int, default=1_000)
-    parser.add_argument("--store", help="an empty database; without it an SQLite file")
+    parser.add_argument("--symbols", type=int, default=FULL.symbols)
+    parser.add_argument("--reads", type=int, default=FULL.reads)
+    parser.add_argument("--store", default="", help="an empty database; without it an SQLite file")
     parser.add_argument("--folder", type=Path, help="where that file is made")
-    parser.add_argument("--quick", action="store_true", help="20,000 bars, to see that it works")
-    parser.add_argument("--output", type=Path, help="where the results are written")
     options = parser.parse_args()
-    if options.quick:
-        options.bars, options.symbols, options.reads = 20_000, 10, 20
-    results = asyncio.run(run(options))
-    path = write_results("bars_store", results, options.output)
-    read = results["read"]
-    rows = [["bars", "file MB", "built in s", "read p50 ms", "p99 ms", "max ms"]]
-    rows.append(
-        [
-            f"{results['bars']:,}",
-            f"{results['file_mb']:,.0f}",
-            f"{results['build_s']:.1f}",
-            *(f"{read[name]:.1f}" for name in ("p50_ms", "p99_ms", "max_ms")),
-        ]
-    )
-    print(format_table(rows))
-    print(f"plan: {results['plan']}\nwritten to {path}")
+    plan = Plan(options.bars, options.symbols, options.reads)
+    outcome = asyncio.run(measure(plan, options.store, options.folder))
+    print(text_table(rows_of(outcome.lines)))
+    print(f"plan: {outcome.details['plan']}")
 
 
 if __name__ == "__main__":

@@ -268,9 +268,7 @@ async def measure(limits: Limits, message_per_s: float, *, full: bool) -> Outcom
     return Outcome(lines_of(found, limits, message_per_s), found)
 
 
-async def measure_peer(
-    name: str, opened: OpenServer, limits: Limits, *, full: bool
-) -> Outcome:
+async def measure_peer(name: str, opened: OpenServer, limits: Limits, *, full: bool) -> Outcome:
     """Measure another server with the same load."""
     # What it says is compared; one repeat will do.
     plan = replace(FULL, repeats=1) if full else QUICK

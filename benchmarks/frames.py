@@ -57,29 +57,27 @@ class FrameWriter:
 
     def __init__(self, symbols: Sequence[str]) -> None:
         names = [symbol.encode() for symbol in symbols]
-        self._lengths = np.array([len(name) for name in names], np.int64)
-        self._names = np.zeros((len(names), MAX_SYMBOL_LENGTH), np.uint8)
+        # Each with its length in front.
+        self._names = np.zeros((len(names), 1 + MAX_SYMBOL_LENGTH), np.uint8)
         for row, name in zip(self._names, names, strict=True):
-            row[: len(name)] = np.frombuffer(name, np.uint8)
+            row[0] = len(name)
+            row[1 : 1 + len(name)] = np.frombuffer(name, np.uint8)
 
     def write(self, ticks: Ticks) -> memoryview:
         """Return the frames, one behind the other."""
         out = np.empty(len(ticks) * MAX_FRAME, np.uint8)
         prices = ticks.prices.view(np.uint8).reshape(-1, 8)
-        size = _write(
-            self._names, self._lengths, ticks.chosen, prices, ticks.volumes, ticks.times, out
-        )
-        return memoryview(out[:size].copy())
+        numbers = np.stack((ticks.volumes, ticks.times))
+        size = _write(self._names, ticks.chosen, prices, numbers, out)
+        return memoryview(out[:size].tobytes())
 
 
 @njit(cache=True)
 def _write(
     names: NDArray[np.uint8],
-    lengths: Numbers,
     chosen: Numbers,
     prices: NDArray[np.uint8],
-    volumes: Numbers,
-    times: Numbers,
+    numbers: Numbers,
     out: NDArray[np.uint8],
 ) -> int:
     at = 0
@@ -87,19 +85,17 @@ def _write(
         start = at
         at += 4
         symbol = chosen[index]
-        length = lengths[symbol]
+        length = names[symbol, 0]
         out[at] = _SYMBOL_TAG
-        out[at + 1] = length
-        at += 2
-        for position in range(length):
-            out[at + position] = names[symbol, position]
-        at += length
+        for position in range(length + 1):
+            out[at + 1 + position] = names[symbol, position]
+        at += 2 + length
         out[at] = _PRICE_TAG
         for position in range(8):
             out[at + 1 + position] = prices[index, position]
         at += 9
         for field in range(2):
-            left = times[index] if field else volumes[index]
+            left = numbers[field, index]
             out[at] = _TIME_TAG if field else _VOLUME_TAG
             at += 1
             while left > 0x7F:
@@ -159,7 +155,10 @@ class Market:
         if late:
             times[:-1][self._random.random(count - 1) < late] -= NS_PER_S
         ticks = Ticks(
-            chosen, (self._cents[chosen] + steps) / 100, self._random.integers(1, 1_000, count), times
+            chosen,
+            (self._cents[chosen] + steps) / 100,
+            self._random.integers(1, 1_000, count),
+            times,
         )
         self.totals.add(ticks)
         return ticks

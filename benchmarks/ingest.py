@@ -207,11 +207,11 @@ def lines_of(case: dict[str, Any], limits: Limits, message_per_s: float) -> list
     steady, seconds = case["steady"][-1], case["seconds"]
     limit = limits.loopback_bytes_per_s / (seconds["bytes"] / seconds["ticks"])
     lines = []
-    for suffix, phase, rate, what in (
+    for suffix, phase, rate, when in (
         ("seconds", seconds, seconds["ticks_per_s"], f"over {seconds['own_s']:g} s of their time"),
         ("steady", steady, case["steady_ticks_per_s"]["median"], "within one second"),
     ):
-        what = f"TCP to state and bars: {name}, {what}"
+        what = f"TCP to state and bars: {name}, {when}"
         compared = (limit, "loopback", message_per_s, _cpu(phase))
         lines.append(Line(f"{key}/{suffix}", what, rate, "ticks/s", *compared))
     if not case["late"] and connections == 1:

@@ -22,6 +22,7 @@ from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
 
 BATCH_TICKS = 10_000
+NAME = b"benchmark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Passed:
 def run_ingest(frames: memoryview, now_ns: int) -> Passed:
     """Run the loop of ingest over reads of the usual size."""
     outbox = Outbox(
-        producer_id="benchmark", first_sequence=1, batch_ticks=BATCH_TICKS, max_batches=1
+        producer_id=NAME.decode(), first_sequence=1, batch_ticks=BATCH_TICKS, max_batches=1
     )
     rules = TickRules(timestamp_unit="auto", max_future_skew_s=60)
     intake = Intake(rules, outbox, max_frame_size=1_000_000)
@@ -90,16 +91,13 @@ def measure_symbols(symbols: int, ticks: int, passes: int) -> dict[str, Any]:
         at_ns = start_ns + (number + 1) * share_ns
         parts += market.ticks(ticks, at_ns, ticks * NS_PER_S // share_ns)
     loops, copies, applying, sizes = [], [], [], []
-    sequence = 0
-    for part in parts:
+    for number, part in enumerate(parts):
         frames = market.writer.write(part)
         passed = run_ingest(frames, now_ns)
         if passed.accepted != len(part):
             raise WrongResult(f"sent {len(part)} ticks, {passed.accepted} were accepted")
         # Each pass numbers from 1, as a producer of its own would.
-        sequence += 1
-        name = b"benchmark"
-        batches = [b.replace(name, b"bench%04d" % sequence, 1) for b in passed.batches]
+        batches = [each.replace(NAME, b"bench%04d" % number, 1) for each in passed.batches]
         applied_s = run_aggregator(aggregator, batches, now_ns)
         if part is not parts[0]:
             loops.append(len(part) / passed.ingest_s)

@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,7 +131,7 @@ def measure_doors(plan: Plan, backend: Backend, gateway: Service) -> list[dict[s
     services = {"ingest": backend.ingest, "aggregator": backend.aggregator, "gateway": gateway}
     found = []
     with run_pacer(backend.ingest.port, symbols) as pacer:
-        doors = {
+        doors: dict[str, Callable[[], AbstractContextManager[Phase]]] = {
             "Watch": lambda: watch_grpc(backend.aggregator, pacer),
             "STOMP": lambda: watch_crowd(StompWatcher, gateway, pacer, plan),
             "SSE": lambda: watch_crowd(SseWatcher, gateway, pacer, plan),
@@ -187,9 +187,7 @@ async def measure(limits: Limits, messages: Messages, *, full: bool) -> Outcome:
     plan = FULL if full else QUICK
     async with (
         run_backend(session="none") as backend,
-        run_service(
-            "gateway", aggregator=backend.aggregator.address, rate_limit=0
-        ) as gateway,
+        run_service("gateway", aggregator=backend.aggregator.address, rate_limit=0) as gateway,
     ):
         found = await asyncio.to_thread(measure_doors, plan, backend, gateway)
     lines = [line for each in found for line in lines_of(each, plan, limits, messages)]

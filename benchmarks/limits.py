@@ -45,15 +45,13 @@ def _drain(socks: list[socket.socket], said: Connection) -> None:
     taken = 0
     with selectors.DefaultSelector() as selector:
         for sock in socks:
-            selector.register(sock, selectors.EVENT_READ)
+            selector.register(sock, selectors.EVENT_READ, sock)
         while selector.get_map():
             for key, _ in selector.select():
-                sock = key.fileobj
-                assert isinstance(sock, socket.socket)
-                size = sock.recv_into(buffer)
+                size = key.data.recv_into(buffer)
                 taken += size
                 if not size:
-                    selector.unregister(sock)
+                    selector.unregister(key.fileobj)
     said.send(taken)
 
 

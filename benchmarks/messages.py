@@ -128,7 +128,9 @@ async def measure(*, full: bool) -> tuple[Messages, Outcome]:
         p99_ms=latencies.percentile(99) * 1000,
     )
     lines = [
-        Line("message/ticks", "gRPC: one message per tick, to state and bars", ticks_per_s, "ticks/s"),
+        Line(
+            "message/ticks", "gRPC: one message per tick, to state and bars", ticks_per_s, "ticks/s"
+        ),
         Line("message/gets", "gRPC: GetAggregate, one after the other", gets_per_s, "per s"),
         Line(
             "message/p50",

@@ -157,9 +157,7 @@ async def measure(limits: Limits, *, full: bool) -> Outcome:
     async with run_nats(program) as service:
         for connections in (1, 10):
             ticks = 2_000_000 if full else 50_000
-            found.append(
-                await asyncio.to_thread(measure_connections, service, connections, ticks)
-            )
+            found.append(await asyncio.to_thread(measure_connections, service, connections, ticks))
     lines = []
     for each in found:
         connections = each["connections"]

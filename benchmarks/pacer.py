@@ -6,7 +6,7 @@ import multiprocessing
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Latencies
 from marketdata.framing import encode_frame
-from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import Tick
 
 # Behind it the sender would not be at its rate any more.
@@ -41,8 +40,10 @@ def _run(port: int, symbols: Sequence[str], orders: Connection) -> None:
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         orders.send(None)
-        while (order := orders.recv()) is not None:
-            orders.send(_send(sock, symbols, *order))
+        # Whoever started it may have failed.
+        with suppress(EOFError):
+            while (order := orders.recv()) is not None:
+                orders.send(_send(sock, symbols, *order))
 
 
 def _send(
@@ -52,8 +53,9 @@ def _send(
     now_ns = time.time_ns()
     ready = [
         encode_frame(
-            Tick(symbol=symbol, price=100.25, volume=1, exchange_timestamp=now_ns)
-            .SerializeToString()
+            Tick(
+                symbol=symbol, price=100.25, volume=1, exchange_timestamp=now_ns
+            ).SerializeToString()
         )[:-9]
         for symbol in symbols
     ]

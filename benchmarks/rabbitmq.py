@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from shutil import which
 
 from benchmarks.clients import StompDialect
 from benchmarks.deliveries import Plan, Server, measure_peer
@@ -20,8 +21,8 @@ from benchmarks.states import Rounds
 from gateway.encoding import aggregate_to_dict, encode_json
 
 # The wrapper of Debian in front of it runs it as the system's service.
-SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-EPMD = Path("/usr/bin/epmd")
+SCRIPT = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+EPMD = "/usr/bin/epmd"
 START_S = 90.0
 STOP_S = 20.0
 # A topic of its own per symbol.
@@ -134,13 +135,13 @@ async def open_rabbitmq(plan: Plan) -> AsyncIterator[Server]:
         silent = asyncio.subprocess.DEVNULL
         # Otherwise the broker would start one that stays behind.
         names = await asyncio.create_subprocess_exec(
-            *(str(EPMD), "-address", "127.0.0.1", "-port", str(names_port)),
+            *(EPMD, "-address", "127.0.0.1", "-port", str(names_port)),
             env=env,
             stderr=silent,
             start_new_session=True,
         )
         broker = await asyncio.create_subprocess_exec(
-            str(SCRIPT),
+            SCRIPT,
             *("-noinput",),
             env=env,
             stdin=silent,
@@ -166,6 +167,6 @@ async def open_rabbitmq(plan: Plan) -> AsyncIterator[Server]:
 
 async def measure(limits: Limits, *, full: bool) -> Outcome:
     """Measure it where it is."""
-    if not SCRIPT.exists() or not EPMD.exists():
+    if which(SCRIPT) is None or which(EPMD) is None:
         return Outcome([], {}, skipped="RabbitMQ is not installed (Debian: rabbitmq-server)")
     return await measure_peer("RabbitMQ", open_rabbitmq, limits, full=full)

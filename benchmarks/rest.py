@@ -122,9 +122,7 @@ async def measure(limits: Limits, messages: Messages, *, full: bool) -> Outcome:
         address = backend.aggregator.address
         async with run_service("gateway", aggregator=address, rate_limit=0) as gateway:
             found = [
-                await asyncio.to_thread(
-                    measure_clients, plan, clients, gateway, backend.aggregator
-                )
+                await asyncio.to_thread(measure_clients, plan, clients, gateway, backend.aggregator)
                 for clients in plan.clients
             ]
     lines = []

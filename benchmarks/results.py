@@ -18,8 +18,8 @@ from benchmarks.report import Line, Outcome
 ROOT = Path(__file__).parents[1]
 # Everything that was measured, of any run; git ignores it.
 RESULTS = ROOT / "benchmarks" / "results"
-# The lines alone, of the runs that were published.
-HISTORY = ROOT / "benchmarks" / "history"
+# What the docs show, of the runs that were published.
+HISTORY = Path("benchmarks") / "history"
 
 
 def machine_facts() -> dict[str, Any]:
@@ -74,6 +74,11 @@ class Results:
         self._details: dict[str, Any] = {}
 
     @property
+    def lines(self) -> list[Line]:
+        """What was measured so far."""
+        return self._lines
+
+    @property
     def commit(self) -> str:
         """The commit that was measured."""
         return str(self._head["commit"])
@@ -85,14 +90,14 @@ class Results:
         if outcome.skipped:
             self._skipped[part] = outcome.skipped
 
-    def to_dict(self, *, details: bool = True) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return what goes into the JSON file."""
-        kept = {
+        return {
             **self._head,
             "skipped": self._skipped,
             "lines": [line.to_dict() for line in self._lines],
+            "details": self._details,
         }
-        return kept | {"details": self._details} if details else kept
 
 
 def write_json(path: Path, results: dict[str, Any]) -> None:

@@ -38,9 +38,7 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan(
-    symbols=100, readers=90, stalled=10, rate=2_000, seconds=1.0, fill_s=2.0, rounds=1
-)
+QUICK = Plan(symbols=100, readers=90, stalled=10, rate=2_000, seconds=1.0, fill_s=2.0, rounds=1)
 
 
 def waiting_bytes(client: WatchingClient) -> int:

@@ -60,13 +60,13 @@ class Arrivals:
             for symbol, _, ts_ns in states:
                 by_symbol[symbol].append((int(ts_ns), now_ns))
         found = []
-        numbers = {symbol: number for number, symbol in enumerate(sent.symbols)}
-        for symbol in self.symbols:
-            times = sent.of(numbers[symbol])
-            states_ns = np.array(by_symbol[symbol.encode()], np.int64).reshape(-1, 2)
+        numbers = {name: number for number, name in enumerate(sent.symbols)}
+        for name in self.symbols:
+            times = sent.of(numbers[name])
+            states_ns = np.array(by_symbol[name.encode()], np.int64).reshape(-1, 2)
             first = np.searchsorted(states_ns[:, 0], times)
             if len(times) and int(first[-1]) >= len(states_ns):
-                raise WrongResult(f"the last tick of {symbol} was not seen")
+                raise WrongResult(f"the last tick of {name} was not seen")
             found.append((states_ns[first, 1] - times) / NS_PER_S)
         return np.concatenate(found)
 

@@ -1,0 +1,108 @@
+"""Measure everything: one run, one table, one JSON file.
+
+``make bench`` is ``python -m benchmarks --full``. Without ``--full`` it is quick: it shows that
+every part works, and its numbers say little. A part whose answers are wrong ends the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from benchmarks import (
+    bars_store,
+    deliveries,
+    ingest,
+    kernels,
+    latency,
+    limits,
+    messages,
+    nats,
+    rabbitmq,
+    rest,
+    stalled,
+)
+from benchmarks.limits import Limits
+from benchmarks.messages import Messages
+from benchmarks.publish import publish
+from benchmarks.report import Outcome, markdown_table, rows_of, text_table
+from benchmarks.results import RESULTS, Results, write_json
+
+# Each is given what the machine can do, and what one message per tick gives, of the same run.
+Part = Callable[[Limits, Messages, bool], Awaitable[Outcome]]
+PARTS: dict[str, Part] = {
+    "kernels": lambda _limits, _messages, full: kernels.measure(full=full),
+    "ingest": lambda found, one, full: ingest.measure(found, one.ticks_per_s, full=full),
+    "nats": lambda found, _messages, full: nats.measure(found, full=full),
+    "latency": lambda found, one, full: latency.measure(found, one, full=full),
+    "fanout": lambda found, one, full: deliveries.measure(found, one.updates_per_cpu_s, full=full),
+    "rabbitmq": lambda found, _messages, full: rabbitmq.measure(found, full=full),
+    "stalled": lambda _limits, _messages, full: stalled.measure(full=full),
+    "rest": lambda found, one, full: rest.measure(found, one, full=full),
+    "store": lambda _limits, _messages, full: bars_store.measure(
+        bars_store.FULL if full else bars_store.QUICK
+    ),
+}
+
+
+async def run(parts: list[str], *, full: bool) -> Results:
+    """Measure the parts, and before them what they are held against."""
+    results = Results("full" if full else "quick")
+    found, outcome = limits.measure(full=full)
+    _tell("limits", outcome)
+    results.add("limits", outcome)
+    one_by_one, outcome = await messages.measure(full=full)
+    _tell("messages", outcome)
+    results.add("messages", outcome)
+    for name in parts:
+        began = time.perf_counter()
+        outcome = await PARTS[name](found, one_by_one, full)
+        results.add(name, outcome)
+        _tell(f"{name}, {time.perf_counter() - began:.0f} s", outcome)
+    return results
+
+
+def _tell(name: str, outcome: Outcome) -> None:
+    print(f"\n{name}")
+    print(outcome.skipped or text_table(rows_of(outcome.lines)), flush=True)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="some fifteen minutes, to be believed")
+    parser.add_argument("--quick", action="store_true", help="to see that it works; the default")
+    parser.add_argument("--only", default="", help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--output", type=Path, help="the JSON file (benchmarks/results/COMMIT)")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown too")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="write the history, the table and the plot of docs/performance.md",
+    )
+    given = parser.parse_args()
+    if given.full and given.quick:
+        parser.error("either --full or --quick")
+    parts = given.only.split(",") if given.only else list(PARTS)
+    if unknown := set(parts) - PARTS.keys():
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    if given.publish and given.only:
+        parser.error("--publish is for whole runs")
+    began = time.perf_counter()
+    results = asyncio.run(run(parts, full=given.full))
+    path = given.output or RESULTS / f"{results.commit}.json"
+    whole = results.to_dict()
+    write_json(path, whole)
+    if given.markdown:
+        print(f"\n{markdown_table(rows_of(results.lines))}")
+    print(f"\n{time.perf_counter() - began:.0f} s; written to {path.name}")
+    if given.publish:
+        for each in publish(whole):
+            print(f"written: {each}")
+
+
+if __name__ == "__main__":
+    main()
