@@ -1,7 +1,7 @@
 """Build what the gateway's pages load into gateway/static, from the packages of npm.
 
-``gateway/assets/package-lock.json`` says which packages and ``gateway/assets/build.mjs`` what is
-taken from them. Nothing of it is committed.
+In each folder ``package-lock.json`` says which packages, and ``build.mjs`` what is made of them and
+of what lies beside it. Nothing of it is committed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 from scripts.node import NodeMissing, find_node
 
 GATEWAY = Path(__file__).resolve().parents[1] / "gateway"
-ASSETS = GATEWAY / "assets"
+# What packages bring, and our own pages.
+FOLDERS = (GATEWAY / "assets", GATEWAY / "dashboard")
 STATIC = GATEWAY / "static"
 
 
@@ -22,12 +23,13 @@ def main() -> int:
     """Return the exit code."""
     try:
         node = find_node()
-        node.install(ASSETS)
         # Built beside it, so that a build that fails or is cut off leaves what was there before.
         fresh = STATIC.with_name("static.new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        subprocess.run([*node.node, "build.mjs", str(fresh)], cwd=ASSETS, check=True)  # noqa: S603
+        for folder in FOLDERS:
+            node.install(folder)
+            subprocess.run([*node.node, "build.mjs", str(fresh)], cwd=folder, check=True)  # noqa: S603
         shutil.rmtree(STATIC, ignore_errors=True)
         fresh.rename(STATIC)
     except NodeMissing as exc:
