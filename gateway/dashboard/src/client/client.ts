@@ -129,8 +129,8 @@ export class MarketDataClient {
     return {
       ...subscription,
       setSymbols: (symbols) => {
-        wanted.setSymbols(symbols);
-        if (this.wanted.has(wanted)) this.reconcileSoon(wanted);
+        const changed = wanted.setSymbols(symbols);
+        if (changed && this.wanted.has(wanted)) this.reconcileSoon(wanted);
       },
     };
   }

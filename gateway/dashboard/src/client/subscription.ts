@@ -72,9 +72,13 @@ export class WantedUpdates implements Wanted {
     this.setSymbols(topic.symbols);
   }
 
-  setSymbols(symbols: readonly string[]): void {
-    this.symbols = [...new Set(symbols)];
-    this.members = this.symbols.includes(ALL) ? null : new Set(this.symbols);
+  /** Return whether that is a change. */
+  setSymbols(symbols: readonly string[]): boolean {
+    const before = this.symbols;
+    const members = new Set(symbols);
+    this.symbols = [...members];
+    this.members = members.has(ALL) ? null : members;
+    return before.length !== members.size || before.some((symbol) => !members.has(symbol));
   }
 
   requests(maxSymbols: number): Record<string, unknown>[] {
