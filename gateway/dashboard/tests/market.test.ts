@@ -40,6 +40,14 @@ describe('QuoteBook', () => {
     expect(book.take({ ...update('AAPL'), recovered: true }, 0, 2).prompt).toBe(false);
   });
 
+  test('has as many decimals as its prices need', () => {
+    const book = new QuoteBook();
+    const quote = book.take(update('AAPL', { close: 10.5, low: 9.125 }), 0, 0);
+    expect(quote.decimals).toBe(3);
+    book.take(update('AAPL', { close: 10.5, low: 9.0625 }), 0, 0);
+    expect(quote.decimals).toBe(4);
+  });
+
   test('what is not known is null, never zero', () => {
     const nothing = aggregate('A', { open: null, close: null, timestamp: null });
     expect([changeOf(nothing), changePercentOf(nothing), ageMs(nothing, 5)]).toEqual([
