@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -60,8 +61,16 @@ class Visit:
         await self.page.goto(f"http://{self.address}{path}")
 
     async def until(self, condition: str, argument: Any = None) -> None:
-        """Wait until the page says that ``condition``, JavaScript, is true."""
-        await self.page.wait_for_function(condition, arg=argument)
+        """Wait until ``condition``, JavaScript that may name ``argument``, is true in the page."""
+        # Playwright's own wait evaluates text in the page, which its policy forbids.
+        async with asyncio.timeout(TIMEOUT_MS / 1000):
+            await self.page.evaluate(
+                f"""(argument) => new Promise((resolve) => {{
+                      const look = () => ({condition}) ? resolve() : requestAnimationFrame(look);
+                      look();
+                    }})""",
+                argument,
+            )
 
     async def row(self, symbol: str) -> dict[str, str]:
         """Return the texts of a row of the watchlist, and its sequence."""
@@ -95,7 +104,7 @@ class Visit:
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
-            self.problems.append(message.text)
+            self.problems.append(f"{message.text} {message.location['url']}")
 
 
 @contextlib.asynccontextmanager
