@@ -24,10 +24,13 @@ from tests.integration.fakeclient.recorder import started
 
 SYMBOL = "AAPL"
 MINUTES = 400
+# Each update passes through Playwright, because the bars are made up there.
+RATE = 250
+BEGAN = time.monotonic()
 DESK = {"width": 1440, "height": 860}
 PHONE = {"width": 390, "height": 844}
 # Time for sparklines and the histogram to say something.
-WARM_UP_S = 25.0
+WARM_UP_S = 20.0
 SHOTS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "viewport": DESK},
     "light": {"color_scheme": "light", "viewport": DESK},
@@ -42,12 +45,12 @@ async def main(folder: Path) -> None:
         run_backend() as (aggregator, aggregator_port, _, ingest_port),
         run_gateway(aggregator_port) as (_, http),
         started(
-            *("--symbols", 500, "--rate", 800, "--server", f"127.0.0.1:{ingest_port}"),
+            *("--symbols", 500, "--rate", RATE, "--server", f"127.0.0.1:{ingest_port}"),
         ),
     ):
         async with visiting(browser, http.base_url.netloc.decode()) as visit:
             await visit.go()
-            await visit.until(f"document.querySelector('[data-symbol={SYMBOL}]') !== null")
+            await visit.until(f"document.querySelector('[data-symbol={SYMBOL}]')?.dataset.sequence")
         for name, settings in SHOTS.items():
             await take(browser, http, folder / f"{name}.png", settings)
         await take(browser, http, folder / "stale.png", SHOTS["dark"], kill=aggregator)
@@ -70,6 +73,8 @@ async def take(
         if kill is not None:
             await kill.stop(signal.SIGKILL)
             await visit.until("document.documentElement.dataset.market === 'stale'")
+            bars.status["aggregator"] = {"status": "UNAVAILABLE"}
+            bars.status["gateway"]["breaker"] = "open"
             await asyncio.sleep(5)
         picture = await visit.page.screenshot(path=file, timeout=120_000)
         print(f"{file}: {len(picture) // 1024} KB")
@@ -88,6 +93,8 @@ def made_up(close: float) -> Bars:
         bar["vwap"] = round((opening + close + bar["high"] + bar["low"]) / 4, 4)
         bar["volume"] = str(int(20_000 * (1 + 4 * reach / close / 0.0004 + chance.random())))
         close = opening
+    bars.status["aggregator"].update(symbols=500, rejected={"late": "12"})
+    bars.status["aggregator"]["feeds"][0].update(producers=1, rejected={"bad_price": "31"})
     late = bars.bars[-40]
     late.update(state="revised", revision=1)
     return bars
@@ -102,6 +109,7 @@ async def follow(visit: Visit, bars: Bars, http: httpx.AsyncClient) -> None:
         now = (await http.get(f"/api/v1/marketdata/{SYMBOL}")).json()["close"]
         first = first or now
         high, low = max(high, now), min(low, now)
+        bars.status["aggregator"]["accepted"] = str(int((time.monotonic() - BEGAN) * RATE))
         prices = {"open": first, "high": high, "low": low, "close": now, "vwap": (high + low) / 2}
         bars.publish(MINUTES, state="partial", complete=False, volume="31250", **prices)
         await asyncio.sleep(0.5)
