@@ -8,6 +8,9 @@ WIRE := $(wildcard proto/marketdata/wire/*.proto)
 # What the gateway's pages load, built from our sources and npm's packages; its date is that of the
 # last build.
 STATIC := gateway/static/.built
+# What numba compiles, seconds that no start should take.
+KERNELS := aggregator.kernel ingest.kernel
+KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
 .PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench image constraints clean help
@@ -32,14 +35,18 @@ $(STATIC): $(ASSETS) | $(BIN)/python
 	$(BIN)/python -m scripts.assets
 	@touch $@
 
-setup: $(VENV)/.setup $(STATIC)
+$(VENV)/.kernels: $(VENV)/.setup $(KERNEL_SOURCES)
+	$(BIN)/python -m marketdata.warm $(KERNELS)
+	@touch $@
+
+setup: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 
 assets: $(STATIC)
 
-run: $(VENV)/.setup $(STATIC)
+run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
 
-test: $(VENV)/.setup-dev $(STATIC)
+test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
 	$(BIN)/python -m pytest
 
 format: $(VENV)/.setup-dev
@@ -82,7 +89,8 @@ screenshots: $(VENV)/.setup-dev $(STATIC)
 
 check: lint types imports proto-check check-dashboard test
 
-bench: $(VENV)/.setup-dev
+bench: $(VENV)/.setup-dev $(VENV)/.kernels
+	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.fanout
 

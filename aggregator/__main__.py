@@ -1,8 +1,6 @@
-"""``python -m aggregator``."""
+"""``python -m aggregator``, and ``python -m aggregator import FILE...``."""
 
-from aggregator.app import main
-from aggregator.settings import AggregatorSettings
-from marketdata.runtime import run_service
+from aggregator.importing.command import app
 
 if __name__ == "__main__":
-    run_service("aggregator", AggregatorSettings, main)
+    app(prog_name="python -m aggregator")

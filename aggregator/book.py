@@ -6,152 +6,115 @@ sequence), ties fall to arrival; high, low, volume and trades do not depend on o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 
-from aggregator.sessions import SessionRule
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator import kernel
+from aggregator.bars.engine import BarEngine
+from aggregator.bars.symbol import SymbolBars
+from aggregator.columns import Batch, Decoder
+from aggregator.rows import Rows
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
 from marketdata.wire.market_data_pb2 import Aggregate, Tick
 
-MAX_INT64 = 2**63 - 1
+_NO_ROWS = np.zeros(0, np.int32)
 
 
-class SymbolState:
-    """The present session of one symbol."""
-
-    __slots__ = (
-        "_message",
-        "close",
-        "first_sequence",
-        "first_ts",
-        "high",
-        "last_sequence",
-        "last_ts",
-        "low",
-        "notional",
-        "notional_error",
-        "open",
-        "sequence",
-        "session_end",
-        "session_start",
-        "symbol",
-        "trades",
-        "volume",
-    )
-
-    def __init__(self, symbol: str) -> None:
-        self.symbol = symbol
-        # Counts published states; it goes on across sessions.
-        self.sequence = 0
-        self._message: Aggregate | None = None
-        # Before every session: the first tick starts one.
-        self.session_start = self.session_end = 0
-
-    def start_session(self, start: int, end: int) -> None:
-        """Forget the former session; the next tick is the first of this one."""
-        self.session_start, self.session_end = start, end
-        self.open = self.close = 0.0
-        self.high, self.low = 0.0, inf
-        self.volume = self.trades = 0
-        # Sum of price x volume with the rounding error kept beside it (Neumaier): a plain sum of
-        # a million terms is off by up to 1e-10 and differs with their order.
-        self.notional = self.notional_error = 0.0
-        self.first_ts = self.first_sequence = MAX_INT64 + 1
-        self.last_ts = self.last_sequence = -1
-
-    def add(self, price: float, volume: int, ts: int, sequence: int) -> bool:
-        """Take one tick of the present session in; return False if a total would overflow."""
-        notional, before = price * volume, self.notional
-        total, after = self.volume + volume, before + notional
-        if total > MAX_INT64 or after == inf:
-            return False
-        self.volume = total
-        self.notional = after
-        larger, smaller = (before, notional) if before >= notional else (notional, before)
-        self.notional_error += (larger - after) + smaller
-        self.trades += 1
-        # Not max() and min(): a call costs more than the comparison.
-        if price > self.high:  # noqa: PLR1730
-            self.high = price
-        if price < self.low:  # noqa: PLR1730
-            self.low = price
-        if ts > self.last_ts or (ts == self.last_ts and sequence >= self.last_sequence):
-            self.close, self.last_ts, self.last_sequence = price, ts, sequence
-        if ts < self.first_ts or (ts == self.first_ts and sequence < self.first_sequence):
-            self.open, self.first_ts, self.first_sequence = price, ts, sequence
-        return True
-
-    @property
-    def vwap(self) -> float:
-        """Sum of price x volume divided by volume."""
-        vwap = (self.notional + self.notional_error) / self.volume
-        # Rounding must not carry the mean out of its range.
-        return min(max(vwap, self.low), self.high)
-
-    def published(self) -> None:
-        """Count one more published state."""
-        self.sequence += 1
-        self._message = None
-
-    def message(self, epoch: int) -> Aggregate:
-        """Return the state as a message, built once for all who want it; do not change it."""
-        if self._message is None:
-            self._message = Aggregate(
-                symbol=self.symbol,
-                open=self.open,
-                high=self.high,
-                low=self.low,
-                close=self.close,
-                volume=self.volume,
-                timestamp=self.last_ts,
-                trades=self.trades,
-                vwap=self.vwap,
-                session_start=self.session_start,
-                sequence=self.sequence,
-                epoch=epoch,
-            )
-        return self._message
-
-
-@dataclass(slots=True)
+@dataclass
 class Applied:
     """What became of some ticks."""
 
+    # The symbol of each row.
+    symbols: Sequence[str]
     accepted: int = 0
     rejections: list[tuple[int, RejectReason]] = field(default_factory=list)
-    changed: set[str] = field(default_factory=set)
+    # Rows of the symbols with a new state.
+    rows: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
+
+    @cached_property
+    def changed(self) -> set[str]:
+        """The symbols with a new state."""
+        symbols = self.symbols
+        return {symbols[row] for row in self.rows.tolist()}
 
 
 class Book:
-    """Apply ticks to the state of their symbols.
+    """Apply ticks to the trades of their symbols.
 
     :attr:`late` counts ticks of an earlier session than their symbol's present one: they are
     accepted and change nothing here.
     """
 
-    def __init__(self, *, session_rule: SessionRule, max_symbols: int, epoch: int) -> None:
-        self._session_rule = session_rule
+    def __init__(self, engine: BarEngine, *, max_symbols: int, epoch: int) -> None:
+        self.engine = engine
         self._max_symbols = max_symbols
         self.epoch = epoch
-        self._states: dict[str, SymbolState] = {}
+        self._rows = Rows(engine.plan.live_within_ns)
+        engine.front = self._rows
+        self.decoder = Decoder(self._rows.table)
+        self._bars: dict[str, SymbolBars] = {}
+        # The last state that somebody wanted, by row.
+        self._messages: dict[int, Aggregate] = {}
         self._symbols: list[str] = []
         self._symbols_sorted = True
-        self.late = 0
+        # Numbers the batches, for the kernel.
+        self._batch = 0
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._bars)
+
+    @property
+    def late(self) -> int:
+        """How many ticks were of an earlier session than their symbol's present one."""
+        return self.engine.counts.late
 
     def aggregate(self, symbol: str) -> Aggregate | None:
-        """Return the present state of ``symbol``, or None before its first tick."""
-        state = self._states.get(symbol)
-        return None if state is None else state.message(self.epoch)
+        """Return the present state of ``symbol``, or None before its first session.
+
+        It is built once for all who want it; do not change it.
+        """
+        bars = self._bars.get(symbol)
+        if bars is None:
+            return None
+        sequence = int(self._rows.whole[bars.row, kernel.SEQUENCE])
+        message = self._messages.get(bars.row)
+        if message is None or message.sequence != sequence:
+            candle = bars.aggregate()
+            if candle is None:
+                return None
+            message = self._messages[bars.row] = Aggregate(
+                symbol=symbol,
+                open=candle.open,
+                high=candle.high,
+                low=candle.low,
+                close=candle.close,
+                volume=candle.volume,
+                timestamp=candle.last_ts,
+                trades=candle.trades,
+                vwap=candle.vwap,
+                session_start=bars.session_start,
+                sequence=sequence,
+                epoch=self.epoch,
+            )
+        return message
 
     def state(self, symbol: str) -> Aggregate:
-        """Return the present state of a symbol that has one."""
-        return self._states[symbol].message(self.epoch)
+        """Return the present state of a symbol that has one.
+
+        Raises:
+            KeyError: it has none.
+        """
+        message = self.aggregate(symbol)
+        if message is None:
+            raise KeyError(symbol)
+        return message
 
     def symbols(self) -> list[str]:
         """Return all symbols in byte order; do not change the list."""
@@ -160,47 +123,112 @@ class Book:
             self._symbols_sorted = True
         return self._symbols
 
-    def apply(self, ticks: Iterable[Tick], first_sequence: int, latest_ns: int) -> Applied:
+    def apply(
+        self, ticks: Sequence[Tick], first_sequence: int, latest_ns: int, now_ns: int = 0
+    ) -> Applied:
+        """Apply normalized ticks as :meth:`apply_batch` does."""
+        return self.apply_batch(self.decoder.read(ticks), first_sequence, latest_ns, now_ns)
+
+    def apply_batch(
+        self, batch: Batch, first_sequence: int, latest_ns: int, now_ns: int = 0, *, skip: int = 0
+    ) -> Applied:
         """Apply ticks in the order of their arrival and count one new state per changed symbol.
 
         Args:
-            ticks: normalized ticks.
+            batch: normalized ticks.
             first_sequence: sequence of the first; the others follow without a gap.
             latest_ns: the latest exchange time that is not in the future.
+            now_ns: when they arrived; 0: their bars close by their own time alone.
+            skip: how many of the first ones to leave out.
         """
-        # Attribute access on a generated message is 0.05 us, a whole tick about 1.2 us.
-        applied = Applied()
-        states, changed = self._states, applied.changed
-        for sequence, tick in enumerate(ticks, first_sequence):
-            price, volume, ts = tick.price, tick.volume, tick.exchange_timestamp
-            reason = check_values(price, volume, ts, latest_ns)
-            if reason is not None:
-                applied.rejections.append((sequence, reason))
-                continue
-            symbol = tick.symbol
-            state = states.get(symbol) or self._open(symbol, price * volume)
-            if isinstance(state, RejectReason):
-                applied.rejections.append((sequence, state))
-                continue
-            if ts >= state.session_end:
-                if price * volume == inf:
-                    # A session begins with a tick that counts, or its state would be empty.
-                    applied.rejections.append((sequence, RejectReason.TOTAL_OVERFLOW))
-                    continue
-                state.start_session(*self._session_rule(ts))
-            if ts < state.session_start:
-                self.late += 1
-            elif state.add(price, volume, ts, sequence):
-                changed.add(symbol)
-            else:
-                applied.rejections.append((sequence, RejectReason.TOTAL_OVERFLOW))
-                continue
-            applied.accepted += 1
-        for symbol in changed:
-            states[symbol].published()
+        rows, count = self._rows, batch.count
+        applied = Applied(rows.table.symbols)
+        self._batch += 1
+        rows.now_ns = now_ns
+        self.engine.begin_batch(now_ns)
+        index, n_changed = skip, 0
+        while True:
+            # A call costs 1 us, a tick in it 7 ns.
+            code, index, n_changed = kernel.apply_ticks(
+                index,
+                count,
+                first_sequence,
+                latest_ns,
+                self._batch,
+                n_changed,
+                batch.rows,
+                batch.prices,
+                batch.volumes,
+                batch.times,
+                rows.whole,
+                rows.real,
+                rows.changed,
+            )
+            if code == kernel.DONE:
+                break
+            row = self._take(applied, batch, index, first_sequence, latest_ns)
+            if row is not None and rows.whole[row, kernel.BATCH] != self._batch:
+                rows.whole[row, kernel.BATCH] = self._batch
+                rows.changed[n_changed] = row
+                n_changed += 1
+            index += 1
+        applied.accepted = count - min(skip, count) - len(applied.rejections)
+        applied.rows = rows.changed[:n_changed].copy()
+        rows.whole[applied.rows, kernel.SEQUENCE] += 1
+        if self.engine.wants_trades:
+            self._hand_on(applied, batch, first_sequence, skip)
+        self.engine.end_batch(self.changed(applied, self.engine.audience.symbols_wanted()))
         return applied
 
-    def _open(self, symbol: str, notional: float) -> SymbolState | RejectReason:
+    def changed(self, applied: Applied, among: Collection[str] | None) -> Collection[str]:
+        """Return which of some symbols the last batch gave a new state; None: of all."""
+        if among is None:
+            return applied.changed
+        if len(among) > len(applied.rows):
+            return applied.changed & set(among)
+        whole, bars = self._rows.whole, self._bars
+        return [
+            symbol
+            for symbol in among
+            if symbol in bars and whole[bars[symbol].row, kernel.BATCH] == self._batch
+        ]
+
+    # Takes a tick that is not just one more of its symbol's base candle; returns the row if the
+    # state of the symbol changed.
+    def _take(
+        self, applied: Applied, batch: Batch, index: int, first_sequence: int, latest_ns: int
+    ) -> int | None:
+        price, volume = float(batch.prices[index]), int(batch.volumes[index])
+        ts, sequence = int(batch.times[index]), first_sequence + index
+        reason = check_values(price, volume, ts, latest_ns)
+        if reason is None:
+            symbol = batch.symbol(index, self._rows.table)
+            bars = self._bars.get(symbol) or self._open(symbol, price * volume)
+            if not isinstance(bars, RejectReason):
+                changed = bars.take(price, volume, ts, sequence)
+                if changed is not None:
+                    return bars.row if changed else None
+                reason = RejectReason.TOTAL_OVERFLOW
+            else:
+                reason = bars
+        applied.rejections.append((sequence, reason))
+        return None
+
+    def _hand_on(self, applied: Applied, batch: Batch, first_sequence: int, skip: int) -> None:
+        # Bars that no clock ends are made of single trades.
+        rejected = {sequence for sequence, _ in applied.rejections}
+        for index in range(skip, batch.count):
+            sequence = first_sequence + index
+            if sequence not in rejected:
+                self.engine.traded(
+                    batch.symbol(index, self._rows.table),
+                    float(batch.prices[index]),
+                    int(batch.volumes[index]),
+                    int(batch.times[index]),
+                    sequence,
+                )
+
+    def _open(self, symbol: str, notional: float) -> SymbolBars | RejectReason:
         if notional == inf:
             return RejectReason.TOTAL_OVERFLOW
         # Known symbols were checked here once, so only new ones cost the pattern.
@@ -209,9 +237,9 @@ class Book:
                 return RejectReason.INVALID_SYMBOL
         except InvalidSymbol as exc:
             return RejectReason(exc.reason)
-        if len(self._states) >= self._max_symbols:
+        if len(self._bars) >= self._max_symbols:
             return RejectReason.TOO_MANY_SYMBOLS
-        state = self._states[symbol] = SymbolState(symbol)
+        bars = self._bars[symbol] = self.engine.open(symbol)
         self._symbols.append(symbol)
         self._symbols_sorted = False
-        return state
+        return bars

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -27,8 +27,10 @@ class RefuseMalformed(grpc.aio.ServerInterceptor):
     ) -> Any:
         """Return the method's handler with a parser that cannot raise."""
         handler = await continuation(handler_call_details)
-        # None: no such method; the library answers UNIMPLEMENTED.
-        return None if handler is None else _guarded(handler)
+        # None: no such method; the library answers UNIMPLEMENTED. Without a parser none can fail.
+        if handler is None or handler.request_deserializer is None:
+            return handler
+        return _guarded(handler)
 
 
 def _guarded(handler: Any) -> Any:
@@ -58,8 +60,14 @@ def _guarded(handler: Any) -> Any:
 
 async def _check_message(request: object, context: Context) -> object:
     if request is _MALFORMED:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request message does not parse")
+        await refuse(context)
     return request
+
+
+async def refuse(context: Context) -> NoReturn:
+    """Abort a call whose request does not parse."""
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request message does not parse")
+    raise AssertionError("abort raises")
 
 
 async def _check_stream(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:

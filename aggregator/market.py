@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from aggregator.book import MAX_INT64, Applied, Book
+from aggregator.bars.candle import MAX_INT64
+from aggregator.book import Applied, Book
+from aggregator.columns import Batch
 from aggregator.producers import Producers
 from aggregator.watchers import Watchers
 from marketdata.errors import MarketDataError
 from marketdata.timestamps import NS_PER_S
-from marketdata.wire.market_data_pb2 import BatchAck, Rejection, Tick, TickBatch
+from marketdata.wire.market_data_pb2 import BatchAck, Rejection, Tick
 
 MAX_PRODUCER_ID_LENGTH = 64
 
@@ -39,46 +41,50 @@ class Market:
         self.duplicates = 0
         self.rejected: Counter[str] = Counter()
 
-    def publish_batch(self, batch: TickBatch, now_ns: int) -> BatchAck:
-        """Apply one batch, once, and return its ack.
+    def publish_batch(self, data: bytes, now_ns: int) -> BatchAck:
+        """Apply one serialized ``TickBatch``, once, and return its ack.
 
         Raises:
+            DecodeError: it does not parse.
             InvalidBatch: the producer id is too long, or a sequence is outside 1..2^63-1.
         """
-        ticks: Sequence[Tick] = batch.ticks
-        if not batch.producer_id:
-            applied = self.publish_ticks(ticks, now_ns)
+        ticks = self.book.decoder.decode(data)
+        if not ticks.producer_id:
+            applied = self._apply_anonymous(ticks, now_ns)
             return _ack(self._next_sequence - 1, applied, 0)
-        _check_batch(batch)
-        first = batch.first_sequence
-        seen = self._producers.advance(batch.producer_id, first, len(ticks))
-        if seen:
-            self.duplicates += seen
-            ticks = ticks[seen:]
-        applied = self._apply(ticks, first + seen, now_ns)
-        return _ack(first + len(batch.ticks) - 1, applied, seen)
+        _check_batch(ticks)
+        first = ticks.first_sequence
+        seen = self._producers.advance(ticks.producer_id, first, ticks.count)
+        self.duplicates += seen
+        applied = self._apply(ticks, first, now_ns, seen)
+        return _ack(first + ticks.count - 1, applied, seen)
 
     def publish_ticks(self, ticks: Sequence[Tick], now_ns: int) -> Applied:
         """Apply ticks that carry no identity."""
-        first = self._next_sequence
-        self._next_sequence += len(ticks)
-        return self._apply(ticks, first, now_ns)
+        return self._apply_anonymous(self.book.decoder.read(ticks), now_ns)
 
-    def _apply(self, ticks: Sequence[Tick], first_sequence: int, now_ns: int) -> Applied:
-        applied = self.book.apply(ticks, first_sequence, now_ns + self._max_future_skew_ns)
+    def _apply_anonymous(self, ticks: Batch, now_ns: int) -> Applied:
+        first = self._next_sequence
+        self._next_sequence += ticks.count
+        return self._apply(ticks, first, now_ns, 0)
+
+    def _apply(self, ticks: Batch, first_sequence: int, now_ns: int, skip: int) -> Applied:
+        latest_ns = now_ns + self._max_future_skew_ns
+        applied = self.book.apply_batch(ticks, first_sequence, latest_ns, now_ns, skip=skip)
         self.accepted += applied.accepted
         for _, reason in applied.rejections:
             self.rejected[reason] += 1
-        if applied.changed:
-            self.watchers.notify(applied.changed)
+        changed = self.book.changed(applied, self.watchers.symbols_watched())
+        if changed:
+            self.watchers.notify(changed)
         return applied
 
 
-def _check_batch(batch: TickBatch) -> None:
+def _check_batch(batch: Batch) -> None:
     length = len(batch.producer_id)
     if length > MAX_PRODUCER_ID_LENGTH:
         raise InvalidBatch(f"producer_id has {length} characters, limit {MAX_PRODUCER_ID_LENGTH}")
-    first, last = batch.first_sequence, batch.first_sequence + len(batch.ticks) - 1
+    first, last = batch.first_sequence, batch.first_sequence + batch.count - 1
     if first < 1 or last > MAX_INT64:
         raise InvalidBatch(f"sequences {first}..{last} are not within 1..{MAX_INT64}")
 

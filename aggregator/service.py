@@ -7,15 +7,22 @@ import contextlib
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, NoReturn
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
+from aggregator.bar_watchers import ALL, TooManyBarsWait, TooManyTopics, Topic
+from aggregator.history.asked import InvalidBars
+from aggregator.history.reader import BarReader
+from aggregator.malformed import refuse
 from aggregator.market import InvalidBatch, Market
+from aggregator.store.store import StoreUnavailable
 from aggregator.watchers import TooManyWatched, Watcher
 from marketdata.errors import InvalidSymbol, MarketDataError
+from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import TickRules
@@ -28,6 +35,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 # An Aggregate is at most 150 bytes, so a full batch is 1.5 MB of the 4 MiB a message may have.
 MAX_UPDATES_PER_BATCH = 10_000
+# 230 bytes and 5 us each.
+MAX_BARS_PER_BATCH = 2_000
 # What may wait for one Watch stream that asked for a buffer: 300 bytes each, 20 MB.
 MAX_BUFFERED_UPDATES = 65_536
 # How long a producer that does not read may hold up the shutdown once it was told.
@@ -60,7 +69,13 @@ STATUS_CODES: dict[type[MarketDataError], grpc.StatusCode] = {
     InvalidBatch: grpc.StatusCode.INVALID_ARGUMENT,
     TooManyAsked: grpc.StatusCode.INVALID_ARGUMENT,
     SymbolHasNoData: grpc.StatusCode.NOT_FOUND,
+    InvalidInterval: grpc.StatusCode.INVALID_ARGUMENT,
     TooManyWatched: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooManyTopics: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooManyBarsWait: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    InvalidBars: grpc.StatusCode.INVALID_ARGUMENT,
+    # Not UNAVAILABLE: all else is there, and asking again at once is of no use.
+    StoreUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     ShuttingDown: grpc.StatusCode.UNAVAILABLE,
 }
 
@@ -73,8 +88,16 @@ class MarketDataService(MarketDataServiceServicer):
     generators, hence the ignored overrides.
     """
 
-    def __init__(self, market: Market, rules: TickRules) -> None:
+    def __init__(
+        self,
+        market: Market,
+        rules: TickRules,
+        bars: BarReader,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._market = market
+        self._bars = bars
+        self._clock = clock
         self._rules = rules
         self._drops = DropSummary(log, "ticks rejected")
         # How to end each PublishTicks stream.
@@ -95,7 +118,7 @@ class MarketDataService(MarketDataServiceServicer):
         received = 0
         async for tick in request_iterator:
             received += 1
-            now_ns = time.time_ns()
+            now_ns = self._clock()
             reason = self._rules.normalize(tick, now_ns)
             if reason is not None:
                 self._drops.add({reason: 1})
@@ -106,7 +129,7 @@ class MarketDataService(MarketDataServiceServicer):
 
     async def PublishTicks(  # type: ignore[override]
         self,
-        request_iterator: AsyncIterator[wire.TickBatch],
+        request_iterator: AsyncIterator[bytes],
         context: Context,
     ) -> None:
         """Apply batches in order and ack each."""
@@ -124,9 +147,11 @@ class MarketDataService(MarketDataServiceServicer):
             if not self._producers:
                 self._no_producers.set()
 
-    async def _publish(self, batch: wire.TickBatch, context: Context) -> None:
+    async def _publish(self, batch: bytes, context: Context) -> None:
         try:
-            ack = self._market.publish_batch(batch, time.time_ns())
+            ack = self._market.publish_batch(batch, self._clock())
+        except DecodeError:
+            await refuse(context)
         except InvalidBatch as exc:
             await _abort(context, exc)
         if ack.rejections:
@@ -192,6 +217,13 @@ class MarketDataService(MarketDataServiceServicer):
         more = start + limit < stop
         return wire.ListSymbolsResponse(symbols=page, next_cursor=page[-1] if more else "")
 
+    async def GetBars(self, request: wire.BarsRequest, context: Context) -> wire.BarsResponse:
+        """Return the bars of one symbol and interval, a page at a time."""
+        try:
+            return await self._bars.read(request)
+        except (InvalidSymbol, InvalidInterval, InvalidBars, StoreUnavailable) as exc:
+            await _abort(context, exc)
+
     async def StreamAggregates(  # type: ignore[override]
         self,
         request: wire.AggregateRequest,
@@ -221,10 +253,20 @@ class MarketDataService(MarketDataServiceServicer):
         changes = asyncio.create_task(self._follow(request_iterator, watcher))
         try:
             # The reader learns at once whether what it knows is of this life.
-            await context.send_initial_metadata((("epoch", str(self._market.book.epoch)),))
+            epoch = self._market.book.epoch
+            intervals = ",".join(i.name for i in self._market.book.engine.plan.intervals)
+            await context.send_initial_metadata((("epoch", str(epoch)), ("intervals", intervals)))
             while True:
-                states = await watcher.next_states(MAX_UPDATES_PER_BATCH)
-                await context.write(wire.UpdateBatch(updates=states))
+                updates = await watcher.next_updates(MAX_UPDATES_PER_BATCH, MAX_BARS_PER_BATCH)
+                batch = wire.UpdateBatch(
+                    updates=updates.states,
+                    bars=[bar.to_message(epoch) for bar in updates.bars],
+                    completed=[
+                        wire.IntervalComplete(interval=done.interval, end=done.end, epoch=epoch)
+                        for done in updates.completed
+                    ],
+                )
+                await context.write(batch)
         except MarketDataError as exc:
             await _abort(context, exc)
         finally:
@@ -243,6 +285,9 @@ class MarketDataService(MarketDataServiceServicer):
                     if request.all:
                         watcher.mark(self._market.book.symbols())
                 self._watch(watcher, list(map(normalize_symbol, request.add)))
+                watchers = self._market.watchers
+                watchers.bars.remove(watcher.bars, _topics(request.remove_bars))
+                watchers.bars.add(watcher.bars, _topics(request.add_bars))
         except Exception as exc:
             # The handler raises it again and so ends the call with the right status.
             watcher.end(exc)
@@ -251,6 +296,13 @@ class MarketDataService(MarketDataServiceServicer):
         watcher.watch(symbols)
         # No await between the two: the state marked here and the changes after it have no hole.
         watcher.mark(symbol for symbol in symbols if self._market.book.aggregate(symbol))
+
+
+def _topics(topics: Iterable[wire.BarTopic]) -> list[Topic]:
+    return [
+        Topic(ALL if topic.symbol == ALL else normalize_symbol(topic.symbol), topic.interval)
+        for topic in topics
+    ]
 
 
 def _normalize_all(symbols: Iterable[str]) -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 from itertools import islice
 
+from aggregator.bar_watchers import BarQueue, BarWatchers, Completed
+from aggregator.bars.bar import Bar
 from marketdata.errors import MarketDataError
 from marketdata.wire.market_data_pb2 import Aggregate
 
@@ -19,8 +22,17 @@ class TooManyWatched(MarketDataError):
         self.limit = limit
 
 
+@dataclass(slots=True)
+class Updates:
+    """What one stream sends at once; the markers belong behind the bars."""
+
+    states: list[Aggregate] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+    completed: list[Completed] = field(default_factory=list)
+
+
 class Watcher:
-    """The states that one stream still has to send.
+    """The states that one stream still has to send, and its :attr:`bars`.
 
     By default a stream that does not read holds a set of symbols and nothing else: what it sends
     when it reads again is the state of that moment. With :meth:`buffer`, states wait in order up to
@@ -38,6 +50,7 @@ class Watcher:
         self._max_buffered = 0
         self._wake = asyncio.Event()
         self._end: BaseException | None = None
+        self.bars = BarQueue(registry.bars, self._wake.set)
 
     @property
     def waiting(self) -> int:
@@ -71,6 +84,23 @@ class Watcher:
         """Send of what waits only ``symbols``."""
         waiting = {*self._due, *(state.symbol for state in self._buffered)}
         self.unmark(waiting - symbols)
+
+    async def next_updates(self, max_states: int, max_bars: int) -> Updates:
+        """Wait for changes and return some of each, the longest waiting first.
+
+        A cancellation loses nothing, as with :meth:`next_states`.
+
+        Raises:
+            TooManyBarsWait: the stream is too slow for its bars.
+        """
+        while not (self.waiting or len(self.bars) or self.bars.overflow or self._end):
+            self._wake.clear()
+            await self._wake.wait()
+        updates = Updates()
+        if self.waiting or self._end is not None:
+            updates.states = await self.next_states(max_states)
+        updates.bars, updates.completed = self.bars.take(max_bars)
+        return updates
 
     def end(self, reason: BaseException) -> None:
         """Make the next or present :meth:`next_states` raise ``reason``."""
@@ -113,8 +143,11 @@ class Watcher:
 class Watchers:
     """All streams, by symbol."""
 
-    def __init__(self, max_symbols_per_watcher: int, state: Callable[[str], Aggregate]) -> None:
+    def __init__(
+        self, max_symbols_per_watcher: int, state: Callable[[str], Aggregate], bars: BarWatchers
+    ) -> None:
         self._limit = max_symbols_per_watcher
+        self.bars = bars
         # The present state of a symbol that has one.
         self.state = state
         self._by_symbol: dict[str, set[Watcher]] = {}
@@ -141,6 +174,7 @@ class Watchers:
     def close(self, watcher: Watcher) -> None:
         """Leave nothing of ``watcher`` behind."""
         self.remove(watcher, list(watcher.symbols))
+        self.bars.remove(watcher.bars, list(watcher.bars.topics))
         self._all.discard(watcher)
         self._open.discard(watcher)
 
@@ -182,12 +216,16 @@ class Watchers:
             self._all.discard(watcher)
             watcher.keep_only(watcher.symbols)
 
-    def notify(self, changed: set[str]) -> None:
+    def symbols_watched(self) -> Collection[str] | None:
+        """Return the symbols that somebody watches; None: all."""
+        return None if self._all else self._by_symbol.keys()
+
+    def notify(self, changed: Collection[str]) -> None:
         """Mark ``changed`` for those who watch them; awaits nobody."""
         for watcher in self._all:
             watcher.mark(changed)
         if self._by_symbol:
-            for symbol in changed & self._by_symbol.keys():
+            for symbol in self._by_symbol.keys() & set(changed):
                 for watcher in self._by_symbol[symbol]:
                     if not watcher.watches_all:
                         watcher.mark((symbol,))

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from fakeclient.app import Job, replay_job, run, walk_job
 from fakeclient.console import choose_screen
-from fakeclient.files import BadFile
 from fakeclient.settings import FakeclientSettings
 from marketdata.errors import SettingsError
 from marketdata.settings import load_settings
+from marketdata.tradefiles import BadFile
 
 app = typer.Typer(
     add_completion=False,

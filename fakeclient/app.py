@@ -16,13 +16,14 @@ from typing import NamedTuple
 from fakeclient.bad import BadMix
 from fakeclient.connection import Connection, Server, pause
 from fakeclient.console import Screen, watch_progress
-from fakeclient.files import BadFile, read_passes
+from fakeclient.files import read_passes
 from fakeclient.pacing import Load, group_sizes, repeat, replay_loads, walk_loads
 from fakeclient.packing import Packer, Parcels
 from fakeclient.report import Counts, summary_lines
 from fakeclient.settings import FakeclientSettings, split_address
 from fakeclient.walk import RandomWalk
 from marketdata.errors import MarketDataError
+from marketdata.tradefiles import BadFile
 
 # The last ticks of a paced run are due when it ends; if it keeps up, it gets this long for them.
 _DEADLINE_SLACK_S = 0.25

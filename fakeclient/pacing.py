@@ -8,9 +8,10 @@ from math import inf
 from typing import NamedTuple
 
 from fakeclient.packing import Packer, Parcels
-from fakeclient.ticks import MAX_GROUP, Row
+from fakeclient.ticks import MAX_GROUP
 from fakeclient.walk import RandomWalk
 from marketdata.timestamps import NS_PER_S, to_nanoseconds
+from marketdata.trades import Row
 
 # Ticks that are due within this time leave together: it looks live, and 200 writes per second cost
 # next to nothing.

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from zlib import crc32
 
 from fakeclient.bad import BadKind, BadMix, spoil
-from fakeclient.ticks import Row
 from marketdata.symbols import normalize_symbol
+from marketdata.trades import Row
 from marketdata.wire.market_data_pb2 import Tick
 
 _LENGTH = Struct(">I")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from fakeclient.ticks import Row
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
+from marketdata.trades import Row
 
 KNOWN_SYMBOLS = (
     *("AAPL", "MSFT", "GOOGL", "AMZN", "NVDA", "META", "TSLA", "JPM", "V", "UNH"),

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp
 
 from gateway.backend.client import AggregatorClient
 from gateway.backend.health import Readiness
+from gateway.bars.joins import Joins
 from gateway.clients.capacity import Capacity
 from gateway.clients.direct import DirectWebSocket
 from gateway.clients.handshake import OriginCheck
@@ -37,13 +38,16 @@ from gateway.hub.history import History
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.upstream import Upstream
+from gateway.rest.bars import router as bars_router
 from gateway.pages import DASHBOARD_POLICY, Assets, Page
 from gateway.rest.cors import Cors
 from gateway.rest.openapi import install_openapi
 from gateway.rest.paths import EncodedSlashes
 from gateway.rest.problems import install_problems
 from gateway.rest.routes import router
+from gateway.rest.status import router as status_router
 from gateway.settings import GatewaySettings
+from gateway.status import Status
 from gateway.stomp.session import SessionLimits
 from gateway.stomp_door import StompDoor, StompLimits
 from gateway.stream.door import StreamDoor
@@ -149,7 +153,7 @@ def build_hub(settings: GatewaySettings) -> Hub:
     )
 
 
-def build_streams(settings: GatewaySettings, hub: Hub) -> Streams:
+def build_streams(settings: GatewaySettings, hub: Hub, joins: Joins) -> Streams:
     """Return what the plain WebSocket and SSE doors stand on."""
     limits = StreamLimits(
         max_subscriptions=settings.max_subscriptions,
@@ -158,7 +162,7 @@ def build_streams(settings: GatewaySettings, hub: Hub) -> Streams:
         message_burst=settings.message_burst,
         buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
     )
-    return Streams(hub, limits, clock=time.monotonic)
+    return Streams(hub, limits, time.monotonic, joins)
 
 
 def allow_open_files(count: int) -> None:
@@ -207,13 +211,24 @@ def build_app(
     # Every live door lets clients in through these two.
     app.state.capacity = capacity
     app.state.allow_origin = origin_check(settings)
-    app.state.client = AggregatorClient(
-        MarketDataServiceStub(channel), settings, clock=time.monotonic
-    )
+    stub = MarketDataServiceStub(channel)
+    app.state.client = AggregatorClient(stub, settings, clock=time.monotonic)
+    # Every live door reads history through it.
+    app.state.joins = joins = Joins(hub, app.state.client)
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
-    app.include_router(router)
+    app.state.status = Status(
+        stub,
+        client=app.state.client,
+        hub=hub,
+        capacity=capacity,
+        version=app.version,
+        clock=time.monotonic,
+        timeout_s=settings.ready_timeout_s,
+    )
+    for each in (router, bars_router, status_router):
+        app.include_router(each)
     streams = StreamDoor(
-        build_streams(settings, hub),
+        build_streams(settings, hub, joins),
         capacity,
         random=Random(),  # noqa: S311  spreads clients, no secret
         keepalive_s=settings.sse_keepalive_s,
@@ -227,7 +242,7 @@ def build_app(
     app.router.routes.append(Route("/", dashboard.__call__))
     app.mount("/static", Assets(directory=STATIC, check_dir=False))
     # Last, because it takes everything under its prefix that no other route has.
-    stomp = build_stomp(settings, hub, capacity, app.state.allow_origin)
+    stomp = build_stomp(settings, hub, capacity, joins, app.state.allow_origin)
     doors.append(stomp)
     app.router.routes.append(stomp.route(STOMP_PREFIX))
     install_problems(app)
@@ -239,12 +254,17 @@ def build_app(
 
 
 def build_stomp(
-    settings: GatewaySettings, hub: Hub, capacity: Capacity, allow_origin: OriginCheck
+    settings: GatewaySettings,
+    hub: Hub,
+    capacity: Capacity,
+    joins: Joins,
+    allow_origin: OriginCheck,
 ) -> StompDoor:
     """Return the door of STOMP over WebSocket and SockJS."""
     return StompDoor(
         hub,
         capacity,
+        joins,
         allow_origin=allow_origin,
         limits=StompLimits(
             session=SessionLimits(max_subscriptions=settings.max_subscriptions),

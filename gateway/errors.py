@@ -5,7 +5,9 @@
     MarketDataError
     ├── InvalidInput             the client asks for something that cannot be
     ├── UnknownSymbol            the client asks for a symbol nobody has traded
+    ├── NotAcceptable            the client wants an answer in a form that there is not
     ├── RateLimited              the client asks too often
+    ├── HistoryTooLong           the client wants more of the past than a live door gives
     ├── TooManyClients           the gateway has as many live clients as it may
     └── AggregatorUnavailable    the aggregator does not answer
 """
@@ -42,6 +44,19 @@ class UnknownSymbol(MarketDataError):
         self.symbol = symbol
 
 
+class NotAcceptable(MarketDataError):
+    """An answer cannot have the form that a client wants."""
+
+    def __init__(self, accept: str, offered: Sequence[str], hint: str = "") -> None:
+        wanted = ascii(accept[:80])
+        super().__init__(
+            f"there is no answer for Accept {wanted}, only {', '.join(offered)}"
+            + (f"; {hint}" if hint else "")
+        )
+        self.accept = accept
+        self.offered = tuple(offered)
+
+
 class RateLimited(MarketDataError):
     """A request is over the rate limit."""
 
@@ -49,6 +64,17 @@ class RateLimited(MarketDataError):
         super().__init__(f"more than {rate:g} requests per second")
         self.rate = rate
         self.retry_after_s = retry_after_s
+
+
+class HistoryTooLong(MarketDataError):
+    """A subscription asks for more history than a live door gives."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"since asks for more than {limit} bars; read them from "
+            "/api/v1/marketdata/{symbol}/bars, and subscribe with a later since"
+        )
+        self.limit = limit
 
 
 class TooManyClients(MarketDataError):

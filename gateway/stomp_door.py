@@ -20,19 +20,29 @@ from gateway.clients.handshake import OriginCheck
 from gateway.clients.outbox import BufferFull
 from gateway.clients.outlet import Outlet
 from gateway.clients.websocket import serve_websocket
+from gateway.encoding import INTERVAL_COMPLETE
+from gateway.errors import AggregatorUnavailable
+from gateway.hub.bar_subscription import BarSubscription
 from gateway.hub.hub import FeedStatus, Hub, TooManySymbols
+from gateway.hub.join import Join
 from gateway.hub.subscription import BufferLimits, Resume
 from gateway.hub.subscription import Subscription as Feed
 from gateway.hub.updates import Delivery, Update
 from gateway.sockjs.app import SockJs, SockJsRoute
 from gateway.stomp.destinations import (
     STATUS,
+    BarsTopic,
     MarketDataTopic,
     SignalingTopic,
     SubscribeOptions,
+    Topic,
+    bars_destination,
     market_data_destination,
 )
 from gateway.stomp.errors import (
+    HistoryFailed,
+    HistoryRefused,
+    InvalidDestination,
     RateExceeded,
     ServerLimitExceeded,
     ServerShutdown,
@@ -50,6 +60,9 @@ from gateway.stomp.events import (
 from gateway.stomp.messages import Message
 from gateway.stomp.session import SessionLimits, StompSession
 from gateway.stomp.versions import SUBPROTOCOLS
+from gateway.stream.reader import JoinHistory
+from marketdata.errors import MarketDataError
+from marketdata.intervals import InvalidInterval
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +94,7 @@ class StompDoor:
     Args:
         hub: gives the updates.
         capacity: counts the live clients of all doors.
+        joins: reads the history that subscriptions begin with.
         allow_origin: says which pages may connect; None: all.
         limits: what one client may do.
     """
@@ -89,11 +103,13 @@ class StompDoor:
         self,
         hub: Hub,
         capacity: Capacity,
+        joins: JoinHistory,
         *,
         allow_origin: OriginCheck | None = None,
         limits: StompLimits | None = None,
     ) -> None:
         self.hub = hub
+        self.joins = joins
         self.limits = limits or StompLimits()
         self.sessions: set[StompHandler] = set()
         # Those with a subscription to /topic/signaling.
@@ -252,20 +268,18 @@ class StompHandler:
         if isinstance(topic, SignalingTopic):
             self._signaling[subscription] = None
             self._door.signaling[self] = None
-        elif isinstance(topic, MarketDataTopic):
-            feed = Feed(
-                topic.symbols,
-                options.policy.value,
-                Resume(options.resume.epoch, options.resume.last_sequences)
-                if options.resume
-                else None,
-                self._limits.buffer,
-            )
+        elif isinstance(topic, MarketDataTopic | BarsTopic):
+            feed = self._build_feed(topic, options)
             try:
                 self._hub.subscribe(feed, self)
             except TooManySymbols as exc:
                 self._session.fail(ServerLimitExceeded(str(exc)), now)
                 return
+            except InvalidInterval as exc:
+                error = InvalidDestination(_destination(topic), str(exc))
+                self._session.fail(error, now)
+                return
+            self._door.joins.begin(feed, self, self._fail_history)
             self._feeds[subscription] = feed
             self._subscriptions[feed] = subscription
             if self._hub.status is FeedStatus.STALE:
@@ -275,6 +289,25 @@ class StompHandler:
             self._watching[subscription] = None
             self._untold[subscription] = None
             self._hub.watch_status(self)
+
+    def _build_feed(self, topic: MarketDataTopic | BarsTopic, options: SubscribeOptions) -> Feed:
+        left = options.resume
+        resume = Resume(left.epoch, left.last_sequences) if left else None
+        limits = self._limits.buffer
+        if isinstance(topic, MarketDataTopic):
+            return Feed(topic.symbols, options.policy.value, resume, limits)
+        join = None
+        if options.since_ns is not None and topic.symbols is not None:
+            join = Join(topic.symbols, options.since_ns)
+        return BarSubscription(
+            topic.interval, topic.symbols, options.policy.value, resume, limits, join=join
+        )
+
+    def _fail_history(self, error: MarketDataError) -> None:
+        if isinstance(error, AggregatorUnavailable):
+            self.fail(HistoryFailed(str(error)))
+        else:
+            self.fail(HistoryRefused(str(error)))
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         self._untold.pop(subscription, None)
@@ -295,9 +328,15 @@ class StompHandler:
         if subscription is None:
             return
         update, recovered, conflated = delivery
+        # Where it was subscribed to, so that it is found there.
+        message = (
+            encode_marker(_destination(subscription.topic), update)
+            if update.is_marker
+            else update.form(encode_message)
+        )
         self._session.send_message(
             subscription,
-            update.form(encode_message),
+            message,
             self._loop.time(),
             recovered=recovered,
             conflated=conflated > 0,
@@ -378,8 +417,24 @@ class StompHandler:
 def encode_message(update: Update) -> Message:
     """Return the MESSAGE of ``update``, the same for every subscriber."""
     return Message(
-        market_data_destination(update.symbol),
+        market_data_destination(update.symbol)
+        if update.interval is None
+        else bars_destination(update.interval, update.symbol),
         update.json,
         sequence=update.sequence,
         epoch=update.epoch,
     )
+
+
+def encode_marker(destination: str, update: Update) -> Message:
+    """Return the MESSAGE that says that an interval is complete."""
+    return Message(
+        destination,
+        update.json,
+        epoch=update.epoch,
+        user_headers={"type": INTERVAL_COMPLETE},
+    )
+
+
+def _destination(topic: Topic) -> str:
+    return topic.destination if isinstance(topic, BarsTopic) else STATUS

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import structlog
 
+from ingest.feed import Intake
 from ingest.listener import Listener
 from ingest.outbox import Outbox
 from ingest.publisher import Publisher
@@ -17,6 +19,8 @@ from ingest.settings import IngestSettings
 from marketdata.channel import client_options
 from marketdata.summary import DropSummary
 from marketdata.validation import TickRules
+from marketdata.warm import load_kernels
+from marketdata.workers import this_worker
 
 log = structlog.get_logger()
 
@@ -48,16 +52,24 @@ class Ingest:
             options=client_options(settings.keepalive_s, settings.keepalive_timeout_s),
             random=Random(),  # noqa: S311  jitter, not a secret
         )
-        self.listener = Listener(settings, self.rules, self._publisher, self.rejected, self.closed)
+        intake = Intake(self.rules, self.outbox, settings.max_frame_size)
+        self.listener = Listener(settings, intake, self._publisher, self.rejected, self.closed)
         self._publishing: asyncio.Task[None] | None = None
 
-    async def start(self, on_failure: Callable[[], None]) -> None:
+    async def start(
+        self, on_failure: Callable[[], None], sockets: Sequence[socket.socket] = ()
+    ) -> None:
         """Listen, with or without an aggregator; call ``on_failure`` if publishing breaks.
+
+        Args:
+            on_failure: called once.
+            sockets: what to listen on instead of the address of the settings.
 
         Raises:
             StartError: the address cannot be listened on.
         """
-        await self.listener.start()
+        load_kernels()
+        await self.listener.start(sockets)
         self._publishing = asyncio.create_task(self._publisher.run())
         self._publishing.add_done_callback(lambda _: on_failure())
 
@@ -94,6 +106,16 @@ class Ingest:
 async def main(settings: IngestSettings, stop: asyncio.Event) -> int:
     """Run until ``stop`` is set; return the exit code."""
     ingest = Ingest(settings)
-    await ingest.start(on_failure=stop.set)
+    if (worker := this_worker()) is None:
+        await ingest.start(on_failure=stop.set)
+        log.info("ingest listening", address=f"{settings.host}:{ingest.listener.port}")
+    else:
+        structlog.contextvars.bind_contextvars(worker=worker.number)
+        worker.stop_with_parent(stop)
+        await ingest.start(stop.set, worker.sockets)
+        worker.tell_ready()
     await stop.wait()
-    return await ingest.stop()
+    code = await ingest.stop()
+    if worker is not None:
+        worker.close()
+    return code

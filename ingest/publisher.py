@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from itertools import islice
 from random import Random
 
 import grpc
@@ -47,23 +49,34 @@ class Publisher:
         self._overdue = False
         self._linger: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
-        self._space = asyncio.Condition()
+        # Who waits for room, in the order in which they came; a dict, since some leave.
+        self._waiting: dict[Callable[[], None], None] = {}
+        self._closed_batches = 0
         self._empty = asyncio.Event()
 
-    async def put(self, pieces: list[bytes]) -> None:
-        """Take ticks in; wait while the ring of unacked batches is full.
+    @property
+    def is_full(self) -> bool:
+        """Whether no more ticks should be put into the outbox."""
+        return self._outbox.is_full
 
-        A cancellation while waiting loses ``pieces``.
-        """
-        if self._outbox.is_full:
-            async with self._space:
-                await self._space.wait_for(lambda: not self._outbox.is_full)
-        if self._outbox.add(pieces):
+    def when_free(self, go_on: Callable[[], None]) -> None:
+        """Call ``go_on`` once when the outbox takes ticks again; first come, first served."""
+        self._waiting[go_on] = None
+
+    def forget(self, go_on: Callable[[], None]) -> None:
+        """Do not call ``go_on`` any more."""
+        self._waiting.pop(go_on, None)
+
+    def notice(self) -> None:
+        """Care for what was put into the outbox."""
+        outbox = self._outbox
+        if outbox.closed_batches != self._closed_batches:
             # What is open now came after the batch that closed.
+            self._closed_batches = outbox.closed_batches
             self._cancel_linger()
             self._overdue = False
             self._work.set()
-        if self._outbox.open_ticks and self._linger is None and not self._overdue:
+        if outbox.open_ticks and self._linger is None and not self._overdue:
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(self._linger_s, self._end_linger)
         self._close_due()
@@ -124,8 +137,10 @@ class Publisher:
             self._close_due()
             if self._outbox.is_empty:
                 self._empty.set()
-            async with self._space:
-                self._space.notify(self._outbox.free_batches)
+            # Each may fill a batch.
+            for go_on in list(islice(self._waiting, self._outbox.free_batches)):
+                del self._waiting[go_on]
+                go_on()
         raise StreamOver
 
     def _end_linger(self) -> None:
@@ -143,9 +158,11 @@ class Publisher:
         # all the others: it waits only where it would stand in line anyway. So a lone tick is not
         # late, and under load batches are large. While nobody takes batches, it goes on filling:
         # small ones would use up the ring in a second.
-        due = self._overdue or self._outbox.is_idle
+        # Neither may small ones while acks are slow: behind half a ring only full ones are closed.
+        due = self._outbox.is_idle or (self._overdue and not self._outbox.is_half_full)
         if due and self._connected and self._outbox.open_ticks and not self._outbox.is_full:
             self._cancel_linger()
             self._overdue = False
             self._outbox.close_batch()
+            self._closed_batches = self._outbox.closed_batches
             self._work.set()

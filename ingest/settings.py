@@ -34,12 +34,15 @@ class IngestSettings(ServiceSettings):
     max_connections: int = Field(
         default=4096, ge=1, description="producers at once; further ones are closed at once"
     )
-    batch_ticks: int = Field(default=1000, ge=1, le=10_000, description="ticks in a full batch")
+    batch_ticks: int = Field(default=10_000, ge=1, le=20_000, description="ticks in a full batch")
     batch_linger_s: float = Field(
         default=0.002, ge=0, description="how long ticks wait for others while a batch is unacked"
     )
     ring_batches: int = Field(
-        default=1024, ge=1, description="unacked batches held; when full, reading stops"
+        default=128, ge=1, description="unacked batches held; when full, reading stops"
+    )
+    workers: int = Field(
+        default=1, ge=1, le=64, description="processes that share the port and the work"
     )
     keepalive_s: float = Field(
         default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"

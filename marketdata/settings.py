@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from difflib import get_close_matches
 from typing import Literal, TypeVar
 
@@ -20,6 +21,9 @@ class ServiceSettings(BaseSettings):
         default="auto", description="auto: console on a terminal, else json"
     )
 
+
+# What stands before the last @ of an address, or after it under this name.
+_PASSWORD = re.compile(r"(:).*(@)|(?<=password=)[^&]*()")
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -40,7 +44,9 @@ def load_settings(cls: type[S]) -> S:
     except ValidationError as exc:
         error = exc.errors()[0]
         name = f"{prefix}{error['loc'][0]}".upper() if error["loc"] else prefix
-        raise SettingsError(f"{name}={error['input']!r}: {error['msg']}") from exc
+        # Without the cause, for it has the value as it was given.
+        value = _PASSWORD.sub(r"\1***\2", repr(error["input"]))
+        raise SettingsError(f"{name}={value}: {error['msg']}") from None
 
 
 def _unknown_name(name: str, known: set[str]) -> str:

@@ -9,8 +9,12 @@ TimestampUnit = Literal["auto", "s", "ms", "us", "ns"]
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
-# Where "auto" takes a number for nanoseconds: March 1973.
-_AUTO_NS_FROM = 10**17
+# From where on "auto" takes a number for seconds, milliseconds, microseconds and nanoseconds: each
+# time March 1973, but for the milliseconds, which what is below the seconds is, too.
+AUTO_S_FROM = 10**8
+AUTO_MS_FROM = 10**11
+AUTO_US_FROM = 10**14
+AUTO_NS_FROM = 10**17
 _FACTORS = {"s": NS_PER_S, "ms": NS_PER_MS, "us": 1_000, "ns": 1}
 
 
@@ -27,15 +31,20 @@ def to_nanoseconds(timestamp: int, unit: TimestampUnit) -> int:
 
 def guess_unit(timestamp: int) -> Literal["s", "ms", "us", "ns"]:
     """Return the unit that ``timestamp`` must be in to lie near the present."""
-    if 10**8 <= timestamp < 10**11:
+    if AUTO_S_FROM <= timestamp < AUTO_MS_FROM:
         return "s"
-    if timestamp < 10**14:
+    if timestamp < AUTO_US_FROM:
         return "ms"
-    if timestamp < _AUTO_NS_FROM:
+    if timestamp < AUTO_NS_FROM:
         return "us"
     return "ns"
 
 
 def nanoseconds_from(unit: TimestampUnit) -> float:
     """Return from which value on every timestamp in ``unit`` is in nanoseconds already."""
-    return {"auto": _AUTO_NS_FROM, "ns": 0}.get(unit, inf)
+    return {"auto": AUTO_NS_FROM, "ns": 0}.get(unit, inf)
+
+
+def nanoseconds_in(unit: TimestampUnit) -> int:
+    """Return how many nanoseconds ``unit`` has, 0 for ``auto``."""
+    return _FACTORS.get(unit, 0)

@@ -10,6 +10,8 @@ from marketdata.symbols import MAX_SYMBOL_LENGTH, normalize_symbol
 from marketdata.timestamps import NS_PER_S, TimestampUnit, nanoseconds_from, to_nanoseconds
 from marketdata.wire.market_data_pb2 import Tick
 
+_MAX_INT64 = 2**63 - 1
+
 # Spellings remembered with their normal form, so that a known symbol costs one dict lookup.
 # 200,000 of at most 40 characters are about 30 MB; when full, the memory starts afresh.
 _MAX_REMEMBERED_SYMBOLS = 200_000
@@ -62,7 +64,7 @@ class TickRules:
     """
 
     def __init__(self, *, timestamp_unit: TimestampUnit, max_future_skew_s: float) -> None:
-        self._unit: TimestampUnit = timestamp_unit
+        self.timestamp_unit: TimestampUnit = timestamp_unit
         self._ns_from = nanoseconds_from(timestamp_unit)
         self._max_future_skew_ns = int(max_future_skew_s * NS_PER_S)
         self._normal_symbols: dict[str, str] = {}
@@ -72,6 +74,10 @@ class TickRules:
     def remembered_symbols(self) -> int:
         """How many spellings of symbols are held in memory."""
         return len(self._normal_symbols)
+
+    def latest_ns(self, now_ns: int) -> int:
+        """Return the latest exchange time that is not in the future; it fits its field."""
+        return min(now_ns + self._max_future_skew_ns, _MAX_INT64)
 
     def normalize(self, tick: Tick, now_ns: int) -> RejectReason | None:
         """Bring ``tick`` into normal form in place, or return why it is dropped.
@@ -100,8 +106,12 @@ class TickRules:
                 return RejectReason(exc.reason)
         sent = tick.exchange_timestamp
         # Most times need no conversion, and its two calls cost a tenth of a tick.
-        ts_ns = sent if sent >= self._ns_from or sent <= 0 else to_nanoseconds(sent, self._unit)
-        reason = check_values(tick.price, tick.volume, ts_ns, now_ns + self._max_future_skew_ns)
+        ts_ns = (
+            sent
+            if sent >= self._ns_from or sent <= 0
+            else to_nanoseconds(sent, self.timestamp_unit)
+        )
+        reason = check_values(tick.price, tick.volume, ts_ns, self.latest_ns(now_ns))
         if reason is not None:
             return reason
         amended = False

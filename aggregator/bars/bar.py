@@ -62,6 +62,22 @@ class Bar:
     phase: str = ""
     sequence: int = 0
 
+    def copy(self) -> Bar:
+        """Return a bar of the same trades, which does not change with this one."""
+        return Bar(
+            self.symbol,
+            self.interval,
+            self.start,
+            self.end,
+            self.candle.copy(),
+            self.number,
+            self.state,
+            self.revision,
+            self.coverage,
+            self.phase,
+            self.sequence,
+        )
+
     @property
     def key(self) -> BarKey:
         """What names the bar."""

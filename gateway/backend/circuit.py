@@ -45,6 +45,11 @@ class Circuit:
             BreakerState.HALF_OPEN: self._breaker.half_open,
         }
 
+    @property
+    def state(self) -> BreakerState:
+        """Whether calls pass; one that was open long enough lets the next ones probe."""
+        return self._rule.state
+
     def refuses_for_s(self) -> float:
         """Return how long every call will be refused from now on; 0 unless open."""
         return self._rule.refuses_for_s(self._clock())

@@ -7,6 +7,7 @@ fallback and the same errors.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +17,7 @@ import grpc
 import tenacity
 from pybreaker import CircuitBreakerError
 
-from gateway.backend.breaker import BreakerLimits, BreakerRule
+from gateway.backend.breaker import BreakerLimits, BreakerRule, BreakerState
 from gateway.backend.circuit import Circuit
 from gateway.backend.limits import RateLimits
 from gateway.backend.memory import LastValues
@@ -27,6 +28,8 @@ from marketdata.wire.market_data_pb2 import (
     Aggregate,
     AggregateRequest,
     AggregatesRequest,
+    BarsRequest,
+    BarsResponse,
     ListSymbolsRequest,
 )
 
@@ -54,6 +57,9 @@ ANSWERS = frozenset(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     }
 )
+
+# What a refusal by the aggregator may begin with, to say what is wrong.
+_FIELD = re.compile(r"(?:symbol|interval|from|to|limit|cursor|fill)\b")
 
 # When to come back if the breaker does not tell.
 _DEFAULT_RETRY_AFTER_S = 1.0
@@ -222,11 +228,45 @@ class AggregatorClient:
         response = await self._call(self._stub.ListSymbols, request, "cursor", caller)
         return SymbolPage(list(response.symbols), response.next_cursor)
 
+    async def get_bars(self, request: BarsRequest, *, caller: str | None) -> BarsResponse:
+        """Return a page of bars; without a ``caller`` no rate limit applies.
+
+        There is no fallback: invented bars would be wrong ones.
+
+        Raises:
+            InvalidInput: the aggregator refuses a field.
+            RateLimited: the caller asks too often.
+            AggregatorUnavailable: it does not answer.
+        """
+        return await self._call(self._stub.GetBars, request, "interval", caller)
+
+    async def knows(self, symbol: str) -> bool:
+        """Return whether the aggregator has data of ``symbol``, or may have.
+
+        It belongs to a question that was asked already, so no rate limit applies.
+        """
+        try:
+            await self._call(
+                self._stub.GetAggregate, AggregateRequest(symbol=symbol), "symbol", None
+            )
+        except grpc.aio.AioRpcError:
+            # _call lets no other code through than NOT_FOUND.
+            return False
+        except AggregatorUnavailable:
+            return True
+        return True
+
+    @property
+    def breaker_state(self) -> BreakerState:
+        """Whether calls pass."""
+        return self._circuit.state
+
     # Raises AioRpcError for NOT_FOUND alone, which only some RPCs have a meaning for.
     async def _call(
-        self, call: Call[Request, Response], request: Request, field: str, caller: str
+        self, call: Call[Request, Response], request: Request, field: str, caller: str | None
     ) -> Response:
-        await self._limits.take(caller)
+        if caller is not None:
+            await self._limits.take(caller)
         deadline = self._clock() + self._settings.deadline_s
 
         async def attempt() -> Response:
@@ -253,7 +293,8 @@ class AggregatorClient:
                 raise
             if exc.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 detail = exc.details() or "refused by the aggregator"
-                raise InvalidInput([FieldError(field, detail)]) from exc
+                named = _FIELD.match(detail)
+                raise InvalidInput([FieldError(named[0] if named else field, detail)]) from exc
             raise self._unavailable(exc.code().name) from exc
 
     def _unavailable(self, reason: str) -> AggregatorUnavailable:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.routing import Route, WebSocketRoute
 
 from gateway.backend.client import AggregatorClient
+from gateway.bars.joins import Joins
 from gateway.clients.capacity import Capacity
 from gateway.clients.handshake import OriginCheck
 from gateway.graphql.documents import DocumentLimits, Documents
@@ -35,6 +36,7 @@ def install_graphql(app: FastAPI, static: Path) -> GraphQLDoor:
     hub: Hub = app.state.hub
     allow_origin: OriginCheck = app.state.allow_origin
     capacity: Capacity = app.state.capacity
+    joins: Joins = app.state.joins
     schema = build_schema()
     limits = DocumentLimits(
         max_depth=settings.graphql_max_depth,
@@ -55,6 +57,7 @@ def install_graphql(app: FastAPI, static: Path) -> GraphQLDoor:
         execution,
         hub,
         capacity,
+        joins=joins,
         allow_origin=allow_origin,
         limits=WebSocketLimits(
             init_timeout_s=settings.graphql_init_timeout_s,

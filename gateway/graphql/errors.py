@@ -15,9 +15,10 @@ from typing import Any
 import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 
-from gateway.errors import AggregatorUnavailable, InvalidInput, RateLimited
+from gateway.errors import AggregatorUnavailable, HistoryTooLong, InvalidInput, RateLimited
 from gateway.hub.hub import TooManySymbols
 from marketdata.errors import MarketDataError
+from marketdata.intervals import InvalidInterval
 
 log = structlog.get_logger()
 
@@ -30,6 +31,8 @@ INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
 
 CODES: Mapping[type[MarketDataError], str] = {
     InvalidInput: BAD_USER_INPUT,
+    InvalidInterval: BAD_USER_INPUT,
+    HistoryTooLong: "HISTORY_TOO_LONG",
     RateLimited: "RATE_LIMITED",
     AggregatorUnavailable: "SERVICE_UNAVAILABLE",
     TooManySymbols: "TOO_MANY_SYMBOLS",
@@ -91,6 +94,8 @@ def _extensions(error: MarketDataError) -> dict[str, Any]:
         extensions["retryAfter"] = max(1, ceil(error.retry_after_s))
     elif isinstance(error, InvalidInput):
         extensions["errors"] = [{"field": e.field, "detail": e.detail} for e in error.errors]
+    elif isinstance(error, InvalidInterval):
+        extensions["errors"] = [{"field": "interval", "detail": str(error)}]
     return extensions
 
 

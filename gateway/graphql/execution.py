@@ -21,7 +21,6 @@ from graphql import (
 )
 
 from gateway.backend.client import AggregatorClient, DataStatus
-from gateway.encoding import aggregate_to_dict
 from gateway.graphql.documents import Document, Documents
 from gateway.graphql.errors import (
     BAD_USER_INPUT,
@@ -86,7 +85,7 @@ class Projection:
         return encoded
 
     def _encode(self, update: Update | None) -> str:
-        event = None if update is None else aggregate_to_dict(update.aggregate)
+        event = None if update is None else update.to_dict()
         # No field of an aggregate waits for anything.
         result = cast(
             "ExecutionResult",

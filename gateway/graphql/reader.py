@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Awaitable, Sequence
+from typing import Any
 
 from strawberry.dataloader import DataLoader
 
 from gateway.backend.client import AggregatorClient, DataStatus, SymbolPage
-from gateway.encoding import JsonAggregate
+from gateway.bars.question import BarsQuestion, Fill
+from gateway.encoding import JsonAggregate, bar_to_dict
 from gateway.errors import FieldError, InvalidInput
 from gateway.rest.inputs import parse_optional_symbol, parse_symbol
+from marketdata.wire.market_data_pb2 import Bar
+
+# In one operation. graphql-core takes 8 us for a field, and live clients wait meanwhile.
+MAX_BARS = 1000
+
+JsonConnection = dict[str, Any]
+_PLACE = re.compile(rb"([0-9]{1,19})\.([0-9]{1,10})")
 
 
 class Reader:
@@ -25,6 +37,7 @@ class Reader:
         self._caller = caller
         self._max_symbols = max_symbols
         self._symbols_asked = 0
+        self._bars_asked = 0
         self._loader: DataLoader[str, JsonAggregate | None] = DataLoader(self._load)
         # None as long as nothing was read.
         self.status: DataStatus | None = None
@@ -58,6 +71,56 @@ class Reader:
             caller=self._caller,
         )
 
+    async def read_bars(self, question: BarsQuestion, after: str) -> JsonConnection | None:
+        """Return bars after the cursor ``after``; None if there is no data for the symbol.
+
+        Raises:
+            InvalidInput: the cursor is none, or the operation asks for too many bars.
+        """
+        self._bars_asked += question.limit
+        if self._bars_asked > MAX_BARS:
+            detail = f"{self._bars_asked} bars in one operation, limit is {MAX_BARS}; REST has more"
+            raise InvalidInput([FieldError("first", detail)])
+        place = parse_place(after) if after else None
+        bars, has_more = await self._find_bars(question, place)
+        if not bars and place is None and not await self._client.knows(question.symbol):
+            return None
+        prices = question.fill is not Fill.NULL
+        edges: list[dict[str, Any]] = [
+            {"cursor": encode_place(bar), "node": bar_to_dict(bar, prices=prices)} for bar in bars
+        ]
+        return {
+            "edges": edges,
+            "pageInfo": {
+                "hasNextPage": has_more,
+                "hasPreviousPage": place is not None,
+                "startCursor": edges[0]["cursor"] if edges else None,
+                "endCursor": edges[-1]["cursor"] if edges else None,
+            },
+        }
+
+    # A cursor says where a bar is, so it stays good whatever happens to the bar.
+    async def _find_bars(
+        self, question: BarsQuestion, place: tuple[int, int] | None
+    ) -> tuple[list[Bar], bool]:
+        request = question.to_request()
+        if place is not None:
+            setattr(request, "from", max(question.from_ns or 0, place[0]))
+            # Bars of trades may begin at the same time, and those up to the cursor come again.
+            request.limit += MAX_BARS
+        bars: list[Bar] = []
+        caller: str | None = self._caller
+        while True:
+            answer = await self._client.get_bars(request, caller=caller)
+            bars += (bar for bar in answer.bars if not place or (bar.start, bar.number) > place)
+            request.cursor = answer.next_cursor
+            if len(bars) > question.limit or not request.cursor:
+                return bars[: question.limit], len(bars) > question.limit
+            if len(bars) == question.limit:
+                return bars, True
+            # It counted as one question.
+            caller = None
+
     # All fields together: each alias may ask for a list.
     def _count(self, symbols: int) -> None:
         self._symbols_asked += symbols
@@ -72,3 +135,23 @@ class Reader:
             self.status = readings.status
         found = {reading.symbol: reading.to_dict() for reading in readings.readings}
         return [found.get(symbol) for symbol in symbols]
+
+
+def encode_place(bar: Bar) -> str:
+    """Return the cursor of ``bar``."""
+    return base64.urlsafe_b64encode(f"{bar.start}.{bar.number}".encode()).decode()
+
+
+def parse_place(cursor: str) -> tuple[int, int]:
+    """Return start and number of the bar that ``cursor`` stands for.
+
+    Raises:
+        InvalidInput: it is none of ours.
+    """
+    try:
+        found = _PLACE.fullmatch(base64.urlsafe_b64decode(cursor[:80].encode()))
+    except (binascii.Error, ValueError):
+        found = None
+    if found is None or int(found[1]) >= 2**63:
+        raise InvalidInput([FieldError("after", f"{cursor[:40]!r} is no cursor of ours")])
+    return int(found[1]), int(found[2])

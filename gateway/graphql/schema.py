@@ -13,8 +13,10 @@ import strawberry
 from graphql import GraphQLSchema
 from strawberry.schema.config import StrawberryConfig
 
+from gateway.bars.question import Fill, build_subscription, check_interval, parse_question
+from gateway.bars.times import HELP
 from gateway.errors import FieldError, InvalidInput
-from gateway.graphql.reader import Reader
+from gateway.graphql.reader import MAX_BARS, Reader
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.subscription import Policy as HubPolicy
 from gateway.hub.subscription import Resume as HubResume
@@ -81,6 +83,82 @@ class SymbolPage:
     )
 
 
+@strawberry.type(
+    description="What was traded of one symbol with start <= exchange time < end. 64-bit integers "
+    "are decimal strings."
+)
+class Bar:
+    """The fields are the keys of the JSON that every door sends."""
+
+    symbol: str
+    interval: str
+    start: str = strawberry.field(description="milliseconds since 1970-01-01T00:00Z")
+    end: str
+    startNs: str = strawberry.field(description="the same in nanoseconds")  # noqa: N815
+    endNs: str  # noqa: N815  the name on the wire
+    open: float | None = strawberry.field(description="prices are null in a filler without them")
+    high: float | None
+    low: float | None
+    close: float | None
+    volume: str
+    trades: str
+    vwap: float | None = strawberry.field(description="volume-weighted average price")
+    state: str = strawberry.field(description="partial, early, final or revised")
+    revision: int = strawberry.field(description="how often it changed after it was final")
+    complete: bool = strawberry.field(description="whether coverage is full")
+    coverage: str = strawberry.field(
+        description="full, partial or no_feed: for how much of its time a producer was connected"
+    )
+    filler: str | None = strawberry.field(
+        description="no_trades or no_feed, if it has no trades of its own"
+    )
+    phase: str | None = strawberry.field(
+        description="pre, regular, post or closed, where the symbol has a calendar"
+    )
+    number: int = strawberry.field(
+        description="tells tick, volume and notional bars of the same start apart"
+    )
+    sequence: str = strawberry.field(
+        description="counts the states of the bars of this symbol and interval within the epoch"
+    )
+    epoch: str
+
+
+@strawberry.type(description="A bar, and where it is among the others.")
+class BarEdge:
+    """As Relay has it."""
+
+    cursor: str
+    node: Bar
+
+
+@strawberry.type(description="Where a page is among the others.")
+class PageInfo:
+    """As Relay has it."""
+
+    hasNextPage: bool  # noqa: N815  the name on the wire
+    hasPreviousPage: bool  # noqa: N815  the name on the wire
+    startCursor: str | None  # noqa: N815  the name on the wire
+    endCursor: str | None  # noqa: N815  the name on the wire
+
+
+@strawberry.type(description="A page of bars, by start and then number.")
+class BarConnection:
+    """As Relay has it."""
+
+    edges: list[BarEdge]
+    pageInfo: PageInfo  # noqa: N815  the name on the wire
+
+
+@strawberry.enum(name="Fill", description="What stands for intervals without a trade.")
+class FillWith(Enum):
+    """The question's fills."""
+
+    NONE = strawberry.enum_value("none", description="nothing")
+    PREV = strawberry.enum_value("prev", description="a bar at the close of the one before it")
+    NULL = strawberry.enum_value("null", description="a bar without prices")
+
+
 @strawberry.enum(description="What happens while a subscriber reads too slowly.")
 class Policy(Enum):
     """The hub's policies."""
@@ -111,7 +189,7 @@ class Resume:
     lastSequences: list[LastSequence]  # noqa: N815  the name on the wire
 
 
-class Feed(AsyncIterator[Aggregate | None]):
+class Feed(AsyncIterator[None]):
     """What a subscription operation is to be fed with.
 
     Executing a subscription normally means iterating over this. The door gives
@@ -122,7 +200,7 @@ class Feed(AsyncIterator[Aggregate | None]):
     def __init__(self, subscription: HubSubscription) -> None:
         self.subscription = subscription
 
-    async def __anext__(self) -> Aggregate | None:
+    async def __anext__(self) -> None:
         """End: nothing comes this way."""
         raise StopAsyncIteration
 
@@ -150,6 +228,75 @@ async def _symbols(
     page = await info.context.reader.list_symbols(prefix, limit, cursor)
     document = {"symbols": list(page.symbols), "nextCursor": page.next_cursor or None}
     return cast("SymbolPage", document)
+
+
+async def _bars(
+    info: Info,
+    *,
+    symbol: str,
+    interval: Annotated[
+        str, strawberry.argument(description="such as 1s 1m 5m 15m 1h 1d, or 100t 10000v 1000000n")
+    ],
+    start: Annotated[
+        str | None,
+        strawberry.argument(
+            name="from",
+            description=f"from <= start of a bar; {HELP}. Without it: the last ones before to",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        strawberry.argument(description="start of a bar < to. Without it: up to the newest"),
+    ] = None,
+    first: Annotated[
+        int, strawberry.argument(description=f"bars on the page, 1 to {MAX_BARS}")
+    ] = DEFAULT_PAGE,
+    after: Annotated[
+        str | None, strawberry.argument(description="endCursor of the page before")
+    ] = None,
+    fill: FillWith = FillWith.NONE,
+    include_partial: Annotated[
+        bool,
+        strawberry.argument(description="whether the bar that is not closed yet is among them"),
+    ] = False,
+) -> BarConnection | None:
+    question = parse_question(
+        parse_symbol("symbol", symbol),
+        interval,
+        start=start,
+        end=to,
+        limit=first,
+        fill=Fill(cast("str", fill.value)),
+        include_partial=include_partial,
+        limit_field="first",
+    )
+    page = await info.context.reader.read_bars(question, after or "")
+    return cast("BarConnection | None", page)
+
+
+def _follow_bars(
+    info: Info,
+    *,
+    symbols: list[str],
+    interval: str,
+    since: Annotated[
+        str | None,
+        strawberry.argument(description=f"begin with the history from then on; {HELP}"),
+    ] = None,
+    policy: Policy = Policy.CONFLATE,
+    resume: Resume | None = None,
+) -> AsyncGenerator[Bar | None, None]:
+    limit = info.context.max_symbols
+    check_interval(interval)
+    subscription = build_subscription(
+        parse_feed_symbols(symbols, limit),
+        cast("HubPolicy", policy.value),
+        _parse_resume(resume, limit),
+        info.context.buffer_limits,
+        interval=interval,
+        since=since,
+    )
+    return cast("AsyncGenerator[Bar | None, None]", Feed(subscription))
 
 
 def _follow_market_data(
@@ -181,6 +328,10 @@ class Query:
         description="The states of several symbols in the order of the request, null where there "
         "is no data.",
     )
+    bars: BarConnection | None = strawberry.field(
+        resolver=_bars,
+        description="The bars of one symbol, a page at a time; null if there is no data for it.",
+    )
     symbols: SymbolPage | None = strawberry.field(
         resolver=_symbols, description="The symbols there is data for, a page at a time."
     )
@@ -194,6 +345,12 @@ class Subscription:
         resolver=_follow_market_data,
         description="The present states of symbols, then every change. Symbols need not exist "
         'yet; "*" is all of them. null: nothing is known yet.',
+    )
+    bars: AsyncGenerator[Bar | None, None] = strawberry.subscription(
+        resolver=_follow_bars,
+        description="The open bars of symbols, then every change and every bar that closes. null: "
+        "nothing is known yet, or extensions.intervalComplete says that all bars that end there "
+        "have come.",
     )
 
 

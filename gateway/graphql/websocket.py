@@ -41,6 +41,9 @@ from gateway.graphql.session import (
 from gateway.hub.hub import FeedStatus, Hub, TooManySymbols
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import Delivery, Update
+from gateway.stream.reader import JoinHistory
+from marketdata.errors import MarketDataError
+from marketdata.intervals import InvalidInterval
 
 log = structlog.get_logger()
 
@@ -73,6 +76,7 @@ class GraphQLDoor:
         execution: runs their operations.
         hub: gives the updates.
         capacity: counts the live clients of all doors.
+        joins: reads the history that subscriptions begin with.
         allow_origin: says which pages may connect.
         limits: what one client may do.
     """
@@ -83,11 +87,13 @@ class GraphQLDoor:
         hub: Hub,
         capacity: Capacity,
         *,
+        joins: JoinHistory,
         allow_origin: OriginCheck,
         limits: WebSocketLimits,
     ) -> None:
         self.execution = execution
         self.hub = hub
+        self.joins = joins
         self.limits = limits
         self.clients: set[GraphQLWebSocket] = set()
         self._capacity = capacity
@@ -218,7 +224,7 @@ class GraphQLWebSocket:
             self._fail(message.id, format_request_errors(exc))
         except GraphQLError as exc:
             self._fail(message.id, format_field_errors([exc]))
-        except TooManySymbols as exc:
+        except (InvalidInterval, TooManySymbols) as exc:
             self._fail(message.id, [format_our_error(exc)])
 
     def _prepare(self, message: Subscribe) -> Document:
@@ -237,13 +243,18 @@ class GraphQLWebSocket:
         try:
             self._check_symbols(subscription)
             self._hub.subscribe(subscription, self)
-        except (RequestErrors, TooManySymbols):
+        except (RequestErrors, InvalidInterval, TooManySymbols):
             self._execution.release(source)
             raise
         self._following[subscription] = _Following(operation, source)
         self._subscriptions[operation] = subscription
+        self._door.joins.begin(subscription, self, partial(self._fail_history, operation))
         self._outlet.flush([subscription])
         self._tell_status()
+
+    def _fail_history(self, operation: str, error: MarketDataError) -> None:
+        self._stop(operation)
+        self._fail(operation, [format_our_error(error)])
 
     def _check_symbols(self, subscription: Subscription) -> None:
         named = sum(len(each.symbols or ()) for each in (*self._following, subscription))
@@ -285,8 +296,13 @@ class GraphQLWebSocket:
 
     def _deliver(self, subscription: Subscription, delivery: Delivery) -> None:
         following = self._following[subscription]
+        extensions: dict[str, object]
+        if delivery.update.is_marker:
+            extensions = {"intervalComplete": delivery.update.to_dict()}
+            self._send_state(following, None, extensions)
+            return
         following.last = delivery.update
-        extensions: dict[str, object] = {}
+        extensions = {}
         if delivery.recovered is not None:
             extensions["recovered"] = delivery.recovered
         if delivery.conflated:
@@ -301,7 +317,7 @@ class GraphQLWebSocket:
                 last = following.last
                 if last is not None and status is FeedStatus.LIVE:
                     # A new life of the aggregator may know nothing of the symbol.
-                    last = self._hub.latest(last.symbol)
+                    last = self._hub.latest(last.topic)
                 self._send_state(following, last, {})
 
     def _send_state(

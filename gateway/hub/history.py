@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from gateway.hub.updates import Update
+from gateway.hub.updates import Topic, Update
 
 
 class History:
-    """The last updates of all symbols together, oldest out first.
+    """The last updates of all topics together, oldest out first.
 
     The bounds are ``max_updates`` and ``max_age_s``; one update is about 1 KiB.
     """
@@ -16,27 +16,28 @@ class History:
     def __init__(self, max_updates: int, max_age_s: float) -> None:
         self._max_updates = max_updates
         self._max_age_s = max_age_s
-        self._by_symbol: dict[str, deque[Update]] = {}
-        # In the order of arrival. One whose symbol was forgotten stays until it is the oldest.
-        self._order: deque[tuple[float, Update]] = deque()
+        self._by_topic: dict[Topic, deque[Update]] = {}
+        # In the order of arrival. One whose topic was forgotten stays until it is the oldest.
+        self._order: deque[tuple[float, Topic, Update]] = deque()
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def add(self, update: Update, now: float) -> None:
+    def add(self, topic: Topic, update: Update, now: float) -> None:
         """Remember ``update``; one that does not continue makes those before it useless."""
         self.expire(now)
-        updates = self._by_symbol.setdefault(update.symbol, deque())
-        if not update.continuous:
+        updates = self._by_topic.setdefault(topic, deque())
+        # States of bars may skip some and be continuous; here it takes all of them.
+        if not update.continuous or (updates and update.sequence != updates[-1].sequence + 1):
             updates.clear()
         updates.append(update)
-        self._order.append((now, update))
+        self._order.append((now, topic, update))
         if len(self._order) > self._max_updates:
             self._drop_oldest()
 
-    def since(self, symbol: str, epoch: int, sequence: int) -> list[Update] | None:
+    def since(self, topic: Topic, epoch: int, sequence: int) -> list[Update] | None:
         """Return all updates after ``sequence``, or None if they are not all known."""
-        updates = self._by_symbol.get(symbol)
+        updates = self._by_topic.get(topic)
         if not updates or updates[-1].epoch != epoch:
             return None
         missed = updates[-1].sequence - sequence
@@ -44,19 +45,19 @@ class History:
             return None
         return [updates[index] for index in range(len(updates) - missed, len(updates))]
 
-    def forget(self, symbol: str) -> None:
-        """Forget a symbol whose updates no longer come."""
-        self._by_symbol.pop(symbol, None)
+    def forget(self, topic: Topic) -> None:
+        """Forget a topic whose updates no longer come."""
+        self._by_topic.pop(topic, None)
 
     def expire(self, now: float) -> None:
-        """Forget what is too old; the latest update of a symbol counts as well."""
+        """Forget what is too old; the latest update of a topic counts as well."""
         while self._order and self._order[0][0] < now - self._max_age_s:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        _, update = self._order.popleft()
-        updates = self._by_symbol.get(update.symbol)
+        _, topic, update = self._order.popleft()
+        updates = self._by_topic.get(topic)
         if updates and updates[0] is update:
             updates.popleft()
             if not updates:
-                del self._by_symbol[update.symbol]
+                del self._by_topic[topic]

@@ -1,4 +1,4 @@
-"""Know who wants which symbols, and give each update to them."""
+"""Know who wants which states, and give each update to them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.hub.bars import Bars
 from gateway.hub.history import History
 from gateway.hub.subscription import Subscription
-from gateway.hub.updates import Update
+from gateway.hub.updates import ALL, AggregateUpdate, BarTopic, CompletionUpdate, Topic, Update
 from marketdata.errors import MarketDataError
-from marketdata.wire.market_data_pb2 import Aggregate
+from marketdata.intervals import InvalidInterval, parse_interval
+from marketdata.wire.market_data_pb2 import Aggregate, Bar, IntervalComplete
 
 
 class FeedStatus(StrEnum):
@@ -42,13 +44,13 @@ class Subscriber(Protocol):
 class Hub:
     """Join subscriptions to one upstream.
 
-    The upstream carries every symbol that has a subscriber, once, and those that had one until
+    The upstream carries every topic that has a subscriber, once, and those that had one until
     ``linger_s`` ago, so that a client that comes back finds what it missed.
 
     Args:
         history: the updates a returning client may have missed.
         linger_s: how long a symbol is followed after its last subscriber left.
-        max_symbols: symbols followed by name at the same time.
+        max_symbols: topics followed by name at the same time.
         clock: seconds on a clock that never goes back.
     """
 
@@ -70,17 +72,24 @@ class Hub:
         self._counts: dict[Subscriber, int] = {}
         # Those who want to know the status whether they have subscriptions or not.
         self._watchers: dict[Subscriber, None] = {}
-        self._by_symbol: dict[str, dict[Subscription, None]] = {}
-        self._wildcards: dict[Subscription, None] = {}
+        self._by_topic: dict[Topic, dict[Subscription, None]] = {}
+        # Those that are told when an interval is complete.
+        self._by_interval: dict[str, dict[Subscription, None]] = {}
         # Followed without a subscriber, and until when; the first ends first.
-        self._lingering: dict[str, float] = {}
-        self._wildcard_lingers_until: float | None = None
-        self._latest: dict[str, Update] = {}
+        self._lingering: dict[Topic, float] = {}
+        self._latest: dict[str, AggregateUpdate] = {}
+        self._bars = Bars()
+        # Those that the aggregator makes bars of, once it said so.
+        self.intervals: tuple[str, ...] | None = None
+        # The life of the aggregator that states come from; 0: none came.
+        self.epoch = 0
         # Symbols whose subscribers saw states of an earlier life of the aggregator.
         self._interrupted: set[str] = set()
         # What the upstream has to be told.
-        self._added: set[str] = set()
-        self._removed: set[str] = set()
+        self._added: set[Topic] = set()
+        self._removed: set[Topic] = set()
+        # States that subscriptions which ended had left out.
+        self._conflated = 0
         self.on_interest_changed: Callable[[], None] = lambda: None
 
     # Subscribers
@@ -90,6 +99,16 @@ class Hub:
         """How many subscriptions there are."""
         return len(self._subscribers)
 
+    @property
+    def topics(self) -> int:
+        """How many topics the upstream carries."""
+        return len(self._by_topic) + len(self._lingering)
+
+    @property
+    def conflated(self) -> int:
+        """How many states were left out because their readers were slow."""
+        return self._conflated + sum(each.conflated for each in self._subscribers)
+
     def subscribe(self, subscription: Subscription, subscriber: Subscriber) -> None:
         """Let what is known wait in ``subscription``, and all that follows.
 
@@ -98,29 +117,32 @@ class Hub:
 
         Raises:
             TooManySymbols: it would make the gateway follow too many symbols.
+            InvalidInterval: it is for bars that are not made.
         """
         now = self._clock()
         self.expire(now)
-        symbols = subscription.symbols
-        if symbols is None:
-            self._wildcards[subscription] = None
-            self._wildcard_lingers_until = None
-            self.on_interest_changed()
-            known: Iterable[str] = self._latest
-        else:
-            new = [symbol for symbol in symbols if symbol not in self._by_symbol]
-            followed = len(self._by_symbol) + len(self._lingering)
-            fresh = sum(symbol not in self._lingering for symbol in new)
+        if subscription.interval is not None:
+            self.check_interval(subscription.interval)
+        topics = subscription.topics
+        new = [topic for topic in topics if topic not in self._by_topic]
+        if subscription.symbols is not None:
+            followed = len(self._by_topic) + len(self._lingering)
+            fresh = sum(topic not in self._lingering for topic in new)
             if followed + fresh > self._max_symbols:
                 raise TooManySymbols(self._max_symbols)
-            for symbol in symbols:
-                self._by_symbol.setdefault(symbol, {})[subscription] = None
-            self._follow(new)
-            known = symbols
+        for topic in topics:
+            self._by_topic.setdefault(topic, {})[subscription] = None
+        self._follow(new)
         self._subscribers[subscription] = subscriber
         self._counts[subscriber] = self._counts.get(subscriber, 0) + 1
-        for symbol in known:
-            self._begin(subscription, symbol, now)
+        if subscription.interval is None:
+            named = subscription.symbols
+            for symbol in self._latest if named is None else named:
+                self._begin(subscription, symbol, now)
+        else:
+            self._by_interval.setdefault(subscription.interval, {})[subscription] = None
+            for topic in topics:
+                self._begin_bars(subscription, topic, now)
         subscription.begin()
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -128,26 +150,39 @@ class Hub:
         subscriber = self._subscribers.pop(subscription, None)
         if subscriber is None:
             return
+        self._conflated += subscription.conflated
+        if subscription.join is not None:
+            subscription.join.on_end()
         self._counts[subscriber] -= 1
         if not self._counts[subscriber]:
             del self._counts[subscriber]
+        if subscription.interval is not None:
+            of_interval = self._by_interval[subscription.interval]
+            del of_interval[subscription]
+            if not of_interval:
+                del self._by_interval[subscription.interval]
         until = self._clock() + self._linger_s
-        if subscription.symbols is None:
-            del self._wildcards[subscription]
-            if not self._wildcards:
-                self._wildcard_lingers_until = until
-        else:
-            for symbol in subscription.symbols:
-                subscriptions = self._by_symbol[symbol]
-                del subscriptions[subscription]
-                if not subscriptions:
-                    del self._by_symbol[symbol]
-                    self._lingering[symbol] = until
+        for topic in subscription.topics:
+            subscriptions = self._by_topic[topic]
+            del subscriptions[subscription]
+            if not subscriptions:
+                del self._by_topic[topic]
+                self._lingering[topic] = until
         self.on_interest_changed()
 
-    def latest(self, symbol: str) -> Update | None:
-        """Return the newest state of a followed symbol, if any is known in this epoch."""
-        return self._latest.get(symbol)
+    def check_interval(self, interval: str) -> None:
+        """Check that there can be bars of ``interval``.
+
+        Raises:
+            InvalidInterval: it is none, or not one of the aggregator's.
+        """
+        parse_interval(interval)
+        if self.intervals is not None and interval not in self.intervals:
+            raise InvalidInterval(interval, " ".join(self.intervals) or "none: bars are off")
+
+    def latest(self, topic: Topic) -> Update | None:
+        """Return the newest state of a followed topic, if any is known in this epoch."""
+        return self._bars.last(topic) if isinstance(topic, BarTopic) else self._latest.get(topic)
 
     def watch_status(self, subscriber: Subscriber) -> None:
         """Tell ``subscriber`` of each change of the status, also without a subscription."""
@@ -169,53 +204,59 @@ class Hub:
             # Nothing is missed, or not all of it is known: the subscription tells them apart.
             subscription.offer(latest, now)
 
+    def _begin_bars(self, subscription: Subscription, wanted: Topic, now: float) -> None:
+        assert isinstance(wanted, BarTopic)  # noqa: S101  those of a subscription for bars
+        for topic, still_open in self._bars.known(wanted):
+            resume = subscription.resumes_from(topic.symbol)
+            missed = None if resume is None else self._history.since(topic, *resume)
+            if missed:
+                subscription.recover(missed, now)
+            elif not self._bars.await_open(topic, subscription):
+                for update in still_open:
+                    subscription.offer(update, now)
+
     # Upstream
 
-    @property
-    def follows_all(self) -> bool:
-        """Whether the upstream has to carry every symbol."""
-        return bool(self._wildcards) or self._wildcard_lingers_until is not None
+    def followed_topics(self) -> list[Topic]:
+        """Return what the upstream has to carry."""
+        return [*self._by_topic, *self._lingering]
 
-    def followed_symbols(self) -> list[str]:
-        """Return the symbols that the upstream has to carry by name."""
-        return [*self._by_symbol, *self._lingering]
-
-    def take_interest_changes(self) -> tuple[set[str], set[str]]:
-        """Return the symbols to add to the upstream and to remove from it since the last call."""
+    def take_interest_changes(self) -> tuple[set[Topic], set[Topic]]:
+        """Return the topics to add to the upstream and to remove from it since the last call."""
         added, removed = self._added, self._removed
         self._added, self._removed = set(), set()
         return added, removed
 
     def next_timer(self) -> float | None:
         """Return when :meth:`expire` has something to do, on the hub's clock."""
-        times = [next(iter(self._lingering.values()))] if self._lingering else []
-        if self._wildcard_lingers_until is not None:
-            times.append(self._wildcard_lingers_until)
-        return min(times, default=None)
+        return next(iter(self._lingering.values())) if self._lingering else None
 
     def expire(self, now: float) -> None:
         """Stop following what nobody asked for in the last ``linger_s``."""
         self._history.expire(now)
         while self._lingering:
-            symbol, until = next(iter(self._lingering.items()))
+            topic, until = next(iter(self._lingering.items()))
             if until > now:
                 break
-            del self._lingering[symbol]
-            self._added.discard(symbol)
-            self._removed.add(symbol)
-            if not self.follows_all:
-                self._forget(symbol)
-        if self._wildcard_lingers_until is not None and self._wildcard_lingers_until <= now:
-            self._wildcard_lingers_until = None
-            for symbol in self._latest.keys() - self._by_symbol.keys() - self._lingering.keys():
-                self._forget(symbol)
+            del self._lingering[topic]
+            self._added.discard(topic)
+            self._removed.add(topic)
+            self._forget_unfollowed(topic)
         self.on_interest_changed()
+
+    def begin_stream(self, intervals: Iterable[str] | None) -> None:
+        """Take note that the upstream begins anew, and of the intervals that it has bars of."""
+        self.intervals = None if intervals is None else tuple(intervals)
+        self._bars.begin_stream()
 
     def begin_epoch(self, epoch: int) -> None:
         """Forget the states of an earlier life of the aggregator: they may be gone for good."""
+        self.epoch = epoch
         for symbol in [s for s, update in self._latest.items() if update.epoch != epoch]:
             self._forget(symbol)
             self._interrupted.add(symbol)
+        for topic in self._bars.begin_epoch(epoch):
+            self._history.forget(topic)
 
     def set_status(self, status: FeedStatus) -> None:
         """Tell every subscriber when the status changes."""
@@ -229,20 +270,48 @@ class Hub:
         now = self._clock()
         woken: dict[Subscriber, dict[Subscription, None]] = {}
         subscribers = self._subscribers
+        wildcards = self._by_topic.get(ALL, ())
         for aggregate in aggregates:
             update = self._admit(aggregate, now)
             if update is None:
                 continue
-            for subscription in self._by_symbol.get(update.symbol, ()):
+            for subscription in self._by_topic.get(update.symbol, ()):
                 subscription.offer(update, now)
                 woken.setdefault(subscribers[subscription], {})[subscription] = None
-            for subscription in self._wildcards:
+            for subscription in wildcards:
                 subscription.offer(update, now)
                 woken.setdefault(subscribers[subscription], {})[subscription] = None
         for subscriber, subscriptions in woken.items():
             subscriber.flush(subscriptions)
 
-    def _admit(self, aggregate: Aggregate, now: float) -> Update | None:
+    def publish_bars(self, bars: Iterable[Bar], completed: Iterable[IntervalComplete] = ()) -> None:
+        """Give states of bars, and then the word that intervals are complete; waits for nobody."""
+        now = self._clock()
+        woken: dict[Subscriber, dict[Subscription, None]] = {}
+        subscribers = self._subscribers
+        for bar in bars:
+            update, is_new = self._bars.admit(bar)
+            topic = update.topic
+            readers: Iterable[Subscription]
+            if is_new:
+                self._history.add(topic, update, now)
+                named = self._by_topic.get(topic, ())
+                readers = (*named, *self._by_topic.get(BarTopic(topic.interval, ALL), ()))
+            else:
+                # A new stream begins with the open bars, which may be known.
+                readers = [s for s in self._bars.take_awaiting(update) if s in subscribers]
+            for subscription in readers:
+                subscription.offer(update, now)
+                woken.setdefault(subscribers[subscription], {})[subscription] = None
+        for completion in completed:
+            marker = CompletionUpdate(completion)
+            for subscription in self._by_interval.get(completion.interval, ()):
+                subscription.offer(marker, now)
+                woken.setdefault(subscribers[subscription], {})[subscription] = None
+        for subscriber, subscriptions in woken.items():
+            subscriber.flush(subscriptions)
+
+    def _admit(self, aggregate: Aggregate, now: float) -> AggregateUpdate | None:
         latest = self._latest.get(aggregate.symbol)
         continuous = True
         if latest is None:
@@ -261,17 +330,39 @@ class Hub:
         # A message of a list keeps the whole list in memory; this one stays.
         own = Aggregate()
         own.CopyFrom(aggregate)
-        update = Update(own, continuous=continuous)
+        update = AggregateUpdate(own, continuous=continuous)
         self._latest[aggregate.symbol] = update
-        self._history.add(update, now)
+        self._history.add(update.symbol, update, now)
         return update
 
-    def _follow(self, symbols: Iterable[str]) -> None:
-        for symbol in symbols:
-            if self._lingering.pop(symbol, None) is None:
-                self._removed.discard(symbol)
-                self._added.add(symbol)
+    def _follow(self, topics: Iterable[Topic]) -> None:
+        for topic in topics:
+            if self._lingering.pop(topic, None) is None:
+                self._removed.discard(topic)
+                self._added.add(topic)
         self.on_interest_changed()
+
+    def _is_followed(self, topic: Topic) -> bool:
+        return topic in self._by_topic or topic in self._lingering
+
+    # Of a topic that ended, forget what no other one covers.
+    def _forget_unfollowed(self, topic: Topic) -> None:
+        if isinstance(topic, BarTopic):
+            interval, symbol = topic
+            wildcard = BarTopic(interval, ALL)
+            if symbol != ALL:
+                bars = [] if self._is_followed(wildcard) else [topic]
+            else:
+                known = (BarTopic(interval, each) for each in self._bars.symbols(interval))
+                bars = [each for each in known if not self._is_followed(each)]
+            for each in bars:
+                self._bars.forget(each)
+                self._history.forget(each)
+        elif topic == ALL:
+            for symbol in [each for each in self._latest if not self._is_followed(each)]:
+                self._forget(symbol)
+        elif not self._is_followed(ALL):
+            self._forget(topic)
 
     def _forget(self, symbol: str) -> None:
         self._latest.pop(symbol, None)

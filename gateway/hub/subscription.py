@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.hub.updates import UPDATE_BYTES, Delivery, Update
+from gateway.hub.join import Join
+from gateway.hub.updates import ALL, UPDATE_BYTES, Delivery, Topic, Update
 
 Policy = Literal["conflate", "buffer"]
 
@@ -42,6 +43,10 @@ class Subscription:
         limits: the bounds of ``buffer``.
     """
 
+    # Whose bars it is for, and the history that they begin with; here, it is for aggregates.
+    interval: str | None = None
+    join: Join | None = None
+
     def __init__(
         self,
         symbols: Iterable[str] | None,
@@ -52,14 +57,22 @@ class Subscription:
         self.symbols = None if symbols is None else frozenset(symbols)
         self.policy = policy
         self.overflowed = False
+        # States that were left out because the reader was slow.
+        self.conflated = 0
         self._limits = limits or BufferLimits()
         self._resume_epoch = resume.epoch if resume else 0
         # Symbols whose first delivery has still to say whether it continues where the reader was.
         self._resuming = dict(resume.last_sequences) if resume else {}
-        self._newest: dict[str, Delivery] = {}
+        # By symbol.
+        self._newest: dict[object, Delivery] = {}
         self._all: deque[tuple[float, Delivery]] = deque()
         # How many still wait of those that came with the subscription; None: they still come.
         self._initial: int | None = None
+
+    @property
+    def topics(self) -> list[Topic]:
+        """What it is for, as the hub has it."""
+        return [ALL] if self.symbols is None else list(self.symbols)
 
     @property
     def is_empty(self) -> bool:
@@ -122,6 +135,7 @@ class Subscription:
             if before is None:
                 self._newest[update.symbol] = Delivery(update, recovered, 0)
             else:
+                self.conflated += 1
                 if recovered is None or before.recovered is False:
                     recovered = before.recovered
                 self._newest[update.symbol] = Delivery(update, recovered, before.conflated + 1)

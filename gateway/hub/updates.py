@@ -1,36 +1,71 @@
-"""One published state of one symbol, encoded once per format for all who get it."""
+"""What the hub hands out, encoded once per format for all who get it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from gateway.encoding import aggregate_to_dict, encode_json
-from marketdata.wire.market_data_pb2 import Aggregate
+from gateway.encoding import aggregate_to_dict, bar_to_dict, completion_to_dict, encode_json
+from marketdata.wire.market_data_pb2 import (
+    BAR_STATE_EARLY,
+    BAR_STATE_PARTIAL,
+    Aggregate,
+    Bar,
+    IntervalComplete,
+)
 
 T = TypeVar("T")
 
-# What one waiting or remembered update counts as: its JSON is at most 400 bytes, and the message
+# What one waiting or remembered update counts as: its JSON is at most 600 bytes, and the message
 # and a second format come to about as much again.
 UPDATE_BYTES = 1024
+# Every symbol, present and future; no symbol is spelled so.
+ALL = "*"
 
 
-class Update:
-    """One state of one symbol.
+class BarTopic(NamedTuple):
+    """The bars of one interval of one symbol, or of all of them."""
 
-    ``continuous`` says that it is the successor of the one before it that the hub saw; False
-    where the stream has a hole, or a new life of the aggregator begins.
+    interval: str
+    symbol: str
+
+
+# A symbol means its aggregates: most topics are these, and text is hashed once.
+Topic = str | BarTopic
+
+
+class Update(ABC):
+    """One state, or a word about states.
+
+    ``continuous`` says that it is the successor of the one of its topic before it that the hub
+    saw; False where the stream has a hole, or a new life of the aggregator begins.
     """
 
-    __slots__ = ("_forms", "aggregate", "continuous", "epoch", "sequence", "symbol")
+    __slots__ = ("_forms", "continuous", "epoch", "sequence", "symbol")
 
-    def __init__(self, aggregate: Aggregate, *, continuous: bool = True) -> None:
-        self.aggregate = aggregate
-        self.symbol = aggregate.symbol
-        self.sequence = aggregate.sequence
-        self.epoch = aggregate.epoch
+    # Whose bars it is about; None: it is about aggregates.
+    interval: str | None = None
+    # Whether it must reach a reader who is slow, whatever comes after it.
+    closed = False
+    # Whether it speaks of bars, and is none itself.
+    is_marker = False
+
+    def __init__(self, symbol: str, sequence: int, epoch: int, *, continuous: bool) -> None:
+        self.symbol = symbol
+        self.sequence = sequence
+        self.epoch = epoch
         self.continuous = continuous
-        self._forms: dict[Callable[[Update], Any], Any] = {}
+        self._forms: dict[Callable[[Any], Any], Any] = {}
+
+    @property
+    @abstractmethod
+    def topic(self) -> Topic:
+        """Where it is published."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return its JSON object."""
 
     def form(self, encode: Callable[[Update], T]) -> T:
         """Return ``encode(self)``, computed once for all."""
@@ -50,8 +85,78 @@ class Update:
         return self.form(_encode_json)
 
 
+class AggregateUpdate(Update):
+    """The state of a symbol."""
+
+    __slots__ = ("aggregate",)
+
+    def __init__(self, aggregate: Aggregate, *, continuous: bool = True) -> None:
+        super().__init__(
+            aggregate.symbol, aggregate.sequence, aggregate.epoch, continuous=continuous
+        )
+        self.aggregate = aggregate
+
+    @property
+    def topic(self) -> str:
+        """Its symbol."""
+        return self.symbol
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its JSON object."""
+        return aggregate_to_dict(self.aggregate)
+
+
+class BarUpdate(Update):
+    """A state of a bar; ``key`` tells the bar from the others of its interval.
+
+    ``is_history``: it was read, in the order of bars and not of sequences.
+    """
+
+    __slots__ = ("bar", "closed", "interval", "is_history", "key")
+
+    def __init__(self, bar: Bar, *, continuous: bool = True, is_history: bool = False) -> None:
+        super().__init__(bar.symbol, bar.sequence, bar.epoch, continuous=continuous)
+        self.bar = bar
+        self.is_history = is_history
+        self.interval = bar.interval
+        self.key = bar.symbol, bar.start, bar.number
+        self.closed = bar.state not in {BAR_STATE_PARTIAL, BAR_STATE_EARLY}
+
+    @property
+    def topic(self) -> BarTopic:
+        """Its interval and symbol."""
+        return BarTopic(self.bar.interval, self.symbol)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its JSON object."""
+        return bar_to_dict(self.bar)
+
+
+class CompletionUpdate(Update):
+    """The word that every bar of an interval that ends then has gone out."""
+
+    __slots__ = ("completion", "interval")
+
+    closed = True
+    is_marker = True
+
+    def __init__(self, completion: IntervalComplete) -> None:
+        super().__init__("", 0, completion.epoch, continuous=True)
+        self.completion = completion
+        self.interval = completion.interval
+
+    @property
+    def topic(self) -> BarTopic:
+        """Its interval, whatever the symbol."""
+        return BarTopic(self.completion.interval, ALL)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its JSON object."""
+        return completion_to_dict(self.completion)
+
+
 def _encode_json(update: Update) -> bytes:
-    return encode_json(aggregate_to_dict(update.aggregate))
+    return encode_json(update.to_dict())
 
 
 class Delivery(NamedTuple):
@@ -61,5 +166,5 @@ class Delivery(NamedTuple):
     # None, or how the subscription continues: True, all since the last sequence came; False, what
     # was missed is not known, and this is a fresh snapshot.
     recovered: bool | None
-    # How many states of the symbol were skipped before this one.
+    # How many states of the symbol, or of the bar, were skipped before this one.
     conflated: int

@@ -11,6 +11,7 @@ import grpc
 import structlog
 
 from gateway.hub.hub import FeedStatus, Hub
+from gateway.hub.updates import ALL, BarTopic, Topic
 from marketdata.streams import StreamOver, keep_stream
 from marketdata.wire import market_data_pb2 as wire
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# A symbol is at most 34 bytes on the wire, and a message 4 MiB.
-MAX_SYMBOLS_PER_REQUEST = 10_000
+# A topic is at most 56 bytes on the wire, and a message 4 MiB.
+MAX_TOPICS_PER_REQUEST = 10_000
 # States that may wait at the aggregator while this process is busy: 20 MB there.
 BUFFERED_STATES = 65_536
 # What is published in one turn of the event loop. Connections write between turns, and each takes
@@ -40,7 +41,6 @@ class Upstream:
         self._random = random
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._sent_all = False
         hub.on_interest_changed = self._interest_changed
 
     async def run(self) -> None:
@@ -53,13 +53,16 @@ class Upstream:
 
     async def _carry(self, call: Call) -> None:
         # Ends with the stream's error.
+        intervals: list[str] | None = None
         for name, value in await call.initial_metadata() or ():
             if name == "epoch":
                 self._hub.begin_epoch(int(value))
+            elif name == "intervals":
+                intervals = [each.strip() for each in str(value).split(",") if each.strip()]
+        self._hub.begin_stream(intervals)
         self._hub.take_interest_changes()
-        self._sent_all = False
-        followed = self._hub.followed_symbols()
-        log.info("feed connected", symbols=len(followed))
+        followed = self._hub.followed_topics()
+        log.info("feed connected", topics=len(followed))
         await call.write(wire.WatchRequest(buffer=BUFFERED_STATES))
         for request in self._requests(followed, ()):
             await call.write(request)
@@ -83,23 +86,50 @@ class Upstream:
 
     async def _receive(self, call: Call) -> None:
         while isinstance(batch := await call.read(), wire.UpdateBatch):
-            updates = batch.updates
+            updates, bars = batch.updates, batch.bars
             for start in range(0, len(updates), UPDATES_PER_TURN):
                 if start:
                     await asyncio.sleep(0)
                 self._hub.publish(updates[start : start + UPDATES_PER_TURN])
+            for start in range(0, len(bars), UPDATES_PER_TURN):
+                if start or updates:
+                    await asyncio.sleep(0)
+                self._hub.publish_bars(bars[start : start + UPDATES_PER_TURN])
+            if batch.completed:
+                # After the bars that they speak of.
+                self._hub.publish_bars((), batch.completed)
         raise StreamOver
 
     def _requests(
-        self, added: Iterable[str], removed: Iterable[str]
+        self, added: Iterable[Topic], removed: Iterable[Topic]
     ) -> Iterator[wire.WatchRequest]:
-        for symbols in _chunks(removed):
-            yield wire.WatchRequest(remove=symbols)
-        for symbols in _chunks(added):
-            yield wire.WatchRequest(add=symbols)
-        if self._hub.follows_all != self._sent_all:
-            self._sent_all = self._hub.follows_all
-            yield wire.WatchRequest(all=self._sent_all)
+        for symbols, bars in self._chunks(removed):
+            yield wire.WatchRequest(remove=symbols, remove_bars=bars)
+        for symbols, bars in self._chunks(added):
+            yield wire.WatchRequest(add=symbols, add_bars=bars)
+        if ALL in removed:
+            yield wire.WatchRequest(all=False)
+        if ALL in added:
+            yield wire.WatchRequest(all=True)
+
+    def _chunks(self, topics: Iterable[Topic]) -> Iterator[tuple[list[str], list[wire.BarTopic]]]:
+        # The aggregator would end the stream of everybody for one interval that it does not have.
+        intervals = self._hub.intervals or ()
+        listed = [
+            topic
+            for topic in topics
+            if (topic.interval in intervals if isinstance(topic, BarTopic) else topic != ALL)
+        ]
+        for start in range(0, len(listed), MAX_TOPICS_PER_REQUEST):
+            chunk = listed[start : start + MAX_TOPICS_PER_REQUEST]
+            yield (
+                [topic for topic in chunk if not isinstance(topic, BarTopic)],
+                [
+                    wire.BarTopic(symbol=topic.symbol, interval=topic.interval)
+                    for topic in chunk
+                    if isinstance(topic, BarTopic)
+                ],
+            )
 
     def _interest_changed(self) -> None:
         self._changed.set()
@@ -113,9 +143,3 @@ class Upstream:
     def _expire(self) -> None:
         self._timer = None
         self._hub.expire(asyncio.get_running_loop().time())
-
-
-def _chunks(symbols: Iterable[str]) -> Iterator[list[str]]:
-    listed = list(symbols)
-    for start in range(0, len(listed), MAX_SYMBOLS_PER_REQUEST):
-        yield listed[start : start + MAX_SYMBOLS_PER_REQUEST]

@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 # What a page may read besides the few headers that are always readable.
-_EXPOSED = ("X-Data-Status", "Age", "Retry-After")
+_EXPOSED = ("X-Data-Status", "Age", "Retry-After", "X-Next-Cursor")
 
 
 class Cors:

@@ -6,8 +6,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from gateway.bars.times import PATTERN as TIME_PATTERN
 from gateway.rest.inputs import RAW_SYMBOL_PATTERN
 from gateway.rest.problems import MEDIA_TYPE
+
+# Which of them there are is the aggregator's to say.
+INTERVAL_PATTERN = r"^(?:1d|[1-9][0-9]{0,17}[smhtvn])$"
 
 _PROBLEM = {"$ref": "#/components/schemas/ProblemBody"}
 
@@ -51,6 +55,13 @@ def _describe_lists(document: dict[str, Any], max_symbols: int) -> None:
     parameters = _parameters(document, "/api/v1/symbols")
     for name in ("prefix", "cursor"):
         parameters[name]["schema"]["pattern"] = f"^$|{RAW_SYMBOL_PATTERN}"
+    stream = _parameters(document, "/api/v1/stream")
+    stream["interval"]["schema"]["pattern"] = f"^$|{INTERVAL_PATTERN}"
+    stream["since"]["schema"]["pattern"] = f"^$|{TIME_PATTERN}"
+    parameters = _parameters(document, "/api/v1/marketdata/{symbol}/bars")
+    parameters["interval"]["schema"]["pattern"] = INTERVAL_PATTERN
+    for name in ("from", "to"):
+        parameters[name]["schema"]["pattern"] = f"^$|{TIME_PATTERN}"
 
 
 def _parameters(document: dict[str, Any], path: str) -> dict[str, Any]:

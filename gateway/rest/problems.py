@@ -18,6 +18,7 @@ from gateway.errors import (
     AggregatorUnavailable,
     FieldError,
     InvalidInput,
+    NotAcceptable,
     RateLimited,
     TooManyClients,
     UnknownSymbol,
@@ -43,6 +44,7 @@ INVALID_INPUT = Kind(422, "urn:market-data:invalid-input", "Invalid input")
 KINDS: Mapping[type[MarketDataError], Kind] = {
     UnknownSymbol: Kind(404, "urn:market-data:unknown-symbol", "Unknown symbol"),
     InvalidInput: INVALID_INPUT,
+    NotAcceptable: Kind(406, "urn:market-data:not-acceptable", "Not acceptable"),
     RateLimited: Kind(429, "urn:market-data:rate-limited", "Rate limited"),
     TooManyClients: Kind(503, "urn:market-data:too-many-clients", "Too many clients"),
     AggregatorUnavailable: Kind(

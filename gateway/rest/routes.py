@@ -33,7 +33,7 @@ MAX_PAGE = 1000
 JSON = "application/json"
 
 # Prices are old the moment they are sent.
-_NO_STORE = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 def the_client(request: Request) -> AggregatorClient:
@@ -78,7 +78,7 @@ Caller = Annotated[str, Depends(the_caller)]
 Settings = Annotated[GatewaySettings, Depends(the_settings)]
 SymbolInPath = Annotated[str, Depends(symbol_in_path)]
 
-_RETRY_AFTER = {
+RETRY_AFTER = {
     "Retry-After": {
         "description": "seconds until another try makes sense",
         "schema": {"type": "integer", "minimum": 1},
@@ -99,21 +99,22 @@ _DATA_HEADERS = {
 }
 
 
-def _problem(description: str, **more: Any) -> dict[str, Any]:
+def problem_response(description: str, **more: Any) -> dict[str, Any]:
+    """Return how OpenAPI says that an answer is a problem."""
     return {"model": ProblemBody, "description": description, **more}
 
 
 Responses = dict[int | str, dict[str, Any]]
 
-_COMMON: Responses = {
-    422: _problem("A field of the request cannot be used; `errors` names it."),
-    429: _problem("Over the rate limit.", headers=_RETRY_AFTER),
+COMMON_RESPONSES: Responses = {
+    422: problem_response("A field of the request cannot be used; `errors` names it."),
+    429: problem_response("Over the rate limit.", headers=RETRY_AFTER),
 }
 _DATA: Responses = {
     200: {"headers": _DATA_HEADERS},
-    **_COMMON,
-    503: _problem(
-        "The aggregator does not answer; only with GATEWAY_FALLBACK=error.", headers=_RETRY_AFTER
+    **COMMON_RESPONSES,
+    503: problem_response(
+        "The aggregator does not answer; only with GATEWAY_FALLBACK=error.", headers=RETRY_AFTER
     ),
 }
 
@@ -126,7 +127,7 @@ router = APIRouter()
     operation_id="getMarketData",
     summary="The state of one symbol",
     response_model=AggregateBody,
-    responses={**_DATA, 404: _problem("There is no data for the symbol.")},
+    responses={**_DATA, 404: problem_response("There is no data for the symbol.")},
 )
 async def get_market_data(symbol: SymbolInPath, client: Client, caller: Caller) -> Response:
     """Return open, high, low, close and volume of the symbol's present session."""
@@ -169,8 +170,8 @@ async def list_market_data(
     summary="The symbols there is data for",
     response_model=SymbolsBody,
     responses={
-        **_COMMON,
-        503: _problem("The aggregator does not answer.", headers=_RETRY_AFTER),
+        **COMMON_RESPONSES,
+        503: problem_response("The aggregator does not answer.", headers=RETRY_AFTER),
     },
 )
 async def list_symbols(
@@ -192,7 +193,7 @@ async def list_symbols(
         caller=caller,
     )
     body = encode_json({"symbols": page.symbols, "nextCursor": page.next_cursor or None})
-    return Response(body, headers=_NO_STORE, media_type=JSON)
+    return Response(body, headers=NO_STORE, media_type=JSON)
 
 
 @router.get(
@@ -204,7 +205,7 @@ async def list_symbols(
 )
 async def get_live() -> Response:
     """Answer. A process that does not should be restarted."""
-    return Response(encode_json({"status": "live"}), headers=_NO_STORE, media_type=JSON)
+    return Response(encode_json({"status": "live"}), headers=NO_STORE, media_type=JSON)
 
 
 @router.get(
@@ -220,11 +221,11 @@ async def get_ready(readiness: Annotated[Readiness, Depends(the_readiness)]) -> 
     aggregator = await readiness.check_aggregator()
     ready = aggregator == "ok"
     body = {"status": "ready" if ready else "not ready", "checks": {"aggregator": aggregator}}
-    return Response(encode_json(body), 200 if ready else 503, headers=_NO_STORE, media_type=JSON)
+    return Response(encode_json(body), 200 if ready else 503, headers=NO_STORE, media_type=JSON)
 
 
 def _headers(data: Reading | Readings) -> dict[str, str]:
-    headers = {"X-Data-Status": str(data.status), **_NO_STORE}
+    headers = {"X-Data-Status": str(data.status), **NO_STORE}
     if data.status is DataStatus.LAST:
         headers["Age"] = str(floor(data.age_s))
     return headers

@@ -71,6 +71,161 @@ class SymbolsBody(_Body):
     )
 
 
+_BAR_EXAMPLE: dict[str, JsonValue] = {
+    "symbol": "AAPL",
+    "interval": "1m",
+    "start": "1735201200000",
+    "end": "1735201260000",
+    "startNs": "1735201200000000000",
+    "endNs": "1735201260000000000",
+    "open": 150.25,
+    "high": 152.1,
+    "low": 149.8,
+    "close": 151.5,
+    "volume": "1000000",
+    "trades": "4711",
+    "vwap": 150.98,
+    "state": "final",
+    "revision": 0,
+    "complete": True,
+    "coverage": "full",
+    "filler": None,
+    "phase": "regular",
+    "number": 0,
+    "sequence": "17",
+    "epoch": "1735201200000000000",
+}
+_DIGITS = r"^[0-9]+$"
+
+
+class BarBody(_Body):
+    """What was traded of one symbol with start <= exchange time < end."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _BAR_EXAMPLE})
+
+    symbol: str
+    interval: str
+    start: str = Field(description="milliseconds since 1970-01-01T00:00Z", pattern=_DIGITS)
+    end: str = Field(
+        description="likewise; of tick, volume and notional bars the time of the last trade",
+        pattern=_DIGITS,
+    )
+    startNs: str = Field(description="the same in nanoseconds", pattern=_DIGITS)  # noqa: N815
+    endNs: str = Field(description="the same in nanoseconds", pattern=_DIGITS)  # noqa: N815
+    open: float | None = Field(description="null in a filler without prices, as the next three")
+    high: float | None
+    low: float | None
+    close: float | None
+    volume: str = Field(pattern=_DIGITS)
+    trades: str = Field(pattern=_DIGITS)
+    vwap: float | None = Field(description="volume-weighted average price; null in a filler")
+    state: Literal["partial", "early", "final", "revised"] = Field(
+        description="partial: its end has not passed; early: its grace has not; revised: a late "
+        "tick changed it after it was final"
+    )
+    revision: int = Field(ge=0, description="how often it changed after it was final")
+    complete: bool = Field(description="whether coverage is full")
+    coverage: Literal["full", "partial", "no_feed"] = Field(
+        description="for how much of its time a producer was connected"
+    )
+    filler: Literal["no_trades", "no_feed"] | None = Field(
+        description="why it has no trades of its own; null: it has"
+    )
+    phase: Literal["pre", "regular", "post", "closed"] | None = Field(
+        description="of the trading day, where the symbol has a calendar"
+    )
+    number: int = Field(
+        ge=0, description="tells tick, volume and notional bars of the same start apart"
+    )
+    sequence: str = Field(
+        description="counts the states of the bars of this symbol and interval within the epoch; "
+        "0: from before it",
+        pattern=_DIGITS,
+    )
+    epoch: str = Field(pattern=_DIGITS)
+
+
+class BarsBody(_Body):
+    """A page of bars, by start and then number."""
+
+    symbol: str
+    interval: str
+    bars: list[BarBody]
+    nextCursor: str | None = Field(  # noqa: N815  the name on the wire
+        description="pass it as cursor to continue; null when there are no more"
+    )
+
+
+class GatewayStatusBody(_Body):
+    """How this gateway is."""
+
+    version: str
+    uptimeS: int = Field(ge=0)  # noqa: N815  the name on the wire
+    feed: Literal["live", "stale"] = Field(description="whether live clients see the present")
+    breaker: Literal["closed", "open", "half-open"] = Field(
+        description="whether requests reach the aggregator"
+    )
+    clients: int = Field(ge=0, description="live clients of all doors")
+    maxClients: int  # noqa: N815  the name on the wire
+    subscriptions: int = Field(ge=0)
+    topics: int = Field(ge=0, description="symbols and bars that are followed")
+    conflated: str = Field(
+        description="states that were left out because their readers were slow", pattern=_DIGITS
+    )
+
+
+class FeedStatusBody(_Body):
+    """One ingest process that is, or was, connected; null: it did not say."""
+
+    producerId: str  # noqa: N815  the name on the wire
+    connected: bool
+    producers: int | None = Field(description="connected to it")
+    accepted: str | None
+    rejected: dict[str, str] | None = Field(description="ticks by reason")
+    reportedAt: str | None  # noqa: N815  the name on the wire
+
+
+class StoreStatusBody(_Body):
+    """How the database of bars is."""
+
+    state: Literal["off", "ok", "failing"]
+    problem: str | None
+    waiting: str = Field(description="bars that wait to be written", pattern=_DIGITS)
+    maxWaiting: str = Field(pattern=_DIGITS)  # noqa: N815  the name on the wire
+    written: str = Field(pattern=_DIGITS)
+    lost: str = Field(
+        description="bars that were given up because too many waited", pattern=_DIGITS
+    )
+
+
+class AggregatorStatusBody(_Body):
+    """How the aggregator is; only `status`, and that not ok, while it does not answer."""
+
+    status: str = Field(description="ok, or gRPC's word for why it does not answer")
+    epoch: str | None = None
+    symbols: int | None = None
+    accepted: str | None = Field(default=None, description="ticks")
+    duplicates: str | None = None
+    late: str | None = Field(default=None, description="ticks of an earlier session")
+    barsLate: str | None = Field(  # noqa: N815  the name on the wire
+        default=None, description="ticks too late for any bar"
+    )
+    rejected: dict[str, str] | None = Field(default=None, description="ticks by reason")
+    intervals: list[str] | None = Field(default=None, description="that bars are made of")
+    feeds: list[FeedStatusBody] | None = None
+    store: StoreStatusBody | None = None
+
+
+class StatusBody(_Body):
+    """How the server is."""
+
+    status: Literal["ok", "degraded"] = Field(
+        description="ok: the feed is live and the aggregator answers"
+    )
+    gateway: GatewayStatusBody
+    aggregator: AggregatorStatusBody
+
+
 class LiveBody(_Body):
     """The gateway runs."""
 

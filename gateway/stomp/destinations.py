@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.bars.times import HELP, parse_time
+from gateway.errors import InvalidInput
 from gateway.stomp.errors import (
     InvalidDestination,
     InvalidOption,
@@ -14,14 +16,16 @@ from gateway.stomp.errors import (
     UnknownDestination,
 )
 from marketdata.errors import InvalidSymbol
+from marketdata.intervals import InvalidInterval, parse_interval
 from marketdata.symbols import normalize_symbol
 
 MARKET_DATA = "/topic/market-data/"
+BARS = "/topic/bars/"
 SIGNALING = "/topic/signaling"
 STATUS = "/topic/status"
 APP_SIGNAL = "/app/signal"
 
-KNOWN_TOPICS = f"{MARKET_DATA}{{symbol}}, {SIGNALING}, {STATUS}"
+KNOWN_TOPICS = f"{MARKET_DATA}{{symbol}}, {BARS}{{interval}}/{{symbol}}, {SIGNALING}, {STATUS}"
 # Spring's Ant style: * is one part of a path, ** any number of them. A symbol may have a slash
 # (EUR/USD), so both mean every symbol.
 _ALL_SYMBOLS = frozenset({"*", "**"})
@@ -39,6 +43,19 @@ class MarketDataTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class BarsTopic:
+    """The bars of ``interval`` of ``symbols``, or of every symbol if that is None."""
+
+    interval: str
+    symbols: tuple[str, ...] | None
+
+    @property
+    def destination(self) -> str:
+        """Where it was subscribed to, in normal form."""
+        return bars_destination(self.interval, ",".join(self.symbols or ("*",)))
+
+
+@dataclass(frozen=True, slots=True)
 class SignalingTopic:
     """The signaling messages of all clients."""
 
@@ -49,7 +66,7 @@ class StatusTopic:
 
 
 # Each further kind of topic is a class here and a line in parse_topic.
-Topic = MarketDataTopic | SignalingTopic | StatusTopic
+Topic = MarketDataTopic | BarsTopic | SignalingTopic | StatusTopic
 
 
 class Policy(StrEnum):
@@ -72,10 +89,12 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class SubscribeOptions:
-    """What the headers ``policy``, ``last-sequence`` and ``epoch`` ask for."""
+    """What the headers ``policy``, ``last-sequence``, ``epoch`` and ``since`` ask for."""
 
     policy: Policy = Policy.CONFLATE
     resume: Resume | None = field(default=None)
+    # Nanoseconds; None: without history.
+    since_ns: int | None = None
 
 
 def market_data_destination(symbol: str) -> str:
@@ -83,11 +102,16 @@ def market_data_destination(symbol: str) -> str:
     return MARKET_DATA + symbol
 
 
+def bars_destination(interval: str, symbol: str) -> str:
+    """Return where the bars of ``interval`` of ``symbol`` are published."""
+    return f"{BARS}{interval}/{symbol}"
+
+
 def parse_topic(destination: str) -> Topic:
     """Return what a SUBSCRIBE to ``destination`` means.
 
     Raises:
-        InvalidDestination: a symbol in it is not one.
+        InvalidDestination: a symbol in it is not one, or an interval.
         UnknownDestination: it is none of our topics.
     """
     if destination == SIGNALING:
@@ -95,7 +119,14 @@ def parse_topic(destination: str) -> Topic:
     if destination == STATUS:
         return StatusTopic()
     if destination.startswith(MARKET_DATA):
-        return MarketDataTopic(_parse_symbols(destination))
+        return MarketDataTopic(_parse_symbols(destination, MARKET_DATA))
+    if destination.startswith(BARS):
+        interval, _, _ = destination.removeprefix(BARS).partition("/")
+        try:
+            parse_interval(interval)
+        except InvalidInterval as exc:
+            raise InvalidDestination(destination, str(exc)) from exc
+        return BarsTopic(interval, _parse_symbols(destination, bars_destination(interval, "")))
     raise UnknownDestination("SUBSCRIBE", destination, KNOWN_TOPICS)
 
 
@@ -124,11 +155,12 @@ def parse_options(topic: Topic, headers: Mapping[str, str]) -> SubscribeOptions:
     policy = headers.get("policy", Policy.CONFLATE)
     if policy not in tuple(Policy):
         raise InvalidOption("policy", policy, " or ".join(Policy))
-    return SubscribeOptions(Policy(policy), _parse_resume(topic, headers))
+    resume = _parse_resume(topic, headers)
+    return SubscribeOptions(Policy(policy), resume, _parse_since(topic, headers))
 
 
-def _parse_symbols(destination: str) -> tuple[str, ...] | None:
-    parts = destination.removeprefix(MARKET_DATA).split(",")
+def _parse_symbols(destination: str, prefix: str) -> tuple[str, ...] | None:
+    parts = destination.removeprefix(prefix).split(",")
     if not _ALL_SYMBOLS.isdisjoint(parts):
         return None
     try:
@@ -138,14 +170,30 @@ def _parse_symbols(destination: str) -> tuple[str, ...] | None:
         raise InvalidDestination(destination, str(exc)) from exc
 
 
+def _parse_since(topic: Topic, headers: Mapping[str, str]) -> int | None:
+    since = headers.get("since")
+    if since is None:
+        return None
+    if not isinstance(topic, BarsTopic):
+        raise InvalidOption("since", since, f"for {BARS} only")
+    if topic.symbols is None:
+        raise InvalidOption("since", since, "for symbols by name, not *")
+    if "last-sequence" in headers:
+        raise InvalidOption("since", since, "without last-sequence")
+    try:
+        return parse_time("since", since)
+    except InvalidInput as exc:
+        raise InvalidOption("since", since, HELP) from exc
+
+
 def _parse_resume(topic: Topic, headers: Mapping[str, str]) -> Resume | None:
     epoch, last_sequence = headers.get("epoch"), headers.get("last-sequence")
     if last_sequence is None:
         if epoch is not None:
             raise InvalidOption("epoch", epoch, "to be sent with last-sequence")
         return None
-    if not isinstance(topic, MarketDataTopic):
-        raise InvalidOption("last-sequence", last_sequence, f"for {MARKET_DATA} only")
+    if not isinstance(topic, MarketDataTopic | BarsTopic):
+        raise InvalidOption("last-sequence", last_sequence, f"for {MARKET_DATA} and {BARS} only")
     if epoch is None:
         raise InvalidOption("last-sequence", last_sequence, "to be sent with epoch")
     return Resume(

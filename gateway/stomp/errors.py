@@ -26,6 +26,7 @@
     │   ├── InvalidSignal
     │   ├── SendForbidden
     │   ├── UnknownDestination
+    │   ├── HistoryRefused
     │   ├── SessionLimitExceeded
     │   └── ServerLimitExceeded
     └── SessionEnded             the session cannot go on
@@ -33,6 +34,7 @@
         ├── HeartBeatMissed
         ├── RateExceeded
         ├── SlowConsumer
+        ├── HistoryFailed
         └── ServerShutdown
 """
 
@@ -310,6 +312,13 @@ class UnknownDestination(RequestRefused):
         self.destination = destination
 
 
+class HistoryRefused(RequestRefused):
+    """The history that ``since`` asks for cannot be had this way; an edge finds out."""
+
+    reason = "history_refused"
+    close_code = CloseCode.LIMIT_EXCEEDED
+
+
 class SessionLimitExceeded(RequestRefused):
     """A session holds as much as it may."""
 
@@ -373,6 +382,12 @@ class SlowConsumer(SessionEnded):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"slow consumer: {problem}")
+
+
+class HistoryFailed(SessionEnded):
+    """The history that ``since`` asks for could not be read, by a fault of ours."""
+
+    reason = "history_failed"
 
 
 class ServerShutdown(SessionEnded):

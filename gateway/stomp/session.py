@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from gateway.stomp.destinations import (
     SIGNALING,
+    BarsTopic,
     MarketDataTopic,
     Topic,
     check_send_destination,
@@ -432,7 +433,7 @@ def _parse_ack(frame: Frame) -> AckMode:
 
 
 def _count_symbols(topic: Topic) -> int:
-    return len(topic.symbols or ()) if isinstance(topic, MarketDataTopic) else 0
+    return len(topic.symbols or ()) if isinstance(topic, MarketDataTopic | BarsTopic) else 0
 
 
 def _close_reason(text: str) -> str:

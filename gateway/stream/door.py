@@ -7,9 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response, WebSocket
 
+from gateway.bars.times import HELP
 from gateway.clients.capacity import Capacity
 from gateway.clients.handshake import OriginCheck
 from gateway.clients.websocket import serve_websocket
+from gateway.errors import FieldError, InvalidInput
 from gateway.hub.subscription import Policy
 from gateway.rest.schemas import ProblemBody
 from gateway.stream.events import EventSession
@@ -18,6 +20,7 @@ from gateway.stream.plain import DEFAULT_SYMBOL, PlainSession
 from gateway.stream.reader import Reader, Streams
 from gateway.stream.response import EventStreamConnection, EventStreamResponse
 from gateway.stream.session import StreamSession
+from marketdata.intervals import InvalidInterval
 
 STREAM_PATH = "/api/v1/stream"
 PLAIN_PATH = "/ws/marketdata"
@@ -82,7 +85,8 @@ class StreamDoor:
             status_code=200,
             responses={
                 200: {
-                    "description": "Events `update`, `status` and `error`, without an end. The "
+                    "description": "Events `update`, `interval_complete`, `status` and `error`, "
+                    "without an end. The "
                     "same address takes WebSocket clients.",
                     "content": {"text/event-stream": {"schema": {"type": "string"}}},
                 },
@@ -115,6 +119,7 @@ class StreamDoor:
 
     async def get_events(
         self,
+        *,
         symbols: Annotated[
             list[str],
             Query(
@@ -122,6 +127,14 @@ class StreamDoor:
                 examples=[["AAPL", "MSFT"]],
             ),
         ],
+        interval: Annotated[
+            str,
+            Query(description="such as `1m`: send the bars of it; empty: the aggregates"),
+        ] = "",
+        since: Annotated[
+            str,
+            Query(description=f"of bars: begin with the history from then on; {HELP}"),
+        ] = "",
         policy: Annotated[
             Policy,
             Query(
@@ -146,6 +159,8 @@ class StreamDoor:
         ] = "",
     ) -> Response:
         """Send the present state of each symbol, and then each later one."""
+        if interval:
+            self._check_interval(interval)
         wanted = parse_wanted("symbols", symbols, self._streams.limits.max_symbols)
         session = EventSession(
             self._streams,
@@ -154,6 +169,8 @@ class StreamDoor:
             # The header is newer: browsers keep the address and set it when they come back.
             last_event_id=last_event_id_header or last_event_id,
             retry_ms=self._random.randint(MIN_RETRY_MS, MAX_RETRY_MS),
+            interval=interval,
+            since=since,
         )
         return EventStreamResponse(
             lambda: session,
@@ -161,6 +178,13 @@ class StreamDoor:
             connections=self._event_streams,
             keepalive_s=self._keepalive_s,
         )
+
+    def _check_interval(self, interval: str) -> None:
+        # Before anything is sent there is a status to say it with.
+        try:
+            self._streams.hub.check_interval(interval)
+        except InvalidInterval as exc:
+            raise InvalidInput([FieldError("interval", str(exc))]) from exc
 
     async def _serve(self, websocket: WebSocket, session: Reader) -> None:
         await serve_websocket(

@@ -4,6 +4,9 @@
 
     MarketDataError
     ├── InvalidInput             (gateway.errors) a symbol cannot be used
+    ├── InvalidInterval          (marketdata.intervals) there are no such bars
+    ├── HistoryTooLong           (gateway.errors) since asks for too much
+    ├── AggregatorUnavailable    (gateway.errors) history failed
     ├── TooManySymbols           (gateway.hub.hub) the gateway follows as many as it may
     └── StreamError
         ├── MalformedMessage     a message that is none of ours
@@ -20,9 +23,10 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
-from gateway.errors import InvalidInput
+from gateway.errors import AggregatorUnavailable, HistoryTooLong, InvalidInput
 from gateway.hub.hub import TooManySymbols
 from marketdata.errors import MarketDataError
+from marketdata.intervals import InvalidInterval
 
 
 class CloseCode(IntEnum):
@@ -30,6 +34,7 @@ class CloseCode(IntEnum):
 
     GOING_AWAY = 1001
     UNSUPPORTED_DATA = 1003
+    INTERNAL_ERROR = 1011
     BAD_REQUEST = 4400
     LIMIT_EXCEEDED = 4429
     SLOW_CONSUMER = 4490
@@ -86,7 +91,7 @@ class SlowConsumer(StreamError):
     """A client reads too slowly for what it asked to have buffered."""
 
     def __init__(self) -> None:
-        super().__init__("read too slowly for the policy buffer; resume, or use conflate")
+        super().__init__("read too slowly for what must not be left out; resume, or use conflate")
 
 
 class Ending(NamedTuple):
@@ -99,6 +104,9 @@ class Ending(NamedTuple):
 ENDINGS: Mapping[type[MarketDataError], Ending] = {
     MalformedMessage: Ending("malformed_message", CloseCode.BAD_REQUEST),
     InvalidInput: Ending("invalid_input", CloseCode.BAD_REQUEST),
+    InvalidInterval: Ending("invalid_interval", CloseCode.BAD_REQUEST),
+    HistoryTooLong: Ending("history_too_long", CloseCode.LIMIT_EXCEEDED),
+    AggregatorUnavailable: Ending("history_failed", CloseCode.INTERNAL_ERROR),
     SubscriptionInUse: Ending("subscription_in_use", CloseCode.BAD_REQUEST),
     UnknownSubscription: Ending("unknown_subscription", CloseCode.BAD_REQUEST),
     BinaryMessage: Ending("binary_message", CloseCode.UNSUPPORTED_DATA),

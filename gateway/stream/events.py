@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
+from gateway.bars.question import build_subscription
+from gateway.encoding import INTERVAL_COMPLETE
 from gateway.hub.hub import FeedStatus, TooManySymbols
 from gateway.hub.subscription import Policy, Resume, Subscription
-from gateway.hub.updates import Delivery, Update
-from gateway.stream.messages import encode_error, encode_status, encode_update, update_head
+from gateway.hub.updates import BarUpdate, Delivery, Update
+from gateway.stream.messages import (
+    encode_error,
+    encode_marker,
+    encode_status,
+    encode_update,
+    marker_head,
+    update_head,
+)
 from gateway.stream.reader import Reader, Streams
 from marketdata.errors import InvalidSymbol, MarketDataError
+from marketdata.intervals import InvalidInterval
 from marketdata.symbols import normalize_symbol
 
 # An id goes with every update, and comes back in a header: with 20 symbols it is about 300 bytes.
@@ -21,6 +31,7 @@ KEEPALIVE = b":\n\n"
 
 _DIGITS = re.compile(r"[0-9]{1,20}")
 _HEAD = update_head()
+_MARKER_HEAD = marker_head()
 
 
 class Positions:
@@ -82,6 +93,9 @@ class EventSession(Reader):
         symbols: in normal form; None: all.
         policy: what happens while the client is slow.
         last_event_id: the last id it saw; empty: it begins.
+        interval: whose bars; empty: it is for aggregates.
+        since: where the history of bars begins; empty: there is none, and none either for a client
+            that comes back, which goes on where it was.
         retry_ms: how long it should wait before it connects again.
     """
 
@@ -93,6 +107,8 @@ class EventSession(Reader):
         policy: Policy,
         last_event_id: str,
         retry_ms: int,
+        interval: str = "",
+        since: str = "",
     ) -> None:
         super().__init__(streams)
         self._retry_ms: int | None = retry_ms
@@ -103,7 +119,16 @@ class EventSession(Reader):
         resume = None
         if positions is not None:
             resume = Resume(positions.epoch, dict(positions.sequences))
-        self._subscription = Subscription(symbols, policy, resume, self._limits.buffer)
+        self._subscription = build_subscription(
+            symbols,
+            policy,
+            resume,
+            self._limits.buffer,
+            interval=interval,
+            # A browser that comes back asks for the same address: it goes on where it was.
+            since=since if resume is None else "",
+        )
+        self._join = self._subscription.join
         # The symbols of which a client that comes back was told how it goes on; None: it begins.
         # At most all that live, and the updates of one symbol are as large as ten of these.
         self._continued: set[str] | None = set() if last_event_id else None
@@ -112,7 +137,7 @@ class EventSession(Reader):
         self._tell_status()
         try:
             self._subscribe(self._subscription)
-        except TooManySymbols as exc:
+        except (InvalidInterval, TooManySymbols) as exc:
             self._fail(exc)
         else:
             self.flush([self._subscription])
@@ -123,15 +148,32 @@ class EventSession(Reader):
 
     def _send(self, subscription: Subscription, delivery: Delivery) -> None:
         update, recovered = delivery.update, delivery.recovered
+        if update.is_marker:
+            self._say(encode_event(INTERVAL_COMPLETE, encode_marker(_MARKER_HEAD, update)))
+            return
         if self._continued is not None and update.symbol not in self._continued:
             self._continued.add(update.symbol)
             if recovered is None:
                 # Its id did not say where it was with this symbol.
                 recovered = False
         # The id of a long list says only that the client was here: it gets a snapshot.
-        event_id = self._positions.advance(update) if self._named else str(update.epoch)
+        event_id: str | None
+        if isinstance(update, BarUpdate) and update.is_history:
+            # Who leaves in the middle of history begins it again.
+            event_id = None
+        else:
+            event_id = self._advance(update)
         data = encode_update(_HEAD, delivery, recovered=recovered)
         self._say(encode_event("update", data, event_id))
+
+    def _advance(self, update: Update) -> str:
+        if not self._named:
+            return str(update.epoch)
+        join, self._join = self._join, None
+        if join is not None:
+            # The first state behind history: it has all of the other symbols as well.
+            self._positions = Positions(update.epoch, join.reached(update.epoch))
+        return self._positions.advance(update)
 
     def _encode_status(self, status: FeedStatus) -> bytes:
         event = encode_event("status", encode_status(status))

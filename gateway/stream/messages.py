@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from gateway.encoding import encode_json
+from gateway.encoding import INTERVAL_COMPLETE, encode_json
 from gateway.errors import FieldError, InvalidInput
 from gateway.hub.hub import FeedStatus
 from gateway.hub.subscription import Policy, Resume
@@ -51,6 +51,9 @@ class Subscribe(_Message):
     symbols: list[str]
     policy: Policy = "conflate"
     resume: ResumeFields | None = None
+    # Of bars: which, and from when on those that are history.
+    interval: str | None = None
+    since: str | None = None
 
 
 class Unsubscribe(_Message):
@@ -121,7 +124,10 @@ def parse_resume(fields: ResumeFields, limit: int) -> Resume:
 def encode_subscribed(subscribe: Subscribe, symbols: list[str] | None) -> str:
     """Return the answer to a subscribe, with its symbols in normal form."""
     named = [ALL] if symbols is None else symbols
-    return _encode(type="subscribed", id=subscribe.id, symbols=named, policy=subscribe.policy)
+    of_bars = {"interval": subscribe.interval} if subscribe.interval else {}
+    return _encode(
+        type="subscribed", id=subscribe.id, symbols=named, policy=subscribe.policy, **of_bars
+    )
 
 
 def encode_unsubscribed(subscription_id: str) -> str:
@@ -154,6 +160,17 @@ def update_head(subscription_id: str | None = None) -> str:
     )
 
 
+def marker_head(subscription_id: str | None = None) -> str:
+    """Return how each word on a completed interval begins."""
+    head = f'{{"type":"{INTERVAL_COMPLETE}"'
+    return f'{head},"id":{_encode_id(subscription_id)}' if subscription_id else head
+
+
+def encode_marker(head: str, update: Update) -> str:
+    """Return the word that an interval is complete."""
+    return f"{head}{update.form(_marker_tail)}"
+
+
 def encode_update(head: str, delivery: Delivery, *, recovered: bool | None) -> str:
     """Return one update; what all clients share of it is encoded once."""
     tail = delivery.update.form(_update_tail)
@@ -165,6 +182,15 @@ def _update_tail(update: Update) -> str:
     return (
         f',"sequence":"{update.sequence}","epoch":"{update.epoch}","data":{update.json.decode()}}}'
     )
+
+
+def _marker_tail(update: Update) -> str:
+    # Without the brace and the type, which stand before the id.
+    return "," + update.json.decode().partition(",")[2]
+
+
+def _encode_id(subscription_id: str) -> str:
+    return encode_json(subscription_id).decode()
 
 
 def _encode(**message: object) -> str:

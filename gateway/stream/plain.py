@@ -6,7 +6,7 @@ from gateway.encoding import aggregate_to_dict, encode_json
 from gateway.errors import InvalidInput
 from gateway.hub.hub import FeedStatus, TooManySymbols
 from gateway.hub.subscription import Subscription
-from gateway.hub.updates import Delivery, Update
+from gateway.hub.updates import AggregateUpdate, Delivery, Update
 from gateway.rest.inputs import parse_symbol
 from gateway.stream.messages import encode_error
 from gateway.stream.reader import Reader, Streams
@@ -52,6 +52,7 @@ class PlainSession(Reader):
 
 
 def _encode_plain(update: Update) -> str:
+    assert isinstance(update, AggregateUpdate)  # noqa: S101  it subscribed to nothing else
     aggregate = update.aggregate
     fields = aggregate_to_dict(aggregate)
     # Here 64-bit integers are JSON numbers, as the original's serializer wrote them.

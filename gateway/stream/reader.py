@@ -5,16 +5,29 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway.clients.bucket import TokenBucket
 from gateway.clients.connection import Connection
 from gateway.clients.outbox import BufferFull
 from gateway.clients.outlet import Outlet
-from gateway.hub.hub import FeedStatus, Hub
+from gateway.hub.hub import FeedStatus, Hub, Subscriber
 from gateway.hub.subscription import BufferLimits, Subscription
 from gateway.hub.updates import Delivery
 from gateway.stream.errors import ENDINGS, CloseCode, SlowConsumer, TooManyMessages
 from marketdata.errors import MarketDataError
+
+
+class JoinHistory(Protocol):
+    """Who reads the history that subscriptions begin with."""
+
+    def begin(
+        self,
+        subscription: Subscription,
+        subscriber: Subscriber,
+        fail: Callable[[MarketDataError], None],
+    ) -> None:
+        """Read it, if it begins with any, until the hub lets go of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +50,14 @@ class Streams:
         hub: where their states come from.
         limits: what each client may ask for.
         clock: seconds on a clock that never goes back.
+        joins: reads the history that subscriptions begin with.
     """
 
-    def __init__(self, hub: Hub, limits: StreamLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, hub: Hub, limits: StreamLimits, clock: Callable[[], float], joins: JoinHistory
+    ) -> None:
         self.hub = hub
+        self.joins = joins
         self.limits = limits
         self.clock = clock
         self._open: set[Reader] = set()
@@ -152,10 +169,13 @@ class Reader(ABC):
 
     # What is shared
 
-    def _subscribe(self, subscription: Subscription) -> None:
-        # Raises TooManySymbols. The caller flushes.
+    def _subscribe(self, subscription: Subscription, subscription_id: str | None = None) -> None:
+        # Raises TooManySymbols and InvalidInterval. The caller flushes.
         self._hub.subscribe(subscription, self)
         self._subscriptions.add(subscription)
+        self._streams.joins.begin(
+            subscription, self, lambda error: self._fail(error, subscription_id)
+        )
         # The hub tells only those who have a subscription.
         self._tell_status()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from gateway.bars.question import build_subscription
 from gateway.errors import FieldError, InvalidInput
 from gateway.hub.hub import FeedStatus, TooManySymbols
 from gateway.hub.subscription import Subscription
@@ -22,11 +23,13 @@ from gateway.stream.messages import (
     Subscribe,
     Unsubscribe,
     encode_error,
+    encode_marker,
     encode_pong,
     encode_status,
     encode_subscribed,
     encode_unsubscribed,
     encode_update,
+    marker_head,
     parse_message,
     parse_resume,
     parse_wanted,
@@ -34,6 +37,7 @@ from gateway.stream.messages import (
 )
 from gateway.stream.reader import Reader, Streams
 from marketdata.errors import MarketDataError
+from marketdata.intervals import InvalidInterval
 
 # The subscription that the address asks for.
 QUERY_ID = "query"
@@ -45,7 +49,8 @@ class StreamSession(Reader):
     """One client of ``/api/v1/stream`` over WebSocket.
 
     Args:
-        query: the parameters of the address; ``symbols`` and ``policy`` subscribe at once.
+        query: the parameters of the address; ``symbols``, ``policy``, ``interval`` and ``since``
+            subscribe at once.
     """
 
     def __init__(self, streams: Streams, query: Query) -> None:
@@ -53,7 +58,8 @@ class StreamSession(Reader):
         self._query = query
         self._by_id: dict[str, Subscription] = {}
         self._ids: dict[Subscription, str] = {}
-        self._heads: dict[Subscription, str] = {}
+        # How its updates begin, and its words on completed intervals.
+        self._heads: dict[Subscription, tuple[str, str]] = {}
 
     def on_close(self, code: int, reason: str) -> None:
         """Leave nothing behind."""
@@ -65,7 +71,7 @@ class StreamSession(Reader):
         if "symbols" in self._query:
             try:
                 self._do(_subscribe_of(self._query))
-            except (InvalidInput, TooManySymbols) as exc:
+            except (InvalidInput, InvalidInterval, TooManySymbols) as exc:
                 self._fail(exc, QUERY_ID)
 
     def _receive(self, message: str | bytes) -> None:
@@ -77,7 +83,7 @@ class StreamSession(Reader):
             if not isinstance(parsed, Ping):
                 subscription_id = parsed.id
             self._do(parsed)
-        except (StreamError, InvalidInput, TooManySymbols) as exc:
+        except (StreamError, InvalidInput, InvalidInterval, TooManySymbols) as exc:
             self._fail(exc, subscription_id)
 
     def _do(self, message: ClientMessage) -> None:
@@ -104,17 +110,27 @@ class StreamSession(Reader):
         resume = None
         if message.resume is not None:
             resume = parse_resume(message.resume, limits.max_symbols)
-        subscription = Subscription(symbols, message.policy, resume, limits.buffer)
-        self._subscribe(subscription)
+        subscription = build_subscription(
+            symbols,
+            message.policy,
+            resume,
+            limits.buffer,
+            interval=message.interval,
+            since=message.since,
+        )
+        self._subscribe(subscription, message.id)
         self._by_id[message.id] = subscription
         self._ids[subscription] = message.id
-        self._heads[subscription] = update_head(message.id)
+        self._heads[subscription] = update_head(message.id), marker_head(message.id)
         self._say(encode_subscribed(message, symbols))
         self.flush([subscription])
 
     def _send(self, subscription: Subscription, delivery: Delivery) -> None:
-        head = self._heads[subscription]
-        self._say(encode_update(head, delivery, recovered=delivery.recovered))
+        head, of_markers = self._heads[subscription]
+        if delivery.update.is_marker:
+            self._say(encode_marker(of_markers, delivery.update))
+        else:
+            self._say(encode_update(head, delivery, recovered=delivery.recovered))
 
     def _encode_status(self, status: FeedStatus) -> str:
         return encode_status(status)
@@ -130,8 +146,11 @@ def _subscribe_of(query: Query) -> Subscribe:
     # Raises InvalidInput.
     policy = query.get("policy", ["conflate"])[-1]
     symbols = list(query["symbols"])
+    interval, since = (query.get(name, [""])[-1] for name in ("interval", "since"))
     match policy:
         case "conflate" | "buffer":
-            return Subscribe(id=QUERY_ID, symbols=symbols, policy=policy)
+            return Subscribe(
+                id=QUERY_ID, symbols=symbols, policy=policy, interval=interval, since=since
+            )
         case _:
             raise InvalidInput([FieldError("policy", "must be conflate or buffer")])

@@ -48,3 +48,23 @@ async def test_a_quick_benchmark_measures_both_ways_in_and_both_latencies(tmp_pa
         assert 0 < measured[name]["p50_ms"] <= measured[name]["p99_ms"] <= measured[name]["max_ms"]
         assert sum(measured[name]["histogram_ms"].values()) == 1_000
     assert f"{measured['tcp_ticks_per_s']['median']:,.0f}" in out
+
+
+async def test_a_quick_benchmark_of_the_store_goes_by_the_key(tmp_path: Path) -> None:
+    measured, out = await run_quickly("bars_store", tmp_path / "results.json")
+    assert measured["bars"] == 20_000
+    assert 0 < measured["read"]["p50_ms"] <= measured["read"]["p99_ms"]
+    assert "USING PRIMARY KEY (symbol=? AND interval=? AND start>?" in out
+
+
+async def test_a_quick_benchmark_of_ingest_measures_the_loop_and_the_service(
+    tmp_path: Path,
+) -> None:
+    measured, out = await run_quickly("ingest", tmp_path / "results.json")
+    (loop,) = measured["kernel"]
+    # The loop reads and writes what memcpy only copies.
+    assert 0 < loop["ticks_per_s"]["median"] < loop["memcpy"]["median"]
+    assert [each["connections"] for each in measured["service"]] == [1, 10]
+    for each in measured["service"]:
+        assert 0 < each["ticks_per_s"]["median"] < loop["ticks_per_s"]["median"]
+    assert f"{loop['ticks_per_s']['median']:,.0f}" in out

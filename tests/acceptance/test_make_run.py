@@ -39,7 +39,7 @@ class Run:
     async def start(self) -> None:
         env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)}
         env |= {f"{name}_PORT": str(port) for name, port in self.ports.items()}
-        env |= {MARK: self.mark, "GATEWAY_RATE_LIMIT": "0"}
+        env |= {MARK: self.mark, "GATEWAY_RATE_LIMIT": "0", "AGGREGATOR_STORE": "off"}
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "scripts.run"),
             cwd=ROOT,

@@ -45,7 +45,8 @@ def frame(tick: wire.Tick) -> bytes:
 @contextlib.asynccontextmanager
 async def run_aggregator(**settings: Any) -> AsyncIterator[Aggregator]:
     """Run an aggregator for the time of the context."""
-    aggregator = Aggregator(AggregatorSettings(**{"port": 0, "drain_s": 0.2, **settings}))
+    given = {"port": 0, "drain_s": 0.2, "store": "off", **settings}
+    aggregator = Aggregator(AggregatorSettings(**given))
     await aggregator.start()
     try:
         yield aggregator

@@ -100,6 +100,9 @@ async def run_service(module: str, env: Mapping[str, str]) -> AsyncIterator[Serv
     """
     prefix = f"{module.upper()}_"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
+    if module == "aggregator":
+        # Else every test would share the default file.
+        inherited["AGGREGATOR_STORE"] = "off"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module),
         env={**inherited, f"{prefix}LOG_FORMAT": "json", **env},

@@ -77,7 +77,7 @@ def http_server() -> Iterator[str]:
 async def test_grpc_passes_while_the_aggregator_serves_and_fails_once_it_stops(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    aggregator = Aggregator(AggregatorSettings(port=0, drain_s=0))
+    aggregator = Aggregator(AggregatorSettings(port=0, drain_s=0, store="off"))
     await aggregator.start()
     address = f"127.0.0.1:{aggregator.port}"
     capsys.readouterr()

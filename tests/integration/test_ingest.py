@@ -219,7 +219,7 @@ async def test_behind_an_unacked_batch_full_ones_leave_at_once_and_the_rest_afte
 ):
     async with (
         run_recording_aggregator() as recorder,
-        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=0.2) as ingest,
+        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=0.2, batch_ticks=1_000) as ingest,
     ):
         recorder.delay_acks(0.6)
         loop = asyncio.get_running_loop()
@@ -231,6 +231,23 @@ async def test_behind_an_unacked_batch_full_ones_leave_at_once_and_the_rest_afte
         assert [len(b.ticks) for b in (first, second, rest)] == [1_000, 1_000, 500]
         assert 0.6 > loop.time() - start >= 0.2 > full_after
         assert second.first_sequence == first.first_sequence + 1_000
+
+
+async def test_small_batches_do_not_use_up_the_ring_while_acks_are_slow() -> None:
+    async with (
+        run_recording_aggregator() as recorder,
+        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=0, ring_batches=4) as ingest,
+    ):
+        recorder.withhold_acks()
+        for _ in range(20):
+            await send(ingest.listener.port, [make_tick()])
+        assert ingest.outbox.free_batches == 2
+        recorder.release_acks()
+        received = 0
+        async with asyncio.timeout(TIMEOUT_S):
+            while received < 20:
+                received += len((await recorder.batches.get()).ticks)
+        assert received == 20
 
 
 async def test_reading_stops_while_the_ring_is_full_and_nothing_is_lost() -> None:

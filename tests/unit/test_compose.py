@@ -58,7 +58,19 @@ def test_a_container_can_change_nothing_and_gain_nothing(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
-    assert not {"privileged", "cap_add", "user", "volumes"} & set(service)
+    assert not {"privileged", "cap_add", "user"} & set(service)
+    assert ("volumes" in service) == (name == "aggregator")
+
+
+def test_the_store_is_on_a_volume_that_the_numbered_user_may_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (volume,) = SERVICES["aggregator"]["volumes"]
+    name, _, folder = volume.partition(":")
+    assert name in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["volumes"]
+    assert load("aggregator", monkeypatch).store == f"sqlite:///{folder}/bars.db"
+    (user,) = re.findall(r"(?m)^USER (\d+):\d+$", DOCKERFILE)
+    assert f"install -d -o {user} -g {user} {folder}" in DOCKERFILE
 
 
 @each_service
@@ -121,11 +133,11 @@ def test_a_service_is_not_killed_while_it_drains(
     settings = load(name, monkeypatch)
     drain_s = [
         float(getattr(settings, field))
-        for field in ("drain_s", "shutdown_deadline_s", "shutdown_timeout_s")
+        for field in ("drain_s", "store_drain_s", "shutdown_deadline_s", "shutdown_timeout_s")
         if hasattr(settings, field)
     ]
-    # The engine's own default is 10 s.
-    assert seconds(SERVICES[name]["stop_grace_period"]) >= max([5.0, *drain_s]) + 5
+    # The engine's own default is 10 s. One drain comes after the other.
+    assert seconds(SERVICES[name]["stop_grace_period"]) >= max(5.0, sum(drain_s)) + 5
 
 
 def test_every_stage_stands_on_the_one_base() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.settings import AggregatorSettings
+from aggregator.store.kept import read_retention
 from ingest.settings import IngestSettings
 from marketdata.errors import SettingsError
 from marketdata.settings import ServiceSettings, load_settings
@@ -58,3 +59,50 @@ def test_a_bad_value_names_the_variable_and_the_value(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"{name}='{value}'"):
         load_settings(IngestSettings)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresq://u:sec@ret@h/db",
+        "u:secret@h",
+        "postgresql://u:secret@h:port/db",
+        "mysql://h/db?password=secret",
+    ],
+)
+def test_a_bad_value_does_not_tell_the_password_in_it(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("AGGREGATOR_STORE", address)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(AggregatorSettings)
+    assert "AGGREGATOR_STORE=" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "sec@" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_what_is_shown_of_the_settings_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGGREGATOR_STORE", "postgresql://u:secret@h/db")
+    assert "secret" not in repr(load_settings(AggregatorSettings))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1s", "'1s' is not INTERVAL=PERIOD"),
+        ("1s=7", "not INTERVAL=PERIOD, such as 1s=7d; periods: h d w y"),
+        ("7x=1d", "interval '7x' is not one of"),
+    ],
+)
+def test_a_retention_that_says_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, text: str, problem: str
+) -> None:
+    monkeypatch.setenv("AGGREGATOR_RETENTION", text)
+    with pytest.raises(SettingsError, match=problem):
+        load_settings(AggregatorSettings)
+
+
+def test_retention_is_read_by_interval() -> None:
+    assert read_retention(" 1s=12h, 1m=2w ") == {"1s": 12 * 3600 * 10**9, "1m": 14 * 86_400 * 10**9}
+    assert read_retention("none") == read_retention("") == {}

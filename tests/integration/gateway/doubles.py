@@ -23,13 +23,21 @@ from marketdata.wire.market_data_pb2 import (
     AggregateRequest,
     AggregatesRequest,
     AggregatesResponse,
+    Bar,
+    BarsRequest,
+    BarsResponse,
+    IntervalComplete,
     ListSymbolsRequest,
     ListSymbolsResponse,
+    StatusRequest,
+    StatusResponse,
+    UpdateBatch,
 )
 from marketdata.wire.market_data_pb2_grpc import (
     MarketDataServiceServicer,
     add_MarketDataServiceServicer_to_server,
 )
+from tests.doubles.bar_book import BarBook, Refused
 
 AAPL = Aggregate(
     symbol="AAPL",
@@ -61,6 +69,18 @@ class _Unused(MarketDataServiceServicer):
         raise NotImplementedError
 
 
+class _Watch:
+    """One Watch stream."""
+
+    def __init__(self) -> None:
+        self.topics: set[tuple[str, str]] = set()
+        self.batches: asyncio.Queue[UpdateBatch] = asyncio.Queue()
+
+    async def send(self, context: Context) -> None:
+        while True:
+            await context.write(await self.batches.get())
+
+
 class FakeAggregator(_Unused):
     """Serve aggregates on a real port.
 
@@ -72,6 +92,8 @@ class FakeAggregator(_Unused):
         aggregator.hang()               # calls are taken and not answered
         aggregator.go_on()
         aggregator.fail(StatusCode.INTERNAL)
+        aggregator.publish_bar("AAPL", "1m", start, state=FINAL)    # to be read, and to Watch
+        aggregator.complete("1m", end)
 
     """
 
@@ -86,6 +108,9 @@ class FakeAggregator(_Unused):
         self._arrival = asyncio.Condition()
         # The requests that arrived.
         self.calls: list[object] = []
+        self.bars = BarBook()
+        self.status = StatusResponse(epoch=7, intervals=self.bars.intervals)
+        self._watching: list[_Watch] = []
 
     @property
     def address(self) -> str:
@@ -163,13 +188,66 @@ class FakeAggregator(_Unused):
             symbols=page, next_cursor=page[-1] if len(page) < len(symbols) else ""
         )
 
+    def publish_bar(self, symbol: str, interval: str, start: int, **fields: Any) -> Bar:
+        bar = self.bars.publish(symbol, interval, start, **fields)
+        for watch in self._watching:
+            if not watch.topics.isdisjoint({(symbol, interval), ("*", interval)}):
+                watch.batches.put_nowait(UpdateBatch(bars=[bar]))
+        return bar
+
+    def complete(self, interval: str, end: int) -> None:
+        done = IntervalComplete(interval=interval, end=end, epoch=self.bars.epoch)
+        for watch in self._watching:
+            if any(each == interval for _, each in watch.topics):
+                watch.batches.put_nowait(UpdateBatch(completed=[done]))
+
+    async def watched(self, symbol: str, interval: str) -> None:
+        """Wait until a gateway follows these bars."""
+        async with asyncio.timeout(10), self._arrival:
+            await self._arrival.wait_for(
+                lambda: any((symbol, interval) in watch.topics for watch in self._watching)
+            )
+
+    async def GetBars(self, request: BarsRequest, context: Context) -> BarsResponse:
+        await self._take(request, context)
+        try:
+            return self.bars.read(request)
+        except Refused as exc:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
+            raise
+
+    async def GetStatus(self, request: StatusRequest, context: Context) -> StatusResponse:
+        await self._take(request, context)
+        return self.status
+
     async def Watch(  # type: ignore[override]
         self, request_iterator: Any, context: Context
     ) -> None:
-        """Take what the hub wants to follow and send nothing."""
-        await context.send_initial_metadata(())
-        async for _ in request_iterator:
-            pass
+        """Take what the hub wants to follow, and send the bars of it; aggregates never change."""
+        await context.send_initial_metadata(
+            (("epoch", str(self.bars.epoch)), ("intervals", ",".join(self.bars.intervals)))
+        )
+        watch = _Watch()
+        self._watching.append(watch)
+        sending = asyncio.create_task(watch.send(context))
+        try:
+            async for request in request_iterator:
+                async with self._arrival:
+                    for topic in request.add_bars:
+                        watch.topics.add((topic.symbol, topic.interval))
+                        named = topic.symbol != "*"
+                        for symbol in (
+                            [topic.symbol] if named else self.bars.symbols(topic.interval)
+                        ):
+                            bars = self.bars.open_bars(symbol, topic.interval)
+                            watch.batches.put_nowait(UpdateBatch(bars=bars))
+                    for topic in request.remove_bars:
+                        watch.topics.discard((topic.symbol, topic.interval))
+                    self._arrival.notify_all()
+        finally:
+            self._watching.remove(watch)
+            sending.cancel()
+            await asyncio.wait([sending])
 
     async def _take(self, request: object, context: Context) -> None:
         async with self._arrival:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi.openapi.models import OpenAPI
 
+from gateway.bars.formats import ARROW, COLUMNS, CSV, JSON
 from gateway.encoding import FIELDS
 from tests.integration.gateway.doubles import FakeAggregator, http_to_gateway
 
@@ -73,7 +74,13 @@ def test_the_document_is_openapi_and_every_reference_leads_somewhere(
 
 
 def test_every_route_is_described(document: dict[str, Any]) -> None:
-    others = {"/api/v1/stream", "/health/live", "/health/ready"}
+    others = {
+        "/api/v1/marketdata/{symbol}/bars",
+        "/api/v1/status",
+        "/api/v1/stream",
+        "/health/live",
+        "/health/ready",
+    }
     assert set(document["paths"]) == {*DATA_PATHS, *others}
 
 
@@ -81,6 +88,15 @@ def test_an_aggregate_is_described_field_by_field(document: dict[str, Any]) -> N
     schema = document["components"]["schemas"]["AggregateBody"]
     assert tuple(schema["properties"]) == FIELDS
     assert schema["required"] == list(FIELDS)
+
+
+def test_bars_are_described_field_by_field_and_in_every_form(document: dict[str, Any]) -> None:
+    schema = document["components"]["schemas"]["BarBody"]
+    assert tuple(schema["properties"]) == COLUMNS
+    assert schema["required"] == list(COLUMNS)
+    responses = document["paths"]["/api/v1/marketdata/{symbol}/bars"]["get"]["responses"]
+    assert set(responses) == {"200", "404", "406", "422", "429", "503"}
+    assert set(responses["200"]["content"]) == {JSON, CSV, ARROW}
 
 
 @pytest.mark.parametrize("path", DATA_PATHS)

@@ -102,7 +102,7 @@ async def test_a_symbol_may_be_written_in_any_way_a_url_allows(
 @pytest.mark.parametrize(
     "target",
     [
-        b"/api/v1/marketdata/BRK%2FB/bars",
+        b"/api/v1/marketdata/BRK%2FB/other",
         b"/api/v1/marketdata/BRK/B",
         b"/api/v1/marketdata/AAPL/",
         b"/api/v1/marketdata/",

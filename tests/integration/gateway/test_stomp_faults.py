@@ -238,8 +238,7 @@ async def test_nothing_of_a_client_stays(built: list[Hub | StompDoor]) -> None:
                 await asyncio.sleep(0.01)
         assert not door.sessions
         assert not door.signaling
-        assert not hub.followed_symbols()
-        assert not hub.follows_all
+        assert not hub.followed_topics()
         await feed.price("S0", 1.0)
 
 

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.book import MAX_INT64, Applied, Book
-from aggregator.sessions import NS_PER_DAY, no_session, utc_day
+from aggregator.bars.candle import MAX_INT64
+from aggregator.bars.engine import BarEngine
+from aggregator.bars.plan import BarPlan
+from aggregator.book import Applied, Book
+from aggregator.sessions import NS_PER_DAY, NoSession, UtcDay
 from marketdata.validation import RejectReason
 from marketdata.wire.market_data_pb2 import Aggregate, Tick
 
@@ -19,7 +22,7 @@ LATEST = DAY + 10 * NS_PER_DAY
 
 
 def make_book(max_symbols: int = 100) -> Book:
-    return Book(session_rule=utc_day, max_symbols=max_symbols, epoch=7)
+    return Book(BarEngine(BarPlan(), lambda _: UtcDay()), max_symbols=max_symbols, epoch=7)
 
 
 def make_tick(price: float = 10.0, volume: int = 1, ts: int = DAY, symbol: str = "AAPL") -> Tick:
@@ -190,7 +193,7 @@ def test_a_tick_of_an_earlier_session_is_counted_and_changes_nothing() -> None:
 
 
 def test_without_sessions_one_aggregate_covers_all_time() -> None:
-    book = Book(session_rule=no_session, max_symbols=10, epoch=7)
+    book = Book(BarEngine(BarPlan(), lambda _: NoSession()), max_symbols=10, epoch=7)
     apply(book, make_tick(price=1.0, ts=1), make_tick(price=2.0, ts=DAY))
     assert (state(book).open, state(book).close, state(book).session_start) == (1.0, 2.0, 0)
 

@@ -6,10 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.book import MAX_INT64, Book
+from aggregator.bar_watchers import BarWatchers
+from aggregator.bars.candle import MAX_INT64
+from aggregator.bars.engine import BarEngine
+from aggregator.bars.plan import BarPlan
+from aggregator.book import Book
 from aggregator.market import InvalidBatch, Market
 from aggregator.producers import Producers
-from aggregator.sessions import utc_day
+from aggregator.sessions import UtcDay
 from aggregator.watchers import TooManyWatched, Watcher, Watchers
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
@@ -18,8 +22,9 @@ NOW = 1_700_000_000 * NS_PER_S
 
 
 def make_market(max_producers: int = 10, max_symbols: int = 100) -> Market:
-    book = Book(session_rule=utc_day, max_symbols=max_symbols, epoch=NOW)
-    return Market(book, Producers(max_producers), Watchers(3, book.state), max_future_skew_s=60)
+    book = Book(BarEngine(BarPlan(), lambda _: UtcDay()), max_symbols=max_symbols, epoch=NOW)
+    watchers = Watchers(3, book.state, BarWatchers(book.engine, 3, 10))
+    return Market(book, Producers(max_producers), watchers, max_future_skew_s=60)
 
 
 def make_batch(first: int, count: int, producer: str = "p", symbol: str = "A") -> TickBatch:
@@ -38,16 +43,16 @@ def test_an_ack_names_the_last_sequence_and_what_became_of_the_ticks() -> None:
     market = make_market()
     batch = make_batch(5, 3)
     batch.ticks[1].volume = 0
-    ack = market.publish_batch(batch, NOW)
+    ack = market.publish_batch(batch.SerializeToString(), NOW)
     assert (ack.last_sequence, ack.accepted, ack.duplicates) == (7, 2, 0)
     assert [(r.sequence, r.reason) for r in ack.rejections] == [(6, "volume_not_positive")]
 
 
 def test_a_batch_seen_twice_changes_nothing() -> None:
     market = make_market()
-    market.publish_batch(make_batch(1, 4), NOW)
+    market.publish_batch(make_batch(1, 4).SerializeToString(), NOW)
     before = market.book.aggregate("A")
-    ack = market.publish_batch(make_batch(1, 4), NOW)
+    ack = market.publish_batch(make_batch(1, 4).SerializeToString(), NOW)
     assert (ack.last_sequence, ack.accepted, ack.duplicates) == (4, 0, 4)
     assert market.book.aggregate("A") == before
     assert market.duplicates == 4
@@ -55,8 +60,8 @@ def test_a_batch_seen_twice_changes_nothing() -> None:
 
 def test_a_batch_that_overlaps_is_applied_from_where_the_producer_came_to() -> None:
     market = make_market()
-    market.publish_batch(make_batch(1, 4), NOW)
-    ack = market.publish_batch(make_batch(3, 4), NOW)
+    market.publish_batch(make_batch(1, 4).SerializeToString(), NOW)
+    ack = market.publish_batch(make_batch(3, 4).SerializeToString(), NOW)
     assert (ack.last_sequence, ack.accepted, ack.duplicates) == (6, 2, 2)
     assert trades(market) == 6
 
@@ -69,22 +74,22 @@ def test_however_batches_are_resent_each_sequence_counts_once(
     reached = 0
     for start, count in batches:
         first = min(start, reached + 1)  # a producer leaves no gap
-        market.publish_batch(make_batch(first, count), NOW)
+        market.publish_batch(make_batch(first, count).SerializeToString(), NOW)
         reached = max(reached, first + count - 1)
     assert trades(market) == reached
 
 
 def test_sequences_of_two_producers_are_independent() -> None:
     market = make_market()
-    market.publish_batch(make_batch(1, 4, producer="p"), NOW)
-    market.publish_batch(make_batch(1, 4, producer="q"), NOW)
+    market.publish_batch(make_batch(1, 4, producer="p").SerializeToString(), NOW)
+    market.publish_batch(make_batch(1, 4, producer="q").SerializeToString(), NOW)
     assert trades(market) == 8
 
 
 def test_ticks_without_a_producer_are_never_duplicates() -> None:
     market = make_market()
     for _ in range(2):
-        ack = market.publish_batch(make_batch(1, 4, producer=""), NOW)
+        ack = market.publish_batch(make_batch(1, 4, producer="").SerializeToString(), NOW)
         assert ack.duplicates == 0
     assert trades(market) == 8
 
@@ -116,7 +121,7 @@ def test_beyond_the_limit_the_longest_silent_producer_is_forgotten() -> None:
 def test_a_batch_that_cannot_be_placed_is_an_error_and_changes_nothing(batch: TickBatch) -> None:
     market = make_market()
     with pytest.raises(InvalidBatch):
-        market.publish_batch(batch, NOW)
+        market.publish_batch(batch.SerializeToString(), NOW)
     assert market.accepted == 0
 
 
@@ -129,7 +134,7 @@ async def test_a_watcher_that_does_not_read_holds_each_symbol_once() -> None:
     watcher = market.watchers.open()
     watcher.watch(["A", "B"])
     for i in range(100):
-        market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]), NOW)
+        market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]).SerializeToString(), NOW)
     assert await next_symbols(watcher, 10) == ["A", "B"]
 
 
@@ -138,7 +143,7 @@ async def test_the_longest_waiting_symbol_is_sent_first_and_a_limit_leaves_the_r
     watcher = market.watchers.open()
     watcher.watch_all(True)
     for i, symbol in enumerate("CABC"):
-        market.publish_batch(make_batch(1 + i, 1, symbol=symbol), NOW)
+        market.publish_batch(make_batch(1 + i, 1, symbol=symbol).SerializeToString(), NOW)
     assert await next_symbols(watcher, 2) == ["C", "A"]
     assert await next_symbols(watcher, 2) == ["B"]
 
@@ -147,10 +152,10 @@ async def test_what_is_no_longer_watched_is_not_sent() -> None:
     market = make_market()
     watcher = market.watchers.open()
     watcher.watch(["A", "B"])
-    market.publish_batch(make_batch(1, 1, symbol="A"), NOW)
-    market.publish_batch(make_batch(2, 1, symbol="B"), NOW)
+    market.publish_batch(make_batch(1, 1, symbol="A").SerializeToString(), NOW)
+    market.publish_batch(make_batch(2, 1, symbol="B").SerializeToString(), NOW)
     watcher.unwatch(["A"])
-    market.publish_batch(make_batch(3, 1, symbol="A"), NOW)
+    market.publish_batch(make_batch(3, 1, symbol="A").SerializeToString(), NOW)
     assert await next_symbols(watcher, 10) == ["B"]
 
 
@@ -159,9 +164,9 @@ async def test_after_watching_all_only_named_symbols_are_sent_again() -> None:
     watcher = market.watchers.open()
     watcher.watch(["A"])
     watcher.watch_all(True)
-    market.publish_batch(make_batch(1, 1, symbol="B"), NOW)
+    market.publish_batch(make_batch(1, 1, symbol="B").SerializeToString(), NOW)
     watcher.watch_all(False)
-    market.publish_batch(make_batch(2, 1, symbol="A"), NOW)
+    market.publish_batch(make_batch(2, 1, symbol="A").SerializeToString(), NOW)
     assert await next_symbols(watcher, 10) == ["A"]
 
 
@@ -176,7 +181,7 @@ async def test_a_buffer_keeps_every_state_in_order() -> None:
     market = make_market()
     watcher = buffering_watcher(market, 10)
     for i in range(6):
-        market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]), NOW)
+        market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]).SerializeToString(), NOW)
     states = await watcher.next_states(4) + await watcher.next_states(4)
     assert [(s.symbol, s.sequence) for s in states] == [
         ("A", 1),
@@ -192,11 +197,11 @@ async def test_a_full_buffer_skips_to_the_newest_and_then_buffers_again() -> Non
     market = make_market()
     watcher = buffering_watcher(market, 3)
     for i in range(5):
-        market.publish_batch(make_batch(1 + i, 1, symbol="A"), NOW)
+        market.publish_batch(make_batch(1 + i, 1, symbol="A").SerializeToString(), NOW)
         assert watcher.waiting <= 3
     assert [s.sequence for s in await watcher.next_states(10)] == [5]
     for i in range(5, 7):
-        market.publish_batch(make_batch(1 + i, 1, symbol="A"), NOW)
+        market.publish_batch(make_batch(1 + i, 1, symbol="A").SerializeToString(), NOW)
     assert [s.sequence for s in await watcher.next_states(10)] == [6, 7]
 
 
@@ -205,7 +210,7 @@ async def test_what_is_no_longer_watched_leaves_the_buffer() -> None:
     watcher = buffering_watcher(market, 10)
     watcher.watch(["B"])
     for i, symbol in enumerate("ABA"):
-        market.publish_batch(make_batch(1 + i, 1, symbol=symbol), NOW)
+        market.publish_batch(make_batch(1 + i, 1, symbol=symbol).SerializeToString(), NOW)
     watcher.watch_all(False)
     assert await next_symbols(watcher) == ["B"]
 

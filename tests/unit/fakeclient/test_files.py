@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fakeclient.files import BadFile, read_passes, read_trades
-from fakeclient.ticks import Row
+from fakeclient.files import read_passes
+from marketdata.tradefiles import BadFile, read_trades
+from marketdata.trades import Row
 
 TEXT = "symbol,price,volume,exchange_timestamp\n" + "".join(
     f"SPY,{100 + i},1,{i + 1}\n" for i in range(50_000)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from fakeclient.pacing import Load, backoff_s, group_sizes, repeat, replay_loads, walk_loads
 from fakeclient.packing import Packer
-from fakeclient.ticks import MAX_GROUP, Row
+from fakeclient.ticks import MAX_GROUP
 from fakeclient.walk import RandomWalk
 from marketdata.timestamps import NS_PER_MS, NS_PER_S
+from marketdata.trades import Row
 
 START_NS = 1_381_132_800 * NS_PER_S
 

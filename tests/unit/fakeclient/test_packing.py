@@ -6,10 +6,10 @@ from random import Random
 
 from fakeclient.bad import BadKind, BadMix
 from fakeclient.packing import Packer, Parcel
-from fakeclient.ticks import Row
 from fakeclient.walk import RandomWalk, choose_symbols, messy_spelling
 from marketdata.errors import EmptyFrame
 from marketdata.framing import FrameDecoder
+from marketdata.trades import Row
 from marketdata.wire.market_data_pb2 import Tick
 
 SYMBOLS = choose_symbols("50")

@@ -16,6 +16,7 @@ from gateway.stomp.session import SessionLimits
 from gateway.stomp_door import StompDoor, StompHandler, StompLimits
 from marketdata.wire.market_data_pb2 import Aggregate
 from tests.doubles.stomp import Frame, decode, encode
+from tests.unit.gateway.stream.doubles import NoHistory
 
 AAPL = "/topic/market-data/AAPL"
 
@@ -88,7 +89,7 @@ def hub() -> Hub:
 
 @pytest.fixture
 async def door(hub: Hub) -> StompDoor:
-    return StompDoor(hub, Capacity(10))
+    return StompDoor(hub, Capacity(10), NoHistory())
 
 
 def publish(hub: Hub, close: float, sequence: int, symbol: str = "AAPL") -> None:
@@ -172,7 +173,7 @@ async def test_a_bug_in_one_session_ends_no_other(hub: Hub, door: StompDoor) -> 
 
 async def test_heart_beats_go_out_and_replace_those_of_sockjs(hub: Hub) -> None:
     limits = StompLimits(session=SessionLimits(heart_beat_ms=(20, 10_000)))
-    client = Client(StompDoor(hub, Capacity(10), limits=limits), heart_beat="10000,20")
+    client = Client(StompDoor(hub, Capacity(10), NoHistory(), limits=limits), heart_beat="10000,20")
     assert not client.connection.heartbeats
     await client.connection.until(lambda: client.connection.sent.count("\n") >= 3)
     client.handler.on_close(1006, "")
@@ -180,7 +181,9 @@ async def test_heart_beats_go_out_and_replace_those_of_sockjs(hub: Hub) -> None:
 
 async def test_who_promised_heart_beats_and_is_silent_is_ended(hub: Hub) -> None:
     limits = StompLimits(session=SessionLimits(heart_beat_ms=(0, 20)))
-    client = Client(StompDoor(hub, Capacity(10), limits=limits), AAPL, heart_beat="20,0")
+    client = Client(
+        StompDoor(hub, Capacity(10), NoHistory(), limits=limits), AAPL, heart_beat="20,0"
+    )
     await client.connection.until(lambda: client.connection.closed)
     assert client.connection.closed is not None
     assert client.connection.closed[0] == 4408
@@ -190,7 +193,10 @@ async def test_who_promised_heart_beats_and_is_silent_is_ended(hub: Hub) -> None
 
 async def test_who_never_says_connect_is_ended(hub: Hub) -> None:
     door = StompDoor(
-        hub, Capacity(10), limits=StompLimits(session=SessionLimits(connect_timeout_s=0.02))
+        hub,
+        Capacity(10),
+        NoHistory(),
+        limits=StompLimits(session=SessionLimits(connect_timeout_s=0.02)),
     )
     connection, handler = FakeConnection(), StompHandler(door)
     handler.on_open(connection)

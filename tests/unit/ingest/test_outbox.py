@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +21,14 @@ def piece(number: int) -> bytes:
     return TickBatch(ticks=[Tick(volume=number)]).SerializeToString()
 
 
+def add(outbox: Outbox, pieces: list[bytes]) -> bool:
+    """Add ``pieces`` and return whether a batch was closed."""
+    before = outbox.closed_batches
+    for each in pieces:
+        outbox.add(each)
+    return outbox.closed_batches > before
+
+
 def volumes(batch: TickBatch) -> list[int]:
     return [tick.volume for tick in batch.ticks]
 
@@ -32,21 +42,32 @@ def send_all(outbox: Outbox) -> list[TickBatch]:
 
 def test_a_full_batch_leaves_and_the_rest_waits() -> None:
     outbox = make_outbox()
-    assert outbox.add([piece(i) for i in range(1, 5)])
+    assert add(outbox, [piece(i) for i in range(1, 5)])
     (batch,) = send_all(outbox)
     assert (batch.producer_id, batch.first_sequence, volumes(batch)) == ("p", 100, [1, 2, 3])
     assert outbox.open_ticks == 1
 
 
+def test_what_was_written_to_its_memory_is_taken_in() -> None:
+    outbox = make_outbox()
+    add(outbox, [piece(1)])
+    assert outbox.room == 2
+    written = piece(2) + piece(3)
+    ctypes.memmove(outbox.address, written, len(written))
+    outbox.advance(outbox.address + len(written), 2)
+    assert [volumes(batch) for batch in send_all(outbox)] == [[1, 2, 3]]
+    assert (outbox.room, outbox.open_ticks, outbox.unacked_ticks) == (3, 0, 3)
+
+
 def test_adding_less_than_a_batch_closes_none() -> None:
     outbox = make_outbox()
-    assert not outbox.add([piece(1)])
+    assert not add(outbox, [piece(1)])
     assert send_all(outbox) == []
 
 
 def test_closing_makes_a_small_batch_and_nothing_of_nothing() -> None:
     outbox = make_outbox()
-    outbox.add([piece(7)])
+    add(outbox, [piece(7)])
     outbox.close_batch()
     outbox.close_batch()
     assert [volumes(batch) for batch in send_all(outbox)] == [[7]]
@@ -54,7 +75,7 @@ def test_closing_makes_a_small_batch_and_nothing_of_nothing() -> None:
 
 def test_unacked_batches_are_sent_again_after_a_rewind() -> None:
     outbox = make_outbox(batch_ticks=1, max_batches=5)
-    outbox.add([piece(i) for i in range(3)])
+    add(outbox, [piece(i) for i in range(3)])
     assert len(send_all(outbox)) == 3
     outbox.acknowledge(100)
     outbox.rewind()
@@ -63,9 +84,9 @@ def test_unacked_batches_are_sent_again_after_a_rewind() -> None:
 
 def test_the_ring_is_full_until_an_ack_comes() -> None:
     outbox = make_outbox(batch_ticks=1, max_batches=2)
-    outbox.add([piece(1)])
+    add(outbox, [piece(1)])
     assert not outbox.is_full
-    outbox.add([piece(2)])
+    add(outbox, [piece(2)])
     assert outbox.is_full
     assert outbox.free_batches == 0
     send_all(outbox)
@@ -94,7 +115,7 @@ def test_whatever_happens_the_aggregator_can_rebuild_the_exact_sequence(
     in_flight: list[int] = []
     for step, n in steps:
         if step == "add":
-            outbox.add([piece(given_ticks + i) for i in range(n)])
+            add(outbox, [piece(given_ticks + i) for i in range(n)])
             given_ticks += n
         elif step == "close":
             outbox.close_batch()

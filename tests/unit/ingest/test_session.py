@@ -1,25 +1,37 @@
-"""The feed rules: bytes of one connection in, validated ticks out."""
+"""The feed rules, for the plain and the compiled feed: bytes in, validated ticks out."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from math import nan
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.session import FeedSession
 from marketdata.errors import EmptyFrame, FrameTooLarge
 from marketdata.framing import encode_frame
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
+from tests.doubles.feed_session import FeedSession
+from tests.doubles.kernel_session import KernelSession
 
 NOW = 1_735_201_234_567_000_000
 
 
-def make_session(max_frame_size: int = 1_000_000) -> FeedSession:
-    return FeedSession(TickRules(timestamp_unit="auto", max_future_skew_s=60), max_frame_size)
+Session = FeedSession | KernelSession
+Make = Callable[[TickRules, int], Session]
+
+
+@pytest.fixture(params=[FeedSession, KernelSession], scope="module")
+def make(request: pytest.FixtureRequest) -> Make:
+    made: Make = request.param
+    return made
+
+
+def make_session(make: Make, max_frame_size: int = 1_000_000) -> Session:
+    return make(TickRules(timestamp_unit="auto", max_future_skew_s=60), max_frame_size)
 
 
 def make_tick(symbol: str = "AAPL", price: float = 1.5) -> Tick:
@@ -40,13 +52,14 @@ def decode(pieces: list[bytes]) -> list[Tick]:
     return list(TickBatch.FromString(b"".join(pieces)).ticks)
 
 
-def test_pieces_of_a_batch_are_the_normalized_ticks() -> None:
-    session = make_session()
+def test_pieces_of_a_batch_are_the_normalized_ticks(make: Make) -> None:
+    session = make_session(make)
     pieces, rejected = session.receive_data(frame(make_tick(" aApL ")) * 2, NOW)
     assert decode(pieces) == [accepted(make_tick("AAPL"))] * 2
     assert not rejected
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.builds(
@@ -57,17 +70,20 @@ def test_pieces_of_a_batch_are_the_normalized_ticks() -> None:
         max_size=20,
     )
 )
-def test_each_tick_is_accepted_or_counted(ticks: list[Tick]) -> None:
-    session = make_session()
+def test_each_tick_is_accepted_or_counted(make: Make, ticks: list[Tick]) -> None:
+    session = make_session(make)
     pieces, rejected = session.receive_data(b"".join(map(frame, ticks)), NOW)
     assert len(decode(pieces)) + rejected.total() == len(ticks)
     assert (session.accepted, session.rejected) == (len(pieces), rejected)
     assert session.failure is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=20))
-def test_payloads_pass_exactly_as_the_protobuf_library_reads_them(payloads: list[bytes]) -> None:
-    session = make_session()
+def test_payloads_pass_exactly_as_the_protobuf_library_reads_them(
+    make: Make, payloads: list[bytes]
+) -> None:
+    session = make_session(make)
     pieces, rejected = session.receive_data(b"".join(map(encode_frame, payloads)), NOW)
     rules = TickRules(timestamp_unit="auto", max_future_skew_s=60)
     expected, reasons = [], Counter[str]()
@@ -98,13 +114,13 @@ def test_payloads_pass_exactly_as_the_protobuf_library_reads_them(payloads: list
     ],
 )
 def test_the_ingest_time_is_ours_and_all_else_as_the_protobuf_library_reads_it(
-    symbol: str, more: Tick
+    make: Make, symbol: str, more: Tick
 ) -> None:
     payload = make_tick(symbol).SerializeToString() + more.SerializeToString()
     expected = Tick.FromString(payload)
     assert TickRules(timestamp_unit="auto", max_future_skew_s=60).normalize(expected, NOW) is None
     assert expected.ingest_timestamp == NOW
-    pieces, _ = make_session().receive_data(encode_frame(payload), NOW)
+    pieces, _ = make_session(make).receive_data(encode_frame(payload), NOW)
     assert decode(pieces) == [expected]
 
 
@@ -117,9 +133,9 @@ def test_the_ingest_time_is_ours_and_all_else_as_the_protobuf_library_reads_it(
     ],
 )
 def test_a_bad_payload_is_dropped_and_the_connection_lives_on(
-    payload: bytes, reason: RejectReason
+    make: Make, payload: bytes, reason: RejectReason
 ) -> None:
-    session = make_session()
+    session = make_session(make)
     pieces, rejected = session.receive_data(
         frame(make_tick("A")) + encode_frame(payload) + frame(make_tick("B")), NOW
     )
@@ -132,16 +148,18 @@ def test_a_bad_payload_is_dropped_and_the_connection_lives_on(
     ("bad_frame", "error"),
     [(b"\x00\x00\x00\x00", EmptyFrame), (b"\x00\x00\x00\x41", FrameTooLarge)],
 )
-def test_ticks_before_a_violation_are_kept(bad_frame: bytes, error: type[Exception]) -> None:
-    session = make_session(max_frame_size=64)
+def test_ticks_before_a_violation_are_kept(
+    make: Make, bad_frame: bytes, error: type[Exception]
+) -> None:
+    session = make_session(make, max_frame_size=64)
     pieces, _ = session.receive_data(frame(make_tick()) + bad_frame, NOW)
     assert decode(pieces) == [accepted(make_tick())]
     assert isinstance(session.failure, error)
 
 
-def test_unknown_fields_do_not_travel_in_big_ticks() -> None:
+def test_unknown_fields_do_not_travel_in_big_ticks(make: Make) -> None:
     padding = TickBatch(producer_id="x" * 5000).SerializeToString().replace(b"\x0a", b"\x7a", 1)
-    session = make_session()
+    session = make_session(make)
     payload = make_tick().SerializeToString() + padding
     pieces, _ = session.receive_data(encode_frame(payload), NOW)
     assert decode(pieces) == [accepted(make_tick())]

@@ -24,6 +24,7 @@ from gateway.hub.hub import FeedStatus, Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.updates import UPDATE_BYTES, Update
 from marketdata.wire.market_data_pb2 import Aggregate
+from tests.unit.gateway.stream.doubles import NoHistory
 
 SCHEMA = build_schema()
 LIMITS = WebSocketLimits(max_operations=3, max_symbols=20)
@@ -101,6 +102,7 @@ class Door:
             self.execution,
             self.hub,
             Capacity(100),
+            joins=NoHistory(),
             allow_origin=lambda origin, connection: True,
             limits=limits,
         )

@@ -23,6 +23,13 @@ class Clock:
         return self.now
 
 
+class NoHistory:
+    """Nothing is read."""
+
+    def begin(self, *_: object) -> None:
+        return
+
+
 class Feed:
     """A hub that is live, and an aggregator that counts sequences."""
 
@@ -39,7 +46,7 @@ class Feed:
             "buffer": BufferLimits(max_bytes=3 * 1024),
             **limits,
         }
-        self.streams = Streams(self.hub, StreamLimits(**given), self.clock)
+        self.streams = Streams(self.hub, StreamLimits(**given), self.clock, NoHistory())
         self.epoch = EPOCH
         self.sequences: dict[str, int] = {}
 

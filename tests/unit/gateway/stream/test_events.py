@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.hub.hub import FeedStatus
 from gateway.hub.subscription import BufferLimits, Policy
-from gateway.hub.updates import Update
+from gateway.hub.updates import AggregateUpdate
 from gateway.stream.events import (
     MAX_SYMBOLS_IN_ID,
     EventSession,
@@ -231,7 +231,9 @@ def test_an_id_reads_back_as_it_was_written(epoch: int, sequences: dict[str, int
     positions = Positions()
     text = ""
     for symbol, sequence in sequences.items():
-        text = positions.advance(Update(Aggregate(symbol=symbol, sequence=sequence, epoch=epoch)))
+        text = positions.advance(
+            AggregateUpdate(Aggregate(symbol=symbol, sequence=sequence, epoch=epoch))
+        )
     parsed = parse_event_id(text, None)
     assert parsed is not None
     assert (parsed.epoch, parsed.sequences) == (epoch, sequences)

@@ -1,4 +1,4 @@
-"""Apply the feed rules to the bytes of one connection."""
+"""The rules of a feed in plain Python and protobuf: what the compiled ones are held against."""
 
 from __future__ import annotations
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakeclient.ticks import Row
-from fakeclient.trades import COLUMNS, BadRow, TradeReader
+from marketdata.trades import COLUMNS, BadRow, Row, TradeReader
 
 HEADER = "symbol,price,volume,exchange_timestamp"
 VALUES = {"symbol": "SPY", "price": "167.4100", "volume": "100", "exchange_timestamp": "1381132800"}

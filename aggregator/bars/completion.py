@@ -1,0 +1,47 @@
+"""Say when every bar of an interval that ends at some time is final."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+
+class Completion:
+    """Count the bars that are open or wait out the grace, by interval and end.
+
+    An end is complete when all bars that end there are final, and those of earlier ends are: a
+    symbol without trades keeps an end back at most until the revise window has passed by the latest
+    exchange time of all. Each end is complete once, and later ones after earlier ones.
+    """
+
+    def __init__(self, intervals: int, revise_ns: int) -> None:
+        self._revise_ns = revise_ns
+        self._counts: list[dict[int, int]] = [{} for _ in range(intervals)]
+        # The ends that are not complete, a heap per interval.
+        self._ends: list[list[int]] = [[] for _ in range(intervals)]
+        self._last = [-(2**63)] * intervals
+
+    def opened(self, interval: int, end: int) -> None:
+        """Count a bar."""
+        if end <= self._last[interval]:
+            return
+        counts = self._counts[interval]
+        if end in counts:
+            counts[end] += 1
+        else:
+            counts[end] = 1
+            heappush(self._ends[interval], end)
+
+    def closed(self, interval: int, end: int) -> None:
+        """Discount a bar that became final."""
+        counts = self._counts[interval]
+        if end in counts:
+            counts[end] -= 1
+
+    def next_complete(self, interval: int, clock: int) -> int | None:
+        """Return the next end that is complete, once, or None for not yet."""
+        ends, counts = self._ends[interval], self._counts[interval]
+        if not ends or (counts[ends[0]] and ends[0] + self._revise_ns > clock):
+            return None
+        end = self._last[interval] = heappop(ends)
+        del counts[end]
+        return end

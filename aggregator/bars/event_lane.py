@@ -1,0 +1,61 @@
+"""The bars of one symbol and one interval that no clock ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from aggregator.bars.bar import Bar
+from marketdata.intervals import Interval
+
+# Full bars in memory of each symbol and interval.
+MAX_RECENT = 1_000
+
+
+class EventBars(Protocol):
+    """The bars of one symbol that end after so many trades, so much volume or money."""
+
+    @property
+    def open_bar(self) -> Bar | None:
+        """The bar that is not full, or None."""
+
+    def add(self, price: float, volume: int, ts: int, sequence: int) -> None:
+        """Take one trade in."""
+
+    def advance(self, clock_ns: int) -> list[Bar]:
+        """Return the bars that are full as of the symbol's time ``clock_ns``."""
+
+    def next_release(self) -> int | None:
+        """Return from which clock on :meth:`advance` has something to do, None for never."""
+
+    def flush(self) -> list[Bar]:
+        """Return the bars that are full when no trade is waited for."""
+
+    def restore(self, bars: Iterable[Bar]) -> None:
+        """Go on after the bars of an earlier life."""
+
+
+class EventLane:
+    """What is published of such bars."""
+
+    __slots__ = ("bars", "name", "open_sequence", "recent", "sequence")
+
+    def __init__(self, name: str, bars: EventBars) -> None:
+        self.name = name
+        self.bars = bars
+        self.recent: deque[Bar] = deque(maxlen=MAX_RECENT)
+        self.sequence = self.open_sequence = 0
+
+    def open_state(self) -> Bar | None:
+        """Return a copy of the bar that is not full, or None."""
+        bar = self.bars.open_bar
+        if bar is None:
+            return None
+        bar = bar.copy()
+        bar.sequence = self.open_sequence
+        return bar
+
+
+# From a symbol and an interval to its bars.
+EventBarsFactory = Callable[[str, Interval], EventBars]

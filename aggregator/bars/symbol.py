@@ -1,0 +1,441 @@
+"""The trades of one symbol: its present session and its bars.
+
+Per trade only the *base candle* is touched: it sums up the trades of the present base piece, which
+no end of a bar, of a session or of a day divides. A :class:`Front` may add each trade with
+``lo <= exchange time < hi`` to :attr:`SymbolBars.base`, as long as its totals stay below ``room``
+and ``money_room``; every other one goes to :meth:`SymbolBars.take`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from math import inf
+from typing import Protocol
+
+from aggregator.bars.bar import Bar, BarState
+from aggregator.bars.candle import MAX_INT64, Candle
+from aggregator.bars.lane import Lane
+from aggregator.bars.plan import BarPlan
+from aggregator.sessions import SessionRule
+from marketdata.timestamps import NS_PER_S
+
+# Sums below this cannot become infinite where they are added up in another order.
+MAX_MONEY = 1.7e308
+
+
+@dataclass(slots=True)
+class TradeCounts:
+    """Trades that were accepted and did not count everywhere."""
+
+    # Of an earlier session than their symbol's present one.
+    late: int = 0
+    # Between two sessions.
+    out_of_session: int = 0
+    # Too late for any bar.
+    bars_late: int = 0
+    # For a bar that was given up to make room; once per interval.
+    bars_evicted: int = 0
+
+
+class BarKeeper(Protocol):
+    """What a symbol tells of its bars; the engine."""
+
+    counts: TradeCounts
+
+    def opened(self, lane: Lane, end: int) -> None:
+        """A bar that ends there has begun."""
+
+    def early(self, lane: Lane, bar: Bar) -> None:
+        """A bar's end has passed."""
+
+    def closed(self, lane: Lane, bar: Bar, clock: int) -> None:
+        """A bar is final."""
+
+    def touched(self, lane: Lane, bar: Bar) -> Bar:
+        """Return the bar to add a late trade to, which may be a copy of ``bar``."""
+
+    def came(self, bars: SymbolBars, clock: int) -> None:
+        """A trade came, and the symbol's latest one is of that time."""
+
+
+class Front(Protocol):
+    """What adds usual trades beside the base candle, faster than one by one."""
+
+    def open(self, symbol: str) -> int:
+        """Return the row that stands for a new symbol from now on."""
+
+    def settle(self, bars: SymbolBars) -> None:
+        """Move what was added into :attr:`SymbolBars.base`."""
+
+    def limit(self, bars: SymbolBars) -> None:
+        """Heed ``lo``, ``hi``, ``room`` and ``money_room``; nothing is added at the moment."""
+
+
+class NoFront:
+    """Every trade goes to :meth:`SymbolBars.take`."""
+
+    def open(self, _symbol: str) -> int:
+        """Return no row."""
+        return -1
+
+    def settle(self, bars: SymbolBars) -> None:
+        """Do nothing."""
+
+    def limit(self, bars: SymbolBars) -> None:
+        """Do nothing."""
+
+
+class SymbolBars:
+    """Apply the trades of one symbol, in any order."""
+
+    __slots__ = (
+        "_anchor",
+        "_base_ns",
+        "_front",
+        "_grace_ns",
+        "_keeper",
+        "_latest",
+        "_next_at",
+        "_revise_ns",
+        "_rule",
+        "base",
+        "base_end",
+        "base_start",
+        "finals",
+        "hi",
+        "in_session",
+        "lanes",
+        "live",
+        "lo",
+        "money_room",
+        "room",
+        "row",
+        "session",
+        "session_end",
+        "session_start",
+        "symbol",
+        "timer_at",
+    )
+
+    def __init__(
+        self,
+        symbol: str,
+        plan: BarPlan,
+        rule: SessionRule,
+        keeper: BarKeeper,
+        front: Front,
+    ) -> None:
+        self.symbol = symbol
+        # Names the symbol to the front.
+        self.row = front.open(symbol)
+        self._front = front
+        self._rule = rule
+        self._keeper = keeper
+        self._base_ns = plan.base_ns
+        self._anchor = rule.anchor(plan.base_ns) if plan.base_ns else 0
+        self._grace_ns = plan.grace_ns
+        self._revise_ns = plan.revise_ns
+        self.lanes = [Lane(symbol, interval, i, rule) for i, interval in enumerate(plan.by_clock)]
+        # Before every session: the first tick starts one.
+        self.session = Candle()
+        self.session_start = self.session_end = 0
+        self.base = Candle()
+        self.base_start = self.base_end = 0
+        # Whether the base candle is of the present session.
+        self.in_session = False
+        self.lo = self.hi = 0
+        # From here on a trade begins a new base candle.
+        self._next_at = 0
+        # The latest exchange time, as far as the base candle does not know it.
+        self._latest = -1
+        # No total of an open bar or the session, without the base candle, is nearer to the limit.
+        self.room = MAX_INT64
+        self.money_room = MAX_MONEY
+        # End, lane and start of the bars that wait out the grace; a heap.
+        self.finals: list[tuple[int, int, int]] = []
+        # Whether the wall clock closes bars, and when it looks next; 0: it does not.
+        self.live = False
+        self.timer_at = 0
+
+    @property
+    def latest(self) -> int:
+        """The latest exchange time of the symbol, -1 before the first."""
+        self._front.settle(self)
+        return self._known_latest()
+
+    def _known_latest(self) -> int:
+        return self.base.last_ts if self.base.trades else self._latest
+
+    def aggregate(self) -> Candle | None:
+        """Return the sum of the present session, or None if it has no trades; do not change it."""
+        self._front.settle(self)
+        if not (self.in_session and self.base.trades):
+            return self.session if self.session.trades else None
+        if not self.session.trades:
+            return self.base
+        whole = self.session.copy()
+        whole.merge(self.base)
+        return whole
+
+    def open_bar(self, lane: Lane) -> Bar | None:
+        """Return the present state of the bar that is open, or None."""
+        self._front.settle(self)
+        base = self.base
+        with_base = base.trades > 0 and lane.start <= self.base_start < lane.end
+        if lane.candle is None:
+            if not with_base:
+                return None
+            candle = base.copy()
+        else:
+            candle = lane.candle.copy()
+            if with_base:
+                candle.merge(base)
+        bar = lane.make(lane.start, lane.end, candle)
+        bar.sequence = lane.open_sequence
+        return bar
+
+    def take(self, price: float, volume: int, ts: int, sequence: int) -> bool | None:
+        """Take one trade in.
+
+        Returns:
+            Whether the session changed, or None if a total would overflow: nothing did.
+        """
+        if price * volume == inf:
+            return None
+        self._front.settle(self)
+        if ts >= self._next_at:
+            if not self._fits(price, volume, ts):
+                return None
+            self._close(max(ts, self._known_latest()))
+            self._begin_base(ts)
+            self.base.add(price, volume, ts, sequence)
+        elif self.base.trades and ts >= self.base_start:
+            if not self._fits(price, volume, ts):
+                return None
+            self._close(max(ts, self.base.last_ts))
+            self.base.add(price, volume, ts, sequence)
+        else:
+            return self._take_late(price, volume, ts, sequence)
+        self._keeper.came(self, ts)
+        self._set_limits()
+        if not self.in_session:
+            self._keeper.counts.out_of_session += 1
+        return self.in_session
+
+    def advance(self, clock: int) -> None:
+        """Close what ends at ``clock`` or before, and end the grace of what closed long enough."""
+        self._front.settle(self)
+        self._close(clock)
+        self._set_limits()
+
+    def _close(self, clock: int) -> None:
+        if self.base.trades and clock >= self.base_end:
+            self._fold_base()
+        for lane in self.lanes:
+            if lane.candle is not None and clock >= lane.end:
+                bar = lane.make(lane.start, lane.end, lane.candle)
+                self._begin_grace(lane, bar)
+                lane.candle = None
+                lane.start = lane.end
+                # The wall clock may have closed more than the base piece: a trade for any of it is
+                # late.
+                self._next_at = max(self._next_at, lane.end)
+                if clock < bar.end + self._grace_ns:
+                    self._keeper.early(lane, bar)
+        finals = self.finals
+        while finals and finals[0][0] + self._grace_ns <= clock:
+            _, index, start = heappop(finals)
+            lane = self.lanes[index]
+            bar = lane.early.pop(start)
+            bar.state = BarState.FINAL
+            lane.closed[start] = bar
+            self._keeper.closed(lane, bar, clock)
+
+    def next_timer(self) -> int:
+        """Return when the wall clock has something to close next, 0 for never."""
+        if not self.lanes:
+            return 0
+        times = [self.finals[0][0] + self._grace_ns] if self.finals else []
+        if self.base.trades:
+            times.append(self.base_end)
+        else:
+            times += [lane.end for lane in self.lanes if lane.candle is not None]
+        return min(times, default=0)
+
+    def restore(self, lane: Lane, bar: Bar) -> None:
+        """Take over a bar of an earlier life, before any trade of this one."""
+        self._latest = max(self._latest, bar.candle.last_ts)
+        if bar.state.is_closed:
+            lane.closed[bar.start] = bar
+        else:
+            self._keeper.opened(lane, bar.end)
+            self._begin_grace(lane, bar)
+
+    def restored(self) -> None:
+        """Know where the restored bars end and new ones begin; call it when they are all there."""
+        # What is not over by its own trades is open again.
+        for lane in self.lanes:
+            for start, bar in list(lane.early.items()):
+                if start <= self._latest < bar.end:
+                    del lane.early[start]
+                    lane.start, lane.end, lane.candle = start, bar.end, bar.candle
+        self.finals = [(b.end, x.index, b.start) for x in self.lanes for b in x.early.values()]
+        heapify(self.finals)
+        over = [b.end for x in self.lanes for b in (*x.early.values(), *x.closed.values())]
+        self._next_at = max([*over, self._latest - self._latest % NS_PER_S])
+
+    def _set_limits(self) -> None:
+        self.lo = self.hi = 0
+        # A trade outside a session has to be counted, so none of them is usual.
+        if self.base.trades and self.in_session:
+            self.lo, self.hi = self.base_start, self.base_end
+            if self.finals:
+                self.hi = min(self.hi, self.finals[0][0] + self._grace_ns)
+        self._front.limit(self)
+
+    def _begin_base(self, ts: int) -> None:
+        if ts >= self.session_end:
+            self._start_session(ts)
+        self.in_session = self.session_start <= ts < self.session_end
+        # Sessions begin and end with a second, and what lies between them has no end to cut at.
+        size = self._base_ns if self.in_session else NS_PER_S
+        start, end = self.session_start, self.session_end
+        if size:
+            start = ts - (ts - self._anchor) % size
+            end = start + size
+        if self.in_session:
+            start, end = max(start, self.session_start), min(end, self.session_end)
+        for lane in self.lanes:
+            if not lane.start <= ts < lane.end:
+                bounds = lane.bounds(ts)
+                lane.start, lane.end = bounds or (0, 0)
+                if bounds is not None:
+                    self._keeper.opened(lane, lane.end)
+            if lane.is_daily and lane.end:
+                start, end = max(start, lane.start), min(end, lane.end)
+        self.base_start, self.base_end, self._next_at = start, end, end
+
+    def _start_session(self, ts: int) -> None:
+        session = self._rule.session(ts)
+        if session is not None:
+            self.session_start, self.session_end = session.start, session.end
+            self.session = Candle()
+
+    def _fold_base(self) -> None:
+        base, start = self.base, self.base_start
+        if self.in_session:
+            self.session.merge(base)
+        kept = False
+        for lane in self.lanes:
+            if lane.start <= start < lane.end:
+                if lane.candle is not None:
+                    lane.candle.merge(base)
+                else:
+                    # It can belong to one of them, which is cheaper than a copy.
+                    lane.candle = base.copy() if kept else base
+                    kept = True
+        self.room -= base.volume
+        self.money_room -= base.notional
+        self._latest = base.last_ts
+        self.base = Candle()
+
+    def _begin_grace(self, lane: Lane, bar: Bar) -> None:
+        bar.state = BarState.EARLY
+        lane.early[bar.start] = bar
+        heappush(self.finals, (bar.end, lane.index, bar.start))
+
+    def _fits(self, price: float, volume: int, ts: int) -> bool:
+        # Whether no candle that a trade in or after the base piece adds to would overflow.
+        base, money = self.base, price * volume
+        if base.volume + volume <= self.room and base.notional + money <= self.money_room:
+            return True
+        candles = [lane.candle or _EMPTY for lane in self.lanes if lane.start <= ts < lane.end]
+        if self.session_start <= ts < self.session_end:
+            candles.append(self.session)
+        if ts < self._next_at or candles:
+            volume, money = volume + base.volume, base.notional + money
+        if money == inf or not all(_has_room(c, volume, money) for c in (*candles, _EMPTY)):
+            return False
+        # The next one may not have to look so closely.
+        candles = [self.session, *(lane.candle for lane in self.lanes if lane.candle is not None)]
+        self.room = MAX_INT64 - max(c.volume for c in candles)
+        self.money_room = MAX_MONEY - max(c.notional for c in candles)
+        return True
+
+    def _take_late(self, price: float, volume: int, ts: int, sequence: int) -> bool | None:
+        # A trade from before the base piece, or for a bar that the wall clock closed.
+        counts, money, latest = self._keeper.counts, price * volume, self._known_latest()
+        too_late = latest - ts > self._revise_ns
+        targets = [] if too_late else self._late_targets(ts)
+        if any(not self._late_fits(lane, start, volume, money) for lane, start, _ in targets):
+            return None
+        if ts >= self.session_end:
+            self._start_session(ts)
+        in_session = self.session_start <= ts < self.session_end
+        if in_session:
+            base = self.base if self.in_session else _EMPTY
+            if not _has_room(self.session, base.volume + volume, base.notional + money):
+                return None
+            self.session.add(price, volume, ts, sequence)
+        elif self._rule.session(ts) is None:
+            counts.out_of_session += 1
+        else:
+            counts.late += 1
+        if too_late and self.lanes:
+            counts.bars_late += 1
+        if ts > latest:
+            self._latest = ts
+            self._close(ts)
+        for lane, start, end in targets:
+            self._late_candle(lane, start, end).add(price, volume, ts, sequence)
+        self.room -= volume
+        self.money_room -= money
+        self._keeper.came(self, self._known_latest())
+        self._set_limits()
+        return in_session
+
+    def _late_targets(self, ts: int) -> list[tuple[Lane, int, int]]:
+        # The bars that a late trade belongs to.
+        targets = []
+        for lane in self.lanes:
+            bounds = lane.bounds(ts)
+            if bounds is None:
+                continue
+            start, end = bounds
+            known = start in lane.closed or start in lane.early or start == lane.start < lane.end
+            if not known and start <= lane.evicted_until:
+                self._keeper.counts.bars_evicted += 1
+                continue
+            targets.append((lane, start, end))
+        return targets
+
+    def _late_fits(self, lane: Lane, start: int, volume: int, money: float) -> bool:
+        if start == lane.start < lane.end:
+            base = self.base
+            if base.trades and lane.start <= self.base_start < lane.end:
+                volume, money = volume + base.volume, money + base.notional
+            return _has_room(lane.candle or _EMPTY, volume, money)
+        bar = lane.early.get(start) or lane.closed.get(start)
+        return _has_room(bar.candle if bar else _EMPTY, volume, money)
+
+    def _late_candle(self, lane: Lane, start: int, end: int) -> Candle:
+        # What a late trade is to be added to, made if it has to be.
+        if start == lane.start < lane.end:
+            if lane.candle is None:
+                lane.candle = Candle()
+            return lane.candle
+        bar = lane.early.get(start) or lane.closed.get(start)
+        if bar is None:
+            bar = lane.make(start, end, Candle())
+            if self._known_latest() < end + self._grace_ns:
+                self._begin_grace(lane, bar)
+                self._keeper.opened(lane, end)
+        return self._keeper.touched(lane, bar).candle
+
+
+def _has_room(candle: Candle, volume: int, money: float) -> bool:
+    return candle.volume + volume <= MAX_INT64 and candle.notional + money < inf
+
+
+_EMPTY = Candle()

@@ -1,0 +1,54 @@
+"""Let the wall clock close bars: the one timer of the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aggregator.bars.engine import BarEngine
+from marketdata.timestamps import NS_PER_S
+
+# To close one bar takes 5 to 10 us, and a symbol may have one of each interval: so many symbols at
+# once keep everyone else waiting for 2 to 5 ms, then what arrived meanwhile has its turn.
+SYMBOLS_AT_ONCE = 100
+# Whoever sets the wall clock is noticed after so long.
+MAX_DELAY_S = 1.0
+
+
+class CloseTimer:
+    """Call the engine whenever something closes by the wall clock."""
+
+    def __init__(self, engine: BarEngine, clock: Callable[[], int]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._handle: asyncio.Handle | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._engine.wake_at = self._wake_at
+        self._arm()
+
+    def stop(self) -> None:
+        """End."""
+        self._engine.wake_at = lambda _ns: None
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _arm(self) -> None:
+        time_ns = self._engine.next_timer()
+        if time_ns is not None:
+            self._wake_at(time_ns)
+
+    def _wake_at(self, time_ns: int) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        delay_s = (time_ns - self._clock()) / NS_PER_S
+        delay_s = min(max(delay_s, 0.0), MAX_DELAY_S)
+        self._handle = asyncio.get_running_loop().call_later(delay_s, self._close)
+
+    def _close(self) -> None:
+        self._handle = None
+        if self._engine.close_due(self._clock(), SYMBOLS_AT_ONCE):
+            self._arm()
+        else:
+            self._handle = asyncio.get_running_loop().call_soon(self._close)

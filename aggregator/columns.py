@@ -1,0 +1,202 @@
+"""Read a serialized ``TickBatch`` into columns, exactly as the protobuf library reads it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from aggregator import kernel
+from marketdata.symbols import MAX_SYMBOL_LENGTH
+from marketdata.wire.market_data_pb2 import FeedReport, Tick, TickBatch
+
+_WORDS = struct.Struct("<4q")
+# Not zeros: a symbol with a zero behind it is another one.
+_PADDING = b"\xff"
+_MIN_SLOTS = 1024
+_MIN_TICKS = 1024
+_PRODUCER_TAG = TickBatch.PRODUCER_ID_FIELD_NUMBER << 3 | 2
+_FIRST_SEQUENCE_TAG = TickBatch.FIRST_SEQUENCE_FIELD_NUMBER << 3
+_FEED_TAG = TickBatch.FEED_FIELD_NUMBER << 3 | 2
+# A tick has a tag, a length and, to be read by the kernel, at least 18 bytes.
+_MIN_TICK = 20
+
+
+class SymbolTable:
+    """Give each symbol a row number, so that kernels can find it by its bytes."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}
+        # The symbol of each row.
+        self.symbols: list[str] = []
+        self.slots: NDArray[np.int32] = np.full(_MIN_SLOTS, -1, np.int32)
+        self.names: NDArray[np.int64] = np.zeros((_MIN_SLOTS // 2, 4), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def add(self, symbol: str) -> int:
+        """Return the row of a new symbol, which is in normal form."""
+        row = len(self.symbols)
+        if 2 * row >= len(self.slots):
+            self._grow()
+        self.rows[symbol] = row
+        self.symbols.append(symbol)
+        self.names[row] = _WORDS.unpack(symbol.encode().ljust(MAX_SYMBOL_LENGTH, _PADDING))
+        self._place(row)
+        return row
+
+    def _grow(self) -> None:
+        count = len(self.symbols)
+        self.slots = np.full(2 * len(self.slots), -1, np.int32)
+        self.names = np.concatenate((self.names, np.zeros_like(self.names)))
+        for row in range(count):
+            self._place(row)
+
+    def _place(self, row: int) -> None:
+        slots = self.slots
+        mask = len(slots) - 1
+        slot = kernel.slot_of(*self.names[row].tolist()) & mask
+        while slots[slot] >= 0:
+            slot = (slot + 1) & mask
+        slots[slot] = row
+
+
+@dataclass(slots=True)
+class Batch:
+    """The ticks of a batch, a column for each field; good until the next one is decoded."""
+
+    producer_id: str
+    first_sequence: int
+    count: int
+    # Row of the symbol, -1: it stands in ``strangers``.
+    rows: NDArray[np.int32]
+    prices: NDArray[np.float64]
+    volumes: NDArray[np.int64]
+    times: NDArray[np.int64]
+    # Symbols without a row, by the index of the tick; they may not be symbols at all.
+    strangers: dict[int, str] = field(default_factory=dict)
+    feed: FeedReport | None = None
+
+    def symbol(self, index: int, table: SymbolTable) -> str:
+        """Return the symbol of a tick, whatever it is."""
+        row = int(self.rows[index])
+        return self.strangers[index] if row < 0 else table.symbols[row]
+
+
+class Decoder:
+    """Decode batches into columns that are used again for the next one."""
+
+    def __init__(self, table: SymbolTable) -> None:
+        self._table = table
+        self._room(_MIN_TICKS)
+
+    def decode(self, data: bytes) -> Batch:
+        """Return the ticks of ``data``.
+
+        Raises:
+            DecodeError: the protobuf library does not parse it.
+        """
+        start, producer_id, first_sequence = _read_head(data)
+        self._room(len(data) // _MIN_TICK + 1)
+        batch = Batch(
+            producer_id, first_sequence, 0, self._rows, self._prices, self._volumes, self._times
+        )
+        # What lies behind the last tick that the kernel knows; most often nothing.
+        rest = self._decode_ticks(data, start, batch)
+        if rest < len(data):
+            if data[rest] != _FEED_TAG:
+                return self._decode_slowly(data)
+            tail = TickBatch.FromString(data[rest:])
+            if tail.ticks or tail.producer_id or tail.first_sequence:
+                return self._decode_slowly(data)
+            batch.feed = tail.feed
+        return batch
+
+    def read(self, ticks: Sequence[Tick]) -> Batch:
+        """Return ticks that were decoded already."""
+        self._room(len(ticks))
+        batch = Batch("", 0, len(ticks), self._rows, self._prices, self._volumes, self._times)
+        for index, tick in enumerate(ticks):
+            self._put(batch, index, tick)
+        return batch
+
+    def _decode_ticks(self, data: bytes, start: int, batch: Batch) -> int:
+        table = self._table
+        address = np.frombuffer(data, np.uint8).ctypes.data if data else 0
+        position, end, index = address + start, address + len(data), 0
+        while True:
+            code, position, index = kernel.decode_ticks(
+                position,
+                end,
+                index,
+                table.slots,
+                table.names,
+                self._rows,
+                self._prices,
+                self._volumes,
+                self._times,
+            )
+            at = position - address
+            if code == kernel.DONE or data[at] != kernel.TICK_TAG:
+                break
+            # One tick that is written in another way, or of an unknown symbol.
+            size = data[at + 1] if at + 1 < len(data) else 0
+            if size > 127 or at + 2 + size > len(data):
+                break
+            self._put(batch, index, Tick.FromString(data[at + 2 : at + 2 + size]))
+            index += 1
+            position += 2 + size
+        batch.count = index
+        return position - address
+
+    def _decode_slowly(self, data: bytes) -> Batch:
+        message = TickBatch.FromString(data)
+        batch = self.read(message.ticks)
+        batch.producer_id, batch.first_sequence = message.producer_id, message.first_sequence
+        if message.HasField("feed"):
+            batch.feed = message.feed
+        return batch
+
+    def _put(self, batch: Batch, index: int, tick: Tick) -> None:
+        symbol = tick.symbol
+        row = self._table.rows.get(symbol, -1)
+        if row < 0:
+            batch.strangers[index] = symbol
+        self._rows[index] = row
+        self._prices[index] = tick.price
+        self._volumes[index] = tick.volume
+        self._times[index] = tick.exchange_timestamp
+
+    def _room(self, ticks: int) -> None:
+        if len(getattr(self, "_rows", ())) < ticks:
+            size = max(_MIN_TICKS, 2 * ticks)
+            self._rows = np.zeros(size, np.int32)
+            self._prices = np.zeros(size, np.float64)
+            self._volumes = np.zeros(size, np.int64)
+            self._times = np.zeros(size, np.int64)
+
+
+def _read_head(data: bytes) -> tuple[int, str, int]:
+    # Where the ticks begin, and what stands before them in the order in which it is written; what
+    # stands there otherwise is found again behind the ticks.
+    at, producer_id, first_sequence = 0, "", 0
+    if len(data) > 1 and data[0] == _PRODUCER_TAG and data[1] < 0x80 and len(data) >= 2 + data[1]:
+        at = 2 + data[1]
+        try:
+            producer_id = data[2:at].decode()
+        except UnicodeDecodeError as exc:
+            raise DecodeError("producer_id is not UTF-8") from exc
+    if at < len(data) and data[at] == _FIRST_SEQUENCE_TAG:
+        value = shift = 0
+        for position in range(at + 1, min(at + 10, len(data))):
+            byte = data[position]
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return position + 1, producer_id, value
+    return at, producer_id, first_sequence

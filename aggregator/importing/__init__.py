@@ -1,0 +1,1 @@
+"""Turn files of trades into stored bars, without a running aggregator."""

@@ -1,0 +1,215 @@
+"""The command line: the service by default, or the import of files."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from aggregator.app import main
+from aggregator.importing.job import Import, Rules, Screen
+from aggregator.sessions import SESSION_RULES
+from aggregator.settings import AggregatorSettings
+from aggregator.store.address import parse_store
+from aggregator.store.database import STORE_ERRORS, Database
+from aggregator.store.kept import read_retention
+from marketdata.errors import MarketDataError, SettingsError
+from marketdata.runtime import run_service
+from marketdata.settings import load_settings
+from marketdata.timestamps import NS_PER_S
+
+# An aggregator may be writing too.
+_BUSY_S = 30.0
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def serve(ctx: typer.Context) -> None:
+    """Run the aggregator, or import files into its store.
+
+    Its settings are the AGGREGATOR_* variables; docs/settings.md lists them.
+    """
+    if ctx.invoked_subcommand is None:
+        run_service("aggregator", AggregatorSettings, main)
+
+
+@app.command("import")
+def import_files(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help=".csv or .csv.gz with symbol, price, volume, exchange_timestamp."),
+    ],
+    *,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where the bars go (AGGREGATOR_STORE)."),
+    ] = None,
+) -> None:
+    """Make bars of old trades and store them, without a running aggregator.
+
+    All files together say what their bars are: a stored bar that differs is replaced, with the next
+    revision. Started again after an interruption, it goes on; done twice, it changes nothing.
+    """
+    settings = _read_settings(store)
+    url = parse_store(settings.store)
+    if url is None:
+        _fail("AGGREGATOR_STORE is off, there is nothing to import into", 2)
+    database = Database(url, busy_s=_BUSY_S)
+    try:
+        asyncio.run(_import(settings, database, files))
+    except MarketDataError as exc:
+        _fail(str(exc), 1)
+    except STORE_ERRORS as exc:
+        _fail(f"{database.name}: {database.problem(exc)}", 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from here", 130)
+
+
+async def _import(settings: AggregatorSettings, database: Database, files: list[Path]) -> None:
+    plan = settings.bar_plan()
+    rule = SESSION_RULES[settings.session]
+    rules = Rules(
+        plan.by_clock,
+        lambda _symbol: rule,
+        settings.timestamp_unit,
+        int(settings.max_future_skew_s * NS_PER_S),
+        settings.max_symbols,
+        settings=[settings.session, settings.timestamp_unit],
+    )
+    with ExitStack() as stack:
+        console = Console()
+        screen = _LiveScreen(stack, console) if console.is_terminal else _PlainScreen()
+        try:
+            await database.migrate()
+            job = Import(
+                database,
+                files,
+                rules,
+                retention=read_retention(settings.retention),
+                screen=screen,
+                clock=time.time_ns,
+            )
+            began = time.monotonic()
+            await job.run()
+        finally:
+            await database.close()
+    _report(job, time.monotonic() - began, [i.name for i in plan.by_trades])
+
+
+def _report(job: Import, seconds: float, left_out: list[str]) -> None:
+    progress = job.progress
+    if job.resumed:
+        _say("went on where the last attempt ended")
+    for reason, count in progress.bad.most_common():
+        _say(f"{count:,} rows are no trades: {reason}")
+    for example in progress.examples:
+        _say(f"  {example}")
+    if progress.out_of_session:
+        _say(f"{progress.out_of_session:,} times a trade belongs to no trading day")
+    if job.dropped:
+        _say(f"{job.dropped:,} bars are older than AGGREGATOR_RETENTION keeps them")
+    if left_out:
+        _say(f"not imported, for they do not go by the clock: {' '.join(left_out)}")
+    if progress.trades:
+        first, last = (
+            datetime.fromtimestamp(ts // NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%S")
+            for ts in (progress.first_ts, progress.last_ts)
+        )
+        _say(f"{progress.trades:,} trades from {first} to {last} UTC")
+    _say(f"{progress.written:,} bars are new or different, in {seconds:.1f} s")
+
+
+class _PlainScreen(Screen):
+    # For a file or a pipe: what is begun, and nothing that moves.
+
+    def reading(self, path: Path, size: int) -> None:
+        _say(f"reading {path} ({size / 1e6:,.1f} MB)")
+
+    def read(self, position: int) -> None:
+        pass
+
+    def storing(self, bars: int) -> None:
+        _say(f"storing {bars:,} bars")
+
+    def stored(self, bars: int) -> None:
+        pass
+
+
+class _LiveScreen(Screen):
+    # For a terminal.
+
+    def __init__(self, stack: ExitStack, console: Console) -> None:
+        self._stack = stack
+        self._console = console
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+
+    def reading(self, path: Path, size: int) -> None:
+        self._begin(DownloadColumn(), f"reading {path.name}", size)
+
+    def read(self, position: int) -> None:
+        if self._progress is not None:
+            self._progress.update(self._task, completed=position)
+
+    def storing(self, bars: int) -> None:
+        self._begin(MofNCompleteColumn(), "storing bars", bars)
+
+    def stored(self, bars: int) -> None:
+        if self._progress is not None:
+            self._progress.advance(self._task, bars)
+
+    def _begin(self, amount: DownloadColumn | MofNCompleteColumn, title: str, total: int) -> None:
+        self._stack.close()
+        progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            amount,
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._progress = self._stack.enter_context(progress)
+        self._task = progress.add_task(title, total=total)
+
+
+def _read_settings(store: str | None) -> AggregatorSettings:
+    try:
+        settings = load_settings(AggregatorSettings)
+        if store is None:
+            return settings
+        return AggregatorSettings.model_validate(settings.model_dump() | {"store": store})
+    except SettingsError as exc:
+        _fail(str(exc), 2)
+    except ValidationError as exc:
+        # The message alone: the value may have a password.
+        raise typer.BadParameter(exc.errors()[0]["msg"], param_hint="--store") from None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201  this is the program's output
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"aggregator import: {message}", file=sys.stderr)  # noqa: T201  for people
+    raise typer.Exit(code)

@@ -1,0 +1,202 @@
+"""Import files of trades into a store, from where the last attempt came to."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from aggregator.importing.progress import Progress
+from aggregator.importing.segment import Segment
+from aggregator.importing.staging import Staging
+from aggregator.sessions import SessionRule
+from aggregator.store.database import Database
+from marketdata.intervals import Interval
+from marketdata.symbols import normalize_symbol
+from marketdata.timestamps import TimestampUnit, to_nanoseconds
+from marketdata.tradefiles import BadFile, TradeFile
+from marketdata.trades import Row
+from marketdata.validation import RejectReason, check_values
+
+# What is read between two checkpoints, so at most this is read again after a crash; also what is in
+# memory: 100,000 candles are 60 MB with the bars they fold into.
+MAX_SEGMENT_TRADES = 250_000
+MAX_SEGMENT_CANDLES = 100_000
+# At both ends of a file, to know it again.
+_FINGERPRINT_BYTES = 1 << 20
+_MAX_SPELLINGS = 200_000
+# How often the progress is shown, in trades.
+_SHOW_EVERY = 20_000
+
+
+class Screen(Protocol):
+    """Who watches."""
+
+    def reading(self, path: Path, size: int) -> None:
+        """Show that a file is begun."""
+
+    def read(self, position: int) -> None:
+        """Show how many bytes of it are read."""
+
+    def storing(self, bars: int) -> None:
+        """Show that so many bars are to be stored."""
+
+    def stored(self, bars: int) -> None:
+        """Show that so many more are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What makes bars of trades."""
+
+    intervals: Sequence[Interval]
+    rule_for: Callable[[str], SessionRule]
+    timestamp_unit: TimestampUnit
+    max_future_skew_ns: int
+    max_symbols: int
+    # Whatever else changes the result.
+    settings: Sequence[str]
+
+
+class Import:
+    """One import: all the files together say what their bars are.
+
+    Args:
+        database: where the bars go; its tables are there.
+        paths: the files, in the order in which trades of the same time count.
+        rules: what makes bars of trades.
+        retention: for how long bars are kept, in ns, by interval.
+        screen: who watches.
+        clock: the time in ns.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        paths: Sequence[Path],
+        rules: Rules,
+        *,
+        retention: Mapping[str, int],
+        screen: Screen,
+        clock: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._paths = paths
+        self._rules = rules
+        self._retention = retention
+        self._screen = screen
+        self._clock = clock
+        self._latest_ns = clock() + rules.max_future_skew_ns
+        # As they are in a file, with their normal form.
+        self._symbols: dict[str, str] = {}
+        self._known: set[str] = set()
+        self.progress = Progress()
+        self.dropped = 0
+        # Whether a former attempt had begun it.
+        self.resumed = False
+
+    async def run(self) -> None:
+        """Do it.
+
+        Raises:
+            BadFile: a file cannot be read.
+            TotalOverflow: a sum is too large.
+            ImportRunsElsewhere: another process imports the same.
+        """
+        staging = Staging(self._database, self._name())
+        self.progress = await staging.load(self._clock())
+        self._known |= staging.symbols
+        self.resumed = self.progress.file > 0 or self.progress.row > 0
+        while self.progress.file < len(self._paths):
+            await self._read(staging, self._paths[self.progress.file])
+        self.dropped = await staging.drop_old(self._retention, self._clock())
+        self._screen.storing(await staging.count())
+        while count := await staging.publish_some(self.progress, self._clock()):
+            self._screen.stored(count)
+        if self.progress.trades:
+            # The files say all there was in their time.
+            await self._database.save_spans([(self.progress.first_ts, self.progress.last_ts + 1)])
+        await staging.finish()
+
+    def _name(self) -> str:
+        # The same files, in the same order, under the same rules.
+        digest = hashlib.sha256()
+        for text in (*(i.name for i in self._rules.intervals), *self._rules.settings):
+            digest.update(text.encode() + b"\0")
+        for path in self._paths:
+            digest.update(_fingerprint(path))
+        return digest.hexdigest()
+
+    async def _read(self, staging: Staging, path: Path) -> None:
+        progress = self.progress
+        before = progress.file, progress.row
+        file = TradeFile(path, lambda bad: progress.reject(bad.kind, f"{path.name}: {bad}"))
+        self._screen.reading(path, path.stat().st_size)  # noqa: ASYNC240  nothing else runs here
+        segment = Segment(self._rules.intervals, self._rules.rule_for)
+        first = progress.trades
+        for trade in file.read(progress.row):
+            self._add(segment, trade, file)
+            trades = progress.trades - first
+            if trades >= MAX_SEGMENT_TRADES or segment.candles >= MAX_SEGMENT_CANDLES:
+                await self._save(staging, segment, before, file.row)
+                before, first = (progress.file, progress.row), progress.trades
+            if trades % _SHOW_EVERY == 0:
+                self._screen.read(file.position)
+        progress.file += 1
+        await self._save(staging, segment, before, 0)
+
+    async def _save(
+        self, staging: Staging, segment: Segment, before: tuple[int, int], row: int
+    ) -> None:
+        bars = list(segment.drain())
+        self.progress.out_of_session += segment.out_of_session
+        segment.out_of_session = 0
+        self.progress.row = row
+        await staging.add(bars, before, self.progress, self._clock())
+
+    def _add(self, segment: Segment, trade: Row, file: TradeFile) -> None:
+        raw, price, volume, time = trade
+        progress = self.progress
+        symbol = self._symbols.get(raw)
+        if symbol is None:
+            # The reader let only symbols through.
+            symbol = normalize_symbol(raw)
+            if symbol in self._known or len(self._known) < self._rules.max_symbols:
+                self._known.add(symbol)
+                if len(self._symbols) >= _MAX_SPELLINGS:
+                    self._symbols.clear()
+                self._symbols[raw] = symbol
+            else:
+                self._reject(RejectReason.TOO_MANY_SYMBOLS, trade, file)
+                return
+        ts = to_nanoseconds(time, self._rules.timestamp_unit)
+        reason = check_values(price, volume, ts, self._latest_ns)
+        if reason is None and price * volume == float("inf"):
+            reason = RejectReason.TOTAL_OVERFLOW
+        if reason is not None:
+            self._reject(reason, trade, file)
+            return
+        progress.trades += 1
+        progress.first_ts = min(progress.first_ts, ts)
+        progress.last_ts = max(progress.last_ts, ts)
+        segment.add(symbol, price, volume, ts, progress.trades)
+
+    def _reject(self, reason: RejectReason, trade: Row, file: TradeFile) -> None:
+        values = ",".join(map(str, trade))
+        self.progress.reject(reason, f"{file.path.name}: row {file.row}: {reason} ({values})")
+
+
+def _fingerprint(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest = hashlib.sha256(str(size).encode())
+            for position in (0, max(size - _FINGERPRINT_BYTES, 0)):
+                file.seek(position)
+                digest.update(file.read(_FINGERPRINT_BYTES))
+            return digest.digest()
+    except OSError as exc:
+        raise BadFile(f"{path}: {exc.strerror or exc}") from exc

@@ -1,0 +1,101 @@
+"""Sum up a part of the trades of an import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from math import gcd
+
+from aggregator.bars.bar import Bar, BarState, Coverage
+from aggregator.bars.candle import MAX_INT64, Candle
+from aggregator.bars.lane import Lane
+from aggregator.sessions import SessionRule
+from marketdata.errors import MarketDataError
+from marketdata.intervals import Interval, IntervalKind
+from marketdata.timestamps import NS_PER_S
+
+
+class TotalOverflow(MarketDataError):
+    """The trades of one bar add up to more than a bar can say."""
+
+    def __init__(self, bar: Bar) -> None:
+        what = "volume" if bar.candle.volume > MAX_INT64 else "price x volume"
+        super().__init__(
+            f"the {what} of {bar.symbol} {bar.interval} at {bar.start} is above the largest number"
+        )
+
+
+class Segment:
+    """The bars of consecutive trades, in any order of time; only of intervals by the clock.
+
+    Each trade goes to one candle of the base interval alone. These are folded into bars at the end.
+    """
+
+    def __init__(
+        self, intervals: Sequence[Interval], rule_for: Callable[[str], SessionRule]
+    ) -> None:
+        self._intervals = [interval for interval in intervals if interval.by_clock]
+        self._rule_for = rule_for
+        sizes = [i.size for i in self._intervals if i.kind is IntervalKind.TIME]
+        # Days begin at whole seconds.
+        whole = len(sizes) == len(self._intervals) and sizes
+        self._base_ns = gcd(*sizes) if whole else NS_PER_S
+        self._candles: dict[str, dict[int, Candle]] = {}
+        self.candles = 0
+        self.out_of_session = 0
+
+    def add(self, symbol: str, price: float, volume: int, ts: int, sequence: int) -> None:
+        """Take one trade in."""
+        candles = self._candles.get(symbol)
+        if candles is None:
+            candles = self._candles[symbol] = {}
+        bucket = ts // self._base_ns
+        candle = candles.get(bucket)
+        if candle is None:
+            candle = candles[bucket] = Candle()
+            self.candles += 1
+        candle.add(price, volume, ts, sequence)
+
+    def drain(self) -> Iterator[Bar]:
+        """Return the bars of all trades so far, each once, and begin anew.
+
+        Raises:
+            TotalOverflow: a sum is too large.
+        """
+        # In a fixed order: the sums of a run are those of any other, to the last bit.
+        for symbol in sorted(self._candles):
+            buckets = self._candles[symbol]
+            rule = self._rule_for(symbol)
+            for index, interval in enumerate(self._intervals):
+                yield from self._fold(Lane(symbol, interval, index, rule), buckets)
+        self._candles = {}
+        self.candles = 0
+
+    def _fold(self, lane: Lane, buckets: dict[int, Candle]) -> Iterator[Bar]:
+        bar: Bar | None = None
+        for bucket in sorted(buckets):
+            ts = bucket * self._base_ns
+            if bar is None or ts >= bar.end:
+                if bar is not None:
+                    yield check(bar)
+                bounds = lane.bounds(ts)
+                if bounds is None:
+                    # Between two days; its intraday bars have it.
+                    self.out_of_session += buckets[bucket].trades
+                    bar = None
+                    continue
+                bar = lane.make(*bounds, Candle())
+                bar.state, bar.coverage = BarState.FINAL, Coverage.FULL
+            bar.candle.merge(buckets[bucket])
+        if bar is not None:
+            yield check(bar)
+
+
+def check(bar: Bar) -> Bar:
+    """Return the bar.
+
+    Raises:
+        TotalOverflow: a sum is too large.
+    """
+    if bar.candle.volume > MAX_INT64 or bar.candle.notional == float("inf"):
+        raise TotalOverflow(bar)
+    return bar

@@ -1,0 +1,1 @@
+"""Keep closed bars in a database, and read them again."""

@@ -1,0 +1,113 @@
+"""Hold the bars that wait to be written, and show them to those who read meanwhile."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+from aggregator.bars.bar import Bar, BarKey
+
+Series = tuple[str, str]
+# By start and number.
+Group = dict[tuple[int, int], Bar]
+
+
+class Backlog:
+    """The newest state of each bar that is not in the store yet, the longest waiting first.
+
+    What is taken is in flight until it is settled or given back, and waits no less. Beyond
+    ``max_waiting`` bars the oldest is given up; :attr:`lost` counts those by interval.
+    """
+
+    def __init__(self, max_waiting: int) -> None:
+        self.max_waiting = max_waiting
+        self._waiting: dict[BarKey, Bar] = {}
+        self._in_flight: dict[BarKey, Bar] = {}
+        # All of both, for readers.
+        self._series: dict[Series, Group] = {}
+        self._readers: dict[Series, list[Group]] = {}
+        self.lost: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._in_flight)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is to be taken."""
+        return not self._waiting
+
+    def put(self, bars: Iterable[Bar]) -> list[Bar]:
+        """Let ``bars`` wait, each in the place of an earlier state of it; return what is given up.
+
+        A bar must not change after it was put, unless it is put again at once.
+        """
+        lost: list[Bar] = []
+        for bar in bars:
+            key = bar.key
+            known = self._waiting.get(key)
+            if known is None or known.rank <= bar.rank:
+                self._waiting[key] = bar
+                series, place = (bar.symbol, bar.interval), (bar.start, bar.number)
+                self._series.setdefault(series, {})[place] = bar
+                for seen in self._readers.get(series, ()):
+                    seen[place] = bar
+            if len(self) > self.max_waiting:
+                # What is in flight may arrive; of the rest the oldest goes.
+                oldest = next(iter(self._waiting))
+                lost.append(self._waiting.pop(oldest))
+                if oldest not in self._in_flight:
+                    self._forget(oldest)
+        for bar in lost:
+            self.lost[bar.interval] += 1
+        return lost
+
+    def take(self, limit: int) -> list[Bar]:
+        """Return up to ``limit`` bars to write; then :meth:`settle` or :meth:`give_back`."""
+        keys = list(islice(self._waiting, limit))
+        self._in_flight = {key: self._waiting.pop(key) for key in keys}
+        return list(self._in_flight.values())
+
+    def settle(self) -> int:
+        """Forget what was taken, for it is written; return how many bars that is."""
+        taken, self._in_flight = self._in_flight, {}
+        for key in taken:
+            if key not in self._waiting:
+                self._forget(key)
+        return len(taken)
+
+    def give_back(self) -> None:
+        """Let what was taken wait again, before all others."""
+        newer = self._waiting
+        self._waiting = {**self._in_flight, **newer}
+        self._in_flight = {}
+
+    def find(self, symbol: str, interval: str) -> Group:
+        """Return what waits of one symbol and interval; do not change it."""
+        return self._series.get((symbol, interval), {})
+
+    @contextmanager
+    def reading(self, symbol: str, interval: str) -> Iterator[Group]:
+        """Give all that waits of one symbol and interval, and all that comes in the context.
+
+        What is written meanwhile stays there: it may be too new for a read that began before.
+        """
+        series = symbol, interval
+        seen = dict(self.find(symbol, interval))
+        readers = self._readers.setdefault(series, [])
+        readers.append(seen)
+        try:
+            yield seen
+        finally:
+            # By identity: two readers may have seen the same.
+            readers[:] = [other for other in readers if other is not seen]
+            if not readers:
+                self._readers.pop(series, None)
+
+    def _forget(self, key: BarKey) -> None:
+        series = key.symbol, key.interval
+        group = self._series[series]
+        group.pop((key.start, key.number), None)
+        if not group:
+            del self._series[series]

@@ -1,0 +1,285 @@
+"""Talk SQL to SQLite or PostgreSQL; everything here may raise :data:`STORE_ERRORS`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import (
+    URL,
+    ClauseElement,
+    Connection,
+    PoolProxiedConnection,
+    delete,
+    event,
+    insert,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from aggregator.store.address import describe, sqlite_file
+from aggregator.store.rows import COLUMNS, Row
+from aggregator.store.schema import KEY, bars, feed_spans, symbols
+
+# What tells that the database cannot do what was asked now.
+STORE_ERRORS = (
+    SQLAlchemyError,
+    CommandError,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
+# Long enough for another writer's transaction, short enough that the next try tells soon.
+SQLITE_BUSY_S = 2.0
+CONNECT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 30.0
+MAX_READS = 4
+# One more for the writer, so that readers never keep it waiting.
+POOL_SIZE = MAX_READS + 1
+_PRAGMAS = (
+    # Readers and the writer do not wait for each other.
+    "journal_mode = WAL",
+    # A commit survives the end of the process; the last ones may not survive that of the machine.
+    "synchronous = NORMAL",
+    # KiB, for each connection.
+    "cache_size = -16384",
+    # Else the log stays as large as the largest transaction was.
+    "journal_size_limit = 67108864",
+)
+# Names the migrations among a server's advisory locks.
+_MIGRATION_LOCK = 0x6D61726B6574
+
+
+class Database:
+    """One database, and what is done with it, a transaction each."""
+
+    def __init__(
+        self, url: URL, *, busy_s: float = SQLITE_BUSY_S, pragmas: Iterable[str] = ()
+    ) -> None:
+        self.name = describe(url)
+        self._password = str(url.password or "")
+        self._file = sqlite_file(url)
+        self._pragmas = tuple(pragmas)
+        arguments: dict[str, Any] = {"timeout": busy_s}
+        if self._file is None:
+            arguments = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
+        self._engine = create_async_engine(
+            url,
+            connect_args=arguments,
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=COMMAND_TIMEOUT_S,
+            # The parameters of a failed statement are a thousand bars.
+            hide_parameters=True,
+        )
+        self.dialect: Dialect = self._engine.dialect
+        self._is_stale = False
+        self._closing: set[asyncio.Task[None]] = set()
+        event.listen(self._engine.sync_engine, "checkout", self._check_out)
+        if self._file is not None:
+            event.listen(self._engine.sync_engine, "connect", self._prepare_sqlite)
+            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+        self._upsert = self.render(_upsert_bars(self.dialect))
+        self._add_symbol = self.render(_insert(self.dialect, symbols).on_conflict_do_nothing())
+        # Symbols that have their row; one transaction at a time, so that SQLite never waits for us.
+        self._known_symbols: set[str] = set()
+        self._writing = asyncio.Lock()
+        self._reading = asyncio.Semaphore(MAX_READS)
+
+    def _prepare_sqlite(self, connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        # Transactions begin where _begin_sqlite says, not where the driver guesses.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (*_PRAGMAS, *self._pragmas):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        # Whoever is cancelled waits no longer, but the opening goes on to its end: SQLite's driver
+        # would leave a thread behind.
+        opening = asyncio.ensure_future(self._engine.connect().start())
+        try:
+            yield await asyncio.shield(opening)
+        finally:
+            closing = asyncio.create_task(_close(opening))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)
+
+    def _check_out(
+        self,
+        _connection: DBAPIConnection,
+        _entry: ConnectionPoolEntry,
+        _proxy: PoolProxiedConnection,
+    ) -> None:
+        # Disposing of the engine instead would leave the connections in use without an owner.
+        if self._is_stale:
+            self._is_stale = False
+            raise InvalidatePoolError
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file."""
+        return self._file is not None
+
+    def problem(self, error: BaseException) -> str:
+        """Return in one line what ``error`` says, without the password."""
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+        said = str(cause).strip().partition("\n")[0] or type(cause).__name__
+        # The adapter of the driver puts its class before the words.
+        said = said.rpartition("'>: ")[2]
+        return said.replace(self._password, "***") if self._password else said
+
+    def render(self, statement: ClauseElement) -> str:
+        """Return the text of a statement whose parameters are all columns, in their order.
+
+        A thousand rows as tuples cost a tenth of what they cost as dicts.
+        """
+        return str(statement.compile(dialect=self.dialect))
+
+    async def migrate(self) -> None:
+        """Make or renew the tables; safe while another process does so."""
+        if self._file is not None:
+            await asyncio.to_thread(self._file.parent.mkdir, parents=True, exist_ok=True)
+        async with self.write() as connection:
+            if not self.is_sqlite:
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            await connection.run_sync(_migrate)
+
+    async def ping(self) -> None:
+        """Make sure that the database answers."""
+        async with self.read() as connection:
+            await connection.execute(select(1))
+
+    def refresh(self) -> None:
+        """Use no connection of before again: it may lead to what is there no more."""
+        self._is_stale = True
+
+    async def close(self) -> None:
+        """Close the connections that nobody uses; those in use must be given back before."""
+        await asyncio.gather(*self._closing)
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection that sees one moment of the database."""
+        async with self._reading, self._connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Give the one connection that writes; its transaction ends with the context."""
+        async with self._writing, self._connection() as connection:
+            await connection.execution_options(writes=True)
+            async with connection.begin():
+                yield connection
+
+    async def save_bars(self, rows: Sequence[Row]) -> None:
+        """Write bars of different keys; one that is newer in the database stays."""
+        names = {row[0] for row in rows}
+        async with self.write() as connection:
+            await self.add_symbols(connection, names)
+            await connection.exec_driver_sql(self._upsert, list(rows))
+        self._known_symbols |= names
+
+    async def add_symbols(self, connection: AsyncConnection, names: set[str]) -> None:
+        """Make sure that symbols have their rows."""
+        new = [(name,) for name in sorted(names - self._known_symbols)]
+        if new:
+            await connection.exec_driver_sql(self._add_symbol, new)
+
+    async def go_by_key(self, connection: AsyncConnection) -> None:
+        """Let the transaction's joins look up each row by its key.
+
+        A server overrates how many rows a join on a range finds, and would read whole tables.
+        """
+        if not self.is_sqlite:
+            for way in ("hashjoin", "mergejoin", "seqscan"):
+                await connection.execute(text(f"SET LOCAL enable_{way} = off"))
+
+    async def explain(self, statement: ClauseElement, *, by_key: bool = False) -> str:
+        """Return how the database would go about a statement."""
+        compiled = statement.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True})
+        keyword = "EXPLAIN QUERY PLAN" if self.is_sqlite else "EXPLAIN"
+        async with self.read() as connection:
+            if by_key:
+                await self.go_by_key(connection)
+            found = await connection.execute(text(f"{keyword} {compiled}"))
+            return "\n".join(str(row[-1]) for row in found)
+
+    async def load_spans(self) -> list[tuple[int, int]]:
+        """Return when at least one producer was connected, in order."""
+        async with self.read() as connection:
+            found = await connection.execute(select(feed_spans).order_by(feed_spans.c.start))
+            return [(start, end) for start, end in found]
+
+    async def save_spans(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Add spans to those that are stored; what touches becomes one."""
+        async with self.write() as connection:
+            stored = await connection.execute(select(feed_spans))
+            merged = merge_spans([*((start, end) for start, end in stored), *spans])
+            await connection.execute(delete(feed_spans))
+            if merged:
+                await connection.exec_driver_sql(self.render(insert(feed_spans)), merged)
+
+
+async def _close(opening: asyncio.Future[AsyncConnection]) -> None:
+    with suppress(*STORE_ERRORS):
+        await (await opening).close()
+
+
+def merge_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return spans that cover the same, in order, none of which touches another."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _insert(dialect: Dialect, table: Any) -> Any:
+    # The two have the same methods and no common type.
+    return sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _upsert_bars(dialect: Dialect) -> ClauseElement:
+    statement = _insert(dialect, bars)
+    new = statement.excluded
+    result: ClauseElement = statement.on_conflict_do_update(
+        index_elements=KEY,
+        set_={name: new[name] for name in COLUMNS if name not in KEY},
+        # At the same rank the fuller one stays: a fragment made after a start without the store
+        # must not take the place of the whole.
+        where=tuple_(new.revision, new.state, new.trades)
+        >= tuple_(bars.c.revision, bars.c.state, bars.c.trades),
+    )
+    return result
+
+
+def _migrate(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "aggregator.store:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer that first reads and then finds that it must wait for another writer would fail.
+    kind = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
+    connection.exec_driver_sql(f"BEGIN {kind}")

@@ -1,0 +1,39 @@
+"""Read for how long bars are kept."""
+
+from __future__ import annotations
+
+import re
+
+from marketdata.errors import MarketDataError
+from marketdata.intervals import parse_interval
+from marketdata.timestamps import NS_PER_S
+
+_PERIOD = re.compile(r"([1-9][0-9]{0,4})([hdwy])")
+_SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 366 * 86_400}
+
+
+def read_retention(value: str) -> dict[str, int]:
+    """Return for how long bars are kept, in ns by interval.
+
+    ``1s=7d,1m=90d``: those of a second for seven days, those of a minute for ninety, others for
+    ever. Periods have the units h, d, w and y. ``none``: all for ever.
+
+    Raises:
+        ValueError: it does not say so.
+    """
+    kept: dict[str, int] = {}
+    if value == "none":
+        return kept
+    for part in filter(None, map(str.strip, value.split(","))):
+        name, _, period = (word.strip() for word in part.partition("="))
+        try:
+            parse_interval(name)
+        except MarketDataError as exc:
+            raise ValueError(str(exc)) from exc
+        found = _PERIOD.fullmatch(period)
+        if found is None:
+            raise ValueError(
+                f"{part[:40]!r} is not INTERVAL=PERIOD, such as 1s=7d; periods: h d w y"
+            )
+        kept[name] = int(found[1]) * _SECONDS[found[2]] * NS_PER_S
+    return kept

@@ -1,0 +1,198 @@
+"""Measure reads of bars from a large store.
+
+``python -m benchmarks.bars_store`` makes an SQLite file of 10 million bars, makes sure that a read
+goes by the key, and measures reads of 1,000 consecutive bars of random symbols and times, from the
+request to the encoded answer. ``--store`` measures another, empty, database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from aggregator.bars.bar import Bar, Coverage
+from aggregator.history.reader import BarReader
+from aggregator.store.address import parse_store
+from aggregator.store.database import Database
+from aggregator.store.queries import Range, select_range
+from aggregator.store.rows import Row
+from aggregator.store.store import BarStore
+from benchmarks.harness import Latencies, WrongResult, format_table, write_results
+from marketdata.intervals import parse_interval
+from marketdata.timestamps import NS_PER_S
+from marketdata.wire import market_data_pb2 as wire
+
+START_NS = 1_700_000_000 * NS_PER_S
+READ_BARS = 1_000
+BATCH_ROWS = 50_000
+INTERVAL = parse_interval("1s")
+
+
+class NoMemory:
+    """An aggregator that has just started."""
+
+    def sequence(self, _symbol: str, _interval: str) -> int:
+        """Return 0."""
+        return 0
+
+    def open_and_recent(self, _symbol: str, _interval: str, _from: int, _to: int) -> list[Bar]:
+        """Return nothing."""
+        return []
+
+
+class EveryHour:
+    """No calendar."""
+
+    def day(self, _ts_ns: int) -> None:
+        """Return nothing."""
+
+    def phase(self, _ts_ns: int) -> str:
+        """Return nothing."""
+        return ""
+
+
+def names(count: int) -> list[str]:
+    """Return the symbols."""
+    return [f"S{n:04}" for n in range(count)]
+
+
+def make_rows(symbol: str, first: int, count: int) -> Iterator[Row]:
+    """Return a second's bar each, without a gap."""
+    for n in range(first, first + count):
+        start = START_NS + n * NS_PER_S
+        price = 100.0 + 10.0 * math.sin(n / 1_000)
+        last = start + NS_PER_S - 1
+        numbers = (price, price + 0.25, price - 0.25, price + 0.125, 1_000 + n % 97, 10)
+        sums = (price * (1_000 + n % 97), 0.0)
+        yield (
+            *(symbol, INTERVAL.name, start, 0, start + NS_PER_S, *numbers, *sums),
+            *(start, n * 10, last, n * 10 + 9, 3, 0, Coverage.FULL.value, ""),
+        )
+
+
+async def build(database: Database, bars: int, symbols: int) -> float:
+    """Fill an empty database and return how many s that took."""
+    began = time.perf_counter()
+    await database.migrate()
+    each = bars // symbols
+    # In the order of the key, which is how a table of that order grows fastest.
+    for symbol in names(symbols):
+        for first in range(0, each, BATCH_ROWS):
+            await database.save_bars(list(make_rows(symbol, first, min(BATCH_ROWS, each - first))))
+    return time.perf_counter() - began
+
+
+def size_of(folder: Path) -> int:
+    """Return how many bytes the files there take."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+async def check_plan(database: Database) -> str:
+    """Return how a read goes about, if it goes by the key."""
+    asked = Range("S0001", INTERVAL.name, START_NS, 2**62, READ_BARS)
+    plan = await database.explain(select_range(asked))
+    expected = "USING PRIMARY KEY (symbol=? AND interval=?" if database.is_sqlite else "bars_pkey"
+    if expected not in plan or "TEMP B-TREE" in plan:
+        raise WrongResult(f"a read does not go by the key: {plan}")
+    return plan
+
+
+async def measure(database: Database, bars: int, symbols: int, reads: int) -> Latencies:
+    """Return how long each read took."""
+    store = BarStore(
+        database, max_waiting=1, retention={}, tell=lambda _health: None, random=Random(1)
+    )
+    await store.start()
+    reader = BarReader(
+        NoMemory(),
+        store,
+        intervals={INTERVAL.name: INTERVAL},
+        hours=lambda _symbol: EveryHour(),
+        coverage=lambda _start, _end: Coverage.FULL,
+        epoch=1,
+    )
+    random = Random(2)
+    each = bars // symbols
+    taken: list[float] = []
+    try:
+        for _ in range(reads):
+            first = START_NS + random.randrange(max(each - READ_BARS, 1)) * NS_PER_S
+            request = wire.BarsRequest(
+                symbol=random.choice(names(symbols)), interval=INTERVAL.name, limit=READ_BARS
+            )
+            setattr(request, "from", first)
+            began = time.perf_counter()
+            response = await reader.read(request)
+            encoded = response.SerializeToString()
+            taken.append(time.perf_counter() - began)
+            starts = [bar.start for bar in response.bars]
+            wanted = [first + n * NS_PER_S for n in range(min(READ_BARS, each))]
+            if starts != wanted or not encoded:
+                raise WrongResult(f"{len(starts)} bars read, {len(wanted)} are there")
+    finally:
+        await store.stop(1.0)
+    return Latencies(tuple(taken))
+
+
+async def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what the command line asks for."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        url = parse_store(options.store or f"sqlite:///{folder}/bars.db")
+        if url is None:
+            raise WrongResult("there is nothing to measure")
+        database = Database(url)
+        build_s = await build(database, options.bars, options.symbols)
+        plan = await check_plan(database)
+        size = await asyncio.to_thread(size_of, Path(folder))
+        latencies = await measure(database, options.bars, options.symbols, options.reads)
+        await database.close()
+    return {
+        "bars": options.bars,
+        "symbols": options.symbols,
+        "reads": options.reads,
+        "bars_per_read": READ_BARS,
+        "build_s": round(build_s, 1),
+        "file_mb": round(size / 1e6, 1),
+        "plan": plan,
+        "read": latencies.to_dict(),
+    }
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bars", type=int, default=10_000_000)
+    parser.add_argument("--symbols", type=int, default=500)
+    parser.add_argument("--reads", type=int, default=1_000)
+    parser.add_argument("--store", help="an empty database; without it an SQLite file")
+    parser.add_argument("--folder", type=Path, help="where that file is made")
+    parser.add_argument("--quick", action="store_true", help="20,000 bars, to see that it works")
+    parser.add_argument("--output", type=Path, help="where the results are written")
+    options = parser.parse_args()
+    if options.quick:
+        options.bars, options.symbols, options.reads = 20_000, 10, 20
+    results = asyncio.run(run(options))
+    path = write_results("bars_store", results, options.output)
+    read = results["read"]
+    rows = [["bars", "file MB", "built in s", "read p50 ms", "p99 ms", "max ms"]]
+    rows.append(
+        [
+            f"{results['bars']:,}",
+            f"{results['file_mb']:,.0f}",
+            f"{results['build_s']:.1f}",
+            *(f"{read[name]:.1f}" for name in ("p50_ms", "p99_ms", "max_ms")),
+        ]
+    )
+    print(format_table(rows))
+    print(f"plan: {results['plan']}\nwritten to {path}")
+
+
+if __name__ == "__main__":
+    main()

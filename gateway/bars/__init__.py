@@ -1,0 +1,1 @@
+"""Take questions about bars; answer with pages of history, or with history that becomes live."""

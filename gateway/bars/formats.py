@@ -1,0 +1,155 @@
+"""Write a page of bars as JSON, as CSV or as an Arrow stream."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gateway.bars.question import BarsQuestion, Fill
+from gateway.encoding import JsonBar, bar_to_dict, encode_json
+from gateway.errors import NotAcceptable
+from marketdata.wire.market_data_pb2 import Bar
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+JSON = "application/json"
+CSV = "text/csv"
+ARROW = "application/vnd.apache.arrow.stream"
+
+# Bars encoded in one turn of the event loop, about 2 ms; live clients wait meanwhile.
+BARS_PER_TURN = 500
+
+COLUMNS = (
+    "symbol",
+    "interval",
+    "start",
+    "end",
+    "startNs",
+    "endNs",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "trades",
+    "vwap",
+    "state",
+    "revision",
+    "complete",
+    "coverage",
+    "filler",
+    "phase",
+    "number",
+    "sequence",
+    "epoch",
+)
+_PRICES = ("open", "high", "low", "close", "vwap")
+_INTEGERS = ("volume", "trades", "sequence", "epoch")
+_TEXTS = ("symbol", "interval", "state", "coverage", "filler", "phase")
+
+
+async def encode_page(
+    media_type: str, question: BarsQuestion, bars: Sequence[Bar], next_cursor: str
+) -> bytes:
+    """Return the body of an answer; other work goes on while it is long.
+
+    Raises:
+        NotAcceptable: the library that a form needs is not installed.
+    """
+    arrow = await _load_arrow() if media_type == ARROW else None
+    rows: list[JsonBar] = []
+    for start in range(0, len(bars), BARS_PER_TURN):
+        if start:
+            await asyncio.sleep(0)
+        rows += _rows(bars[start : start + BARS_PER_TURN], question.fill)
+    if arrow is not None:
+        return await asyncio.to_thread(_encode_arrow, arrow, rows)
+    if media_type == CSV:
+        return await _encode_csv(rows)
+    return await _encode_json(question, rows, next_cursor)
+
+
+def _rows(bars: Sequence[Bar], fill: Fill) -> Iterator[JsonBar]:
+    prices = fill is not Fill.NULL
+    return (bar_to_dict(bar, prices=prices) for bar in bars)
+
+
+async def _encode_json(question: BarsQuestion, rows: list[JsonBar], next_cursor: str) -> bytes:
+    chunks = []
+    for start in range(0, len(rows), BARS_PER_TURN):
+        if start:
+            await asyncio.sleep(0)
+        # Without the brackets of a list.
+        chunks.append(encode_json(rows[start : start + BARS_PER_TURN])[1:-1])
+    head = encode_json({"symbol": question.symbol, "interval": question.interval})[:-1]
+    tail = encode_json({"nextCursor": next_cursor or None})[1:]
+    return head + b',"bars":[' + b",".join(chunks) + b"]," + tail
+
+
+async def _encode_csv(rows: list[JsonBar]) -> bytes:
+    # RFC 4180: CR LF, quotes only where they are needed.
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    for start in range(0, len(rows), BARS_PER_TURN):
+        if start:
+            await asyncio.sleep(0)
+        for row in rows[start : start + BARS_PER_TURN]:
+            # As in JSON: floats in the shortest form, null is empty.
+            writer.writerow(
+                str(value).lower() if isinstance(value, bool) else value for value in row.values()
+            )
+    return text.getvalue().encode()
+
+
+async def _load_arrow() -> ModuleType:
+    # It takes 0.2 s the first time.
+    try:
+        return await asyncio.to_thread(_import_arrow)
+    except ImportError as exc:
+        raise NotAcceptable(
+            ARROW, (JSON, CSV), "install the extra arrow (market-data-server[arrow])"
+        ) from exc
+
+
+def _import_arrow() -> ModuleType:
+    import pyarrow.ipc  # noqa: PLC0415  optional, and slow to load
+
+    module: ModuleType = pyarrow
+    return module
+
+
+# Times are timestamps in UTC and counts are integers: a reader need not convert anything.
+def _encode_arrow(arrow: Any, rows: list[JsonBar]) -> bytes:
+    moment = arrow.timestamp("ns", "UTC")
+    columns: dict[str, Any] = {}
+    for name in ("symbol", "interval"):
+        columns[name] = _texts(arrow, name, rows)
+    for name in ("start", "end"):
+        columns[name] = arrow.array([int(str(row[f"{name}Ns"])) for row in rows], moment)
+    for name in COLUMNS[6:]:
+        if name in _PRICES:
+            columns[name] = arrow.array([row[name] for row in rows], arrow.float64())
+        elif name in _INTEGERS:
+            kind = arrow.uint64() if name in {"sequence", "epoch"} else arrow.int64()
+            columns[name] = arrow.array([int(str(row[name])) for row in rows], kind)
+        elif name in _TEXTS:
+            columns[name] = _texts(arrow, name, rows)
+        elif name == "complete":
+            columns[name] = arrow.array([row[name] for row in rows], arrow.bool_())
+        else:
+            columns[name] = arrow.array([row[name] for row in rows], arrow.uint32())
+    table = arrow.table(columns)
+    sink = arrow.BufferOutputStream()
+    with arrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    body: bytes = sink.getvalue().to_pybytes()
+    return body
+
+
+def _texts(arrow: Any, name: str, rows: list[JsonBar]) -> Any:
+    return arrow.array([row[name] for row in rows], arrow.string())

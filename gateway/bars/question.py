@@ -1,0 +1,147 @@
+"""Check what is asked of history before anybody is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.bars.times import format_time, parse_time
+from gateway.errors import FieldError, InvalidInput
+from gateway.hub.bar_subscription import BarSubscription
+from gateway.hub.join import Join
+from gateway.hub.subscription import BufferLimits, Policy, Resume, Subscription
+from marketdata.intervals import InvalidInterval, parse_interval
+from marketdata.wire.market_data_pb2 import FILL_ALL, FILL_NONE, BarsRequest
+
+DEFAULT_LIMIT = 1000
+# The aggregator's own; 10,000 bars are about 1.2 MB on the wire and 4 MB of JSON.
+MAX_LIMIT = 10_000
+
+
+class Fill(StrEnum):
+    """What stands for intervals without a trade."""
+
+    NONE = "none"
+    # A filler at the close of the bar before it.
+    PREV = "prev"
+    # A filler without prices.
+    NULL = "null"
+
+
+@dataclass(frozen=True, slots=True)
+class BarsQuestion:
+    """Some bars of one symbol; all is checked but what only the aggregator knows."""
+
+    symbol: str
+    interval: str
+    from_ns: int | None = None
+    to_ns: int | None = None
+    limit: int = DEFAULT_LIMIT
+    cursor: str = ""
+    fill: Fill = Fill.NONE
+    include_partial: bool = False
+
+    def to_request(self) -> BarsRequest:
+        """Return the question as the aggregator is asked."""
+        request = BarsRequest(
+            symbol=self.symbol,
+            interval=self.interval,
+            limit=self.limit,
+            cursor=self.cursor,
+            include_partial=self.include_partial,
+            fill=FILL_NONE if self.fill is Fill.NONE else FILL_ALL,
+        )
+        if self.from_ns is not None:
+            # The name is a keyword of Python.
+            setattr(request, "from", self.from_ns)
+        if self.to_ns is not None:
+            request.to = self.to_ns
+        return request
+
+
+def check_interval(interval: str) -> str:
+    """Return ``interval`` if it can be one.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    try:
+        return parse_interval(interval).name
+    except InvalidInterval as exc:
+        raise InvalidInput([FieldError("interval", str(exc))]) from exc
+
+
+def build_subscription(
+    symbols: Iterable[str] | None,
+    policy: Policy,
+    resume: Resume | None,
+    limits: BufferLimits,
+    *,
+    interval: str | None,
+    since: str | None,
+    fields: tuple[str, str] = ("interval", "since"),
+) -> Subscription:
+    """Return the subscription that a client asks for; empty text is as good as none.
+
+    Raises:
+        InvalidInput: what it says of bars cannot be used.
+    """
+    interval_field, since_field = fields
+    if not interval:
+        if since:
+            raise InvalidInput(
+                [FieldError(since_field, f"is for bars, which need {interval_field}")]
+            )
+        return Subscription(symbols, policy, resume, limits)
+    check_interval(interval)
+    join = None
+    if since:
+        if resume is not None:
+            raise InvalidInput([FieldError(since_field, "cannot be had with what was seen last")])
+        if symbols is None:
+            raise InvalidInput([FieldError(since_field, "needs symbols by name, not *")])
+        join = Join(symbols, parse_time(since_field, since))
+    return BarSubscription(interval, symbols, policy, resume, limits, join=join)
+
+
+def parse_question(
+    symbol: str,
+    interval: str,
+    *,
+    start: str | None,
+    end: str | None,
+    limit: int = DEFAULT_LIMIT,
+    cursor: str = "",
+    fill: Fill = Fill.NONE,
+    include_partial: bool = False,
+    limit_field: str = "limit",
+) -> BarsQuestion:
+    """Return what is asked: ``start`` <= bars < ``end``, and empty text is as good as none.
+
+    Raises:
+        InvalidInput: it names each field that cannot be used.
+    """
+    errors: list[FieldError] = []
+
+    def checked(field: str, text: str | None) -> int | None:
+        if text:
+            try:
+                return parse_time(field, text)
+            except InvalidInput as exc:
+                errors.extend(exc.errors)
+        return None
+
+    try:
+        check_interval(interval)
+    except InvalidInput as exc:
+        errors.extend(exc.errors)
+    from_ns, to_ns = checked("from", start), checked("to", end)
+    if from_ns is not None and to_ns is not None and from_ns >= to_ns:
+        problem = f"{format_time(from_ns)} is not before to, {format_time(to_ns)}"
+        errors.append(FieldError("from", problem))
+    if not 1 <= limit <= MAX_LIMIT:
+        errors.append(FieldError(limit_field, f"{limit} is not between 1 and {MAX_LIMIT}"))
+    if errors:
+        raise InvalidInput(errors)
+    return BarsQuestion(symbol, interval, from_ns, to_ns, limit, cursor, fill, include_partial)

@@ -1,0 +1,181 @@
+"""Hold what one subscription to bars still has to be sent."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from gateway.hub.join import Join, Verdict
+from gateway.hub.subscription import BufferLimits, Policy, Resume, Subscription
+from gateway.hub.updates import ALL, UPDATE_BYTES, BarTopic, BarUpdate, Delivery, Topic, Update
+
+
+class BarSubscription(Subscription):
+    """What waits for one reader of bars.
+
+    ``conflate``: only the newest state of each bar waits, in the order of the states. What says
+    that a bar, or an interval, is closed is never left out: more of those than ``buffer`` would
+    take set :attr:`overflowed`.
+    ``buffer``: as for aggregates.
+
+    Args:
+        interval: whose bars it is for.
+        symbols: the symbols it is for, in normal form; None: all, present and future.
+        policy: what happens while the reader is slow.
+        resume: where the reader left off.
+        limits: the bounds.
+        join: the history to begin with; live states wait until it was read.
+    """
+
+    interval: str
+
+    def __init__(
+        self,
+        interval: str,
+        symbols: Iterable[str] | None,
+        policy: Policy = "conflate",
+        resume: Resume | None = None,
+        limits: BufferLimits | None = None,
+        *,
+        join: Join | None = None,
+    ) -> None:
+        super().__init__(symbols, policy, resume, limits)
+        self.interval = interval
+        self.join = join
+        # Of those in _newest, how many may not be left out, and how many of them may wait.
+        self._closed = 0
+        self._max_closed: int | None = None
+        # What the next state of a symbol is to say.
+        self._recovered: dict[str, bool] = {}
+        # What goes out before the rest: live states from before history was read anew, and history.
+        self._ahead: deque[Delivery] = deque()
+
+    @property
+    def topics(self) -> list[Topic]:
+        """What it is for, as the hub has it."""
+        symbols = (ALL,) if self.symbols is None else self.symbols
+        return [BarTopic(self.interval, symbol) for symbol in symbols]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return super().is_empty and not self._ahead
+
+    @property
+    def waiting_bytes(self) -> int:
+        """About how many bytes wait."""
+        return super().waiting_bytes + len(self._ahead) * UPDATE_BYTES
+
+    @property
+    def has_history(self) -> bool:
+        """Whether history that was read still waits."""
+        return bool(self._ahead)
+
+    def offer(self, update: Update, now: float) -> None:
+        """Let ``update`` wait for the reader.
+
+        States of one symbol must come in order, and without a hole unless they say so.
+        """
+        recovered = None if update.continuous else False
+        if self.join is not None and isinstance(update, BarUpdate):
+            was_holding = self.join.is_holding
+            verdict = self.join.take_live(update)
+            if self.join.is_holding and not was_holding:
+                self._move_ahead()
+            if verdict is Verdict.KNOWN:
+                return
+            # Within one life what was missed will be read.
+            recovered = False if verdict is Verdict.NEW_LIFE else None
+        sequence = self._resuming.get(update.symbol)
+        if sequence is not None:
+            same_epoch = update.epoch == self._resume_epoch
+            # Several bars of a symbol may be open; the reader was sent their states in order.
+            if same_epoch and update.sequence <= sequence:
+                return
+            del self._resuming[update.symbol]
+            recovered = same_epoch and update.sequence == sequence + 1
+        self._add(update, recovered, now)
+
+    def begin(self) -> None:
+        """Count what comes from now on against the limits."""
+        super().begin()
+        self._max_closed = self._closed + self._limits.max_bytes // UPDATE_BYTES
+
+    def take(self) -> Delivery | None:
+        """Return what waits longest, or None."""
+        if self.join is not None:
+            if self._ahead:
+                delivery = self._ahead.popleft()
+                if not self._ahead:
+                    self.join.on_drained()
+                return delivery
+            if self.join.is_holding:
+                return None
+        if self._newest:
+            return self._tell(self._newest.pop(next(iter(self._newest))))
+        return super().take()
+
+    # History
+
+    def add_history(self, bars: Iterable[BarUpdate]) -> None:
+        """Let ``bars``, which were read, go out before the live states that wait."""
+        self._ahead.extend(Delivery(bar, None, 0) for bar in bars)
+
+    def hold(self) -> None:
+        """Hold live states back again, while history is read anew."""
+        if self.join is not None and not self.join.is_holding:
+            self.join.is_holding = True
+            self._move_ahead()
+
+    def release(self) -> None:
+        """Let live states go out behind the history, without those that it has."""
+        if self.join is None:
+            return
+        for key, delivery in list(self._newest.items()):
+            update = delivery.update
+            if isinstance(update, BarUpdate) and self.join.has(update):
+                del self._newest[key]
+                self._closed -= update.closed
+        self.join.release()
+
+    def _move_ahead(self) -> None:
+        # What waits is older than the history that is read now.
+        while self._newest:
+            self._ahead.append(self._tell(self._newest.pop(next(iter(self._newest)))))
+        self._ahead.extend(delivery for _, delivery in self._all)
+        self._all.clear()
+        self._initial = 0
+
+    # What waits
+
+    def _add(self, update: Update, recovered: bool | None, now: float) -> None:
+        # History has only the newest state of each bar, so live states conflate beside it.
+        if self.policy == "buffer" and not (self.join is not None and self.join.is_holding):
+            super()._add(update, recovered, now)
+            return
+        if self.overflowed:
+            return
+        if recovered is not None and self._recovered.get(update.symbol) is not False:
+            self._recovered[update.symbol] = recovered
+        key: object = update.key if isinstance(update, BarUpdate) else update
+        skipped = 0
+        # To the end of the line: a reader who says what it saw last has seen all before it.
+        before = self._newest.pop(key, None)
+        if before is not None:
+            self.conflated += 1
+            skipped = before.conflated + 1
+            self._closed -= before.update.closed
+        self._newest[key] = Delivery(update, None, skipped)
+        self._closed += update.closed
+        if self._max_closed is not None and self._closed > self._max_closed:
+            self.overflowed = True
+            self._newest.clear()
+            self._ahead.clear()
+
+    def _tell(self, delivery: Delivery) -> Delivery:
+        self._closed -= delivery.update.closed
+        if self._recovered:
+            recovered = self._recovered.pop(delivery.update.symbol, None)
+            if recovered is not None:
+                return delivery._replace(recovered=recovered)
+        return delivery

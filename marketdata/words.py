@@ -1,0 +1,100 @@
+"""Let kernels read and write bytes eight or sixteen at a time, at any address.
+
+numba's own arrays move single bytes, which is several times slower. An address is trusted: whoever
+calls knows that it and the bytes behind it are theirs. A word is an int64 whose first byte is the
+lowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+_BYTE = ir.IntType(8)
+_WORD = ir.IntType(64)
+_BLOCK = ir.VectorType(_WORD, 2)
+
+
+def _pointer(builder: Any, address: Any, to: Any) -> Any:
+    return builder.inttoptr(address, to.as_pointer())
+
+
+def _load_byte(_context: Any, address: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        byte = builder.load(_pointer(builder, arguments[0], _BYTE))
+        return builder.zext(byte, _WORD)
+
+    return types.int64(types.int64), generate
+
+
+def _load_word(_context: Any, address: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.load(_pointer(builder, arguments[0], _WORD), align=1)
+
+    return types.int64(types.int64), generate
+
+
+def _load_double(_context: Any, address: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.load(_pointer(builder, arguments[0], ir.DoubleType()), align=1)
+
+    return types.float64(types.int64), generate
+
+
+def _store_byte(_context: Any, address: Any, byte: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        byte = builder.trunc(arguments[1], _BYTE)
+        builder.store(byte, _pointer(builder, arguments[0], _BYTE))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _store_word(_context: Any, address: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[1], _pointer(builder, arguments[0], _WORD), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _copy_block(_context: Any, target: Any, source: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        block = builder.load(_pointer(builder, arguments[1], _BLOCK), align=1)
+        builder.store(block, _pointer(builder, arguments[0], _BLOCK), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _trailing_zeros(_context: Any, word: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), generate
+
+
+def _big_endian_half(_context: Any, word: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        half = builder.trunc(arguments[0], ir.IntType(32))
+        return builder.zext(builder.bswap(half), _WORD)
+
+    return types.int64(types.int64), generate
+
+
+load_byte = cast(Callable[[int], int], intrinsic(_load_byte))
+load_word = cast(Callable[[int], int], intrinsic(_load_word))
+load_double = cast(Callable[[int], float], intrinsic(_load_double))
+# The address comes first.
+store_byte = cast(Callable[[int, int], None], intrinsic(_store_byte))
+store_word = cast(Callable[[int, int], None], intrinsic(_store_word))
+# Sixteen bytes, to the first address from the second.
+copy_block = cast(Callable[[int, int], None], intrinsic(_copy_block))
+# 64 if there is no one in it.
+trailing_zeros = cast(Callable[[int], int], intrinsic(_trailing_zeros))
+# The first four bytes of a word as a big-endian number.
+big_endian_half = cast(Callable[[int], int], intrinsic(_big_endian_half))

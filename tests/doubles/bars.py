@@ -1,0 +1,192 @@
+"""A bar engine whose events are kept, and the bars of some trades computed the obvious way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from aggregator.bars.bar import Bar, BarKey, BarState
+from aggregator.bars.engine import BarEngine
+from aggregator.bars.event_lane import EventBarsFactory
+from aggregator.bars.plan import BarPlan, parse_intervals
+from aggregator.book import Applied, Book
+from aggregator.sessions import SessionRule, UtcDay
+from marketdata.intervals import parse_interval
+from marketdata.timestamps import NS_PER_S
+from marketdata.wire.market_data_pb2 import Tick
+
+LATEST = 2**62
+
+
+class Trade(NamedTuple):
+    """One tick, in short."""
+
+    ts: int
+    price: float = 10.0
+    volume: int = 1
+    symbol: str = "A"
+
+
+class Desk:
+    """A book and its bars, with all that they publish.
+
+    ::
+
+        desk = Desk("1s,1m")
+        desk.trade(Trade(ts), Trade(ts))  # one batch
+        desk.closed[-1]  # the state that the store was given last
+
+    """
+
+    def __init__(
+        self,
+        bars: str = "1s,1m,5m,15m,1h,1d",
+        *,
+        rule: SessionRule | None = None,
+        grace_s: float = 2,
+        revise_s: float = 900,
+        max_closed: int = 500_000,
+        watched: Collection[str] = (),
+        event_bars: EventBarsFactory | None = None,
+    ) -> None:
+        plan = BarPlan(
+            intervals=parse_intervals(bars),
+            grace_ns=int(grace_s * NS_PER_S),
+            revise_ns=int(revise_s * NS_PER_S),
+            max_closed=max_closed,
+        )
+        session_rule = rule or UtcDay()
+        self.engine = BarEngine(plan, lambda _symbol: session_rule, event_bars=event_bars)
+        self.engine.audience = self
+        self.engine.sink = self
+        self.book = Book(self.engine, max_symbols=1_000, epoch=1)
+        self._sequence = 1
+        self._watched = watched
+        # Every published state, as it was then.
+        self.published: list[Bar] = []
+        self.closed: list[Bar] = []
+        self.completed: list[tuple[str, int]] = []
+        # Of the states that are not partial, and of the markers, in their order.
+        self.story: list[tuple[str, int, BarState] | tuple[str, int]] = []
+
+    def trade(self, *trades: Trade, now_ns: int = 0, sequences: Iterable[int] = ()) -> Applied:
+        """Apply trades as one batch."""
+        first = next(iter(sequences), self._sequence)
+        ticks = [
+            Tick(symbol=t.symbol, price=t.price, volume=t.volume, exchange_timestamp=t.ts)
+            for t in trades
+        ]
+        self._sequence += len(ticks)
+        return self.book.apply(ticks, first, LATEST, now_ns)
+
+    def close_due(self, now_ns: int) -> None:
+        """Let the wall clock be ``now_ns``."""
+        assert self.engine.close_due(now_ns, 1_000_000)
+
+    def bars(self, interval: str, symbol: str = "A") -> list[Bar]:
+        """Return all bars in memory."""
+        return self.engine.open_and_recent(symbol, interval, -(2**62), 2**62)
+
+    def newest(self) -> dict[BarKey, Bar]:
+        """Return every bar as it was closed last, or as it is now."""
+        found = {bar.key: bar for bar in self.closed}
+        found.update({bar.key: bar for bar in self.engine.open_bars()})
+        return found
+
+    # What the engine tells.
+
+    def symbols_wanted(self) -> Collection[str] | None:
+        return None
+
+    def wanted(self, _symbol: str) -> Collection[str]:
+        """Return the intervals that the desk wants partial bars of."""
+        return self._watched
+
+    def partial_changed(self, key: BarKey) -> None:
+        """Keep the open bar."""
+        bar = self.engine.open_bar(key.symbol, key.interval)
+        assert bar is not None
+        assert bar.key == key
+        self.published.append(bar)
+
+    def bar_published(self, bar: Bar) -> None:
+        """Keep the state."""
+        self.published.append(bar.copy())
+        self.story.append((bar.symbol, bar.start, bar.state))
+
+    def interval_completed(self, interval: str, end: int) -> None:
+        """Keep the marker."""
+        self.completed.append((interval, end))
+        self.story.append((interval, end))
+
+    def put(self, bars: Sequence[Bar]) -> None:
+        """Keep the closed bars."""
+        self.closed.extend(bars)
+
+
+class Expected(NamedTuple):
+    """What a bar has to say of its trades."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int
+    trades: int
+    first_ts: int
+    last_ts: int
+    vwap: Fraction
+
+
+def expected_bars(
+    trades: Iterable[tuple[int, Trade]], interval: str, rule: SessionRule | None = None
+) -> dict[tuple[str, int], Expected]:
+    """Compute the bars of numbered trades by symbol and start, the slow and obvious way."""
+    rule = rule or UtcDay()
+    size = parse_interval(interval).nominal_ns
+    groups: dict[tuple[str, int], list[tuple[int, int, Trade]]] = {}
+    for sequence, trade in trades:
+        start = (trade.ts - rule.anchor(size)) // size * size + rule.anchor(size)
+        if interval == "1d":
+            day = rule.day(trade.ts)
+            if day is None:
+                continue
+            start = day.start
+        groups.setdefault((trade.symbol, start), []).append((trade.ts, sequence, trade))
+    found = {}
+    for key, group in groups.items():
+        # Stable: ties in both fall to arrival.
+        group.sort(key=lambda item: item[:2])
+        mine = [trade for _, _, trade in group]
+        volume = sum(t.volume for t in mine)
+        money = sum((Fraction(t.price) * t.volume for t in mine), Fraction())
+        found[key] = Expected(
+            open=mine[0].price,
+            high=max(t.price for t in mine),
+            low=min(t.price for t in mine),
+            close=mine[-1].price,
+            volume=volume,
+            trades=len(mine),
+            first_ts=mine[0].ts,
+            last_ts=mine[-1].ts,
+            vwap=money / volume,
+        )
+    return found
+
+
+def said(bar: Bar) -> Expected:
+    """Return what a bar says of its trades."""
+    c = bar.candle
+    return Expected(
+        c.open, c.high, c.low, c.close, c.volume, c.trades, c.first_ts, c.last_ts, Fraction(c.vwap)
+    )
+
+
+def assert_bars(found: dict[tuple[str, int], Bar], want: dict[tuple[str, int], Expected]) -> None:
+    """Compare bars: all exactly, but vwap to 1e-12."""
+    assert found.keys() == want.keys()
+    for key, bar in found.items():
+        got, expected = said(bar), want[key]
+        assert got[:-1] == expected[:-1], key
+        assert abs(got.vwap - expected.vwap) <= expected.vwap * Fraction(1, 10**12), key

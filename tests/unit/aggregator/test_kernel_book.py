@@ -1,0 +1,162 @@
+"""The book with a kernel does what the plain one does, whatever comes in whatever batches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from math import inf, nan
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregator.bars.bar import Bar, BarKey
+from aggregator.bars.engine import BarEngine
+from aggregator.bars.plan import BarPlan, parse_intervals
+from aggregator.book import Book
+from aggregator.sessions import NoSession, SessionRule, UtcDay
+from marketdata.timestamps import NS_PER_S
+from marketdata.wire.market_data_pb2 import Aggregate, Tick, TickBatch
+from tests.doubles.plain_book import PlainBook
+
+START = 1_700_006_399 * NS_PER_S  # the last second of a UTC day
+LATEST = START + 10_000 * NS_PER_S
+SYMBOLS = ["A", "BB", "LONGER.NAME", "S" * 32]
+
+
+@dataclass
+class Listener:
+    """Keep all that an engine publishes."""
+
+    engine: BarEngine
+    seen: list[object] = field(default_factory=list)
+
+    def symbols_wanted(self) -> Collection[str] | None:
+        return None
+
+    def wanted(self, symbol: str) -> Collection[str]:
+        return ("1s", "1m") if symbol == "A" else ()
+
+    def partial_changed(self, key: BarKey) -> None:
+        self.seen.append(key)
+
+    def bar_published(self, bar: Bar) -> None:
+        self.seen.append(shown(bar))
+
+    def interval_completed(self, interval: str, end: int) -> None:
+        self.seen.append((interval, end))
+
+    def put(self, bars: Sequence[Bar]) -> None:
+        self.seen.append([shown(bar) for bar in bars])
+
+
+def shown(bar: Bar) -> tuple[object, ...]:
+    candle = bar.candle
+    numbers = (candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trades)
+    # The money is summed up in another order.
+    return (*bar.key, bar.rank, bar.sequence, *numbers, round(candle.vwap, 9))
+
+
+def state(aggregate: Aggregate | None) -> tuple[object, ...] | None:
+    if aggregate is None:
+        return None
+    a = aggregate
+    numbers = (a.open, a.high, a.low, a.close, a.volume, a.trades, a.timestamp, a.session_start)
+    return (*numbers, a.sequence, round(a.vwap, 9))
+
+
+def make_engine(rule: SessionRule) -> tuple[BarEngine, Listener]:
+    plan = BarPlan(intervals=parse_intervals("1s,1m,1h,1d"), revise_ns=900 * NS_PER_S)
+    engine = BarEngine(plan, lambda _symbol: rule)
+    listener = Listener(engine)
+    engine.audience = engine.sink = listener
+    return engine, listener
+
+
+usual = st.builds(
+    Tick,
+    symbol=st.sampled_from(SYMBOLS[:2]),
+    price=st.integers(1, 9).map(float),
+    volume=st.integers(1, 9),
+    exchange_timestamp=st.integers(0, 30).map(lambda tenths: START + tenths * NS_PER_S // 10),
+)
+odd = st.builds(
+    Tick,
+    symbol=st.sampled_from([*SYMBOLS, "lower", "", "É"]),
+    price=st.sampled_from([1.5, 0.0, -1.0, nan, inf, 1e15, 1e200, 1e308, 5e-324]),
+    volume=st.sampled_from([1, 0, -5, 2**47, 2**48, 2**48 + 1, 2**62, 2**63 - 1]),
+    exchange_timestamp=st.one_of(
+        st.integers(-1_000, 2_000).map(lambda s: START + s * NS_PER_S),
+        st.sampled_from([0, -1, LATEST, LATEST + 1, 1]),
+    ),
+)
+ticks = st.one_of(usual, usual, odd)
+arrivals = st.sampled_from([0, START, START + 5 * NS_PER_S, LATEST])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(ticks, max_size=12), arrivals, st.booleans(), st.sampled_from([0, 0, -50, 900])
+        ),
+        max_size=6,
+    ),
+    st.sampled_from([UtcDay(), NoSession()]),
+    st.integers(0, 3),
+)
+def test_every_state_and_every_bar_is_that_of_the_plain_book(
+    batches: list[tuple[list[Tick], int, bool, int]], rule: SessionRule, skip: int
+) -> None:
+    plain_engine, plain_listener = make_engine(rule)
+    fast_engine, fast_listener = make_engine(rule)
+    plain = PlainBook(plain_engine, max_symbols=3, epoch=1)
+    fast = Book(fast_engine, max_symbols=3, epoch=1)
+    sequence = 100
+    # The kernel knows symbols that were there before the batch.
+    known = [Tick(symbol=s, price=1, volume=1, exchange_timestamp=START) for s in SYMBOLS[:2]]
+    for sent, now_ns, close, jump in [(known, 0, False, 0), *batches]:
+        # Another producer's ticks have other sequences.
+        sequence = max(sequence + jump, 1)
+        skipped = 0 if sent is known else skip
+        by_plain = plain.apply(sent[skipped:], sequence + skipped, LATEST, now_ns)
+        batch = fast.decoder.decode(TickBatch(ticks=sent).SerializeToString())
+        by_fast = fast.apply_batch(batch, sequence, LATEST, now_ns, skip=skipped)
+        sequence += len(sent)
+        assert by_fast.accepted == by_plain.accepted
+        assert by_fast.rejections == by_plain.rejections
+        assert by_fast.changed == by_plain.changed
+        if close:
+            assert fast_engine.next_timer() == plain_engine.next_timer()
+            at = plain_engine.next_timer() or LATEST
+            assert fast_engine.close_due(at, 1_000) == plain_engine.close_due(at, 1_000)
+        for symbol in SYMBOLS:
+            assert state(fast.aggregate(symbol)) == state(plain.aggregate(symbol))
+    assert fast.symbols() == plain.symbols()
+    assert fast_engine.counts == plain_engine.counts
+    assert as_bags(fast_listener.seen) == as_bags(plain_listener.seen)
+    assert sorted(map(shown, fast_engine.open_bars())) == sorted(
+        map(shown, plain_engine.open_bars())
+    )
+
+
+@pytest.mark.parametrize("look", [False, True])
+@pytest.mark.parametrize("big", [2**63 - 1 - 2**48, 2**63 - 2 - 2**48])
+def test_the_kernel_refuses_what_overflows(look: bool, big: int) -> None:
+    engine, _ = make_engine(UtcDay())
+    book = Book(engine, max_symbols=3, epoch=1)
+    book.apply([Tick(symbol="A", price=1, volume=big, exchange_timestamp=START)], 1, LATEST)
+    part = Tick(symbol="A", price=1, volume=2**47, exchange_timestamp=START)
+    rejected = []
+    for sequence in (2, 4):
+        applied = book.apply([part, part], sequence, LATEST)
+        rejected += applied.rejections
+        if look:
+            # Looking moves what the kernel has to the rest.
+            book.aggregate("A")
+    assert [sequence for sequence, _ in rejected] == [4, 5]
+    assert book.state("A").volume == big + 2**48
+
+
+def as_bags(seen: list[object]) -> list[str]:
+    # Symbols that changed in one batch come in the order of a set.
+    return sorted(map(repr, seen))
