@@ -38,8 +38,8 @@ from gateway.hub.history import History
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.upstream import Upstream
-from gateway.rest.bars import router as bars_router
 from gateway.pages import DASHBOARD_POLICY, Assets, Page
+from gateway.rest.bars import router as bars_router
 from gateway.rest.cors import Cors
 from gateway.rest.openapi import install_openapi
 from gateway.rest.paths import EncodedSlashes
