@@ -59,6 +59,7 @@ class _Running:
     # None while aiortc is being loaded.
     peer: MarketDataPeer | None = None
     candidates: list[str] = field(default_factory=list)
+    # None when it was cancelled.
     task: asyncio.Task[None] | None = None
 
 
@@ -154,9 +155,10 @@ class WebRtcDoor:
         client.peers[signal.sender_id] = running
         self._running.add(running)
         serving = self._serve(running, offer, signal.sender_id, sender)
-        running.task = self._tasks.create_task(serving)
+        task = self._tasks.create_task(serving)
         # Here, because a task that is cancelled before its first step never runs.
-        running.task.add_done_callback(lambda _: self._forget(running, client, signal.sender_id))
+        task.add_done_callback(lambda _: self._forget(running, client, signal.sender_id))
+        running.task = task
 
     def _take_candidate(self, signal: Signal, client: _Client) -> None:
         running = client.peers.get(signal.sender_id)
@@ -198,8 +200,10 @@ class WebRtcDoor:
         sender.send_signal(Message(SIGNALING, encode_refusal(sender_id, refusal)))
 
     def _cancel(self, running: _Running) -> None:
-        if running.task is not None:
-            running.task.cancel()
+        # Once: a second time would cut the closing short.
+        task, running.task = running.task, None
+        if task is not None:
+            task.cancel()
 
     def _forget(self, running: _Running, client: _Client, sender_id: str) -> None:
         self._running.discard(running)

@@ -7,6 +7,7 @@ text.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -117,7 +118,7 @@ def parse_offer(sdp: str, max_bytes: int) -> Offer:
     )
 
 
-def parse_candidate(candidate: str | dict[str, Any] | None) -> str | None:
+def parse_candidate(candidate: str | Mapping[str, Any] | None) -> str | None:
     """Return the line of a candidate, without ``candidate:``; None for one to be left out.
 
     Those are the end of the candidates, TCP, and names: a ``.local`` name would have to be asked
@@ -126,7 +127,7 @@ def parse_candidate(candidate: str | dict[str, Any] | None) -> str | None:
     Raises:
         InvalidOffer: it is no candidate.
     """
-    line = candidate.get("candidate") if isinstance(candidate, dict) else candidate
+    line = candidate.get("candidate") if isinstance(candidate, Mapping) else candidate
     if line is None or line == "":
         return None
     match = _CANDIDATE.fullmatch(line.strip()) if isinstance(line, str) else None

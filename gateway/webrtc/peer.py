@@ -216,12 +216,12 @@ def _gather_on(pc: RTCPeerConnection, hosts: Sequence[str]) -> None:
     gather: Callable[..., Coroutine[Any, Any, Any]] = connection.get_component_candidates
 
     async def gather_on_hosts(component: int, addresses: list[str], timeout: int = 5) -> Any:  # noqa: ASYNC109
-        return await gather(component, candidate_hosts(hosts, addresses), timeout)
+        return await gather(component, await candidate_hosts(hosts, addresses), timeout)
 
     connection.get_component_candidates = gather_on_hosts
 
 
-def candidate_hosts(hosts: Sequence[str], machine: Sequence[str]) -> list[str]:
+async def candidate_hosts(hosts: Sequence[str], machine: Sequence[str]) -> list[str]:
     """Return the addresses to offer.
 
     Args:
@@ -233,9 +233,9 @@ def candidate_hosts(hosts: Sequence[str], machine: Sequence[str]) -> list[str]:
         try:
             address = ip_address(host)
         except ValueError:
-            addresses |= dict.fromkeys(
-                str(found[4][0]) for found in socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
-            )
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+            addresses |= dict.fromkeys(str(each[4][0]) for each in found)
             continue
         if address.is_unspecified:
             usable = [each for each in machine if address.version == 6 or ":" not in each]
@@ -247,8 +247,8 @@ def candidate_hosts(hosts: Sequence[str], machine: Sequence[str]) -> list[str]:
 
 
 async def _close(pc: RTCPeerConnection) -> None:
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await pc.close()
-    except TimeoutError:
+    # In a task of its own: cut short, it would leave sockets behind, and cannot be begun again.
+    closing = asyncio.create_task(pc.close())
+    _, late = await asyncio.wait([closing], timeout=CLOSE_TIMEOUT_S)
+    if late:
         log.warning("webrtc_peer_not_closed", timeout_s=CLOSE_TIMEOUT_S)

@@ -51,9 +51,16 @@ class PeerClient:
             if (message["senderId"], message["targetId"]) == ("gateway", self.name):
                 return message
 
+    async def wait_answered(self) -> None:
+        """Wait for the ANSWER."""
+        # Candidates of a peer before may still come.
+        while (answer := await self.reply())["type"] == "ICE":
+            pass
+        self.answer = answer
+
     async def take_answer(self) -> None:
         """Wait for the ANSWER, and take it."""
-        self.answer = await self.reply()
+        await self.wait_answered()
         assert self.answer["type"] == "ANSWER", self.answer
         await self.pc.setRemoteDescription(RTCSessionDescription(self.answer["sdp"], "answer"))
 
@@ -100,15 +107,21 @@ class PeerClient:
             message = told.result()
             assert message["type"] == "ICE"
             self.candidates.append(message["candidate"])
-            candidate = candidate_from_sdp(
+            theirs = candidate_from_sdp(
                 message["candidate"]["candidate"].removeprefix("candidate:")
             )
-            candidate.sdpMid = message["candidate"]["sdpMid"]
-            await self.pc.addIceCandidate(candidate)
+            theirs.sdpMid = message["candidate"]["sdpMid"]
+            await self.pc.addIceCandidate(theirs)
 
     def send(self, **message: object) -> None:
         """Send over the channel."""
         self.channel.send(orjson.dumps(message).decode())
+
+    def vanish(self) -> None:
+        """Be gone without a word, as a computer whose lid was closed."""
+        sctp: Any = self.pc.sctp
+        for protocol in sctp.transport.transport.iceGatherer._connection._protocols:
+            protocol.transport.close()
 
     async def next(self) -> Any:
         """Return the next message of the channel."""
