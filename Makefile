@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
-# What the gateway's pages load, built from npm's packages; its date is that of the last build.
+# What the gateway's pages load, built from our sources and npm's packages; its date is that of the
+# last build.
 STATIC := gateway/static/.built
-ASSETS := $(shell find gateway/assets -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
+ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
 .PHONY: setup assets run test check format lint types imports proto proto-check bench image constraints clean help
 
@@ -86,4 +87,4 @@ constraints: | $(BIN)/python
 	  "$$fresh/bin/pip" freeze --exclude-editable >constraints.txt
 
 clean:
-	rm -rf $(VENV) gateway/static gateway/assets/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) gateway/static gateway/assets/node_modules gateway/dashboard/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -21,7 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.requests import HTTPConnection
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway.backend.client import AggregatorClient
@@ -37,6 +37,7 @@ from gateway.hub.history import History
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.upstream import Upstream
+from gateway.pages import DASHBOARD_POLICY, Assets, Page
 from gateway.rest.cors import Cors
 from gateway.rest.openapi import install_openapi
 from gateway.rest.paths import EncodedSlashes
@@ -236,7 +237,9 @@ def build_app(
     doors.append(peers)
     app.include_router(webrtc_router(peer_options))
     doors.append(install_graphql(app, STATIC))
-    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
+    dashboard = Page(STATIC / "dashboard" / "index.html", "The dashboard", DASHBOARD_POLICY)
+    app.router.routes.append(Route("/", dashboard.__call__))
+    app.mount("/static", Assets(directory=STATIC, check_dir=False))
     # Last, because it takes everything under its prefix that no other route has.
     stomp = build_stomp(settings, hub, capacity, app.state.allow_origin, peers)
     doors.append(stomp)
