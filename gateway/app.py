@@ -239,6 +239,8 @@ def build_app(
     doors.append(install_graphql(app, STATIC))
     dashboard = Page(STATIC / "dashboard" / "index.html", "The dashboard", DASHBOARD_POLICY)
     app.router.routes.append(Route("/", dashboard.__call__))
+    together = Page(STATIC / "dashboard" / "collab.html", "The page /collab", DASHBOARD_POLICY)
+    app.router.routes.append(Route("/collab", together.__call__))
     app.mount("/static", Assets(directory=STATIC, check_dir=False))
     # Last, because it takes everything under its prefix that no other route has.
     stomp = build_stomp(settings, hub, capacity, app.state.allow_origin, peers)
