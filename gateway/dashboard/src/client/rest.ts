@@ -9,6 +9,8 @@ export class RestError extends Error {
     readonly status: number,
     message: string,
     readonly retryAfterS: number | null = null,
+    /** Tells the kind, such as `urn:market-data:unknown-symbol`. */
+    readonly type = 'about:blank',
   ) {
     super(message);
     this.name = 'RestError';
@@ -112,11 +114,10 @@ export class RestClient {
       throw new RestError(0, 'the gateway does not answer');
     }
     if (response.ok) return response.json();
-    const detail = await response
-      .json()
-      .then((problem: { detail?: unknown }) => String(problem.detail ?? response.statusText))
-      .catch(() => response.statusText);
-    throw new RestError(response.status, detail, retryAfter(response));
+    const problem = (await response.json().catch(() => ({}))) as Partial<Record<string, unknown>>;
+    const detail = String(problem['detail'] ?? problem['title'] ?? response.statusText);
+    const type = String(problem['type'] ?? 'about:blank');
+    throw new RestError(response.status, detail, retryAfter(response), type);
   }
 }
 

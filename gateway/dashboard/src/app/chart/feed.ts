@@ -5,6 +5,7 @@ import {
   RestError,
   compareDecimal,
   type Bar,
+  type BarsQuery,
   type Change,
   type MarketDataClient,
   type RestClient,
@@ -52,15 +53,10 @@ export class BarFeed {
   async start(): Promise<void> {
     this.say('loading');
     try {
-      const page = await this.rest.bars(
-        this.symbol,
-        this.interval,
-        { limit: PAGE, includePartial: true },
-        this.aborting.signal,
-      );
+      const bars = await this.ask({ limit: PAGE, includePartial: true });
       if (this.aborting.signal.aborted) return;
-      page.bars.forEach((bar) => this.series.put(bar));
-      this.complete = page.bars.length < PAGE;
+      bars.forEach((bar) => this.series.put(bar));
+      this.complete = bars.length < PAGE;
       this.events.onReset();
       this.follow();
       this.say('live');
@@ -79,12 +75,10 @@ export class BarFeed {
     if (this.loadingOlder || this.complete || first === undefined) return;
     this.loadingOlder = true;
     try {
-      const { signal } = this.aborting;
-      const query = { limit: PAGE, to: first.startNs };
-      const page = await this.rest.bars(this.symbol, this.interval, query, signal);
-      if (signal.aborted) return;
-      page.bars.forEach((bar) => this.series.put(bar));
-      this.complete = page.bars.length < PAGE;
+      const bars = await this.ask({ limit: PAGE, to: first.startNs });
+      if (this.aborting.signal.aborted) return;
+      bars.forEach((bar) => this.series.put(bar));
+      this.complete = bars.length < PAGE;
       this.events.onReset();
       this.say(this.phase);
     } catch (error) {
@@ -98,6 +92,17 @@ export class BarFeed {
     this.aborting.abort();
     clearTimeout(this.retry);
     this.subscription?.close();
+  }
+
+  private async ask(query: BarsQuery): Promise<readonly Bar[]> {
+    try {
+      const { signal } = this.aborting;
+      return (await this.rest.bars(this.symbol, this.interval, query, signal)).bars;
+    } catch (error) {
+      // Its first trade may come at any time.
+      if (error instanceof RestError && error.type === 'urn:market-data:unknown-symbol') return [];
+      throw error;
+    }
   }
 
   private follow(): void {
@@ -129,6 +134,5 @@ export function sinceOf(series: BarSeries): string | null {
 }
 
 function describe(error: unknown): string {
-  if (error instanceof RestError && error.status === 404) return 'This gateway has no bars.';
   return error instanceof Error ? error.message : String(error);
 }

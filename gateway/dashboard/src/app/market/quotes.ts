@@ -1,6 +1,7 @@
 // What is known of each symbol now. Pure: no clock, no DOM.
 
 import type { Aggregate, Update } from '../../client';
+import { decimalsOf } from './format';
 
 /** The last closes of a symbol, one per bucket of time: what a sparkline shows. */
 export class Spark {
@@ -89,6 +90,7 @@ export class QuoteBook {
     quote.prompt = quote.round === round && update.recovered === null;
     quote.round = round;
     const before = quote.data?.close ?? null;
+    widen(quote, data);
     quote.data = data;
     if (data.close === null) return quote;
     quote.spark.push(data.close, nowMs);
@@ -98,6 +100,19 @@ export class QuoteBook {
     }
     return quote;
   }
+}
+
+// Rounding would show a price that was never paid. What did not change was looked at before.
+function widen(quote: Quote, { open, high, low, close }: Aggregate): void {
+  const before = quote.data;
+  if (close !== null && close !== before?.close) widenTo(quote, close);
+  if (open !== null && open !== before?.open) widenTo(quote, open);
+  if (high !== null && high !== before?.high) widenTo(quote, high);
+  if (low !== null && low !== before?.low) widenTo(quote, low);
+}
+
+function widenTo(quote: Quote, price: number): void {
+  quote.decimals = Math.max(quote.decimals, decimalsOf(price));
 }
 
 /** Change since the open of the session; null: not known. */

@@ -1,12 +1,13 @@
-// What /api/v1/status and /health/ready say, in the form the panel shows. Pure.
+// What /api/v1/status says, in the form the panel shows. Pure.
 
 import { compareDecimal, type Int64 } from '../../client';
 
 export interface FeedReport {
   readonly name: string;
   readonly connected: boolean;
-  readonly producers: number;
-  readonly accepted: Int64;
+  /** Connected to it now; null: it has not said. */
+  readonly producers: number | null;
+  readonly accepted: Int64 | null;
   readonly rejected: Readonly<Record<string, Int64>>;
 }
 
@@ -44,7 +45,7 @@ const count = (value: unknown): number | null => {
 };
 
 /** Return the status; what the answer does not say is null or empty. */
-export function readStatus(answer: Json, aggregatorHealth: string): SystemStatus {
+export function readStatus(answer: Json): SystemStatus {
   const aggregator = object(answer['aggregator']);
   const gateway = object(answer['gateway']);
   const feeds = (Array.isArray(aggregator['feeds']) ? aggregator['feeds'] : []).map(readFeed);
@@ -57,8 +58,8 @@ export function readStatus(answer: Json, aggregatorHealth: string): SystemStatus
   const intervals = aggregator['intervals'];
   const store = object(aggregator['store']);
   return {
-    aggregator: aggregatorHealth,
-    breaker: text(gateway['breaker']) ?? text(object(gateway['breaker'])['state']),
+    aggregator: text(aggregator['status']) ?? 'unknown',
+    breaker: text(gateway['breaker']),
     intervals: Array.isArray(intervals) ? intervals.filter((each) => typeof each === 'string') : [],
     symbols: count(aggregator['symbols']),
     accepted: digits(aggregator['accepted']),
@@ -74,13 +75,12 @@ export function readStatus(answer: Json, aggregatorHealth: string): SystemStatus
 
 function readFeed(value: unknown): FeedReport {
   const feed = object(value);
-  const report = isObject(feed['report']) ? feed['report'] : feed;
   return {
-    name: text(feed['producerId']) ?? text(feed['producer_id']) ?? '',
+    name: text(feed['producerId']) ?? '',
     connected: feed['connected'] === true,
-    producers: count(report['producers']) ?? 0,
-    accepted: digits(report['accepted']) ?? '0',
-    rejected: readCounts(report['rejected']),
+    producers: count(feed['producers']),
+    accepted: digits(feed['accepted']),
+    rejected: readCounts(feed['rejected']),
   };
 }
 
@@ -95,7 +95,13 @@ function readCounts(value: unknown): Record<string, Int64> {
 /** Whether somebody feeds the market; null: not told. */
 export function producersOf(status: SystemStatus | null): number | null {
   if (status === null || status.feeds.length === 0) return null;
-  return status.feeds.reduce((sum, feed) => sum + (feed.connected ? feed.producers : 0), 0);
+  let sum = 0;
+  for (const { connected, producers } of status.feeds) {
+    if (!connected) continue;
+    if (producers === null) return null;
+    sum += producers;
+  }
+  return sum;
 }
 
 /** Return how many ticks per second came in between two looks. */

@@ -1,6 +1,6 @@
 // Ask for the status every two seconds, while somebody looks.
 
-import { RestError, type RestClient } from '../../client';
+import type { RestClient } from '../../client';
 import { rateBetween, readStatus, type SystemStatus } from './model';
 
 export interface Polled {
@@ -51,8 +51,7 @@ export class StatusPoll {
 
   private async look(signal: AbortSignal): Promise<Polled> {
     try {
-      const health = await readHealth(signal);
-      const status = readStatus(await this.answer(signal), health);
+      const status = readStatus(await this.rest.status(signal));
       const now = { at: performance.now(), accepted: status.accepted };
       const ingestRate = rateBetween(this.before, now);
       this.before = now;
@@ -61,26 +60,5 @@ export class StatusPoll {
       this.before = null;
       return { status: null, ingestRate: null, problem: (error as Error).message };
     }
-  }
-
-  // While the aggregator is away nobody knows its part.
-  private async answer(signal: AbortSignal): Promise<Record<string, unknown>> {
-    try {
-      return await this.rest.status(signal);
-    } catch (error) {
-      if (error instanceof RestError && error.status !== 0) return {};
-      throw error;
-    }
-  }
-}
-
-async function readHealth(signal: AbortSignal): Promise<string> {
-  try {
-    const answer = await fetch('/health/ready', { signal, cache: 'no-store' });
-    const { checks } = (await answer.json()) as { checks?: { aggregator?: string } };
-    return checks?.aggregator ?? 'unknown';
-  } catch (error) {
-    if (signal.aborted) throw error;
-    throw new RestError(0, 'the gateway does not answer');
   }
 }

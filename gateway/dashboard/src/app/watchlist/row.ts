@@ -1,6 +1,6 @@
 // One row of the watchlist: its elements are made once and then only told what changed.
 
-import { formatAge, formatPrice, formatShort, formatSigned, decimalsOf } from '../market/format';
+import { formatAge, formatPrice, formatShort, formatSigned } from '../market/format';
 import { ageMs, changeOf, changePercentOf, type Quote } from '../market/quotes';
 import { COLUMNS, type ColumnKey } from './order';
 
@@ -84,9 +84,6 @@ export class Row {
     const { quote } = this;
     if (quote === null) return;
     const { data } = quote;
-    if (data?.close != null) {
-      quote.decimals = Math.max(quote.decimals, decimalsOf(data.close));
-    }
     const { decimals } = quote;
     const change = changeOf(data);
     this.write('symbol', quote.symbol);
