@@ -68,6 +68,8 @@ class GatewayPeer {
   ) {}
 
   async open(): Promise<void> {
+    // Else the gateway would send into the void until it notices, which takes 30 s.
+    addEventListener('pagehide', this.hide);
     this.timer = setTimeout(() => this.end(ABNORMAL, 'no peer connection in time'), OPEN_TIMEOUT_MS);
     try {
       const iceServers = this.options.iceServers ?? (await fetchIceServers(this.base));
@@ -84,6 +86,7 @@ class GatewayPeer {
 
   close(): void {
     this.over = true;
+    removeEventListener('pagehide', this.hide);
     clearTimeout(this.timer);
     this.signaling?.close();
     // Listeners would hear of our own doing.
@@ -91,6 +94,8 @@ class GatewayPeer {
     if (this.pc !== null) this.pc.onconnectionstatechange = this.pc.onicecandidate = null;
     this.pc?.close();
   }
+
+  private readonly hide = () => this.end(ABNORMAL, 'the page was left');
 
   private connect(iceServers: RTCIceServer[]): void {
     const pc = new RTCPeerConnection({ iceServers });

@@ -24,12 +24,14 @@ export class Remote {
   private ignoreOffer = false;
   private settingAnswer = false;
   private gone = false;
+  private waiting: boolean;
   private lost: ReturnType<typeof setTimeout> | undefined;
   // One after the other: a candidate must not overtake the description that it belongs to.
   private turn: Promise<void> = Promise.resolve();
 
   /**
-   * @param polite Which of two offers that cross is given up: the polite side's own.
+   * @param polite Whether the first offer is the other's to make, and a new connection after a
+   *   failed one; of offers that cross nevertheless, the polite side's own is given up.
    */
   constructor(
     iceServers: RTCIceServer[],
@@ -37,7 +39,8 @@ export class Remote {
     stream: MediaStream | null,
     private readonly events: RemoteEvents,
   ) {
-    const pc = new RTCPeerConnection({ iceServers });
+    this.waiting = polite;
+    const pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
     this.pc = pc;
     this.expect();
     pc.onnegotiationneeded = () => void this.offer();
@@ -81,6 +84,7 @@ export class Remote {
   }
 
   private async offer(): Promise<void> {
+    if (this.waiting) return;
     try {
       this.makingOffer = true;
       await this.pc.setLocalDescription();
@@ -108,6 +112,7 @@ export class Remote {
         this.settingAnswer = false;
       }
       if (type === 'offer') {
+        this.waiting = false;
         await pc.setLocalDescription();
         this.tellDescription();
       }
@@ -136,8 +141,8 @@ export class Remote {
       this.lost = undefined;
     } else if (state === 'failed' || state === 'disconnected') {
       this.expect();
-      // Another network, perhaps; both sides may ask.
-      if (state === 'failed') this.pc.restartIce();
+      // Another network, perhaps.
+      if (state === 'failed' && !this.polite) this.pc.restartIce();
     }
   }
 
