@@ -1,4 +1,4 @@
-"""Print live market data that comes over WebRTC: python webrtc_client.py localhost:8080 AAPL MSFT."""
+"""Print live market data over WebRTC: python webrtc_client.py localhost:8080 AAPL MSFT."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import sys
 import uuid
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-
-async def stomp(websocket: ClientConnection, command: str, body: str = "", **headers: str) -> None:
-    """Send one STOMP frame; an underscore in a header's name stands for a hyphen."""
-    lines = [command, *(f"{name.replace('_', '-')}:{value}" for name, value in headers.items())]
-    await websocket.send("\n".join(lines) + f"\n\n{body}\0")
+HELLO = "CONNECT\naccept-version:1.2\nhost:x\n\n\0"
+SUBSCRIBE = "SUBSCRIBE\nid:0\ndestination:/topic/signaling\n\n\0"
+SEND = "SEND\ndestination:/app/signal\n\n"
 
 
 async def main(address: str, symbols: list[str]) -> None:
@@ -25,7 +23,6 @@ async def main(address: str, symbols: list[str]) -> None:
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     # Only the newest matters here, so nothing waits for a lost packet.
     channel = pc.createDataChannel("market-data", ordered=False, maxRetransmits=0)
-    ended = asyncio.Event()
     newest: dict[str, tuple[int, int]] = {}
 
     @channel.on("open")
@@ -43,27 +40,23 @@ async def main(address: str, symbols: list[str]) -> None:
                 newest[state["symbol"]] = position
                 print(state["symbol"], state["close"], state["volume"], flush=True)
 
+    ended = asyncio.Event()
     channel.on("close", ended.set)
-    url = f"ws://{address}/ws"
-    async with connect(url, subprotocols=[Subprotocol("v12.stomp")], proxy=None) as websocket:
-        await stomp(websocket, "CONNECT", accept_version="1.2", host="x")
-        await stomp(websocket, "SUBSCRIBE", id="0", destination="/topic/signaling")
+    async with connect(f"ws://{address}/ws", subprotocols=[Subprotocol("v12.stomp")]) as websocket:
         await pc.setLocalDescription(await pc.createOffer())
-        offer = {"senderId": me, "targetId": "gateway", "sdp": pc.localDescription.sdp}
-        await stomp(
-            websocket, "SEND", json.dumps({"type": "OFFER"} | offer), destination="/app/signal"
-        )
+        offer = {"type": "OFFER", "senderId": me, "targetId": "gateway"}
+        offer["sdp"] = pc.localDescription.sdp
+        for frame in (HELLO, SUBSCRIBE, f"{SEND}{json.dumps(offer)}\0"):
+            await websocket.send(frame)
         async for text in websocket:
-            _, _, body = str(text).rstrip("\0").partition("\n\n")
-            signal = json.loads(body) if body else {}
+            signal = json.loads(str(text).rstrip("\0").partition("\n\n")[2] or "{}")
+            if signal.get("targetId") == me and signal["type"] == "ERROR":
+                sys.exit(signal["message"])
             if signal.get("targetId") == me and signal["type"] == "ANSWER":
                 await pc.setRemoteDescription(RTCSessionDescription(signal["sdp"], "answer"))
                 break
-            if signal.get("targetId") == me and signal["type"] == "ERROR":
-                sys.exit(signal["message"])
-        await ended.wait()
+    await ended.wait()
     await pc.close()
 
 
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2:]))
+asyncio.run(main(sys.argv[1], sys.argv[2:]))

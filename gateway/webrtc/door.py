@@ -6,7 +6,7 @@ import asyncio
 import importlib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -27,9 +27,6 @@ from gateway.webrtc.options import PeerLimits, PeerOptions
 from gateway.webrtc.pacer import Pacer
 from gateway.webrtc.signals import encode_answer, encode_candidate, encode_refusal
 
-if TYPE_CHECKING:  # loading it takes aiortc
-    from gateway.webrtc.peer import MarketDataPeer
-
 log = structlog.get_logger(__name__)
 
 # A page that is loaded anew a few times in a hurry.
@@ -47,6 +44,20 @@ class SignalingClient(Protocol):
         """Send it a signaling message, if it subscribed to them."""
 
 
+class ServedPeer(Protocol):
+    """A :class:`gateway.webrtc.peer.MarketDataPeer`, which takes aiortc to import."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the channel is open, or was."""
+
+    def add_candidate(self, candidate: str) -> None:
+        """Take one more candidate of the client."""
+
+    async def run(self) -> None:
+        """Answer the offer and serve the channel until it is over."""
+
+
 @dataclass(slots=True)
 class _Client:
     offers: TokenBucket
@@ -57,7 +68,7 @@ class _Client:
 @dataclass(slots=True, eq=False)
 class _Running:
     # None while aiortc is being loaded.
-    peer: MarketDataPeer | None = None
+    peer: ServedPeer | None = None
     candidates: list[str] = field(default_factory=list)
     # None when it was cancelled.
     task: asyncio.Task[None] | None = None
@@ -176,7 +187,7 @@ class WebRtcDoor:
         try:
             # The first time this loads aiortc.
             module = await asyncio.to_thread(importlib.import_module, "gateway.webrtc.peer")
-            peer: MarketDataPeer = module.MarketDataPeer(
+            peer: ServedPeer = module.MarketDataPeer(
                 offer,
                 _Replies(sender, sender_id),
                 self._streams,

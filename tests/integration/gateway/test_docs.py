@@ -73,7 +73,7 @@ def test_the_document_is_openapi_and_every_reference_leads_somewhere(
 
 
 def test_every_route_is_described(document: dict[str, Any]) -> None:
-    others = {"/api/v1/stream", "/health/live", "/health/ready"}
+    others = {"/api/v1/stream", "/api/v1/webrtc", "/health/live", "/health/ready"}
     assert set(document["paths"]) == {*DATA_PATHS, *others}
 
 

@@ -34,8 +34,10 @@ export class SharedChart {
       onLeft: () => void this.feed?.older(),
     });
     this.chart.onMove(() => this.placeSoon());
-    plot.addEventListener('pointermove', (event) => this.point(event));
-    plot.addEventListener('pointerleave', () => this.tell(null));
+    // What lies over the chart, such as a notice, is no border for a cursor.
+    const area = plot.parentElement ?? plot;
+    area.addEventListener('pointermove', (event) => this.point(event));
+    area.addEventListener('pointerleave', () => this.tell(null));
     new ResizeObserver(() => this.placeSoon()).observe(plot);
   }
 

@@ -38,6 +38,8 @@ let room: Room | null = null;
 let stream: MediaStream | null = null;
 let people: readonly Participant[] = [];
 
+// The chart takes its colours from the page.
+apply();
 const client = new MarketDataClient();
 const tiles = new Tiles(get('tiles', HTMLElement), get('participants', HTMLElement));
 const chart = new SharedChart(
@@ -193,7 +195,6 @@ function toggle(kind: 'audio' | 'video'): void {
   showPeople();
 }
 
-apply();
 onTheme(() => chart.setTheme());
 nameInput.value = localStorage.getItem(NAME_KEY) ?? '';
 document.querySelector('.room')?.append(`Room ${roomName}`);
