@@ -30,11 +30,13 @@ class Bars:
     def __init__(self, count: int) -> None:
         self.bars = [self._make(minute) for minute in range(count)]
         self.questions: list[dict[str, str]] = []
+        self.status = make_status()
         self._sequence = count
         self._sockets: list[tuple[WebSocketRoute, str]] = []
 
     async def serve(self, page: Page) -> None:
-        """Answer what ``page`` asks about bars; all else reaches the gateway."""
+        """Answer what ``page`` asks about bars and status; all else reaches the gateway."""
+        await page.route("**/api/v1/status", lambda route: route.fulfill(json=self.status))
         await page.route("**/api/v1/marketdata/*/bars?*", self._answer)
         await page.route_web_socket("**/api/v1/stream", self._join)
 
@@ -102,6 +104,31 @@ class Bars:
                     socket.send(_update(subscription, bar))
 
         socket.on_message(receive)
+
+
+def make_status() -> Json:
+    """Return what ``/api/v1/status`` answers while all is well."""
+    return {
+        "status": "ok",
+        "gateway": {"feed": "live", "breaker": "closed", "clients": 1, "conflated": "0"},
+        "aggregator": {
+            "status": "ok",
+            "symbols": 1,
+            "accepted": "9007199254740993",
+            "rejected": {"too_many_symbols": "2"},
+            "intervals": ["1s", "1m", "5m"],
+            "feeds": [
+                {
+                    "producerId": "ingest-1",
+                    "connected": True,
+                    "producers": 2,
+                    "accepted": "9007199254740993",
+                    "rejected": {"bad_price": "9007199254740995"},
+                }
+            ],
+            "store": {"state": "ok"},
+        },
+    }
 
 
 def _update(subscription: str, bar: Json) -> str:

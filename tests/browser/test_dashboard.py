@@ -139,9 +139,9 @@ async def test_nothing_leaves_the_host_and_nothing_breaks_the_policy(browser: Br
             ("STOMP", "CONNECTED"),
             ("GraphQL", '"close":150.0'),
         ):
-            await page.get_by_role("button", name=f"Run {name}", exact=True).click()
+            await page.get_by_role("button", name=f"Run it here: {name}", exact=True).click()
             await page.get_by_label(f"What {name} answers").get_by_text(said).first.wait_for()
-            await page.get_by_role("button", name=f"Stop {name}", exact=True).click()
+            await page.get_by_role("button", name=f"Stop: {name}", exact=True).click()
         assert visit.elsewhere() == []
         assert await visit.violations() == []
         assert f"ws://{address}/api/v1/stream" in visit.requests
@@ -152,7 +152,7 @@ async def test_snippets_name_this_host_and_symbol_and_can_be_copied(browser: Bro
         await visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         await visit.go("/#/BRK%2FB/1m")
         await visit.page.get_by_role("link", name="Connect").click()
-        await visit.page.get_by_role("button", name="Copy REST", exact=True).click()
+        await visit.page.get_by_role("button", name="Copy: REST", exact=True).click()
         await visit.page.get_by_text("Copied").wait_for()
         copied = await visit.page.evaluate("navigator.clipboard.readText()")
         assert copied == f"curl 'http://{address}/api/v1/marketdata/BRK%2FB'"

@@ -155,11 +155,18 @@ describe('a lost connection', () => {
     await vi.advanceTimersByTimeAsync(2_000);
     expect(server.last.sent).toEqual([{ type: 'ping' }]);
     server.last.say({ type: 'pong' });
-    await vi.advanceTimersByTimeAsync(5_000);
+    await vi.advanceTimersByTimeAsync(5_999);
     expect(client.state.phase).toBe('open');
-    await vi.advanceTimersByTimeAsync(1_000);
+    await vi.advanceTimersByTimeAsync(1);
     expect(client.state.phase).toBe('waiting');
     expect(server.last.closedByClient).toBe(true);
+  });
+
+  test('is not given up by a page that slept while messages came', () => {
+    server.last.accept();
+    vi.setSystemTime(Date.now() + 3_600_000);
+    vi.advanceTimersByTime(1_000);
+    expect(client.state.phase).toBe('open');
   });
 
   test('that never opened is noticed too', async () => {

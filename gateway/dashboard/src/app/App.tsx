@@ -151,7 +151,7 @@ function Banner() {
     document.title = stale ? 'STALE · Market data' : 'Market data';
   }, [stale, orphaned]);
   return (
-    <div className={`banner${text === '' ? ' empty' : ''}`}>
+    <section aria-label="Notice" className={`banner${text === '' ? ' empty' : ''}`}>
       <strong role="status">{text}</strong>
       {stale && market.staleSince !== null && (
         <span>Since {formatAge(Date.now() - market.staleSince)}.</span>
@@ -161,7 +161,7 @@ function Banner() {
           Connect now
         </button>
       )}
-    </div>
+    </section>
   );
 }
 

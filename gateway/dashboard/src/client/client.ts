@@ -65,6 +65,7 @@ const HOPELESS_CODES: ReadonlySet<number> = new Set([1002, 1003, 1007, 1009, 440
 const DEFAULT_MAX_SYMBOLS = 500;
 const DEFAULT_PING_AFTER_MS = 2_000;
 const DEFAULT_DEAD_AFTER_MS = 6_000;
+const LOOK_EVERY_MS = 1_000;
 
 export class MarketDataClient {
   private current: ConnectionState = {
@@ -85,7 +86,8 @@ export class MarketDataClient {
   private lastError: StreamError | null = null;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private livenessTimer: ReturnType<typeof setInterval> | undefined;
-  private heardAt = 0;
+  // Looks in a row at which nothing had come since the one before.
+  private silentLooks = 0;
   private readonly newTransport: TransportFactory;
   private readonly maxSymbols: number;
   private readonly pingAfterMs: number;
@@ -186,8 +188,8 @@ export class MarketDataClient {
     this.setState({ phase: 'connecting', feed: 'unknown', retryAt: null, problem, attempts });
     const transport = this.newTransport();
     this.transport = transport;
-    this.heardAt = Date.now();
-    this.livenessTimer = setInterval(() => this.checkLiveness(), this.pingAfterMs / 2);
+    this.silentLooks = 0;
+    this.livenessTimer = setInterval(() => this.checkLiveness(), LOOK_EVERY_MS);
     // What an abandoned transport still says is not for us.
     const whileCurrent =
       <Args extends unknown[]>(act: (...args: Args) => void) =>
@@ -202,14 +204,14 @@ export class MarketDataClient {
   }
 
   private opened(): void {
-    this.heardAt = Date.now();
+    this.silentLooks = 0;
     this.setState({ phase: 'open', feed: 'unknown', retryAt: null, problem: null, attempts: 0 });
     this.changed.clear();
     for (const wanted of [...this.wanted]) this.reconcile(wanted);
   }
 
   private received(text: string): void {
-    this.heardAt = Date.now();
+    this.silentLooks = 0;
     const message = parseMessage(text);
     if (message !== null) this.dispatch(message);
   }
@@ -271,10 +273,13 @@ export class MarketDataClient {
   }
 
   // A connection whose other end is gone without a word looks like one on which nothing happens.
+  // Looks are counted, not time: a page that was busy or asleep comes here before it comes to the
+  // messages that wait for it.
   private checkLiveness(): void {
-    const silence = Date.now() - this.heardAt;
+    this.silentLooks += 1;
+    const silence = this.silentLooks * LOOK_EVERY_MS;
     if (silence >= this.deadAfterMs) {
-      this.ended(1006, `nothing heard for ${Math.round(silence / 1000)} s`);
+      this.ended(1006, `nothing heard for ${Math.round(this.deadAfterMs / 1000)} s`);
     } else if (silence >= this.pingAfterMs && this.current.phase === 'open') {
       this.send({ type: 'ping' });
     }

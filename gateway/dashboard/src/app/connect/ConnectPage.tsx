@@ -62,7 +62,7 @@ function Card({ snippet, symbol }: { readonly snippet: Snippet; readonly symbol:
         <span role="status" className="dim">
           {copied}
         </span>
-        <button type="button" onClick={() => void copy()} aria-label={`Copy ${snippet.title}`}>
+        <button type="button" onClick={() => void copy()} aria-label={`Copy: ${snippet.title}`}>
           Copy
         </button>
         {snippet.run !== null && (
@@ -70,7 +70,7 @@ function Card({ snippet, symbol }: { readonly snippet: Snippet; readonly symbol:
             type="button"
             className={lines === null ? 'primary' : ''}
             onClick={toggle}
-            aria-label={`${lines === null ? 'Run' : 'Stop'} ${snippet.title}`}
+            aria-label={`${lines === null ? 'Run it here' : 'Stop'}: ${snippet.title}`}
           >
             {lines === null ? 'Run it here' : 'Stop'}
           </button>

@@ -7,6 +7,7 @@ import { COLUMNS, arrange, isSortKey, nextSorting, type Sorting } from './order'
 import { Row, type Paint } from './row';
 
 export const ROW_HEIGHT = 28;
+const HEAD_HEIGHT = 27;
 // Rows beyond the edges, so that a fast scroll does not show holes.
 const OVERSCAN = 6;
 // Ages grow and order changes without anybody's update; more often is restless.
@@ -20,7 +21,6 @@ export interface GridEvents {
 
 export class WatchGrid {
   private readonly head = document.createElement('div');
-  private readonly body = document.createElement('div');
   private readonly space = document.createElement('div');
   private readonly rows: Row[] = [];
   private readonly bySymbol = new Map<string, Row>();
@@ -45,15 +45,14 @@ export class WatchGrid {
     this.head.className = 'head';
     this.head.setAttribute('role', 'row');
     this.head.setAttribute('aria-rowindex', '1');
-    this.body.className = 'body';
-    this.body.setAttribute('role', 'rowgroup');
     this.space.className = 'space';
-    this.space.setAttribute('role', 'presentation');
+    this.space.setAttribute('role', 'rowgroup');
     const heads = document.createElement('div');
+    heads.className = 'heads';
     heads.setAttribute('role', 'rowgroup');
     heads.append(this.head);
-    this.body.append(this.space);
-    root.replaceChildren(heads, this.body);
+    // It scrolls as a whole, and the heads stick: so it is reached by keyboard, and columns align.
+    root.replaceChildren(heads, this.space);
     this.drawHeads();
     this.listen();
     this.rearrange();
@@ -62,7 +61,7 @@ export class WatchGrid {
   setFilter(filter: string): void {
     this.filter = filter;
     this.active = 0;
-    this.body.scrollTop = 0;
+    this.root.scrollTop = 0;
     this.rearrange();
   }
 
@@ -93,9 +92,9 @@ export class WatchGrid {
       element.addEventListener(type, act);
       this.ends.push(() => element.removeEventListener(type, act));
     };
-    this.body.addEventListener('scroll', this.layOut, { passive: true });
-    this.ends.push(() => this.body.removeEventListener('scroll', this.layOut));
-    listen(this.body, 'click', (event) => {
+    this.root.addEventListener('scroll', this.layOut, { passive: true });
+    this.ends.push(() => this.root.removeEventListener('scroll', this.layOut));
+    listen(this.space, 'click', (event) => {
       const row = (event.target as Element).closest<HTMLElement>('.row');
       if (row?.dataset['symbol'] !== undefined) this.select(row.dataset['symbol']);
     });
@@ -110,7 +109,7 @@ export class WatchGrid {
     });
     listen(this.root, 'keydown', (event) => this.onKey(event));
     const observer = new ResizeObserver(this.layOut);
-    observer.observe(this.body);
+    observer.observe(this.root);
     const tidy = setInterval(() => this.tidy(), TIDY_EVERY_MS);
     this.ends.push(
       () => observer.disconnect(),
@@ -121,7 +120,7 @@ export class WatchGrid {
 
   private onKey(event: KeyboardEvent): void {
     if (event.altKey || event.ctrlKey || event.metaKey || event.target !== this.root) return;
-    const page = Math.max(1, Math.floor(this.body.clientHeight / ROW_HEIGHT) - 1);
+    const page = Math.max(1, Math.floor(this.height / ROW_HEIGHT) - 1);
     const steps: Record<string, number> = {
       ArrowDown: 1,
       ArrowUp: -1,
@@ -150,11 +149,16 @@ export class WatchGrid {
     this.events.onSelect(symbol);
   }
 
+  // Of what shows rows.
+  private get height(): number {
+    return this.root.clientHeight - HEAD_HEIGHT;
+  }
+
   private reveal(): void {
     const top = this.active * ROW_HEIGHT;
-    const bottom = top + ROW_HEIGHT - this.body.clientHeight;
-    if (this.body.scrollTop > top) this.body.scrollTop = top;
-    else if (this.body.scrollTop < bottom) this.body.scrollTop = bottom;
+    const bottom = top + ROW_HEIGHT - this.height;
+    if (this.root.scrollTop > top) this.root.scrollTop = top;
+    else if (this.root.scrollTop < bottom) this.root.scrollTop = bottom;
     this.layOut();
   }
 
@@ -180,11 +184,11 @@ export class WatchGrid {
 
   // Let rows exist for what is in sight, and stand where they belong.
   private readonly layOut = (): void => {
-    const height = this.body.clientHeight;
-    const first = Math.max(0, Math.floor(this.body.scrollTop / ROW_HEIGHT) - OVERSCAN);
+    const { height } = this;
+    const first = Math.max(0, Math.floor(this.root.scrollTop / ROW_HEIGHT) - OVERSCAN);
     const end = Math.min(
       this.order.length,
-      Math.ceil((this.body.scrollTop + height) / ROW_HEIGHT) + OVERSCAN,
+      Math.ceil((this.root.scrollTop + height) / ROW_HEIGHT) + OVERSCAN,
     );
     const wanted = this.order.slice(first, end);
     const free = this.freeRows(wanted);
