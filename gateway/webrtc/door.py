@@ -143,12 +143,8 @@ class WebRtcDoor:
             self._refuse(signal.sender_id, sender, exc)
 
     def on_left(self, sender: SignalingClient) -> None:
-        """Forget a client; its channels that are open live on."""
-        client = self._clients.pop(sender, None)
-        if client is not None:
-            for running in client.peers.values():
-                if running.peer is None or not running.peer.connected:
-                    self._cancel(running)
+        """Forget a client; its peers live on, or are given up when they never connect."""
+        self._clients.pop(sender, None)
 
     def _take_offer(self, signal: Signal, sender: SignalingClient, client: _Client) -> None:
         if not client.offers.take(self._loop.time()):
