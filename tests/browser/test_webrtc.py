@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from tests.browser.visits import Visit, visiting
 from tests.integration.gateway.live import feeding, free_port, gateway_to, live, until_status
@@ -91,3 +91,28 @@ async def test_a_page_that_is_closed_leaves_no_peer(browser: Browser) -> None:
             await follow(visit)
             await newest(visit, 1)
         await gateway.wait_until_left()
+
+
+async def test_the_switch_of_the_dashboard_receives_data_and_survives_a_restart(
+    browser: Browser,
+) -> None:
+    own = free_port()
+    async with feeding() as (port, feed), visiting(browser, f"127.0.0.1:{own}") as visit:
+        switch = visit.page.get_by_role("button", name="WebRTC")
+        async with gateway_to(port, port=own) as address:
+            await until_status(address, "live")
+            await feed.price("AAPL", 150.25)
+            await visit.go()
+            await visit.until_row("AAPL", "last", "150.25")
+            await switch.click()
+            await expect(switch).to_have_attribute("aria-pressed", "true")
+            await visit.until_connection("Live")
+            assert any(url.endswith("/ws") for url in visit.requests)
+            await feed.price("AAPL", 151.75)
+            await visit.until_row("AAPL", "last", "151.75")
+        await visit.until_connection("Disconnected")
+        async with gateway_to(port, port=own):
+            await visit.until_connection("Live")
+            await feed.price("AAPL", 152.5)
+            await visit.until_row("AAPL", "last", "152.50")
+        assert sum("/api/v1/stream" in url for url in visit.requests) == 1
