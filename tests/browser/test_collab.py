@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, expect
 
+from tests.browser.bars import Bars
+from tests.browser.test_access import violations
 from tests.browser.visits import Visit, running_browser, visiting
 from tests.integration.gateway.live import live
 
@@ -41,6 +43,17 @@ KEEP_PEERS = """
       constructor(...given) { super(...given); window.peers.push(this); }
     };
 """
+# Keeps what the page tells the others.
+KEEP_SENT = """
+    () => {
+      window.sent = [];
+      const send = RTCDataChannel.prototype.send;
+      RTCDataChannel.prototype.send = function (text) {
+        window.sent.push(JSON.parse(text));
+        send.call(this, text);
+      };
+    }
+"""
 DECODED = """
     async () => {
       let frames = 0;
@@ -64,11 +77,21 @@ async def cameras() -> AsyncIterator[Browser]:
 
 @contextlib.asynccontextmanager
 async def person(
-    browser: Browser, address: str, name: str, *, quietly: bool = False, room: str = "desk"
+    browser: Browser,
+    address: str,
+    name: str,
+    *,
+    quietly: bool = False,
+    room: str = "desk",
+    bars: int = 0,
+    **settings: Any,
 ) -> AsyncIterator[Visit]:
-    """Let somebody come into a room."""
-    async with visiting(browser, address, permissions=["camera", "microphone"]) as visit:
+    """Let somebody come into a room, where the chart has so many bars."""
+    given = {"permissions": ["camera", "microphone"], **settings}
+    async with visiting(browser, address, **given) as visit:
         await visit.page.add_init_script(KEEP_PEERS)
+        if bars:
+            await Bars(count=bars).serve(visit.page)
         await visit.go(f"/collab#{room}/AAPL/1m")
         await visit.page.get_by_label("Your name").fill(name)
         await visit.page.get_by_role(
@@ -185,3 +208,46 @@ async def test_a_room_is_its_own_and_needs_no_camera(browser: Browser) -> None:
         await sees(bob, "Bob", "Ada")
         await sees(eve, "Eve")
         await expect(ada.page.get_by_role("button", name="Unmute")).to_be_disabled()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_axe_has_no_objections(cameras: Browser, theme: Any) -> None:
+    async with (
+        live() as (address, _),
+        visiting(cameras, address, color_scheme=theme) as alone,
+        person(cameras, address, "Ada", color_scheme=theme) as ada,
+        person(cameras, address, "Bob", color_scheme=theme) as bob,
+    ):
+        await alone.go("/collab")
+        assert await violations(alone.page) == []
+        await sees(ada, "Ada", "Bob")
+        assert await violations(bob.page) == []
+
+
+async def test_the_cursor_lies_on_the_same_bar_in_a_window_of_another_size(
+    browser: Browser,
+) -> None:
+    small = {"width": 900, "height": 600}
+    async with (
+        live() as (address, _),
+        person(browser, address, "Ada", quietly=True, bars=50) as ada,
+        person(browser, address, "Bob", quietly=True, bars=50, viewport=small) as bob,
+    ):
+        await sees(ada, "Ada", "Bob")
+        for visit in (ada, bob):
+            await visit.until("() => document.querySelector('#plot').dataset.bars === '50'")
+        await ada.page.evaluate(KEEP_SENT)
+        plot = await ada.page.locator("#plot").bounding_box()
+        assert plot is not None
+        await ada.page.mouse.move(plot["x"] + plot["width"] * 0.8, plot["y"] + plot["height"] / 2)
+        await expect(bob.page.locator(".cursor span")).to_have_text("Ada")
+        await bob.page.evaluate(KEEP_SENT)
+        # Bob points at where he sees Ada's cursor, and says the same bar.
+        place = await bob.page.locator(".cursor").evaluate("(it) => it.getBoundingClientRect()")
+        await bob.page.mouse.move(place["x"], place["y"])
+        await expect(ada.page.locator(".cursor span")).to_be_visible()
+        first, second = [
+            await visit.page.evaluate("window.sent.at(-1).cursor") for visit in (ada, bob)
+        ]
+        assert first["time"] == second["time"] is not None
+        assert abs(first["price"] - second["price"]) < 0.01 * first["price"]
