@@ -179,7 +179,7 @@ class GatewaySettings(ServiceSettings):
         description="offers per second that one signaling client may make, 5 at once",
     )
     webrtc_message_rate: float = Field(
-        default=1000,
+        default=500,
         gt=0,
         allow_inf_nan=False,
         description="messages per second over all data channels together, about 0.15 ms each; "

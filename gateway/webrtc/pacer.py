@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-# How long the loop may be busy with channels at once, in messages: 20 of them take 3 ms.
-MIN_BURST = 20
+# How long the loop may be busy with channels at once, in messages: 10 of them take 1.5 ms.
+MIN_BURST = 10
 BURST_S = 0.02
 
 
