@@ -10,7 +10,7 @@ WIRE := $(wildcard proto/marketdata/wire/*.proto)
 STATIC := gateway/static/.built
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
-.PHONY: setup assets run test check format lint types imports proto proto-check bench image constraints clean help
+.PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench image constraints clean help
 
 help:
 	@sed -n '1,3p' Makefile
@@ -69,7 +69,18 @@ proto-check: $(VENV)/.setup-dev
 	  diff -r -x __pycache__ -x __init__.py "$$fresh/marketdata/wire" marketdata/wire || \
 	  { echo "generated code is not current: run make proto"; exit 1; }
 
-check: lint types imports proto-check test
+# The dashboard's TypeScript: its types, and the logic that needs no browser.
+check-dashboard: $(VENV)/.setup-dev
+	$(BIN)/python -m scripts.dashboard
+
+# Five minutes of 2,000 symbols at 5,000 updates/s; the machine should have nothing else to do.
+soak-dashboard: $(VENV)/.setup-dev $(STATIC)
+	DASHBOARD_SOAK_S=300 $(BIN)/python -m pytest -s tests/browser/test_load.py
+
+screenshots: $(VENV)/.setup-dev $(STATIC)
+	$(BIN)/python -m tests.browser.screenshots docs/images
+
+check: lint types imports proto-check check-dashboard test
 
 bench: $(VENV)/.setup-dev
 	$(BIN)/python -m benchmarks.pipeline

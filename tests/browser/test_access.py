@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page
 
+from scripts.node import find_node
 from tests.browser.bars import Bars
 from tests.browser.visits import visiting
 from tests.integration.gateway.live import live
 
 FOLDER = Path(__file__).resolve().parents[2] / "gateway" / "dashboard"
-AXE = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@functools.cache
+def axe() -> str:
+    """Return the script that is axe."""
+    find_node().install(FOLDER)
+    return (FOLDER / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
 
 
 async def violations(page: Page) -> list[str]:
     """Return what axe, which knows the WCAG, objects to."""
     # Not as a script of the page: its policy would not have it.
-    await page.evaluate(AXE.read_text("utf-8") + "; undefined")
+    await page.evaluate(axe() + "; undefined")
     found: list[dict[str, Any]] = (await page.evaluate("axe.run()"))["violations"]
     return [
         f"{each['id']}: {node['html'][:200]} {node['any']}"

@@ -11,7 +11,8 @@ const PALETTE = {
   upFaint: 'u',
   downFaint: 'd',
   doubtful: 'doubtful',
-  clear: 'clear',
+  upClear: 'clear',
+  downClear: 'clear',
 };
 
 describe('candles', () => {

@@ -325,6 +325,18 @@ describe('bars', () => {
     expect(seen).toHaveLength(61);
   });
 
+  test('of all symbols begin anew after a reconnect: there is no history of all', async () => {
+    client.bars({ symbols: ['*'], interval: '1m' }, { onBar: () => undefined });
+    server.last.accept();
+    say(bar(0));
+    server.last.drop();
+    await vi.advanceTimersByTimeAsync(250);
+    server.last.accept();
+    expect(server.last.subscribes()).toEqual([
+      { type: 'subscribe', id: '2', symbols: ['*'], policy: 'conflate', interval: '1m' },
+    ]);
+  });
+
   test('the end of an interval is told', () => {
     const ends: string[] = [];
     client.bars(

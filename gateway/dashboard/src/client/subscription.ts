@@ -42,7 +42,7 @@ export interface Topic {
 export interface BarTopic extends Topic {
   /** Such as `1m`. */
   readonly interval: string;
-  /** History from this time on comes first; milliseconds, nanoseconds or ISO 8601. */
+  /** History from this time on comes first, of symbols by name; ms, ns or ISO 8601. */
   readonly since?: string;
 }
 
@@ -154,6 +154,8 @@ export class WantedBars implements Wanted {
   // Where history has to begin so that nothing is missing: at first as asked, later a bit before the
   // newest bar of the symbol that is furthest behind.
   private since(): string | undefined {
+    // The gateway has no history of all symbols at once.
+    if (this.symbols.includes(ALL)) return undefined;
     let oldest: string | undefined;
     for (const { first, last } of this.series.values()) {
       if (first === undefined || last === undefined) continue;
@@ -162,7 +164,7 @@ export class WantedBars implements Wanted {
       if (oldest === undefined || compareDecimal(from, oldest) < 0) oldest = from;
     }
     // A symbol that has shown nothing yet still needs all of its history.
-    const unseen = this.symbols.some((symbol) => symbol !== ALL && !this.series.has(symbol));
+    const unseen = this.symbols.some((symbol) => !this.series.has(symbol));
     return oldest === undefined || (unseen && this.topic.since !== undefined)
       ? this.topic.since
       : oldest;

@@ -258,6 +258,7 @@ function readPalette(element: HTMLElement): Palette {
     upFaint: read('--up-faint'),
     downFaint: read('--down-faint'),
     doubtful: read('--doubtful'),
-    clear: 'rgba(0, 0, 0, 0)',
+    upClear: read('--up-clear'),
+    downClear: read('--down-clear'),
   };
 }

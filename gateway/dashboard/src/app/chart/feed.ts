@@ -114,7 +114,11 @@ export class BarFeed {
           const put = this.series.put(bar);
           if (put !== null) this.events.onBar(bar, put.change);
         },
-        onError: (error: StreamError) => this.say('failed', error.message),
+        onError: (error: StreamError) => {
+          // After a long absence it asks for more at once than the gateway gives.
+          if (error.code === 'history_too_long') void this.start();
+          else this.say('failed', error.message);
+        },
       },
     );
   }

@@ -17,7 +17,9 @@ export interface Palette {
   readonly downFaint: string;
   /** Of bars for which the feed was not always there. */
   readonly doubtful: string;
-  readonly clear: string;
+  /** Of the bodies of open bars: all but clear, because the price's label takes its color from it. */
+  readonly upClear: string;
+  readonly downClear: string;
 }
 
 /**
@@ -40,7 +42,7 @@ export function candleOf(bar: Bar, palette: Palette): Point<CandlestickData<UTCT
   const edge =
     bar.coverage === 'full' || !isClosed(bar) ? (rises ? palette.up : palette.down) : palette.doubtful;
   // A bar that is not closed yet is hollow.
-  const body = isClosed(bar) ? edge : palette.clear;
+  const body = isClosed(bar) ? edge : rises ? palette.upClear : palette.downClear;
   return { time, open, high, low, close, color: body, borderColor: edge, wickColor: edge };
 }
 
