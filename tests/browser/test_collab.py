@@ -107,8 +107,7 @@ async def sees(visit: Visit, *names: str) -> None:
         [f"{names[0]} (you)", *names[1:]]
     )
     await visit.until(
-        "(count) => window.peers.filter((each) => each.connectionState === 'connected').length"
-        " === count",
+        "window.peers.filter((each) => each.connectionState === 'connected').length === argument",
         len(names) - 1,
     )
 
@@ -235,7 +234,7 @@ async def test_the_cursor_lies_on_the_same_bar_in_a_window_of_another_size(
     ):
         await sees(ada, "Ada", "Bob")
         for visit in (ada, bob):
-            await visit.until("() => document.querySelector('#plot').dataset.bars === '50'")
+            await visit.until("document.querySelector('#plot').dataset.bars === '50'")
         await ada.page.evaluate(KEEP_SENT)
         plot = await ada.page.locator("#plot").bounding_box()
         assert plot is not None

@@ -35,12 +35,12 @@ async def follow(visit: Visit, **options: object) -> None:
     # A page without a stream of its own.
     await visit.go("/api/v1/webrtc")
     await visit.page.evaluate(FOLLOW, options)
-    await visit.until("() => window.phases.at(-1) === 'open'")
+    await visit.until("window.phases.at(-1) === 'open'")
 
 
 async def newest(visit: Visit, count: int) -> Any:
     """Return the update that makes it so many."""
-    await visit.until("(count) => window.updates.length >= count", count)
+    await visit.until("window.updates.length >= argument", count)
     return await visit.page.evaluate("(count) => window.updates[count - 1]", count)
 
 
@@ -69,12 +69,12 @@ async def test_it_survives_a_restart_of_the_gateway(browser: Browser) -> None:
             await feed.price("AAPL", 10.0)
             await follow(visit, policy="buffer")
             await newest(visit, 1)
-        await visit.until("() => window.phases.at(-1) === 'waiting'")
+        await visit.until("window.phases.at(-1) === 'waiting'")
         await feed.price("AAPL", 11.0, 12.0)
         async with gateway_to(port, port=own):
-            await visit.until("() => window.updates.at(-1).data.close === 12")
+            await visit.until("window.updates.at(-1).data.close === 12")
             await feed.price("AAPL", 13.0)
-            await visit.until("() => window.updates.at(-1).data.close === 13")
+            await visit.until("window.updates.at(-1).data.close === 13")
             sequences = await visit.page.evaluate("window.updates.map((each) => +each.sequence)")
             assert sequences == sorted(set(sequences))
 
