@@ -21,7 +21,9 @@ await build({
     // Nothing is written into the page that its Content-Security-Policy forbids.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    rolldownOptions: { input: { index: join(root, 'index.html') } },
+    rolldownOptions: {
+      input: { index: join(root, 'index.html'), collab: join(root, 'collab.html') },
+    },
   },
 });
 

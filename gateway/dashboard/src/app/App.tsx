@@ -2,9 +2,10 @@ import { useEffect, useRef, useState } from 'react';
 
 import { ChartPanel } from './chart/ChartPanel';
 import { ConnectPage } from './connect/ConnectPage';
-import { useMarket, useStatus, useTheme, useTicks } from './hooks';
+import { useMarket, useStatus, useTheme, useTicks, useWire } from './hooks';
 import { formatAge, formatLatency, formatRate } from './market/format';
 import { quantile } from './market/metrics';
+import { setWire } from './market/wire';
 import { formatRoute, parseRoute, type Route } from './route';
 import { StatusPanel } from './status/StatusPanel';
 import { connectionText, countdown } from './status/connection';
@@ -72,6 +73,7 @@ export function App() {
 function TopBar({ route, onHelp }: { readonly route: Route; readonly onHelp: () => void }) {
   const market = useMarket();
   const theme = useTheme();
+  const wire = useWire();
   useTicks(500);
   const now = Date.now();
   const { tone, title } = connectionText(market.connection);
@@ -94,6 +96,7 @@ function TopBar({ route, onHelp }: { readonly route: Route; readonly onHelp: () 
         >
           Connect
         </a>
+        <a href="/collab">Together</a>
         <a href="/graphiql">GraphiQL</a>
         <a href="/docs">API docs</a>
       </nav>
@@ -111,6 +114,14 @@ function TopBar({ route, onHelp }: { readonly route: Route; readonly onHelp: () 
           <dd>{formatLatency(quantile(counts, 0.99))}</dd>
         </div>
       </dl>
+      <button
+        type="button"
+        aria-pressed={wire === 'webrtc'}
+        onClick={() => setWire(wire === 'webrtc' ? 'websocket' : 'webrtc')}
+        title="Live over WebRTC instead of a WebSocket"
+      >
+        WebRTC
+      </button>
       <span className={`pill ${tone}`} data-connection={title}>
         {title}
         {countdown(market.connection, now)}

@@ -1,6 +1,7 @@
 import { createContext, useContext, useEffect, useState, useSyncExternalStore } from 'react';
 
 import type { Market } from './market/market';
+import { onWire, wire, type Wire } from './market/wire';
 import type { Polled, StatusPoll } from './status/poll';
 import { onTheme, theme, type Theme } from './theme';
 
@@ -36,4 +37,8 @@ export function useTicks(ms: number): void {
       end();
     };
   }, [market, ms]);
+}
+
+export function useWire(): Wire {
+  return useSyncExternalStore(onWire, wire);
 }

@@ -20,3 +20,7 @@ export type { BarsPage, BarsQuery, RestOptions, SymbolsPage } from './rest';
 export { streamUrl, webSocketTransport } from './transport';
 export type { Transport, TransportEvents, TransportFactory } from './transport';
 export { compareDecimal, groupDigits, msBetween, msToNs } from './decimal';
+export { openSignaling, signalingUrl } from './signaling';
+export type { Signal, Signaling, SignalingEvents, SignalingFactory } from './signaling';
+export { fetchIceServers, webRtcTransport } from './webrtc';
+export type { WebRtcOptions } from './webrtc';

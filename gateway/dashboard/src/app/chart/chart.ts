@@ -15,6 +15,7 @@ import {
   type ISeriesMarkersPluginApi,
   type SeriesMarker,
   type Time,
+  type UTCTimestamp,
 } from 'lightweight-charts';
 
 import { barKey, type Bar, type BarSeries } from '../../client';
@@ -144,6 +145,25 @@ export class BarChart {
 
   screenshot(): HTMLCanvasElement {
     return this.chart.takeScreenshot();
+  }
+
+  /** Return what lies at a place of the plot; null: there is no bar. */
+  locate(x: number, y: number): { time: number; price: number } | null {
+    const time = this.chart.timeScale().coordinateToTime(x);
+    const price = this.candles.coordinateToPrice(y);
+    return typeof time === 'number' && price !== null ? { time, price } : null;
+  }
+
+  /** Return where it lies; null: there is no such bar. */
+  place(time: number, price: number): { x: number; y: number } | null {
+    const x = this.chart.timeScale().timeToCoordinate(time as UTCTimestamp);
+    const y = this.candles.priceToCoordinate(price);
+    return x !== null && y !== null ? { x, y } : null;
+  }
+
+  /** Call `listener` when places have moved. */
+  onMove(listener: () => void): void {
+    this.chart.timeScale().subscribeVisibleLogicalRangeChange(listener);
   }
 
   destroy(): void {

@@ -80,6 +80,12 @@ export class Market {
     return this.client.state;
   }
 
+  /** Come back over a new connection. */
+  reconnect(): void {
+    this.client.close();
+    this.client.open();
+  }
+
   /** Call `listener` at each change of the connection or of what is watched. */
   subscribe(listener: () => void): () => void {
     this.listeners.add(listener);
