@@ -93,6 +93,8 @@ bench: $(VENV)/.setup-dev $(VENV)/.kernels
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.fanout
+	$(BIN)/python -m benchmarks.deliveries
+	$(BIN)/python -m benchmarks.rest
 
 # BASE=... builds on another base image; `docker compose build` makes the same image, unversioned.
 image:
