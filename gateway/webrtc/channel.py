@@ -10,6 +10,7 @@ from aiortc import RTCDataChannel
 from gateway.clients.connection import NORMAL_CLOSURE, ConnectionHandler, Peer
 from gateway.clients.guard import GuardedHandler
 from gateway.clients.outbox import BufferFull
+from gateway.clients.texts import Texts
 from gateway.clients.websocket import ABNORMAL_CLOSURE, MESSAGE_TOO_BIG
 from gateway.webrtc.pacer import Pacer
 
@@ -90,6 +91,15 @@ class ChannelConnection:
         self._pacer.spend()
         if buffered + size >= HIGH_WATER_BYTES:
             self._full = True
+
+    def send_texts(self, texts: Texts) -> None:
+        """Queue messages that others are sent too.
+
+        Raises:
+            BufferFull: They would pass the bound; some may have been queued.
+        """
+        for text in texts.messages:
+            self.send_nowait(text)
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, say why, then close; only the first call counts.
