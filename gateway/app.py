@@ -21,7 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.requests import HTTPConnection
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway.backend.client import AggregatorClient
@@ -38,6 +38,7 @@ from gateway.hub.history import History
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.upstream import Upstream
+from gateway.pages import DASHBOARD_POLICY, Assets, Page
 from gateway.rest.bars import router as bars_router
 from gateway.rest.cors import Cors
 from gateway.rest.openapi import install_openapi
@@ -49,9 +50,13 @@ from gateway.rest.status import router as status_router
 from gateway.settings import GatewaySettings
 from gateway.status import Status
 from gateway.stomp.session import SessionLimits
-from gateway.stomp_door import StompDoor, StompLimits
+from gateway.stomp_door import SignalListener, StompDoor, StompLimits
 from gateway.stream.door import StreamDoor
 from gateway.stream.reader import StreamLimits, Streams
+from gateway.webrtc.door import WebRtcDoor
+from gateway.webrtc.info import webrtc_router
+from gateway.webrtc.options import PeerLimits, PeerOptions
+from gateway.webrtc.servers import parse_ice_servers
 from marketdata.addresses import listen_error
 from marketdata.channel import client_options
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
@@ -132,9 +137,9 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
             )
             capacity = Capacity(settings.max_connections)
             doors: list[Door] = []
-            app = build_app(settings, channel, hub, capacity, doors)
-            server = _Server(_server_config(app, settings))
             async with asyncio.TaskGroup() as tasks:
+                app = build_app(settings, channel, hub, capacity, doors, tasks=tasks)
+                server = _Server(_server_config(app, settings))
                 feeding = tasks.create_task(upstream.run())
                 serving = tasks.create_task(server.serve(sockets=[listener]))
                 await server.accepting.wait()
@@ -198,8 +203,13 @@ def build_app(
     hub: Hub,
     capacity: Capacity,
     doors: list[Door],
+    *,
+    tasks: asyncio.TaskGroup,
 ) -> ASGIApp:
-    """Return the gateway as an ASGI application; its live doors are added to ``doors``."""
+    """Return the gateway as an ASGI application.
+
+    Its live doors are added to ``doors``; what they run besides requests is in ``tasks``.
+    """
     app: FastAPI = FastAPIOffline(
         title="Market data",
         version=version("market-data-server"),
@@ -232,20 +242,31 @@ def build_app(
     )
     for each in (router, bars_router, status_router):
         app.include_router(each)
-    streams = StreamDoor(
-        build_streams(settings, hub, joins),
+    streams = build_streams(settings, hub, joins)
+    stream_door = StreamDoor(
+        streams,
         capacity,
         random=Random(),  # noqa: S311  spreads clients, no secret
         keepalive_s=settings.sse_keepalive_s,
         max_message_bytes=settings.max_message_bytes,
         allow_origin=app.state.allow_origin,
     )
-    doors.append(streams)
-    app.include_router(streams.router())
+    doors.append(stream_door)
+    app.include_router(stream_door.router())
+    peer_options = build_peer_options(settings)
+    peers = build_peers(settings, streams, capacity, tasks, peer_options)
+    doors.append(peers)
+    app.include_router(webrtc_router(peer_options))
     doors.append(install_graphql(app, STATIC))
-    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False))
+    dashboard = Page(STATIC / "dashboard" / "index.html", "The dashboard", DASHBOARD_POLICY)
+    app.router.routes.append(Route("/", dashboard.__call__))
+    together = Page(STATIC / "dashboard" / "collab.html", "The page /collab", DASHBOARD_POLICY)
+    app.router.routes.append(Route("/collab", together.__call__))
+    app.mount("/static", Assets(directory=STATIC, check_dir=False))
     # Last, because it takes everything under its prefix that no other route has.
-    stomp = build_stomp(settings, hub, capacity, joins, app.state.allow_origin)
+    stomp = build_stomp(
+        settings, hub, capacity, joins, allow_origin=app.state.allow_origin, listener=peers
+    )
     doors.append(stomp)
     app.router.routes.append(stomp.route(STOMP_PREFIX))
     install_problems(app)
@@ -261,7 +282,9 @@ def build_stomp(
     hub: Hub,
     capacity: Capacity,
     joins: Joins,
+    *,
     allow_origin: OriginCheck,
+    listener: SignalListener,
 ) -> StompDoor:
     """Return the door of STOMP over WebSocket and SockJS."""
     return StompDoor(
@@ -269,6 +292,7 @@ def build_stomp(
         capacity,
         joins,
         allow_origin=allow_origin,
+        listener=listener,
         limits=StompLimits(
             session=SessionLimits(max_subscriptions=settings.max_subscriptions),
             buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
@@ -279,6 +303,38 @@ def build_stomp(
             max_message_bytes=settings.max_message_bytes,
         ),
     )
+
+
+def build_peer_options(settings: GatewaySettings) -> PeerOptions:
+    """Return how WebRTC peers connect."""
+    # Where TCP clients cannot come from, peers cannot either.
+    hosts = settings.webrtc_hosts or settings.host
+    return PeerOptions(
+        hosts=[host for each in hosts.split(",") if (host := each.strip())],
+        ice_servers=parse_ice_servers(settings.webrtc_ice_servers),
+        turn_username=settings.webrtc_turn_username,
+        turn_password=settings.webrtc_turn_password,
+        setup_timeout_s=settings.webrtc_setup_timeout_s,
+        max_age_s=settings.webrtc_peer_age_s,
+        max_message_bytes=settings.max_message_bytes,
+    )
+
+
+def build_peers(
+    settings: GatewaySettings,
+    streams: Streams,
+    capacity: Capacity,
+    tasks: asyncio.TaskGroup,
+    options: PeerOptions,
+) -> WebRtcDoor:
+    """Return what answers the offers of signaling clients."""
+    limits = PeerLimits(
+        max_peers=settings.webrtc_max_peers,
+        max_sdp_bytes=settings.webrtc_max_sdp_bytes,
+        offer_rate=settings.webrtc_offer_rate,
+        message_rate=settings.webrtc_message_rate,
+    )
+    return WebRtcDoor(streams, capacity, tasks, limits, options)
 
 
 def origin_check(settings: GatewaySettings) -> OriginCheck:

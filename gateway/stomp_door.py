@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import orjson
 import structlog
@@ -59,6 +60,7 @@ from gateway.stomp.events import (
 )
 from gateway.stomp.messages import Message
 from gateway.stomp.session import SessionLimits, StompSession
+from gateway.stomp.signaling import Signal
 from gateway.stomp.versions import SUBPROTOCOLS
 from gateway.stomp_fanout import StompEncoder, StompEncoders, encode_message
 from gateway.stream.reader import JoinHistory
@@ -89,6 +91,16 @@ class StompLimits:
     max_message_bytes: int = 512 * 1024
 
 
+class SignalListener(Protocol):
+    """What takes the signaling messages that are to the gateway itself."""
+
+    def on_signal(self, signal: Signal, sender: StompHandler) -> None:
+        """Take a message that was relayed; it may be to somebody else."""
+
+    def on_left(self, sender: StompHandler) -> None:
+        """Know that a session is over."""
+
+
 class StompDoor:
     """All STOMP sessions of one server.
 
@@ -98,6 +110,7 @@ class StompDoor:
         joins: reads the history that subscriptions begin with.
         allow_origin: says which pages may connect; None: all.
         limits: what one client may do.
+        listener: takes the signaling messages that are to the gateway.
     """
 
     def __init__(
@@ -108,9 +121,11 @@ class StompDoor:
         *,
         allow_origin: OriginCheck | None = None,
         limits: StompLimits | None = None,
+        listener: SignalListener | None = None,
     ) -> None:
         self.hub = hub
         self.joins = joins
+        self.listener = listener
         self.limits = limits or StompLimits()
         self.encoders = StompEncoders()
         self.sessions: set[StompHandler] = set()
@@ -232,6 +247,11 @@ class StompHandler:
 
     # The door
 
+    @property
+    def address(self) -> str | None:
+        """Where the client is."""
+        return self._connection.peer.address
+
     def send_signal(self, message: Message) -> None:
         """Send a signaling message to each subscription that wants them."""
         try:
@@ -257,6 +277,8 @@ class StompHandler:
         elif isinstance(event, SignalSent):
             if self._signals.take(now):
                 self._door.relay(event.message)
+                if self._door.listener is not None:
+                    self._door.listener.on_signal(event.signal, self)
             else:
                 error = RateExceeded("signaling messages", self._limits.signal_rate)
                 self._session.fail(error, now)
@@ -407,6 +429,8 @@ class StompHandler:
             self._timer = None
         self._door.sessions.discard(self)
         self._door.signaling.pop(self, None)
+        if self._door.listener is not None:
+            self._door.listener.on_left(self)
         self._hub.unwatch_status(self)
         for feed in self._subscriptions:
             self._hub.unsubscribe(feed)
