@@ -13,7 +13,7 @@ KERNELS := aggregator.kernel ingest.kernel
 KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
-.PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench image constraints clean help
+.PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench bench-quick bench-plot image constraints clean help
 
 help:
 	@sed -n '1,3p' Makefile
@@ -90,11 +90,13 @@ screenshots: $(VENV)/.setup-dev $(STATIC)
 check: lint types imports proto-check check-dashboard test
 
 bench: $(VENV)/.setup-dev $(VENV)/.kernels
-	$(BIN)/python -m benchmarks.ingest
-	$(BIN)/python -m benchmarks.pipeline
-	$(BIN)/python -m benchmarks.fanout
-	$(BIN)/python -m benchmarks.deliveries
-	$(BIN)/python -m benchmarks.rest
+	$(BIN)/python -m benchmarks --full
+
+bench-quick: $(VENV)/.setup-dev $(VENV)/.kernels
+	$(BIN)/python -m benchmarks
+
+bench-plot: $(VENV)/.setup-dev
+	$(BIN)/python -m benchmarks.publish
 
 # BASE=... builds on another base image; `docker compose build` makes the same image, unversioned.
 image:

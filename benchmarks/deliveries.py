@@ -13,17 +13,17 @@ import asyncio
 import json
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from benchmarks.clients import GATEWAY, Client, Crowd, StompDialect
 from benchmarks.harness import Service, WrongResult, run_service
 from benchmarks.latencies import Spread
-from benchmarks.limits import MESSAGE, Limits
+from benchmarks.limits import Limits
 from benchmarks.report import Line, Outcome
-from benchmarks.states import run_source
+from benchmarks.states import Rounds, run_source
 
 # One MESSAGE is below 1 KiB, so this much ends with a whole one or more.
 TAIL = 2048
@@ -50,22 +50,12 @@ FULL = Plan()
 QUICK = Plan(clients=(100,), seconds=0.5, repeats=1, idle_clients=200)
 
 
-class Source(Protocol):
-    """Publishes rounds, see :class:`benchmarks.states.Rounds`."""
-
-    symbols: Sequence[str]
-    sent: int
-
-    def publish(self) -> None:
-        """Let one more state of each symbol follow."""
-
-
 @dataclass(frozen=True, slots=True)
 class Server:
     """Who delivers, how it is spoken to, and where its states come from."""
 
     service: Service
-    source: Source
+    source: Rounds
     dialect: StompDialect = GATEWAY
 
 
@@ -79,6 +69,7 @@ class CountingClient(Client):
         super().__init__(server.service.port)
         self.symbol = symbol
         self.count = 0
+        self.bytes = 0
         self.tail = b""
         self._dialect = server.dialect
 
@@ -94,6 +85,7 @@ class CountingClient(Client):
         data = self.read()
         if not data:
             return
+        self.bytes += len(data)
         # A MESSAGE has one empty line, and JSON none.
         self.count += data.count(b"\n\n")
         if data[0] == 10 and self.tail.endswith(b"\n"):
@@ -110,6 +102,25 @@ class CountingClient(Client):
         """Return the JSON of the newest state."""
         end = self.tail.rfind(b'"}\0') + 2
         return json.loads(self.tail[self.tail.rfind(b"\n\n", 0, end) + 2 : end])
+
+    def check_count(self, count: int, rounds: int) -> None:
+        """Make sure that there was one state per round.
+
+        Raises:
+            WrongResult: there were more or fewer.
+        """
+        if count != rounds:
+            raise WrongResult(f"{count} states of {self.symbol} instead of {rounds}")
+
+    def check_state(self, sent: int) -> None:
+        """Make sure that the newest state is that of the last round.
+
+        Raises:
+            WrongResult: it is not, or it is of another symbol.
+        """
+        body = self.body()
+        if body["symbol"] != self.symbol or body["volume"] != str(sent):
+            raise WrongResult(f"{body} instead of round {sent} of {self.symbol}")
 
 
 class Load:
@@ -145,8 +156,7 @@ class Load:
         self.settle()
         rounds = source.sent - first
         for client, count in zip(clients, before, strict=True):
-            if client.count - count != rounds:
-                raise WrongResult(f"{client.count - count} of {rounds} states of {client.symbol}")
+            client.check_count(client.count - count, rounds)
         return rounds * len(clients)
 
     def settle(self) -> None:
@@ -164,9 +174,7 @@ class Load:
 
         self.crowd.poll_until(is_done, TIMEOUT_S, "clients did not get everything")
         for client in self.crowd.clients:
-            body = client.body()
-            if body["symbol"] != client.symbol or body["volume"] != str(sent):
-                raise WrongResult(f"{body} instead of round {sent}")
+            client.check_state(sent)
 
 
 def measure_throughput(server: Server, clients: int, plan: Plan) -> dict[str, Any]:
@@ -182,10 +190,13 @@ def measure_throughput(server: Server, clients: int, plan: Plan) -> dict[str, An
             per_s.append(deliveries / elapsed)
             per_cpu_s.append(deliveries / used)
             shares.append(((used / elapsed), (time.process_time() - own_s) / elapsed))
+        taken = sum(client.bytes for client in load.crowd.clients)
+        size = taken / sum(client.count for client in load.crowd.clients)
     finally:
         load.crowd.stop()
     return {
         "clients": clients,
+        "bytes_per_delivery": size,
         "deliveries_per_s": Spread(tuple(per_s)).to_dict(),
         "deliveries_per_cpu_s": Spread(tuple(per_cpu_s)).to_dict(),
         "cpu": {"server": shares[-1][0], "load": shares[-1][1]},
@@ -246,8 +257,8 @@ def lines_of(
                 f"{what}, per core of the server",
                 each["deliveries_per_cpu_s"]["median"],
                 "per s of CPU",
-                limits.sends_per_cpu_s,
-                f"send() of {len(MESSAGE)} bytes",
+                limits.loopback_bytes_per_cpu_s / each["bytes_per_delivery"],
+                "loopback",
                 message_per_s,
                 f"{1e6 / each['deliveries_per_cpu_s']['median']:.1f} us each",
                 peer,

@@ -30,6 +30,8 @@ class Limits:
 
     memcpy_bytes_per_s: float
     loopback_bytes_per_s: float
+    # The same, per second of the sender's CPU.
+    loopback_bytes_per_cpu_s: float
     # Of MESSAGE bytes each, per second of CPU, to many connections in turn.
     sends_per_cpu_s: float
     round_trips_per_s: float
@@ -104,23 +106,24 @@ def measure_memcpy(repeats: int) -> float:
     return source.size / min(taken)
 
 
-def measure_loopback(size: int) -> float:
-    """Return how many bytes per second go through one connection."""
+def measure_loopback(size: int) -> tuple[float, float]:
+    """Return how many bytes per second go through one connection, and per second of CPU."""
     data = memoryview(bytes(READ_SIZE))
     with other_end(_drain) as ([sock], hears):
         # Until it has started.
         sock.sendall(data)
         sock.sendall(data)
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.thread_time()
         for _ in range(size // READ_SIZE):
             sock.sendall(data)
+        used = time.thread_time() - used
         sock.shutdown(socket.SHUT_WR)
         # It says so when it has read the last one.
         taken = hears.recv()
         seconds = time.perf_counter() - began
     if taken != size // READ_SIZE * READ_SIZE + 2 * READ_SIZE:
         raise WrongResult(f"{taken} bytes came through the loopback")
-    return size / seconds
+    return size / seconds, size / used
 
 
 def measure_sends(count: int) -> float:
@@ -153,18 +156,26 @@ def measure_round_trips(count: int) -> float:
 
 def measure(*, full: bool) -> tuple[Limits, Outcome]:
     """Measure all of them."""
+    per_s, per_cpu_s = measure_loopback(4_000_000_000 if full else 200_000_000)
     limits = Limits(
         memcpy_bytes_per_s=measure_memcpy(5 if full else 2),
-        loopback_bytes_per_s=measure_loopback(4_000_000_000 if full else 200_000_000),
+        loopback_bytes_per_s=per_s,
+        loopback_bytes_per_cpu_s=per_cpu_s,
         sends_per_cpu_s=measure_sends(500_000 if full else 20_000),
         round_trips_per_s=measure_round_trips(50_000 if full else 2_000),
     )
     lines = [
         Line("limit/memcpy", "memcpy", limits.memcpy_bytes_per_s / 1e9, "GB/s"),
-        Line("limit/loopback", "TCP loopback", limits.loopback_bytes_per_s / 1e9, "GB/s"),
+        Line(
+            "limit/loopback",
+            "TCP loopback, one connection",
+            limits.loopback_bytes_per_s / 1e9,
+            "GB/s",
+            note=f"{limits.loopback_bytes_per_cpu_s / 1e9:.2f} GB per s of the sender's CPU",
+        ),
         Line(
             "limit/sends",
-            f"send() of {len(MESSAGE)} bytes",
+            f"send() of {len(MESSAGE)} bytes, to {SENT_TO} connections in turn",
             limits.sends_per_cpu_s,
             "per s of CPU",
         ),

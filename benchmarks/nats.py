@@ -148,9 +148,19 @@ def measure_connections(service: Service, connections: int, ticks: int) -> dict[
     }
 
 
+def find_program() -> str | None:
+    """Return where the server is, which an ordinary user's path may not have."""
+    return which("nats-server") or which("nats-server", path="/usr/sbin")
+
+
+def is_installed() -> bool:
+    """Whether it can be run here."""
+    return find_program() is not None
+
+
 async def measure(limits: Limits, *, full: bool) -> Outcome:
     """Measure it where it is."""
-    program = which("nats-server") or which("nats-server", path="/usr/sbin")
+    program = find_program()
     if program is None:
         return Outcome([], {}, skipped="NATS is not installed (Debian: nats-server)")
     found = []

@@ -31,14 +31,14 @@ def draw_ingest(axes: Axes, lines: Lines) -> None:
     bars = [("gRPC, one\nby one", lines["message/ticks"].value, PEERS)]
     if "nats/1" in lines:
         bars.append(("NATS,\nrouted only", lines["nats/1"].value, PEERS))
+    limit = 0.0
     for symbols, line in _sorted_keys(lines, "ingest/", "/1/ordered/seconds"):
         bars.append((f"{symbols:,}\nsymbols", line.value, OURS))
-        limit = line.limit
-    for at, (name, value, color) in enumerate(bars):
+        limit = line.limit or limit
+    for at, (_, value, color) in enumerate(bars):
         axes.bar(at, value, color=color)
         axes.annotate(f"{value / 1e6:.2g} M", (at, value), ha="center", va="bottom")
-        bars[at] = (name, value, color)
-    axes.axhline(limit or 0, color=LIMITS, linestyle="--", label="loopback")
+    axes.axhline(limit, color=LIMITS, linestyle="--", label="loopback")
     axes.set_xticks(range(len(bars)), [name for name, _, _ in bars])
     axes.set_yscale("log")
     axes.set_title("ticks/s, TCP to state and bars")
@@ -70,7 +70,8 @@ def draw_latency(axes: Axes, details: dict[str, Any]) -> None:
 
 def draw_fanout(axes: Axes, lines: Lines) -> None:
     """Deliveries per core, by clients."""
-    for prefix, name, color in (("fanout/", "gateway", OURS), ("rabbitmq/", "RabbitMQ", PEERS)):
+    limit = 0.0
+    for prefix, name, color in (("rabbitmq/", "RabbitMQ", PEERS), ("fanout/", "gateway", OURS)):
         found = _sorted_keys(lines, prefix, "/per-core")
         if not found:
             continue
@@ -81,7 +82,9 @@ def draw_fanout(axes: Axes, lines: Lines) -> None:
             color=color,
             label=name,
         )
-    axes.axhline(lines["limit/sends"].value, color=LIMITS, linestyle="--", label="one send() each")
+        limit = found[-1][1].limit or limit
+    axes.axhline(lines["limit/sends"].value, color=LIMITS, linestyle=":", label="one send() each")
+    axes.axhline(limit, color=LIMITS, linestyle="--", label="loopback")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("STOMP clients")

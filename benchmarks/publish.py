@@ -76,8 +76,8 @@ def _stalled(lines: Lines) -> tuple[str, bool]:
 
 
 def _rest(lines: Lines) -> tuple[str, bool]:
-    value = lines["rest/16/per-core"].value
-    text = f"{number(value)} per core, {number(lines['rest/16'].value)}/s in all"
+    value = lines["rest/32/per-core"].value
+    text = f"{number(value)} per core, {number(lines['rest/32'].value)}/s in all"
     return text, value >= 3_000
 
 
@@ -124,7 +124,7 @@ def describe(results: dict[str, Any]) -> str:
     """Return where and when it was measured, and what was left out."""
     machine = results["machine"]
     said = (
-        f"Commit `{results['commit']}` of {results['date']}, {results['mode']} run: "
+        f"Commit `{results['commit']}` in a {results['mode']} run of {results['measured'][:10]}: "
         f"{machine['cores']} cores of {machine['cpu']}, {machine['system']}, "
         f"Python {machine['python']}, grpcio {machine['grpcio']}, protobuf {machine['protobuf']}; "
         f"load before the run {machine['load_before']}."
@@ -170,7 +170,7 @@ def publish(results: dict[str, Any], root: Path = ROOT) -> list[Path]:
         name: results["details"][name] for name in KEPT_DETAILS if name in results["details"]
     }
     kept = results | {"details": details}
-    path = root / HISTORY / f"{results['date']}-{results['commit']}.json"
+    path = root / HISTORY / f"{results['measured'][:10]}-{results['commit']}.json"
     write_json(path, kept)
     return [path, *show(kept, root)]
 
@@ -181,11 +181,10 @@ def newest(root: Path = ROOT) -> dict[str, Any]:
     Raises:
         SystemExit: there is none.
     """
-    files = sorted((root / HISTORY).glob("*.json"), key=lambda path: path.stat().st_mtime)
-    if not files:
+    runs = [json.loads(path.read_text()) for path in (root / HISTORY).glob("*.json")]
+    if not runs:
         raise SystemExit("the history is empty: python -m benchmarks --full --publish")
-    results: dict[str, Any] = json.loads(files[-1].read_text())
-    return results
+    return max(runs, key=lambda run: str(run["measured"]))
 
 
 def main() -> None:

@@ -165,8 +165,13 @@ async def open_rabbitmq(plan: Plan) -> AsyncIterator[Server]:
             await _end(names)
 
 
+def is_installed() -> bool:
+    """Whether it can be run here."""
+    return which(SCRIPT) is not None and which(EPMD) is not None
+
+
 async def measure(limits: Limits, *, full: bool) -> Outcome:
     """Measure it where it is."""
-    if which(SCRIPT) is None or which(EPMD) is None:
+    if not is_installed():
         return Outcome([], {}, skipped="RabbitMQ is not installed (Debian: rabbitmq-server)")
     return await measure_peer("RabbitMQ", open_rabbitmq, limits, full=full)

@@ -27,7 +27,7 @@ VOLUME = 3
 class Plan:
     """How much is measured."""
 
-    clients: tuple[int, ...] = (1, 16)
+    clients: tuple[int, ...] = (1, 32)
     seconds: float = 8.0
 
 

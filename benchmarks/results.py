@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Results:
     def __init__(self, mode: str) -> None:
         self._head = {
             "commit": commit(),
-            "date": _git("log", "-1", "--format=%cs"),
+            "measured": datetime.now(UTC).isoformat(timespec="seconds"),
             "mode": mode,
             "machine": machine_facts(),
         }

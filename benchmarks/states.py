@@ -20,7 +20,7 @@ MAX_UPDATES = 10_000
 
 
 class Rounds:
-    """Makes rounds: one new state of each symbol, whose volume and sequence are the round."""
+    """Makes and publishes rounds: one new state per symbol, with the round as volume and sequence."""
 
     def __init__(self, symbols: Sequence[str]) -> None:
         self.symbols = symbols
@@ -29,6 +29,10 @@ class Rounds:
         self.states = [
             wire.Aggregate(symbol=s, open=100, high=149, low=100, epoch=EPOCH) for s in symbols
         ]
+
+    def publish(self) -> None:
+        """Let one more state of each symbol follow."""
+        raise NotImplementedError
 
     def make_round(self) -> list[wire.Aggregate]:
         """Return the next state of each symbol; good until the next round."""

@@ -1,88 +1,136 @@
-"""The benchmark runs, checks what it measured, and writes what it says."""
+"""The benchmarks run, check what they measured, and write what they say."""
 
 from __future__ import annotations
 
-import asyncio
+import json
+import subprocess
 import sys
+import time
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
-import orjson
+import pytest
 
+from benchmarks import nats, rabbitmq
+from benchmarks.frames import Market
+from benchmarks.harness import WrongResult
+from benchmarks.ingest import EndOfRun, Producer
+from benchmarks.pipeline import check_bars, check_states, run_backend
+from benchmarks.publish import PAGE, newest, publish
+from benchmarks.report import Line
+from benchmarks.results import HISTORY, read_lines
+from marketdata.timestamps import NS_PER_S
 from tests.doubles.trades import ROOT
 
+Lines = dict[str, Line]
 
-async def run_quickly(module: str, path: Path) -> tuple[dict[str, Any], str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", f"benchmarks.{module}", "--quick", "--output", str(path)),
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One quick run of everything."""
+    path = tmp_path_factory.mktemp("benchmarks") / "results.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--markdown", "--output", str(path)],
         cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=600,
+        check=False,
     )
-    async with asyncio.timeout(120):
-        out, _ = await process.communicate()
-    assert process.returncode == 0
-    results = orjson.loads(await asyncio.to_thread(path.read_bytes))
-    assert {"commit", "machine", module} == results.keys()
-    return results[module], out.decode()
+    assert done.returncode == 0, done.stdout[-2000:]
+    results: dict[str, Any] = json.loads(path.read_text())
+    return results | {"out": done.stdout}
 
 
-async def test_the_fan_out_reaches_everyone_while_some_do_not_read(tmp_path: Path) -> None:
-    measured, out = await run_quickly("fanout", tmp_path / "results.json")
-    # 1,000 ticks/s on 20 symbols with 2 or 3 clients each.
-    assert measured["deliveries_per_s"][0] > 1_000
-    for phase in ("everyone_reads", "others_while_stalled"):
-        (latencies,) = measured[phase]
-        assert 0 < latencies["p50_ms"] <= latencies["p99_ms"]
-    assert f"{measured['deliveries_per_s'][0]:,.0f} deliveries/s" in out
+@pytest.fixture
+def lines(run: dict[str, Any]) -> Lines:
+    return {line.key: line for line in read_lines(run)}
 
 
-async def test_a_quick_benchmark_measures_both_ways_in_and_both_latencies(tmp_path: Path) -> None:
-    measured, out = await run_quickly("pipeline", tmp_path / "results.json")
-    assert (
-        measured["tcp_ticks_per_s"]["median"]
-        > measured["grpc_message_per_tick_ticks_per_s"]["median"]
-    )
-    for name in ("watch_latency", "rest_latency"):
-        # Every tick of the second was seen.
-        assert measured[name]["ticks"] == measured["latency_rate_ticks_per_s"] == 1_000
-        assert 0 < measured[name]["p50_ms"] <= measured[name]["p99_ms"] <= measured[name]["max_ms"]
-        assert sum(measured[name]["histogram_ms"].values()) == 1_000
-    assert f"{measured['tcp_ticks_per_s']['median']:,.0f}" in out
+def test_a_run_has_one_table_with_every_line(run: dict[str, Any], lines: Lines) -> None:
+    assert {"commit", "measured", "mode", "machine", "skipped", "lines", "details"} <= run.keys()
+    assert len(lines) == len(run["lines"]) > 40
+    for line in lines.values():
+        assert f"| {' | '.join(line.cells())} |" in run["out"]
 
 
-async def test_a_quick_benchmark_of_the_store_goes_by_the_key(tmp_path: Path) -> None:
-    measured, out = await run_quickly("bars_store", tmp_path / "results.json")
-    assert measured["bars"] == 20_000
-    assert 0 < measured["read"]["p50_ms"] <= measured["read"]["p99_ms"]
-    assert "USING PRIMARY KEY (symbol=? AND interval=? AND start>?" in out
+def test_the_loops_are_slower_than_a_copy_and_faster_than_the_services(lines: Lines) -> None:
+    service = lines["ingest/500/1/ordered/steady"].value
+    for name in ("ingest", "aggregator"):
+        loop = lines[f"kernel/{name}/500"]
+        assert loop.limit is not None
+        assert service < loop.value < loop.limit
 
 
-async def test_a_quick_benchmark_of_ingest_measures_the_loop_and_the_service(
-    tmp_path: Path,
+def test_ingest_is_measured_late_and_in_order_over_one_connection_and_many(lines: Lines) -> None:
+    one_by_one = lines["message/ticks"].value
+    for key in ("500/1/ordered", "500/10/late", "5000/1/ordered"):
+        for phase in ("steady", "seconds"):
+            line = lines[f"ingest/{key}/{phase}"]
+            assert line.message == one_by_one < line.value
+            assert "load" in line.note
+
+
+def test_every_tick_has_a_latency_at_every_door(run: dict[str, Any], lines: Lines) -> None:
+    for each in run["details"]["latency"]["doors"]:
+        latency = each["latency"]
+        # A tick counts once on the Watch stream, and once for the client that follows its symbol.
+        assert latency["count"] == sum(latency["histogram_ms"].values()) == each["rate"]
+        assert 0 < latency["p50_ms"] <= latency["p99_ms"] <= latency["max_ms"]
+        line = lines[f"latency/{each['door']}/{each['rate']}/p99"]
+        assert line.value == latency["p99_ms"]
+
+
+def test_fan_out_stalled_readers_rest_and_the_store_are_in_it(lines: Lines) -> None:
+    assert lines["fanout/100"].value > 0 < lines["fanout/100/per-core"].value
+    assert lines["stalled/alone"].value > 0
+    assert lines["stalled/beside"].value > 0
+    assert lines["rest/32"].message == lines["message/gets"].value
+    assert lines["store/p50"].value <= lines["store/p99"].value
+
+
+def test_peers_are_measured_where_they_are_and_named_where_they_are_not(
+    run: dict[str, Any], lines: Lines
 ) -> None:
-    measured, out = await run_quickly("ingest", tmp_path / "results.json")
-    (loop,) = measured["kernel"]
-    # The loop reads and writes what memcpy only copies.
-    assert 0 < loop["ticks_per_s"]["median"] < loop["memcpy"]["median"]
-    assert [each["connections"] for each in measured["service"]] == [1, 10]
-    for each in measured["service"]:
-        assert 0 < each["ticks_per_s"]["median"] < loop["ticks_per_s"]["median"]
-    assert f"{loop['ticks_per_s']['median']:,.0f}" in out
+    for name, module, key in (
+        ("rabbitmq", rabbitmq, "rabbitmq/100"),
+        ("nats", nats, "nats/1"),
+    ):
+        if module.is_installed():
+            assert lines[key].value > 0
+        else:
+            assert "is not installed" in run["skipped"][name]
+            assert key not in lines
 
 
-async def test_a_quick_benchmark_of_deliveries_counts_them_all(tmp_path: Path) -> None:
-    measured, out = await run_quickly("deliveries", tmp_path / "results.json")
-    (per_s,) = measured["throughput"]["deliveries_per_s"]
-    (per_cpu_s,) = measured["throughput"]["deliveries_per_cpu_s"]
-    assert per_s > 10_000
-    assert per_cpu_s > 10_000
-    assert 0 < measured["idle"]["bytes_per_idle_client"] < 20_000
-    assert f"{per_s:,.0f}" in out
+def test_a_run_is_published_as_history_tables_and_plot(run: dict[str, Any], tmp_path: Path) -> None:
+    copytree(ROOT / "docs", tmp_path / "docs")
+    kept, page, plot = publish(run, tmp_path)
+    assert kept.parent == tmp_path / HISTORY
+    assert newest(tmp_path)["lines"] == run["lines"]
+    assert page == tmp_path / PAGE
+    assert f"Commit `{run['commit']}`" in page.read_text()
+    assert plot.read_text().lstrip().startswith("<?xml")
 
 
-async def test_a_quick_benchmark_of_rest_checks_every_answer(tmp_path: Path) -> None:
-    measured, out = await run_quickly("rest", tmp_path / "results.json")
-    assert [each["connections"] for each in measured["measured"]] == [1, 8]
-    for each in measured["measured"]:
-        assert each["requests_per_s"] > 0
-        assert f"{each['requests_per_cpu_s']:,.0f}" in out
+async def test_one_tick_too_many_or_too_few_is_found() -> None:
+    """The check of the totals is not one that always passes."""
+    market = Market(20, 2)
+    start_ns = (time.time_ns() // NS_PER_S // 3600 - 1) * 3600 * NS_PER_S
+    async with run_backend() as backend:
+        end = EndOfRun(backend)
+        await end.start()
+        producer = Producer(backend, market, end)
+        await producer.send(market.opening(start_ns))
+        sent = await producer.send(market.ticks(1_000, start_ns + NS_PER_S, 500, 0.01))
+        producer.stop()
+        await end.stop()
+        assert sent["ticks"] == 1_002
+        await check_states(backend.stub, market.totals)
+        assert await check_bars(backend.stub, market.totals, start_ns - NS_PER_S, 1_000) == 21
+        market.totals.volumes[3] += 1
+        with pytest.raises(WrongResult, match=market.symbols[3]):
+            await check_states(backend.stub, market.totals)
+        with pytest.raises(WrongResult, match=f"bars of {market.symbols[3]}"):
+            await check_bars(backend.stub, market.totals, start_ns - NS_PER_S, 1_000)
