@@ -20,7 +20,7 @@ MAX_UPDATES = 10_000
 
 
 class Rounds:
-    """Makes and publishes rounds: one new state per symbol, with the round as volume and sequence."""
+    """Makes and publishes rounds: one new state per symbol, with its number as volume."""
 
     def __init__(self, symbols: Sequence[str]) -> None:
         self.symbols = symbols
