@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -67,7 +68,11 @@ async def run(parts: list[str], *, full: bool) -> Results:
 
 def _tell(name: str, outcome: Outcome) -> None:
     print(f"\n{name}")
-    print(outcome.skipped or text_table(rows_of(outcome.lines)), flush=True)
+    if outcome.lines:
+        print(text_table(rows_of(outcome.lines)))
+    if outcome.skipped:
+        print(outcome.skipped)
+    sys.stdout.flush()
 
 
 def main() -> None:

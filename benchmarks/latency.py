@@ -22,7 +22,7 @@ from benchmarks.latencies import Latencies
 from benchmarks.limits import Limits
 from benchmarks.messages import RATE as MESSAGES_RATE
 from benchmarks.messages import Messages
-from benchmarks.pacer import Pacer, run_pacer
+from benchmarks.pacer import Pacer, Sent, run_pacer
 from benchmarks.pipeline import Backend, run_backend
 from benchmarks.report import Line, Outcome
 from benchmarks.watching import (
@@ -40,6 +40,9 @@ from marketdata.channel import client_options
 from marketdata.wire import market_data_pb2 as wire
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 
+# The share of a rate that must be taken, or it counts as too much.
+KEPT = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -56,7 +59,7 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(symbols=100, clients=20, rates=(1_000, 5_000), seconds=1.0, warm_up_s=0.2)
 
-Phase = Callable[[int, float], tuple[Latencies, int]]
+Phase = Callable[[int, float], tuple[Latencies, int, Sent]]
 
 
 @contextmanager
@@ -69,9 +72,9 @@ def watch_crowd(
         for number in range(plan.clients):
             crowd.add(make(gateway.port, choose(pacer.symbols, number, plan.per_client)))
 
-        def phase(rate: int, seconds: float) -> tuple[Latencies, int]:
+        def phase(rate: int, seconds: float) -> tuple[Latencies, int, Sent]:
             sent, states = run_phase(crowd, pacer, rate, seconds)
-            return merge((each.arrivals for each in crowd.clients), sent), states
+            return merge((each.arrivals for each in crowd.clients), sent), states, sent
 
         yield phase
     finally:
@@ -107,7 +110,7 @@ def watch_grpc(aggregator: Service, pacer: Pacer) -> Iterator[Phase]:
         reading = threading.Thread(target=read)
         reading.start()
 
-        def phase(rate: int, seconds: float) -> tuple[Latencies, int]:
+        def phase(rate: int, seconds: float) -> tuple[Latencies, int, Sent]:
             arrivals.clear()
             expected.clear()
             is_done.clear()
@@ -116,7 +119,7 @@ def watch_grpc(aggregator: Service, pacer: Pacer) -> Iterator[Phase]:
             expected.update(pacer.volumes)
             if not arrivals.has(expected) and not is_done.wait(CATCH_UP_S):
                 raise WrongResult("the Watch stream does not have the volume that was sent")
-            return merge([arrivals], sent), arrivals.count()
+            return merge([arrivals], sent), arrivals.count(), sent
 
         try:
             yield phase
@@ -141,13 +144,15 @@ def measure_doors(plan: Plan, backend: Backend, gateway: Service) -> list[dict[s
                 with opened() as phase:
                     phase(rate, plan.warm_up_s)
                     meter = CpuMeter(**services)
-                    latencies, states = phase(rate, plan.seconds)
+                    latencies, states, sent = phase(rate, plan.seconds)
                     seconds, cpu_s = meter.stop()
                 found.append(
                     {
                         "door": door,
                         "rate": rate,
                         "states": states,
+                        "sent_per_s": sent.rate(),
+                        "sender_behind": sent.behind.to_dict(),
                         "seconds": seconds,
                         "cpu_s": cpu_s,
                         "latency": latencies.to_dict(),
@@ -162,7 +167,12 @@ def lines_of(found: dict[str, Any], plan: Plan, limits: Limits, messages: Messag
     # From the producer to ingest, the aggregator, the gateway, the client.
     hops = 3 if door == "Watch" else 4
     clients = "" if door == "Watch" else f", {plan.clients} clients on {plan.per_client} each"
-    note = f"{found['states'] / plan.seconds:,.0f} states/s arrive"
+    note = f"{found['states'] / found['seconds']:,.0f} states/s arrive"
+    if found["sent_per_s"] < KEPT * rate:
+        # Then a tick waits before it is sent as well, which no latency shows.
+        note += f"; **behind**: {found['sent_per_s']:,.0f} ticks/s were taken"
+    elif found["seconds"] > plan.seconds / KEPT:
+        note += f"; **behind**: {found['seconds']:.1f} s for the ticks of {plan.seconds:g} s"
     lines = []
     for name, message in (("p50", messages.p50_ms), ("p99", messages.p99_ms)):
         what = f"tick to {door}, {rate:,} ticks/s over {plan.symbols} symbols{clients}: {name}"

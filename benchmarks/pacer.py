@@ -8,18 +8,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import WrongResult
 from benchmarks.latencies import Latencies
 from marketdata.framing import encode_frame
+from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import Tick
-
-# Behind it the sender would not be at its rate any more.
-MAX_BEHIND_S = 0.5
 
 
 class Sent:
@@ -30,6 +26,10 @@ class Sent:
         self.times = times
         # How much later than due each was sent.
         self.behind = behind
+
+    def rate(self) -> float:
+        """Return how many ticks per second were sent: fewer where the services take no more."""
+        return len(self.times) * NS_PER_S / max(1, int(self.times[-1] - self.times[0]))
 
     def of(self, number: int) -> NDArray[np.int64]:
         """Return the times of the ticks of one symbol."""
@@ -110,20 +110,9 @@ class Pacer:
         return self._orders.poll()
 
     def finish(self) -> Sent:
-        """Wait until all was sent.
-
-        Raises:
-            WrongResult: the sender could not keep the rate.
-        """
-        answer: Any = self._orders.recv()
-        times, behind = answer
-        sent = Sent(self.symbols, times, Latencies(behind))
-        if sent.behind.percentile(50) > MAX_BEHIND_S:
-            raise WrongResult(
-                f"the sender was {sent.behind.percentile(50):.1f} s behind: this machine cannot "
-                "send at that rate, or the services do not take it"
-            )
-        return sent
+        """Wait until all was sent."""
+        times, behind = self._orders.recv()
+        return Sent(self.symbols, times, Latencies(behind))
 
 
 @contextmanager

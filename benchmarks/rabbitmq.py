@@ -39,6 +39,7 @@ web_stomp.tcp.ip = 127.0.0.1
 web_stomp.tcp.port = {web}
 web_stomp.cowboy_opts.max_keepalive = 100000
 web_stomp.cowboy_opts.idle_timeout = 3600000
+web_stomp.ws_opts.idle_timeout = 3600000
 log.console = false
 log.file.level = warning
 """

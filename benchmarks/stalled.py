@@ -33,7 +33,7 @@ class Plan:
     per_stalled: int = 50
     rate: int = 10_000
     seconds: float = 8.0
-    fill_s: float = 4.0
+    fill_s: float = 8.0
     rounds: int = 3
 
 

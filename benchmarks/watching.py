@@ -14,7 +14,7 @@ from benchmarks.latencies import Latencies
 from benchmarks.pacer import Pacer, Sent
 from marketdata.timestamps import NS_PER_S
 
-CATCH_UP_S = 20.0
+CATCH_UP_S = 60.0
 # Symbol, volume, time of a state; JSON has no line ends.
 STATE = re.compile(rb'"symbol":"([^"]+)".*?"volume":"(\d+)".*?"timestampNs":"(\d+)"')
 Seen = tuple[int, list[tuple[bytes, bytes, bytes]]]
