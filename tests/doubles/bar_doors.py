@@ -1,0 +1,209 @@
+"""A client of bars for each live door, and one who checks what they get."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from httpx_sse import aconnect_sse
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
+
+from gateway.rest.schemas import BarBody
+from tests.doubles.doors import open_http
+from tests.doubles.stomp import open_stomp
+
+TIMEOUT_S = 60
+STATES = ("partial", "early", "final", "revised")
+FIELDS = " ".join(BarBody.model_fields)
+
+JsonBar = dict[str, Any]
+
+
+class Event(NamedTuple):
+    """A state of a bar, or None and the end of an interval, in ns, that is complete."""
+
+    bar: JsonBar | None
+    end_ns: int = 0
+    recovered: bool | None = None
+
+
+# Takes the address of the gateway, the symbols, the interval and since when. Yields None when it
+# has subscribed.
+Door = Callable[[str, Sequence[str], str, str], AsyncGenerator[Event | None, None]]
+
+
+async def stomp(
+    address: str, symbols: Sequence[str], interval: str, since: str
+) -> AsyncGenerator[Event | None, None]:
+    async with open_stomp(address) as client:
+        topic = f"/topic/bars/{interval}/{','.join(symbols)}"
+        await client.subscribe(topic, since=since)
+        yield None
+        while True:
+            frame = await client.next()
+            assert frame.command == "MESSAGE", frame
+            if frame["destination"] == "/topic/status":
+                continue
+            if frame.headers.get("type") == "interval_complete":
+                assert frame.json["interval"] == interval
+                yield Event(None, int(frame.json["endNs"]))
+            else:
+                recovered = frame.headers.get("recovered")
+                yield Event(frame.json, recovered=recovered and recovered == "true")
+
+
+async def stream_websocket(
+    address: str, symbols: Sequence[str], interval: str, since: str
+) -> AsyncGenerator[Event | None, None]:
+    query = f"symbols={','.join(symbols)}&interval={interval}&since={since}"
+    async with connect(f"ws://{address}/api/v1/stream?{query}", proxy=None) as client:
+        async for text in client:
+            message = orjson.loads(text)
+            if message["type"] == "subscribed":
+                yield None
+            elif (event := _event(message)) is not None:
+                yield event
+
+
+async def sse(
+    address: str, symbols: Sequence[str], interval: str, since: str
+) -> AsyncGenerator[Event | None, None]:
+    query = {"symbols": ",".join(symbols), "interval": interval, "since": since}
+    async with (
+        open_http(address) as http,
+        aconnect_sse(http, "GET", "/api/v1/stream", params=query) as source,
+    ):
+        yield None
+        async for each in source.aiter_sse():
+            if (event := _event({**each.json(), "type": each.event})) is not None:
+                yield event
+
+
+def _event(message: dict[str, Any]) -> Event | None:
+    if message["type"] == "update":
+        return Event(message["data"], recovered=message.get("recovered"))
+    if message["type"] == "interval_complete":
+        return Event(None, int(message["endNs"]))
+    assert message["type"] == "status", message
+    return None
+
+
+async def graphql(
+    address: str, symbols: Sequence[str], interval: str, since: str
+) -> AsyncGenerator[Event | None, None]:
+    query = """subscription ($symbols: [String!]!, $interval: String!, $since: String) {
+        bars(symbols: $symbols, interval: $interval, since: $since) { %s } }"""
+    variables = {"symbols": symbols, "interval": interval, "since": since}
+    payload = {"query": query % FIELDS, "variables": variables}
+    protocols = [Subprotocol("graphql-transport-ws")]
+    async with connect(f"ws://{address}/graphql", subprotocols=protocols, proxy=None) as client:
+        await client.send('{"type":"connection_init"}')
+        assert orjson.loads(await client.recv()) == {"type": "connection_ack"}
+        subscribe = {"type": "subscribe", "id": "1", "payload": payload}
+        await client.send(orjson.dumps(subscribe).decode())
+        yield None
+        async for text in client:
+            message = orjson.loads(text)
+            assert message["type"] == "next", message
+            bar = message["payload"]["data"]["bars"]
+            extensions = message["payload"]["extensions"]
+            if bar is not None:
+                yield Event(bar, recovered=extensions.get("recovered"))
+            elif "intervalComplete" in extensions:
+                yield Event(None, int(extensions["intervalComplete"]["endNs"]))
+
+
+DOORS: list[Door] = [stomp, stream_websocket, sse, graphql]
+
+
+class BarFollower:
+    """Follow bars through one door; what must not come fails the test."""
+
+    def __init__(self, door: Door, symbols: Sequence[str], interval: str) -> None:
+        self.name = door.__name__
+        self._door = door
+        self._symbols = symbols
+        self._interval = interval
+        # The newest state of each bar, by symbol and start.
+        self.bars: dict[tuple[str, int], JsonBar] = {}
+        self.ends: list[int] = []
+        # Symbols whose states began a new life of the aggregator, in which what was missed is not
+        # known.
+        self.not_recovered: list[str] = []
+        self.states = 0
+        self._seen: set[tuple[str, str, str]] = set()
+        self._changed = asyncio.Event()
+        self._subscribed = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def following(self, address: str, since: str = "0") -> AsyncIterator[None]:
+        """Follow for the time of the context."""
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(self._follow(address, since))
+            async with asyncio.timeout(TIMEOUT_S):
+                await self._subscribed.wait()
+            yield
+            task.cancel()
+
+    async def wait_until(self, predicate: Callable[[], bool]) -> None:
+        """Wait until ``predicate`` holds."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while not predicate():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def has(self, bars: Sequence[JsonBar]) -> bool:
+        """Say whether the newest states are these."""
+        return all(self.bars.get(_place(bar)) == bar for bar in bars)
+
+    async def _follow(self, address: str, since: str) -> None:
+        async with contextlib.aclosing(
+            self._door(address, self._symbols, self._interval, since)
+        ) as events:
+            async for event in events:
+                if event is None:
+                    self._subscribed.set()
+                elif event.bar is None:
+                    self._complete(event.end_ns)
+                else:
+                    self._take(event.bar, event.recovered)
+                self._changed.set()
+
+    def _take(self, bar: JsonBar, recovered: bool | None) -> None:
+        self.states += 1
+        if recovered is False:
+            self.not_recovered.append(bar["symbol"])
+        assert bar["interval"] == self._interval
+        assert bar["symbol"] in self._symbols
+        before = self.bars.get(_place(bar))
+        if int(bar["sequence"]):
+            state = (bar["symbol"], bar["epoch"], bar["sequence"])
+            assert state not in self._seen, ("came twice", bar)
+            self._seen.add(state)
+        if before is not None and before["epoch"] == bar["epoch"]:
+            assert _rank(bar) >= _rank(before), (bar, before)
+            assert int(bar["trades"]) >= int(before["trades"]), (bar, before)
+            assert int(bar["sequence"]) > int(before["sequence"]), (bar, before)
+        self.bars[_place(bar)] = bar
+
+    def _complete(self, end_ns: int) -> None:
+        assert not self.ends or end_ns > self.ends[-1], (end_ns, self.ends[-1])
+        self.ends.append(end_ns)
+        open_bars = [
+            bar
+            for bar in self.bars.values()
+            if int(bar["endNs"]) <= end_ns and bar["state"] not in {"final", "revised"}
+        ]
+        assert not open_bars, (self.name, end_ns, open_bars)
+
+
+def _place(bar: JsonBar) -> tuple[str, int]:
+    return bar["symbol"], int(bar["startNs"])
+
+
+def _rank(bar: JsonBar) -> tuple[int, int]:
+    return bar["revision"], STATES.index(bar["state"])
