@@ -120,7 +120,7 @@ async def test_every_bar_is_right_after_revisions_and_after_a_restart(tmp_path: 
     before = await replay(tmp_path, REVISE_S)
     assert_exact(before)
     async with (
-        run_service("aggregator", {"AGGREGATOR_PORT": "0", **stored_in(path)}) as aggregator,
+        run_service("aggregator", {"AGGREGATOR_PORT": "0", **stored_in(tmp_path)}) as aggregator,
         run_gateway(await aggregator.wait_for_port()) as (_, http),
     ):
         after = await read_day(http)

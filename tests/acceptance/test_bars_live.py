@@ -42,22 +42,23 @@ def replaying(port: int) -> contextlib.AbstractAsyncContextManager[Fakeclient]:
 async def joining(address: str, aggregator: int) -> AsyncIterator[list[BarFollower]]:
     """Let followers come in on each door at three moments of the replay."""
     followers: list[BarFollower] = []
-    async with contextlib.AsyncExitStack() as stack, open_stub(aggregator) as stub:
-        watch = stub.Watch(
-            iter([wire.WatchRequest(add_bars=[wire.BarTopic(symbol="SPY", interval="1m")])])
-        )
-        ends: set[int] = set()
-        for bars in (1, 200, 500):
-            while len(ends) < bars:
-                update = await watch.read()
-                assert isinstance(update, wire.UpdateBatch)
-                ends |= {bar.end for bar in update.bars}
-            for door in DOORS:
-                follower = BarFollower(door, SYMBOLS, "1m")
-                followers.append(follower)
-                await stack.enter_async_context(follower.following(address))
-        watch.cancel()
+    watched = wire.WatchRequest(add_bars=[wire.BarTopic(symbol="SPY", interval="1m")])
+    async with asyncio.TaskGroup() as tasks:
+        async with open_stub(aggregator) as stub:
+            watch = stub.Watch(iter([watched]))
+            ends: set[int] = set()
+            for bars in (1, 200, 500):
+                while len(ends) < bars:
+                    update = await watch.read()
+                    assert isinstance(update, wire.UpdateBatch)
+                    ends |= {bar.end for bar in update.bars}
+                for door in DOORS:
+                    followers.append(BarFollower(door, SYMBOLS, "1m"))
+                    await followers[-1].join(tasks, address)
+            watch.cancel()
         yield followers
+        for follower in followers:
+            follower.leave()
 
 
 async def test_history_and_live_are_one_on_every_door(tmp_path: Path) -> None:
