@@ -29,7 +29,7 @@ Bars = dict[tuple[str, str], list[dict[str, Any]]]
 async def read_bars(http: httpx.AsyncClient, symbol: str, interval: str) -> list[dict[str, Any]]:
     """Return all bars, page by page."""
     bars: list[dict[str, Any]] = []
-    asked = {"interval": interval, "from": "0", "limit": PAGE, "include_partial": "true"}
+    asked = {"interval": interval, "from": "0", "limit": str(PAGE), "include_partial": "true"}
     while True:
         answer = await http.get(f"/api/v1/marketdata/{symbol}/bars", params=asked)
         assert answer.status_code == 200, answer.text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.bar_doors import DOORS, BarFollower
 from tests.doubles.link import open_link
 from tests.doubles.pipeline import open_stub
-from tests.doubles.processes import run_gateway, run_service
+from tests.doubles.processes import free_port, run_gateway, run_service
 from tests.doubles.real_day import MINUTES, SYMBOLS, computed
 from tests.doubles.trades import REAL_TRADES, needs_real_trades
 from tests.integration.fakeclient.recorder import Fakeclient, started
@@ -35,36 +34,43 @@ async def read_minutes(http: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 def replaying(port: int) -> contextlib.AbstractAsyncContextManager[Fakeclient]:
     # Half a minute's trades at once would be over before anybody has joined.
-    return started("replay", REAL_TRADES, "--speed", "8000", "--server", f"127.0.0.1:{port}")
+    return started("replay", REAL_TRADES, "--speed", "6000", "--server", f"127.0.0.1:{port}")
 
 
-@contextlib.asynccontextmanager
-async def joining(address: str, aggregator: int) -> AsyncIterator[list[BarFollower]]:
-    """Let followers come in on each door at three moments of the replay."""
-    followers: list[BarFollower] = []
-    watched = wire.WatchRequest(add_bars=[wire.BarTopic(symbol="SPY", interval="1m")])
-    async with asyncio.TaskGroup() as tasks:
-        async with open_stub(aggregator) as stub:
-            watch = stub.Watch(iter([watched]))
-            ends: set[int] = set()
-            for bars in (1, 200, 500):
-                while len(ends) < bars:
-                    update = await watch.read()
-                    assert isinstance(update, wire.UpdateBatch)
-                    ends |= {bar.end for bar in update.bars}
-                for door in DOORS:
-                    followers.append(BarFollower(door, SYMBOLS, "1m"))
-                    await followers[-1].join(tasks, address)
+class Market:
+    """What SPY has traded, to do something in the middle of the day."""
+
+    def __init__(self, aggregator: int) -> None:
+        self._aggregator = aggregator
+        self._ends: set[int] = set()
+
+    async def wait_for_minutes(self, count: int) -> None:
+        """Wait until so many bars have begun."""
+        topic = wire.BarTopic(symbol="SPY", interval="1m")
+        async with open_stub(self._aggregator) as stub:
+            watch = stub.Watch(iter([wire.WatchRequest(add_bars=[topic])]))
+            while len(self._ends) < count:
+                update = await watch.read()
+                assert isinstance(update, wire.UpdateBatch)
+                self._ends |= {bar.end for bar in update.bars}
             watch.cancel()
-        yield followers
-        for follower in followers:
-            follower.leave()
+
+
+async def join_all(tasks: asyncio.TaskGroup, http: httpx.AsyncClient) -> list[BarFollower]:
+    followers = [BarFollower(door, SYMBOLS, "1m") for door in DOORS]
+    for follower in followers:
+        await follower.join(tasks, f"127.0.0.1:{http.base_url.port}")
+    return followers
+
+
+def stored_in(path: Path) -> dict[str, str]:
+    # Without seconds the aggregator has time for those who join.
+    return {"AGGREGATOR_STORE": f"sqlite:///{path}/bars.db", "AGGREGATOR_BARS": "1m,5m,1d"}
 
 
 async def test_history_and_live_are_one_on_every_door(tmp_path: Path) -> None:
-    store = {"AGGREGATOR_STORE": f"sqlite:///{tmp_path}/bars.db"}
     async with (
-        run_service("aggregator", {"AGGREGATOR_PORT": "0", **store}) as aggregator,
+        run_service("aggregator", {"AGGREGATOR_PORT": "0", **stored_in(tmp_path)}) as aggregator,
         run_gateway(port := await aggregator.wait_for_port()) as (_, http),
         open_link("127.0.0.1", port) as link,
         run_service(
@@ -73,8 +79,13 @@ async def test_history_and_live_are_one_on_every_door(tmp_path: Path) -> None:
             {"INGEST_PORT": "0", "INGEST_AGGREGATOR": link.address, "INGEST_RING_BATCHES": "20"},
         ) as ingest,
         replaying(await ingest.wait_for_port()) as program,
-        joining(f"127.0.0.1:{http.base_url.port}", port) as followers,
+        asyncio.TaskGroup() as tasks,
     ):
+        market = Market(port)
+        await market.wait_for_minutes(1)
+        followers = await join_all(tasks, http)
+        await market.wait_for_minutes(300)
+        followers += await join_all(tasks, http)
         for _ in range(2):
             link.refuse()
             link.drop()
@@ -89,16 +100,49 @@ async def test_history_and_live_are_one_on_every_door(tmp_path: Path) -> None:
         for bar in bars:
             numbers = expected[bar["symbol"], int(bar["startNs"])]
             assert (bar["close"], int(bar["volume"]), int(bar["trades"])) == numbers[3:6]
+        last = max(int(bar["endNs"]) for bar in bars if bar["state"] == "final")
         for follower in followers:
-            await follower.wait_until(lambda: follower.has(bars))
+            await follower.wait_for(bars)
             assert len(follower.bars) == len(bars)
             assert follower.not_recovered == []
-        # All know the same ends, those who came first the most.
-        last = max(int(bar["endNs"]) for bar in bars if bar["state"] == "final")
-        for first, follower in enumerate(followers):
-            await follower.wait_until(
-                lambda: bool(follower.ends) and follower.ends[-1] >= last - MINUTE_NS
-            )
-            first_ends = followers[0].ends
-            assert follower.ends == first_ends[first_ends.index(follower.ends[0]) :], first
-        await asyncio.sleep(0)
+            await follower.wait_for_end(last - MINUTE_NS)
+        # All hear of the same ends, those who came first of the most.
+        ends = followers[0].ends
+        for follower in followers:
+            assert follower.ends == ends[ends.index(follower.ends[0]) :]
+            follower.leave()
+
+
+async def test_after_a_kill_history_goes_on_from_the_store_on_every_door(tmp_path: Path) -> None:
+    settings = {"AGGREGATOR_PORT": str(port := free_port()), **stored_in(tmp_path)}
+    async with (
+        contextlib.AsyncExitStack() as stack,
+        run_gateway(port) as (_, http),
+        run_service(
+            "ingest", {"INGEST_PORT": "0", "INGEST_AGGREGATOR": f"127.0.0.1:{port}"}
+        ) as ingest,
+        asyncio.TaskGroup() as tasks,
+    ):
+        first = await stack.enter_async_context(run_service("aggregator", settings))
+        await first.wait_for_port()
+        program = await stack.enter_async_context(replaying(await ingest.wait_for_port()))
+        await Market(port).wait_for_minutes(100)
+        followers = await join_all(tasks, http)
+        await Market(port).wait_for_minutes(100)
+        await first.kill()
+        second = await stack.enter_async_context(run_service("aggregator", settings))
+        await second.wait_for_port()
+        await Market(port).wait_for_minutes(100)
+        late = await join_all(tasks, http)
+        assert (await program.end()).code == 0
+        assert await ingest.stop() == 0
+        bars = await read_minutes(http)
+        # Those that were open when it was killed begin anew and say so.
+        assert any(not bar["complete"] for bar in bars)
+        for follower in (*followers, *late):
+            await follower.wait_for(bars)
+            follower.leave()
+        for follower in followers:
+            assert set(follower.not_recovered) == set(SYMBOLS)
+        for follower in late:
+            assert follower.not_recovered == []

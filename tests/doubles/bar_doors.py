@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -55,7 +56,7 @@ async def stomp(
                 yield Event(None, int(frame.json["endNs"]))
             else:
                 recovered = frame.headers.get("recovered")
-                yield Event(frame.json, recovered=recovered and recovered == "true")
+                yield Event(frame.json, recovered=recovered == "true" if recovered else None)
 
 
 async def stream_websocket(
@@ -154,16 +155,26 @@ class BarFollower:
         """Follow no longer."""
         self._task.cancel()
 
-    async def wait_until(self, predicate: Callable[[], bool]) -> None:
-        """Wait until ``predicate`` holds."""
-        async with asyncio.timeout(TIMEOUT_S):
-            while not predicate():
-                self._changed.clear()
-                await self._changed.wait()
+    async def wait_for(self, bars: Sequence[JsonBar]) -> None:
+        """Wait until the newest states are these, wherever they were read."""
+        for bar in bars:
+            await self._wait_until(partial(self._has, bar), bar)
 
-    def has(self, bars: Sequence[JsonBar]) -> bool:
-        """Say whether the newest states are these."""
-        return all(self.bars.get(_place(bar)) == bar for bar in bars)
+    async def wait_for_end(self, end_ns: int) -> None:
+        """Wait until all bars that end then, or earlier, are complete."""
+        await self._wait_until(lambda: bool(self.ends) and self.ends[-1] >= end_ns, end_ns)
+
+    def _has(self, bar: JsonBar) -> bool:
+        return _content(self.bars.get(_place(bar), {})) == _content(bar)
+
+    async def _wait_until(self, predicate: Callable[[], bool], what: object) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                while not predicate():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"{self.name} never got {what}") from None
 
     async def _follow(self, address: str, since: str) -> None:
         async with contextlib.aclosing(
@@ -213,3 +224,8 @@ def _place(bar: JsonBar) -> tuple[str, int]:
 
 def _rank(bar: JsonBar) -> tuple[int, int]:
     return bar["revision"], STATES.index(bar["state"])
+
+
+def _content(bar: JsonBar) -> JsonBar:
+    # What is read from the store does not say when it was published.
+    return {name: value for name, value in bar.items() if name not in {"sequence", "epoch"}}
