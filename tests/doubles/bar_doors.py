@@ -31,6 +31,7 @@ class Event(NamedTuple):
 
     bar: JsonBar | None
     end_ns: int = 0
+    epoch: str = ""
     recovered: bool | None = None
 
 
@@ -53,7 +54,7 @@ async def stomp(
                 continue
             if frame.headers.get("type") == "interval_complete":
                 assert frame.json["interval"] == interval
-                yield Event(None, int(frame.json["endNs"]))
+                yield Event(None, int(frame.json["endNs"]), frame.json["epoch"])
             else:
                 recovered = frame.headers.get("recovered")
                 yield Event(frame.json, recovered=recovered == "true" if recovered else None)
@@ -93,7 +94,7 @@ def _event(message: dict[str, Any]) -> Event | None:
     if message["type"] == "update":
         return Event(message["data"], recovered=message.get("recovered"))
     if message["type"] == "interval_complete":
-        return Event(None, int(message["endNs"]))
+        return Event(None, int(message["endNs"]), message["epoch"])
     assert message["type"] == "status", message
     return None
 
@@ -112,15 +113,21 @@ async def graphql(
         subscribe = {"type": "subscribe", "id": "1", "payload": payload}
         await client.send(orjson.dumps(subscribe).decode())
         yield None
+        status = "live"
         async for text in client:
             message = orjson.loads(text)
             assert message["type"] == "next", message
             bar = message["payload"]["data"]["bars"]
             extensions = message["payload"]["extensions"]
+            before, status = status, extensions["dataStatus"]
+            if status != before:
+                # Then the last bar comes again.
+                continue
             if bar is not None:
                 yield Event(bar, recovered=extensions.get("recovered"))
             elif "intervalComplete" in extensions:
-                yield Event(None, int(extensions["intervalComplete"]["endNs"]))
+                marker = extensions["intervalComplete"]
+                yield Event(None, int(marker["endNs"]), marker["epoch"])
 
 
 DOORS: list[Door] = [stomp, stream_websocket, sse, graphql]
@@ -136,7 +143,9 @@ class BarFollower:
         self._interval = interval
         # The newest state of each bar, by symbol and start.
         self.bars: dict[tuple[str, int], JsonBar] = {}
+        # Of one life of the aggregator.
         self.ends: list[int] = []
+        self._epoch = ""
         # Symbols whose states began a new life of the aggregator, in which what was missed is not
         # known.
         self.not_recovered: list[str] = []
@@ -184,7 +193,7 @@ class BarFollower:
                 if event is None:
                     self._subscribed.set()
                 elif event.bar is None:
-                    self._complete(event.end_ns)
+                    self._complete(event.end_ns, event.epoch)
                 else:
                     self._take(event.bar, event.recovered)
                 self._changed.set()
@@ -206,13 +215,17 @@ class BarFollower:
             assert int(bar["sequence"]) > int(before["sequence"]), (bar, before)
         self.bars[_place(bar)] = bar
 
-    def _complete(self, end_ns: int) -> None:
+    def _complete(self, end_ns: int, epoch: str) -> None:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self.ends.clear()
         assert not self.ends or end_ns > self.ends[-1], (end_ns, self.ends[-1])
         self.ends.append(end_ns)
         latest = dict(sorted(self.bars))
         reached = max(latest.values(), default=0)
         for place, bar in self.bars.items():
-            is_open = int(bar["endNs"]) <= end_ns and bar["state"] not in {"final", "revised"}
+            is_over = int(bar["endNs"]) <= end_ns and bar["epoch"] == epoch
+            is_open = is_over and bar["state"] not in {"final", "revised"}
             # A replay waits for a symbol that went quiet until a revise window has passed.
             is_quiet = place[1] == latest[place[0]] and reached >= int(bar["endNs"]) + QUIET_NS
             assert not is_open or is_quiet, (self.name, end_ns, bar)
