@@ -156,8 +156,13 @@ class Join:
         if position.epoch != update.epoch:
             position.epoch = update.epoch
             position.places, position.sequences = [], []
-            position.known = position.first = sequence if not self.is_holding else sequence - 1
-            position.confirmed = True
+            position.known = position.first = 0
+            position.confirmed = False
+            # What closed while the aggregator went away and came back is in its store.
+            position.unread = True
+            if not self.is_holding:
+                self.is_holding = True
+                self.on_gap()
             return Verdict.NEW_LIFE
         if position.misses():
             position.unread = True

@@ -117,7 +117,8 @@ async def test_after_a_kill_history_goes_on_from_the_store_on_every_door(tmp_pat
     settings = {"AGGREGATOR_PORT": str(port := free_port()), **stored_in(tmp_path)}
     async with (
         contextlib.AsyncExitStack() as stack,
-        run_gateway(port) as (_, http),
+        # What waited for the aggregator comes at once, faster than history can be read beside it.
+        run_gateway(port, GATEWAY_BUFFER_BYTES=str(16 * 2**20)) as (_, http),
         run_service(
             "ingest", {"INGEST_PORT": "0", "INGEST_AGGREGATOR": f"127.0.0.1:{port}"}
         ) as ingest,

@@ -316,13 +316,15 @@ async def test_a_restart_of_the_aggregator_is_told() -> None:
     world.publish(0, FINAL)
     world.begin()
     await world.finish()
+    # It went to the store, and to nobody else before the end.
+    world.book.publish("A", "1m", 1, state=FINAL)
     world.book.restart()
     world.hub.begin_epoch(world.book.epoch)
     world.reconnect()
-    world.publish(1, PARTIAL)
+    world.publish(2, PARTIAL)
     await world.finish()
-    assert world.starts == [(0, FINAL), (1, PARTIAL)]
-    assert [delivery.recovered for delivery in world.seen] == [None, False]
+    assert world.starts == [(0, FINAL), (1, FINAL), (2, PARTIAL)]
+    assert [delivery.recovered for delivery in world.seen] == [None, False, None]
     await world.end()
 
 
