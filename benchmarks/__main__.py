@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from benchmarks import (
+    bars,
     bars_store,
     deliveries,
     ingest,
@@ -37,6 +38,7 @@ Part = Callable[[Limits, Messages, bool], Awaitable[Outcome]]
 PARTS: dict[str, Part] = {
     "kernels": lambda _limits, _messages, full: kernels.measure(full=full),
     "ingest": lambda found, one, full: ingest.measure(found, one.ticks_per_s, full=full),
+    "bars": lambda _limits, _messages, full: bars.measure(full=full),
     "nats": lambda found, _messages, full: nats.measure(found, full=full),
     "latency": lambda found, one, full: latency.measure(found, one, full=full),
     "fanout": lambda found, one, full: deliveries.measure(found, one.updates_per_cpu_s, full=full),

@@ -1,28 +1,23 @@
 """How soon after its end a bar reaches a reader, and what it costs to close bars.
 
-``python -m benchmarks.bars``: a live random walk goes through ingest into the aggregator, which
+A live random walk goes through ingest into the aggregator, which
 stores what closes, and one ``Watch`` stream has all bars of 1s and 1m. Then the engine alone, in
 seconds of CPU: with one trade per symbol and second every trade begins a bar.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from statistics import median
+from dataclasses import asdict, dataclass, field
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import psutil
 
 from aggregator.bars.bar import Bar
 from aggregator.bars.engine import BarEngine
@@ -30,16 +25,10 @@ from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
 from aggregator.close_timer import SYMBOLS_AT_ONCE
 from aggregator.sessions import UtcDay
-from benchmarks.harness import (
-    ROOT,
-    Latencies,
-    Service,
-    WrongResult,
-    format_table,
-    machine_facts,
-    run_service,
-    write_results,
-)
+from benchmarks.harness import Service, WrongResult, run_service
+from benchmarks.latencies import Latencies
+from benchmarks.report import Line, Outcome
+from benchmarks.results import ROOT
 from marketdata.channel import client_options
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
@@ -67,12 +56,12 @@ class Plan:
     rate: int = 20_000
     # Long enough for a minute to end in it.
     live_s: int = 75
-    rounds: int = 3
     engine_symbols: tuple[int, ...] = (500, 50_000)
     engine_s: int = 10
 
 
-QUICK = Plan(symbols=100, rate=2_000, live_s=7, rounds=1, engine_symbols=(500,), engine_s=5)
+FULL = Plan()
+QUICK = Plan(symbols=100, rate=2_000, live_s=7, engine_symbols=(500,), engine_s=5)
 
 
 @dataclass
@@ -175,8 +164,7 @@ async def _time_bars(
     seconds = WARM_UP_S + plan.live_s
     began_ns = time.time_ns()
     reader.since_ns = began_ns + WARM_UP_S * NS_PER_S
-    process = psutil.Process(aggregator.pid)
-    used = process.cpu_times()
+    used = aggregator.cpu_s()
     feed = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "fakeclient", "--server", ingest.address),
         *("--symbols", str(plan.symbols), "--rate", str(plan.rate)),
@@ -193,14 +181,13 @@ async def _time_bars(
                 raise WrongResult("the stream ended")
             reader.take(batch, time.time_ns())
             if not talking.done():
-                live_states, used_then = reader.states, process.cpu_times()
+                live_states, used_then = reader.states, aggregator.cpu_s()
                 elapsed_s = (time.time_ns() - began_ns) / NS_PER_S
     watch.cancel()
     await talking
     await _check_totals(stub, reader)
-    cpu = used_then.user + used_then.system - used.user - used.system
     latencies = {name: Latencies(tuple(found)) for name, found in sorted(reader.due_s.items())}
-    return Live(latencies, cpu / elapsed_s, live_states / elapsed_s)
+    return Live(latencies, (used_then - used) / elapsed_s, live_states / elapsed_s)
 
 
 async def _check_totals(stub: MarketDataServiceAsyncStub, reader: Reader) -> None:
@@ -265,59 +252,32 @@ def measure_engine(symbols: int, seconds: int) -> Cost:
     return Cost(symbols, trade_s / total, close_s / total)
 
 
-def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few seconds, no minute ends")
-    parser.add_argument("--seconds", type=int, help="of live trades in each round")
-    parser.add_argument("--rounds", type=int, help="how often")
-    parser.add_argument("--output", type=Path, help="the JSON file (benchmarks/results/COMMIT)")
-    options = parser.parse_args()
-    plan = QUICK if options.quick else Plan()
-    plan = replace(
-        plan, live_s=options.seconds or plan.live_s, rounds=options.rounds or plan.rounds
-    )
-    lives = [asyncio.run(measure_live(plan)) for _ in range(plan.rounds)]
-    costs = [measure_engine(symbols, plan.engine_s) for symbols in plan.engine_symbols]
-    results = {
-        **asdict(plan),
-        "live": [live.to_dict() for live in lives],
-        "engine": [asdict(cost) | {"cpu": cost.per_second} for cost in costs],
-    }
-    path = write_results("bars", results, options.output)
-    print(json.dumps(machine_facts()))
-    print(_live_table(plan, lives))
-    print(_engine_table(costs))
-    print(f"written to {path}")
-
-
-def _live_table(plan: Plan, lives: Sequence[Live]) -> str:
-    rows: list[tuple[str, ...]] = [("", "states", "p50 ms", "p99 ms", "min", "max", "max ms")]
-    for name in lives[0].latencies:
-        found = [live.latencies[name] for live in lives if name in live.latencies]
-        p50, p99 = ([each.percentile(p) * 1000 for each in found] for p in (50, 99))
-        latest = max(max(each.seconds) for each in found) * 1000
-        numbers = (median(p50), median(p99), min(p99), max(p99), latest)
-        count = sum(len(each.seconds) for each in found)
-        rows.append((name, f"{count:,}", *(f"{number:.2f}" for number in numbers)))
-    cpu = ", ".join(f"{live.cpu:.2f}" for live in lives)
-    states = ", ".join(f"{live.states_per_s:,.0f}" for live in lives)
-    return (
-        f"{plan.symbols} symbols, {plan.rate:,} ticks/s: after the end (early), after the grace "
-        f"(final); median, min and max of {plan.rounds} rounds\n{format_table(rows)}\n"
-        f"CPU of the aggregator {cpu}; states sent per second {states}"
-    )
-
-
-def _engine_table(costs: Sequence[Cost]) -> str:
-    rows: list[tuple[str, ...]] = [
-        ("one trade per symbol and second", "us, trade", "us, close", "CPU")
-    ]
+def lines_of(plan: Plan, live: Live, costs: Sequence[Cost]) -> list[Line]:
+    """Return what to say of them."""
+    note = f"aggregator {live.cpu:.0%} of a core, {live.states_per_s:,.0f} states/s of bars"
+    lines = []
+    for name, latencies in live.latencies.items():
+        interval, state = name.split()
+        moment = "the end" if state == "early" else "the grace"
+        what = f"{state} {interval} bar to Watch after {moment}, {plan.rate:,} ticks/s live"
+        for percent in (50, 99):
+            value = latencies.percentile(percent) * 1000
+            key = f"bars/{interval}/{state}/p{percent}"
+            lines.append(Line(key, f"{what}: p{percent}", value, "ms", note=note))
     for cost in costs:
-        numbers = (cost.trade_s * 1e6, cost.close_s * 1e6, cost.per_second)
-        rows.append((f"{cost.symbols:,} symbols", *(f"{number:.2f}" for number in numbers)))
-    return format_table(rows)
+        what = f"one trade per symbol and second, {cost.symbols:,} symbols: engine"
+        note = f"{cost.trade_s * 1e6:.1f} us per trade, {cost.close_s * 1e6:.1f} us per close"
+        value = cost.per_second * 100
+        lines.append(
+            Line(f"bars/engine/{cost.symbols}", what, value, "%", note=f"of a core; {note}")
+        )
+    return lines
 
 
-if __name__ == "__main__":
-    main()
+async def measure(*, full: bool) -> Outcome:
+    """Measure the bars of live trades, and the engine alone."""
+    plan = FULL if full else QUICK
+    live = await measure_live(plan)
+    costs = [measure_engine(symbols, plan.engine_s) for symbols in plan.engine_symbols]
+    engine = [asdict(cost) | {"cpu": cost.per_second} for cost in costs]
+    return Outcome(lines_of(plan, live, costs), {"live": live.to_dict(), "engine": engine})
