@@ -110,6 +110,7 @@ async def test_history_and_live_are_one_on_every_door(tmp_path: Path) -> None:
         ends = followers[0].ends
         for follower in followers:
             assert follower.ends == ends[ends.index(follower.ends[0]) :]
+            follower.check_quiet(bars)
             follower.leave()
 
 
@@ -142,6 +143,7 @@ async def test_after_a_kill_history_goes_on_from_the_store_on_every_door(tmp_pat
         assert any(not bar["complete"] for bar in bars)
         for follower in (*followers, *late):
             await follower.wait_for(bars)
+            follower.check_quiet(bars)
             follower.leave()
         for follower in followers:
             assert set(follower.not_recovered) == set(SYMBOLS)
