@@ -145,7 +145,8 @@ class BarEngine:
                 if bars.timer_at == time:
                     bars.timer_at = 0
                     bars.advance(now_ns)
-                    self._release(self._event_lanes.get(bars.symbol, {}), now_ns)
+                    if self.wants_trades:
+                        self._release(self._event_lanes[bars.symbol], now_ns)
                     self._set_timer(bars)
             done = not symbols
             if done:

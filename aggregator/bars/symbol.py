@@ -20,6 +20,7 @@ from aggregator.bars.plan import BarPlan
 from aggregator.sessions import SessionRule
 from marketdata.timestamps import NS_PER_S
 
+NEVER = 2**63
 # Sums below this cannot become infinite where they are added up in another order.
 MAX_MONEY = 1.7e308
 
@@ -92,6 +93,7 @@ class SymbolBars:
     __slots__ = (
         "_anchor",
         "_base_ns",
+        "_due_at",
         "_front",
         "_grace_ns",
         "_keeper",
@@ -154,6 +156,8 @@ class SymbolBars:
         self.money_room = MAX_MONEY
         # End, lane and start of the bars that wait out the grace; a heap.
         self.finals: list[tuple[int, int, int]] = []
+        # Before it nothing ends: neither the base piece, nor a bar, nor a grace.
+        self._due_at = NEVER
         # Whether the wall clock closes bars, and when it looks next; 0: it does not.
         self.live = False
         self.timer_at = 0
@@ -233,6 +237,8 @@ class SymbolBars:
         self._set_limits()
 
     def _close(self, clock: int, latest: int) -> None:
+        if clock < self._due_at:
+            return
         if self.base.trades and clock >= self.base_end:
             self._fold_base()
         for lane in self.lanes:
@@ -254,17 +260,20 @@ class SymbolBars:
             bar.state = BarState.FINAL
             lane.closed[start] = bar
             self._keeper.closed(lane, bar, latest)
+        self._find_due()
+
+    def _find_due(self) -> None:
+        due = self.base_end if self.base.trades else NEVER
+        if self.finals:
+            due = min(due, self.finals[0][0] + self._grace_ns)
+        for lane in self.lanes:
+            if lane.candle is not None and lane.end < due:
+                due = lane.end
+        self._due_at = due
 
     def next_timer(self) -> int:
         """Return when the wall clock has something to close next, 0 for never."""
-        if not self.lanes:
-            return 0
-        times = [self.finals[0][0] + self._grace_ns] if self.finals else []
-        if self.base.trades:
-            times.append(self.base_end)
-        else:
-            times += [lane.end for lane in self.lanes if lane.candle is not None]
-        return min(times, default=0)
+        return self._due_at if self.lanes and self._due_at < NEVER else 0
 
     def restore(self, lane: Lane, bar: Bar) -> None:
         """Take over a bar of an earlier life, before any trade of this one."""
@@ -287,6 +296,7 @@ class SymbolBars:
         heapify(self.finals)
         over = [b.end for x in self.lanes for b in (*x.early.values(), *x.closed.values())]
         self._next_at = max([*over, self._latest - self._latest % NS_PER_S])
+        self._find_due()
 
     def _set_limits(self) -> None:
         self.lo = self.hi = 0
@@ -318,6 +328,7 @@ class SymbolBars:
             if lane.is_daily and lane.end:
                 start, end = max(start, lane.start), min(end, lane.end)
         self.base_start, self.base_end, self._next_at = start, end, end
+        self._due_at = min(self._due_at, end)
 
     def _start_session(self, ts: int) -> None:
         session = self._rule.session(ts)
@@ -347,6 +358,7 @@ class SymbolBars:
         bar.state = BarState.EARLY
         lane.early[bar.start] = bar
         heappush(self.finals, (bar.end, lane.index, bar.start))
+        self._due_at = min(self._due_at, bar.end + self._grace_ns)
 
     def _fits(self, price: float, volume: int, ts: int) -> bool:
         # Whether no candle that a trade in or after the base piece adds to would overflow.
@@ -427,6 +439,7 @@ class SymbolBars:
         if start == lane.start < lane.end:
             if lane.candle is None:
                 lane.candle = Candle()
+                self._due_at = min(self._due_at, lane.end)
             return lane.candle
         bar = lane.early.get(start) or lane.closed.get(start)
         if bar is None:
