@@ -1,6 +1,6 @@
 """Measure the fan-out: one feed to many STOMP clients, some of which stop reading.
 
-``python -m benchmarks.fanout``: every client subscribes to one of the symbols. The latency is from
+``python -m benchmarks.fanout``: every client subscribes to some of the symbols. The latency is from
 the exchange time of a tick, the moment it was sent, to the arrival of its state at the client.
 """
 
@@ -44,17 +44,19 @@ CATCH_UP_TIMEOUT_S = 10.0
 # More than a 64 KiB segment of loopback: with less, the sender waits seconds for its probe timer.
 RECEIVE_BUFFER = 96 * 1024
 TIMESTAMP = b'"timestampNs":"'
+SYMBOL = b'"symbol":"'
 
 
 class StompClient(asyncio.Protocol):
-    """The least that a client must do: the handshake, one subscription, and reading."""
+    """The least that a client must do: the handshake, subscriptions, and reading."""
 
-    def __init__(self, symbol: str, policy: str) -> None:
-        self.symbol = symbol
+    def __init__(self, symbols: Sequence[str], policy: str) -> None:
+        self.symbols = symbols
         self.subscribed = asyncio.get_running_loop().create_future()
         self.latencies: list[float] = []
         self.deliveries = 0
-        self.last = b""
+        # By symbol.
+        self.last: dict[bytes, bytes] = {}
         self.lost = False
         self._policy = policy
         self._buffer = bytearray()
@@ -84,12 +86,13 @@ class StompClient(asyncio.Protocol):
                 raise WrongResult(bytes(buffer[:200]))
             del buffer[: end + 4]
             self._open = True
-            subscribe = (
-                f"SUBSCRIBE\nid:0\ndestination:/topic/market-data/{self.symbol}\n"
-                f"policy:{self._policy}\nreceipt:0\n\n\0"
-            )
             self._send(CONNECT)
-            self._send(subscribe.encode())
+            for number, symbol in enumerate(self.symbols, 1 - len(self.symbols)):
+                subscribe = (
+                    f"SUBSCRIBE\nid:{number}\ndestination:/topic/market-data/{symbol}\n"
+                    f"policy:{self._policy}\nreceipt:{number}\n\n\0"
+                )
+                self._send(subscribe.encode())
         position = 0
         while len(buffer) - position >= 2:
             size, start = buffer[position + 1], position + 2
@@ -124,10 +127,12 @@ class StompClient(asyncio.Protocol):
     def _take(self, message: bytes, now_ns: int) -> None:
         if message.startswith(b"MESSAGE"):
             self.deliveries += 1
-            self.last = message
+            symbol = message.index(SYMBOL) + len(SYMBOL)
+            self.last[message[symbol : message.index(b'"', symbol)]] = message
             at = message.index(TIMESTAMP) + len(TIMESTAMP)
             self.latencies.append((now_ns - int(message[at : message.index(b'"', at)])) / 1e9)
-        elif message.startswith(b"RECEIPT"):
+        elif message.startswith(b"RECEIPT\nreceipt-id:0\n"):
+            # The last of them.
             self.subscribed.set_result(None)
         elif message.startswith(b"ERROR"):
             raise WrongResult(message)
@@ -145,6 +150,7 @@ class Plan:
 
     clients: int = 500
     symbols: int = 20
+    per_client: int = 1
     rate: int = 1_000
     phase_s: float = 10.0
     # Each round has two phases: all clients read, and some do not.
@@ -222,7 +228,14 @@ async def connect(gateway: Service, plan: Plan, symbols: Sequence[str]) -> list[
     """Connect all clients and wait until each has subscribed."""
     loop = asyncio.get_running_loop()
     clients = [
-        StompClient(symbols[number % len(symbols)], plan.policy) for number in range(plan.clients)
+        StompClient(
+            [
+                symbols[(number * plan.per_client + each) % len(symbols)]
+                for each in range(plan.per_client)
+            ],
+            plan.policy,
+        )
+        for number in range(plan.clients)
     ]
     for start in range(0, len(clients), 50):
         group = clients[start : start + 50]
@@ -251,7 +264,7 @@ async def measure(plan: Plan) -> Outcome:
     Raises:
         WrongResult: a client was lost, or does not end with the state that REST gives.
     """
-    symbols = [f"F{number:02}" for number in range(plan.symbols)]
+    symbols = [f"F{number:03}" for number in range(plan.symbols)]
     outcome = Outcome(plan)
     async with run_pipeline() as (ingest, gateway):
         process = psutil.Process(gateway.pid)
@@ -265,7 +278,9 @@ async def measure(plan: Plan) -> Outcome:
         outcome.gateway_rss_mb.append(process.memory_info().rss / 1e6)
         for _ in range(plan.rounds):
             await run_round(outcome, feed, clients, stalled)
-            outcome.catch_up_ms.append(await catch_up(gateway, clients, stalled, symbols))
+            outcome.catch_up_ms.append(
+                await catch_up(gateway, clients, stalled, symbols, feed.sent)
+            )
             outcome.gateway_rss_mb.append(process.memory_info().rss / 1e6)
         writer.close()
         for client in clients:
@@ -295,23 +310,32 @@ async def catch_up(
     clients: list[StompClient],
     stalled: list[StompClient],
     symbols: Sequence[str],
+    sent: int,
 ) -> float:
-    """Let all read again; return the ms until everyone has the state that REST gives."""
-    expected = await asyncio.to_thread(read_rest, gateway, symbols)
+    """Let all read again; return the ms until everyone has the state of all that was ``sent``."""
+    deadline = time.perf_counter() + CATCH_UP_TIMEOUT_S
+    while True:
+        expected = await asyncio.to_thread(read_rest, gateway, symbols)
+        if (seen := sum(int(state["volume"]) for state in expected.values())) == sent:
+            break
+        if time.perf_counter() > deadline:
+            raise WrongResult(f"{seen} of {sent} ticks")
     resumed = time.perf_counter()
     for client in stalled:
         client.resume()
-    while waiting := [c for c in clients if body(c) != expected[c.symbol]]:
+    waiting = [(client, symbol) for client in clients for symbol in client.symbols]
+    while waiting := [(c, symbol) for c, symbol in waiting if body(c, symbol) != expected[symbol]]:
         if time.perf_counter() - resumed > CATCH_UP_TIMEOUT_S or any(c.lost for c in clients):
-            first = waiting[0]
-            raise WrongResult(f"{body(first)} instead of {expected[first.symbol]}")
+            client, symbol = waiting[0]
+            raise WrongResult(f"{body(client, symbol)} instead of {expected[symbol]}")
         await asyncio.sleep(0.001)
     return (time.perf_counter() - resumed) * 1000
 
 
-def body(client: StompClient) -> Any:
-    """Return the JSON of the client's last message."""
-    return json.loads(client.last.partition(b"\n\n")[2].rstrip(b"\0")) if client.last else None
+def body(client: StompClient, symbol: str) -> Any:
+    """Return the JSON of the client's last message of ``symbol``."""
+    last = client.last.get(symbol.encode())
+    return json.loads(last.partition(b"\n\n")[2].rstrip(b"\0")) if last else None
 
 
 def read_rest(gateway: Service, symbols: Sequence[str]) -> dict[str, Any]:
@@ -325,10 +349,20 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of it")
+    for name in ("clients", "symbols", "per_client", "rate", "stalled"):
+        option = "--" + name.replace("_", "-")
+        parser.add_argument(option, type=int, default=getattr(Plan(), name))
     parser.add_argument("--policy", choices=("conflate", "buffer"), default="conflate")
     parser.add_argument("--output", type=Path, help="the JSON file (benchmarks/results/COMMIT)")
     options = parser.parse_args()
-    plan = Plan(policy=options.policy)
+    plan = Plan(
+        clients=options.clients,
+        symbols=options.symbols,
+        per_client=options.per_client,
+        rate=options.rate,
+        stalled=options.stalled,
+        policy=options.policy,
+    )
     if options.quick:
         plan = replace(plan, clients=50, stalled=5, phase_s=2.0, rounds=1)
     outcome = asyncio.run(measure(plan))
@@ -336,7 +370,8 @@ def main() -> None:
     print(json.dumps(machine_facts()))
     deliveries = median(outcome.deliveries_per_s)
     print(
-        f"{plan.clients} STOMP clients on {plan.symbols} symbols, {plan.rate} ticks/s:"
+        f"{plan.clients} STOMP clients on {plan.per_client} of {plan.symbols} symbols,"
+        f" {plan.rate} ticks/s:"
         f" {deliveries:,.0f} deliveries/s; median, min and max of {plan.rounds} rounds"
     )
     rows: list[tuple[str, ...]] = [("", "p50 ms", "", "", "p99 ms", "", "")]

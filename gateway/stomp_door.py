@@ -23,11 +23,12 @@ from gateway.clients.websocket import serve_websocket
 from gateway.encoding import INTERVAL_COMPLETE
 from gateway.errors import AggregatorUnavailable
 from gateway.hub.bar_subscription import BarSubscription
+from gateway.hub.burst import Burst
 from gateway.hub.hub import FeedStatus, Hub, TooManySymbols
 from gateway.hub.join import Join
 from gateway.hub.subscription import BufferLimits, Resume
 from gateway.hub.subscription import Subscription as Feed
-from gateway.hub.updates import Delivery, Update
+from gateway.hub.updates import Delivery, Policy, Update
 from gateway.sockjs.app import SockJs, SockJsRoute
 from gateway.stomp.destinations import (
     STATUS,
@@ -36,8 +37,6 @@ from gateway.stomp.destinations import (
     SignalingTopic,
     SubscribeOptions,
     Topic,
-    bars_destination,
-    market_data_destination,
 )
 from gateway.stomp.errors import (
     HistoryFailed,
@@ -50,6 +49,7 @@ from gateway.stomp.errors import (
     StompError,
 )
 from gateway.stomp.events import (
+    AckMode,
     Connected,
     Event,
     SignalSent,
@@ -60,6 +60,7 @@ from gateway.stomp.events import (
 from gateway.stomp.messages import Message
 from gateway.stomp.session import SessionLimits, StompSession
 from gateway.stomp.versions import SUBPROTOCOLS
+from gateway.stomp_fanout import StompEncoder, StompEncoders, encode_message
 from gateway.stream.reader import JoinHistory
 from marketdata.errors import MarketDataError
 from marketdata.intervals import InvalidInterval
@@ -111,6 +112,7 @@ class StompDoor:
         self.hub = hub
         self.joins = joins
         self.limits = limits or StompLimits()
+        self.encoders = StompEncoders()
         self.sessions: set[StompHandler] = set()
         # Those with a subscription to /topic/signaling.
         self.signaling: dict[StompHandler, None] = {}
@@ -342,6 +344,24 @@ class StompHandler:
             conflated=conflated > 0,
         )
         self._write()
+        # The first message may be for this subscriber alone; those that follow are for all, unless
+        # they are acknowledged, by an id of this session.
+        if feed.lane is None and subscription.ack is AckMode.AUTO:
+            encoder = self._door.encoders.get(subscription.id, self._session.version)
+            feed.lane = partial(self._send_burst, encoder, feed.policy)
+
+    def _send_burst(self, encoder: StompEncoder, policy: Policy, burst: Burst) -> bool:
+        connection = self._connection
+        if not connection.writable:
+            return False
+        try:
+            connection.send_texts(burst.form(policy, encoder))
+            self._session.note_sent(burst.now)
+        except BufferFull as exc:
+            self.fail(SlowConsumer(str(exc)))
+        except Exception:
+            self._give_up()
+        return True
 
     def _tell_status(self) -> None:
         message = STATUS_MESSAGES[self._hub.status]
@@ -412,18 +432,6 @@ class StompHandler:
         self._session.check_timers(self._loop.time())
         self._write()
         self._arm()
-
-
-def encode_message(update: Update) -> Message:
-    """Return the MESSAGE of ``update``, the same for every subscriber."""
-    return Message(
-        market_data_destination(update.symbol)
-        if update.interval is None
-        else bars_destination(update.interval, update.symbol),
-        update.json,
-        sequence=update.sequence,
-        epoch=update.epoch,
-    )
 
 
 def encode_marker(destination: str, update: Update) -> Message:

@@ -10,7 +10,8 @@ from gateway.bars.times import format_time, parse_time
 from gateway.errors import FieldError, InvalidInput
 from gateway.hub.bar_subscription import BarSubscription
 from gateway.hub.join import Join
-from gateway.hub.subscription import BufferLimits, Policy, Resume, Subscription
+from gateway.hub.subscription import BufferLimits, Resume, Subscription
+from gateway.hub.updates import Policy
 from marketdata.intervals import InvalidInterval, parse_interval
 from marketdata.wire.market_data_pb2 import FILL_ALL, FILL_NONE, BarsRequest
 

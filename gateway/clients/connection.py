@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.clients.texts import Texts
 from marketdata.errors import MarketDataError
 
 # RFC 6455, 7.4.1: 1000 is a normal closure, 1011 an unexpected condition in the server.
@@ -63,6 +64,13 @@ class Connection(Protocol):
         Raises:
             BufferFull: The message would pass the bound; it was not queued.
             NotText: The message is binary, is not UTF-8, and this connection carries only text.
+        """
+
+    def send_texts(self, texts: Texts) -> None:
+        """Queue messages that others are sent too; otherwise as :meth:`send_nowait`.
+
+        Raises:
+            BufferFull: They would pass the bound; some may have been queued.
         """
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:

@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-import struct
+import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES
+from gateway.clients.texts import BINARY_FRAME, TEXT_FRAME, frame_head
 
+# RFC 6455, 7.4.1: a close frame without a code came, or none.
+NO_STATUS = 1005
 # The entry of an ASGI scope's extensions under which an application finds its DirectWebSocket.
 EXTENSION = "marketdata.direct"
 
-# RFC 6455, 5.2: FIN and the opcode, then the length; what a server sends has no mask.
-_TEXT, _BINARY = 0x81, 0x82
-_LENGTH_16 = struct.Struct("!BBH")
-_LENGTH_64 = struct.Struct("!BBQ")
+
+# Nobody waits for a connection that was handed over.
+_WRITABLE = asyncio.Event()
+_WRITABLE.set()
+
+
+class Receiver:
+    """What uvicorn has in place of its queue once the application gets what comes by call."""
+
+    __slots__ = ("_loop", "_on_lost", "on_message")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_message: Callable[[str | bytes], None],
+        on_lost: Callable[[int, str], None],
+    ) -> None:
+        self._loop = loop
+        self.on_message = on_message
+        self._on_lost: Callable[[int, str], None] | None = on_lost
+
+    def put_nowait(self, event: Any) -> None:
+        """Tell the application; that it is over, only once."""
+        if event["type"] != "websocket.disconnect":
+            text = event.get("text")
+            self.on_message(event["bytes"] if text is None else text)
+        elif self._on_lost is not None:
+            on_lost, self._on_lost = self._on_lost, None
+            # Soon, as uvicorn says so in the middle of what it does.
+            self._loop.call_soon(on_lost, event.get("code", NO_STATUS), event.get("reason") or "")
 
 
 class DirectWebSocket(WebSocketsSansIOProtocol):
@@ -27,8 +57,10 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
     than the write itself. Here a message is framed and joined with those of the same turn of the
     event loop; then the transport writes them, and keeps what the kernel does not take.
 
-    An application that writes so accepts and receives through ASGI, and does the rest here. There
-    is no compression, so a frame is its message behind a header.
+    An application that writes so accepts through ASGI and does the rest here. Once it has called
+    :meth:`hand_over` it may return: the task that served it, its scope and its queues, which would
+    be two thirds of what an idle client costs, are let go. There is no compression, so a frame is
+    its message behind a header.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -40,6 +72,7 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         self._on_drained: Callable[[], None] = lambda: None
         # Whether the client keeps up; see Connection.
         self.writable_now = True
+        self._receiver: Receiver | None = None
 
     @property
     def buffered_bytes(self) -> int:
@@ -52,32 +85,63 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         self._on_drained = on_drained
         self.transport.set_write_buffer_limits(high_water_bytes)
 
+    def hand_over(
+        self, on_message: Callable[[str | bytes], None], on_lost: Callable[[int, str], None]
+    ) -> None:
+        """Call ``on_message`` for what comes from now on, and ``on_lost`` once, at the end.
+
+        It has been accepted. Neither may raise, and ASGI's receive and send are over.
+        """
+        came, self._receiver = self.queue, Receiver(self.loop, on_message, on_lost)
+        # What uvicorn has to tell an application goes through its queue.
+        self.queue = cast("asyncio.Queue[Any]", self._receiver)
+        self.writable = _WRITABLE
+        # Of no use any more, and of some size.
+        self.scope = {}  # type: ignore[typeddict-item]
+        # The parser keeps the request itself.
+        self.request.headers.clear()
+        del self.request, self.response
+        while not came.empty():
+            self._receiver.put_nowait(came.get_nowait())
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+
     def send_nowait(self, message: str | bytes) -> None:
         """Send ``message`` at the end of this turn of the event loop."""
         if isinstance(message, str):
-            opcode, data = _TEXT, message.encode()
+            opcode, data = TEXT_FRAME, message.encode()
         else:
-            opcode, data = _BINARY, message
+            opcode, data = BINARY_FRAME, message
         size = len(data)
-        if size < 126:
-            head = bytes((opcode, size))
-        elif size < 65536:
-            head = _LENGTH_16.pack(opcode, 126, size)
-        else:
-            head = _LENGTH_64.pack(opcode, 127, size)
         due = self._due
         if not due:
             self.loop.call_soon(self._write_due)
-        due.append(head)
+        due.append(frame_head(opcode, size))
         due.append(data)
         self._due_bytes += size
         if self._due_bytes >= self._high_water:
             self.writable_now = False
 
+    def send_frames(self, frames: bytes) -> None:
+        """Send whole frames at the end of this turn, or at once where they are many.
+
+        A burst may be larger than a client that keeps up should ever have waiting; only what the
+        kernel does not take says how it reads.
+        """
+        due = self._due
+        if not due:
+            self.loop.call_soon(self._write_due)
+        due.append(frames)
+        self._due_bytes += len(frames)
+        if self._due_bytes >= self._high_water:
+            self._write_due()
+
     def close_nowait(self, code: int, reason: str, timeout_s: float) -> None:
         """Close behind what was sent; a client that has not taken it in time is cut off."""
         self._write_due()
-        if self.close_sent or self.transport.is_closing():
+        # The client's own close may have come behind what is handled.
+        if self.close_sent or self.transport.is_closing() or self.conn.state is not State.OPEN:
             return
         # As uvicorn does at "websocket.close", but for the client that never reads.
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
@@ -91,13 +155,15 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
 
     def pause_writing(self) -> None:
         """Note that the client reads too slowly; the transport says so."""
-        super().pause_writing()
+        if self._receiver is None:
+            super().pause_writing()
         self._paused = True
         self.writable_now = False
 
     def resume_writing(self) -> None:
         """Note that it caught up; the transport says so."""
-        super().resume_writing()
+        if self._receiver is None:
+            super().resume_writing()
         self._paused = False
         self._drained()
 
@@ -114,6 +180,24 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
+
+    async def run_asgi(self) -> None:
+        """Serve; as uvicorn does, but a connection that was handed over goes on behind its task."""
+        try:
+            await self.app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except BaseException:
+            self.logger.exception("Exception in ASGI application\n")
+            self.send_500_response()
+        else:
+            if not self.handshake_complete:
+                self.logger.error("ASGI callable returned without completing handshake.")
+                self.send_500_response()
+            if self._receiver is not None:
+                return
+        if self.close_timer is None:
+            self.transport.close()
 
     async def send(self, message: Any) -> None:
         """Send; a client that left or broke the protocol before it was accepted is gone.
@@ -146,7 +230,13 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
                     self.conn.send_close(1007)
                     self.handle_parser_exception()
                 return
-        super().send_receive_event_to_app()
+        if self._receiver is None:
+            super().send_receive_event_to_app()
+            return
+        (data,), self.frames = self.frames, []
+        if not self.close_sent:
+            is_text = self.curr_msg_data_type == "text"
+            self._receiver.on_message(data.decode() if is_text else data)
 
     def _write_due(self) -> None:
         if not self._due:

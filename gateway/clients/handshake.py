@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from gateway.clients.connection import NORMAL_CLOSURE, Peer
 from gateway.clients.origins import request_origin
@@ -41,19 +41,6 @@ def select_subprotocol(offered: Sequence[str], supported: Sequence[str]) -> str 
     RFC 6455, 4.2.2: the server never selects one that the client did not offer.
     """
     return next((name for name in supported if name in offered), None)
-
-
-async def receive_message(websocket: WebSocket) -> str | bytes:
-    """Return the next message.
-
-    Raises:
-        WebSocketDisconnect: The client is gone.
-    """
-    event = await websocket.receive()
-    if event["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(event.get("code", 1005), event.get("reason"))
-    text: str | None = event.get("text")
-    return event["bytes"] if text is None else text
 
 
 async def close_websocket(websocket: WebSocket, code: int, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -16,10 +16,10 @@ from gateway.clients.handshake import (
     fit_close,
     origin_allowed,
     peer_of,
-    receive_message,
     select_subprotocol,
 )
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, BufferFull
+from gateway.clients.texts import Texts, encode_text_frames
 
 # A SockJS payload of 64 KiB whose every character is escaped as \uXXXX is 384 KiB long.
 DEFAULT_MAX_PAYLOAD_BYTES = 512 * 1024
@@ -33,13 +33,38 @@ RETRY_AFTER_S = 5
 
 
 class WebSocketConnection:
-    """One plain WebSocket; a :class:`~gateway.clients.connection.Connection`."""
+    """One plain WebSocket; a :class:`~gateway.clients.connection.Connection`.
+
+    Args:
+        websocket: not accepted yet.
+        handler_factory: makes what is served.
+        peer: who is on the other side.
+        on_lost: called once when it is over.
+        max_payload_bytes: the largest message of the client.
+        high_water_bytes: what may wait for a client that keeps up.
+        max_buffered_bytes: what may wait for any.
+        close_timeout_s: how long a client may take for what is queued when we close.
+    """
+
+    __slots__ = (
+        "_close_timeout_s",
+        "_closed",
+        "_direct",
+        "_handler",
+        "_high_water_bytes",
+        "_max_buffered_bytes",
+        "_max_payload_bytes",
+        "_on_lost",
+        "_websocket",
+        "peer",
+    )
 
     def __init__(
         self,
         websocket: WebSocket,
         handler_factory: HandlerFactory,
         peer: Peer,
+        on_lost: Callable[[], None],
         *,
         max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
         high_water_bytes: int = DEFAULT_HIGH_WATER_BYTES,
@@ -53,6 +78,7 @@ class WebSocketConnection:
         self._high_water_bytes = high_water_bytes
         self._max_buffered_bytes = max_buffered_bytes
         self._close_timeout_s = close_timeout_s
+        self._on_lost = on_lost
         self._closed = False
         self._handler = GuardedHandler(handler_factory(), self)
 
@@ -81,6 +107,21 @@ class WebSocketConnection:
                 raise BufferFull(len(message), buffered, limit)
         self._direct.send_nowait(message)
 
+    def send_texts(self, texts: Texts) -> None:
+        """Send messages that others are sent too.
+
+        Raises:
+            BufferFull: They would pass the bound; nothing was sent.
+        """
+        if self._closed:
+            return
+        frames = texts.form(encode_text_frames)
+        if not self._direct.writable_now:
+            buffered, limit = self._direct.buffered_bytes, self._max_buffered_bytes
+            if buffered + len(frames) > limit:
+                raise BufferFull(len(frames), buffered, limit)
+        self._direct.send_frames(frames)
+
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, then close; only the first call counts."""
         if not self._closed:
@@ -91,25 +132,29 @@ class WebSocketConnection:
     def suppress_heartbeats(self) -> None:
         """Do nothing: a plain WebSocket has no heartbeat messages."""
 
-    async def run(self) -> None:
-        """Accept the WebSocket and serve it until it is closed."""
-        gone = (ABNORMAL_CLOSURE, "")
-        try:
-            await self._websocket.accept(self.peer.subprotocol)
-            self._direct.watch(self._high_water_bytes, self._handler.drained)
-            self._handler.open()
-            while True:
-                message = await receive_message(self._websocket)
-                if len(message) > self._max_payload_bytes:
-                    self.close(MESSAGE_TOO_BIG, "Message too big")
-                else:
-                    self._handler.message(message)
-        except WebSocketDisconnect as exc:
-            gone = exc.code, exc.reason
-        finally:
-            if not self._closed:
-                self._closed = True
-                self._handler.close_soon(*gone)
+    async def open(self) -> None:
+        """Accept the WebSocket and begin; it goes on by itself.
+
+        Raises:
+            WebSocketDisconnect: The client is gone.
+        """
+        await self._websocket.accept(self.peer.subprotocol)
+        del self._websocket
+        self._direct.watch(self._high_water_bytes, self._handler.drained)
+        self._handler.open()
+        self._direct.hand_over(self._receive, self._lose)
+
+    def _receive(self, message: str | bytes) -> None:
+        if len(message) > self._max_payload_bytes:
+            self.close(MESSAGE_TOO_BIG, "Message too big")
+        else:
+            self._handler.message(message)
+
+    def _lose(self, code: int, reason: str) -> None:
+        if not self._closed:
+            self._closed = True
+            self._handler.close_soon(code, reason)
+        self._on_lost()
 
 
 async def serve_websocket(
@@ -123,7 +168,7 @@ async def serve_websocket(
     high_water_bytes: int = DEFAULT_HIGH_WATER_BYTES,
     max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
 ) -> None:
-    """Accept ``websocket`` and serve it until it is closed.
+    """Accept ``websocket``; it is served until it is closed, also after this returned.
 
     It is refused with 403 if its origin is, and with 503 if there is no place for one more.
     """
@@ -136,15 +181,21 @@ async def serve_websocket(
         return
     subprotocol = select_subprotocol(websocket.scope.get("subprotocols", ()), subprotocols)
     peer = peer_of(websocket, "raw-websocket", subprotocol, binary=True)
+    leave = _nothing if capacity is None else capacity.leave
+    connection = WebSocketConnection(
+        websocket,
+        handler_factory,
+        peer,
+        leave,
+        max_payload_bytes=max_payload_bytes,
+        high_water_bytes=high_water_bytes,
+        max_buffered_bytes=max_buffered_bytes,
+    )
     try:
-        await WebSocketConnection(
-            websocket,
-            handler_factory,
-            peer,
-            max_payload_bytes=max_payload_bytes,
-            high_water_bytes=high_water_bytes,
-            max_buffered_bytes=max_buffered_bytes,
-        ).run()
-    finally:
-        if capacity is not None:
-            capacity.leave()
+        await connection.open()
+    except WebSocketDisconnect:
+        leave()
+
+
+def _nothing() -> None:
+    pass

@@ -18,9 +18,9 @@ from gateway.bars.times import HELP
 from gateway.errors import FieldError, InvalidInput
 from gateway.graphql.reader import MAX_BARS, Reader
 from gateway.hub.subscription import BufferLimits
-from gateway.hub.subscription import Policy as HubPolicy
 from gateway.hub.subscription import Resume as HubResume
 from gateway.hub.subscription import Subscription as HubSubscription
+from gateway.hub.updates import Policy as HubPolicy
 from gateway.rest.inputs import parse_symbol
 from gateway.rest.routes import DEFAULT_PAGE, MAX_PAGE
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 
 from gateway.hub.join import Join, Verdict
-from gateway.hub.subscription import BufferLimits, Policy, Resume, Subscription
-from gateway.hub.updates import ALL, UPDATE_BYTES, BarTopic, BarUpdate, Delivery, Topic, Update
+from gateway.hub.line import Line
+from gateway.hub.subscription import BufferLimits, Resume, Subscription
+from gateway.hub.updates import (
+    ALL,
+    UPDATE_BYTES,
+    BarTopic,
+    BarUpdate,
+    Delivery,
+    Policy,
+    Topic,
+    Update,
+)
 
 
 class BarSubscription(Subscription):
@@ -48,7 +57,7 @@ class BarSubscription(Subscription):
         # What the next state of a symbol is to say.
         self._recovered: dict[str, bool] = {}
         # What goes out before the rest: live states from before history was read anew, and history.
-        self._ahead: deque[Delivery] = deque()
+        self._ahead: Line[Delivery] = Line()
 
     @property
     def topics(self) -> list[Topic]:

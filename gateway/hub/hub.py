@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 from gateway.hub.bars import Bars
+from gateway.hub.burst import Burst
 from gateway.hub.history import History
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import ALL, AggregateUpdate, BarTopic, CompletionUpdate, Topic, Update
@@ -78,6 +79,8 @@ class Hub:
         # Followed without a subscriber, and until when; the first ends first.
         self._lingering: dict[Topic, float] = {}
         self._latest: dict[str, AggregateUpdate] = {}
+        # How many updates there were.
+        self._admitted = 0
         self._bars = Bars()
         # Those that the aggregator makes bars of, once it said so.
         self.intervals: tuple[str, ...] | None = None
@@ -108,6 +111,11 @@ class Hub:
     def conflated(self) -> int:
         """How many states were left out because their readers were slow."""
         return self._conflated + sum(each.conflated for each in self._subscribers)
+
+    @property
+    def wildcards(self) -> int:
+        """How many subscriptions are for every symbol."""
+        return len(self._by_topic.get(ALL, ()))
 
     def subscribe(self, subscription: Subscription, subscriber: Subscriber) -> None:
         """Let what is known wait in ``subscription``, and all that follows.
@@ -268,21 +276,42 @@ class Hub:
     def publish(self, aggregates: Iterable[Aggregate]) -> None:
         """Give states that came from the upstream to those who subscribed; waits for nobody."""
         now = self._clock()
-        woken: dict[Subscriber, dict[Subscription, None]] = {}
-        subscribers = self._subscribers
-        wildcards = self._by_topic.get(ALL, ())
+        by_symbol: dict[str, list[AggregateUpdate]] = {}
+        updates: list[AggregateUpdate] = []
         for aggregate in aggregates:
             update = self._admit(aggregate, now)
-            if update is None:
+            if update is not None:
+                updates.append(update)
+                by_symbol.setdefault(update.symbol, []).append(update)
+        woken: dict[Subscriber, dict[Subscription, None]] = {}
+        for symbol, own in by_symbol.items():
+            subscriptions = self._by_topic.get(symbol)
+            if subscriptions:
+                burst = Burst(own, [(own[-1], len(own) - 1)], now)
+                self._hand_out(own, burst, subscriptions, woken)
+        wildcards = self._by_topic.get(ALL)
+        if wildcards and updates:
+            newest = [(own[-1], len(own) - 1) for own in by_symbol.values()]
+            self._hand_out(updates, Burst(updates, newest, now), wildcards, woken)
+        for subscriber, waiting in woken.items():
+            subscriber.flush(waiting)
+
+    def _hand_out(
+        self,
+        updates: Sequence[Update],
+        burst: Burst,
+        subscriptions: Iterable[Subscription],
+        woken: dict[Subscriber, dict[Subscription, None]],
+    ) -> None:
+        # A copy: whoever turns out to be broken leaves at once.
+        for subscription in tuple(subscriptions):
+            if subscription.pass_on(burst):
                 continue
-            for subscription in self._by_topic.get(update.symbol, ()):
-                subscription.offer(update, now)
-                woken.setdefault(subscribers[subscription], {})[subscription] = None
-            for subscription in wildcards:
-                subscription.offer(update, now)
-                woken.setdefault(subscribers[subscription], {})[subscription] = None
-        for subscriber, subscriptions in woken.items():
-            subscriber.flush(subscriptions)
+            subscriber = self._subscribers.get(subscription)
+            if subscriber is not None:
+                for update in updates:
+                    subscription.offer(update, burst.now)
+                woken.setdefault(subscriber, {})[subscription] = None
 
     def publish_bars(self, bars: Iterable[Bar], completed: Iterable[IntervalComplete] = ()) -> None:
         """Give states of bars, and then the word that intervals are complete; waits for nobody."""
@@ -330,7 +359,8 @@ class Hub:
         # A message of a list keeps the whole list in memory; this one stays.
         own = Aggregate()
         own.CopyFrom(aggregate)
-        update = AggregateUpdate(own, continuous=continuous)
+        self._admitted += 1
+        update = AggregateUpdate(own, continuous=continuous, number=self._admitted)
         self._latest[aggregate.symbol] = update
         self._history.add(update.symbol, update, now)
         return update

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from gateway.hub.burst import Burst
 from gateway.hub.join import Join
-from gateway.hub.updates import ALL, UPDATE_BYTES, Delivery, Topic, Update
+from gateway.hub.line import Line
+from gateway.hub.updates import ALL, UPDATE_BYTES, Delivery, Policy, Topic, Update
 
-Policy = Literal["conflate", "buffer"]
+# Sends a burst at once, or says that it has to wait.
+Lane = Callable[[Burst], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,15 @@ class Subscription:
         self.overflowed = False
         # States that were left out because the reader was slow.
         self.conflated = 0
+        # The short way to a client that keeps up, where its door has one.
+        self.lane: Lane | None = None
         self._limits = limits or BufferLimits()
         self._resume_epoch = resume.epoch if resume else 0
         # Symbols whose first delivery has still to say whether it continues where the reader was.
         self._resuming = dict(resume.last_sequences) if resume else {}
         # By symbol.
         self._newest: dict[object, Delivery] = {}
-        self._all: deque[tuple[float, Delivery]] = deque()
+        self._all: Line[tuple[float, Delivery]] = Line()
         # How many still wait of those that came with the subscription; None: they still come.
         self._initial: int | None = None
 
@@ -88,6 +91,22 @@ class Subscription:
         """Return epoch and sequence from which ``symbol`` is to continue, if the reader said so."""
         sequence = self._resuming.get(symbol)
         return None if sequence is None else (self._resume_epoch, sequence)
+
+    def pass_on(self, burst: Burst) -> bool:
+        """Send ``burst`` on the short way; return False if its updates have to be offered."""
+        if (
+            self.lane is None
+            or self._newest
+            or self._all
+            or self._resuming
+            or self.overflowed
+            or not burst.continuous
+            or not self.lane(burst)
+        ):
+            return False
+        if self.policy == "conflate":
+            self.conflated += burst.skipped
+        return True
 
     def offer(self, update: Update, now: float) -> None:
         """Let ``update`` wait for the reader.
@@ -144,7 +163,7 @@ class Subscription:
         elif not self.overflowed:
             count = len(self._all) - self._initial + 1
             too_many = count * UPDATE_BYTES > self._limits.max_bytes
-            if too_many or (self._all and self._all[0][0] < now - self._limits.max_age_s):
+            if too_many or (self._all and self._all.first[0] < now - self._limits.max_age_s):
                 self.overflowed = True
                 self._all.clear()
             else:

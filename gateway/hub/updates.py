@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from gateway.encoding import aggregate_to_dict, bar_to_dict, completion_to_dict, encode_json
 from marketdata.wire.market_data_pb2 import (
@@ -16,6 +16,8 @@ from marketdata.wire.market_data_pb2 import (
 )
 
 T = TypeVar("T")
+
+Policy = Literal["conflate", "buffer"]
 
 # What one waiting or remembered update counts as: its JSON is at most 600 bytes, and the message
 # and a second format come to about as much again.
@@ -42,7 +44,7 @@ class Update(ABC):
     saw; False where the stream has a hole, or a new life of the aggregator begins.
     """
 
-    __slots__ = ("_forms", "continuous", "epoch", "sequence", "symbol")
+    __slots__ = ("_forms", "continuous", "epoch", "number", "sequence", "symbol")
 
     # Whose bars it is about; None: it is about aggregates.
     interval: str | None = None
@@ -56,6 +58,7 @@ class Update(ABC):
         self.sequence = sequence
         self.epoch = epoch
         self.continuous = continuous
+        self.number = 0
         self._forms: dict[Callable[[Any], Any], Any] = {}
 
     @property
@@ -86,15 +89,16 @@ class Update(ABC):
 
 
 class AggregateUpdate(Update):
-    """The state of a symbol."""
+    """The state of a symbol; ``number`` is one that no other of the hub has."""
 
     __slots__ = ("aggregate",)
 
-    def __init__(self, aggregate: Aggregate, *, continuous: bool = True) -> None:
+    def __init__(self, aggregate: Aggregate, *, continuous: bool = True, number: int = 0) -> None:
         super().__init__(
             aggregate.symbol, aggregate.sequence, aggregate.epoch, continuous=continuous
         )
         self.aggregate = aggregate
+        self.number = number
 
     @property
     def topic(self) -> str:

@@ -94,12 +94,17 @@ class UnexpectedErrors:
 
 async def _on_our_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, MarketDataError)  # noqa: S101  installed for these alone
+    return respond_to(request.scope, exc)
+
+
+def respond_to(scope: Scope, exc: MarketDataError) -> Response:
+    """Return the answer that tells of ``exc``, one of :data:`KINDS`."""
     errors = exc.errors if isinstance(exc, InvalidInput) else ()
     headers: dict[str, str] = {}
     if isinstance(exc, RateLimited | TooManyClients | AggregatorUnavailable):
         # Whole seconds, rounded up: who comes back then is let in.
         headers["Retry-After"] = str(max(1, ceil(exc.retry_after_s)))
-    return _respond(request.scope, KINDS[type(exc)], str(exc), errors=errors, headers=headers)
+    return _respond(scope, KINDS[type(exc)], str(exc), errors=errors, headers=headers)
 
 
 async def _on_validation_error(request: Request, exc: Exception) -> Response:

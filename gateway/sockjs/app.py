@@ -21,7 +21,6 @@ from gateway.clients.handshake import (
     OriginCheck,
     origin_allowed,
     peer_of,
-    receive_message,
     select_subprotocol,
 )
 from gateway.clients.head import is_head
@@ -329,31 +328,26 @@ class SockJs:
         connection.attach()
         try:
             await websocket.accept(subprotocol)
-            connection.deliver_to(WebSocketReceiver(websocket, connection))
-            await self._listen(websocket, connection)
         except WebSocketDisconnect:
-            # Before it was accepted.
-            pass
-        finally:
             connection.end(ABNORMAL_CLOSURE, "")
+            return
+        receiver = WebSocketReceiver(websocket, connection)
+        connection.deliver_to(receiver)
+        receiver.hand_over(partial(self._receive, connection))
 
-    async def _listen(self, websocket: WebSocket, connection: SockJsConnection) -> None:
+    def _receive(self, connection: SockJsConnection, message: str | bytes) -> None:
+        if len(message) > self._max_payload_bytes:
+            self.refused[PayloadTooLarge.reason] += 1
+            connection.end(MESSAGE_TOO_BIG, str(PayloadTooLarge(self._max_payload_bytes)))
+            return
         try:
-            while True:
-                message = await receive_message(websocket)
-                if len(message) > self._max_payload_bytes:
-                    self.refused[PayloadTooLarge.reason] += 1
-                    connection.end(MESSAGE_TOO_BIG, str(PayloadTooLarge(self._max_payload_bytes)))
-                    return
-                # "Server must ignore empty messages."
-                if message:
-                    connection.receive(message, single_allowed=True)
+            # "Server must ignore empty messages."
+            if message:
+                connection.receive(message, single_allowed=True)
         except PayloadError as exc:
             # "When user sends broken data the server must abruptly terminate the connection."
             self.refused[exc.reason] += 1
             connection.end(INVALID_PAYLOAD, str(exc))
-        except WebSocketDisconnect as exc:
-            connection.end(exc.code, exc.reason)
 
     # Sessions
 

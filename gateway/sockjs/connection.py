@@ -9,6 +9,8 @@ from typing import Protocol
 from gateway.clients.connection import NORMAL_CLOSURE, HandlerFactory, NotText, Peer
 from gateway.clients.guard import GuardedHandler
 from gateway.clients.pump import Begin, Listen, Pump
+from gateway.clients.texts import Texts
+from gateway.sockjs.frames import encode_each
 from gateway.sockjs.session import SessionLimits, SockJsSession, State
 
 # Writes one frame; says whether the receiver can take more.
@@ -72,6 +74,16 @@ class SockJsConnection:
             except UnicodeDecodeError as exc:
                 raise NotText(len(message)) from exc
         self._session.send(message)
+        self._drain_awaited = not self._session.writable
+        self._wake()
+
+    def send_texts(self, texts: Texts) -> None:
+        """Queue messages that others are sent too.
+
+        Raises:
+            BufferFull: One would pass the bound; those before it were queued.
+        """
+        self._session.send_encoded(texts.form(encode_each))
         self._drain_awaited = not self._session.writable
         self._wake()
 

@@ -33,6 +33,11 @@ def encode_message(message: str) -> str:
     return _GARBLED.sub(lambda match: f"\\u{ord(match[0]):04x}", encoded)
 
 
+def encode_each(messages: Iterable[str]) -> list[str]:
+    """Return each of ``messages`` as :func:`encode_message` returns it."""
+    return [encode_message(message) for message in messages]
+
+
 def encode_messages(encoded: Iterable[str]) -> str:
     """Return the message frame of messages that :func:`encode_message` returned."""
     return f"a[{','.join(encoded)}]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.types import Message, Send
 from starlette.websockets import WebSocket
@@ -71,6 +73,10 @@ class WebSocketReceiver:
         self._direct.watch(DEFAULT_HIGH_WATER_BYTES, self.wake)
         self._writing = False
         self._woken = False
+
+    def hand_over(self, on_message: Callable[[str | bytes], None]) -> None:
+        """Pass messages on; the end of the WebSocket is that of the session."""
+        self._direct.hand_over(on_message, self._connection.end)
 
     def wake(self) -> None:
         """Write the frames there are."""

@@ -5,6 +5,7 @@ Time is an argument, in seconds of any clock that never goes back.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -115,8 +116,17 @@ class SockJsSession:
         Raises:
             BufferFull: It would pass the bound; it was not queued.
         """
+        self.send_encoded((encode_message(message),))
+
+    def send_encoded(self, messages: Iterable[str]) -> None:
+        """Queue messages as :func:`encode_message` returns them; otherwise as :meth:`send`.
+
+        Raises:
+            BufferFull: One would pass the bound; those before it were queued.
+        """
         if self.state in {State.CONNECTING, State.OPEN}:
-            self._outbox.put(encode_message(message))
+            for message in messages:
+                self._outbox.put(message)
 
     def receive(self, payload: bytes | str, *, single_allowed: bool = False) -> list[str]:
         """Return the messages of ``payload``; a session that is closing discards them.

@@ -47,10 +47,9 @@ from gateway.stomp.frames import (
     FrameDecoder,
     FrameLimits,
     encode_frame,
-    encode_header,
 )
 from gateway.stomp.heartbeat import HeartBeats, parse_heart_beat
-from gateway.stomp.messages import JSON, Message
+from gateway.stomp.messages import JSON, SHARED_ID, Message, StateMessage, encode_head
 from gateway.stomp.signaling import parse_signal
 from gateway.stomp.transactions import Transactions
 from gateway.stomp.versions import Version, negotiate_version
@@ -182,7 +181,7 @@ class StompSession:
     def send_message(
         self,
         subscription: Subscription,
-        message: Message,
+        message: Message | StateMessage,
         now: float,
         *,
         recovered: bool | None = None,
@@ -210,6 +209,10 @@ class StompSession:
             head += "conflated:true\n"
         tail = message.tail(self.version)
         self._outgoing.append(head + tail if isinstance(tail, str) else head.encode() + tail)
+        self._heart_beats.last_sent = now
+
+    def note_sent(self, now: float) -> None:
+        """Note that messages went out beside this session, as they do for many at once."""
         self._heart_beats.last_sent = now
 
     def data_to_send(self) -> list[str | bytes]:
@@ -311,7 +314,10 @@ class StompSession:
             raise SessionLimitExceeded(self._limits.max_symbols, "symbols in its subscriptions")
         options = parse_options(topic, frame.headers)
         subscription = Subscription(
-            subscription_id, topic, _parse_ack(frame), self._encode_head(subscription_id)
+            subscription_id,
+            topic,
+            _parse_ack(frame),
+            encode_head(subscription_id, f"{self.session_id}-", self.version),
         )
         self.subscriptions[key] = subscription
         self._symbols += symbols
@@ -389,6 +395,9 @@ class StompSession:
         return value
 
     def _check_message_id(self, message_id: str) -> None:
+        # One that the message has in every session; it is not kept who was sent it.
+        if SHARED_ID.fullmatch(message_id):
+            return
         session_id, _, number = message_id.rpartition("-")
         if (
             session_id != self.session_id
@@ -396,12 +405,6 @@ class StompSession:
             or not 1 <= int(number) <= self._messages
         ):
             raise UnknownMessage(message_id)
-
-    def _encode_head(self, subscription_id: str | None) -> str:
-        lines = ["MESSAGE"]
-        if subscription_id is not None:
-            lines.append(encode_header("subscription", subscription_id, self.version))
-        return "\n".join([*lines, f"message-id:{self.session_id}-"])
 
     def _send_frame(self, frame: Frame, now: float) -> None:
         # Every header is our own ASCII text or what the client sent in the same version.

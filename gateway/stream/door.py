@@ -12,7 +12,7 @@ from gateway.clients.capacity import Capacity
 from gateway.clients.handshake import OriginCheck
 from gateway.clients.websocket import serve_websocket
 from gateway.errors import FieldError, InvalidInput
-from gateway.hub.subscription import Policy
+from gateway.hub.updates import Policy
 from gateway.rest.schemas import ProblemBody
 from gateway.stream.events import EventSession
 from gateway.stream.messages import parse_wanted

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from gateway.bars.question import build_subscription
 from gateway.encoding import INTERVAL_COMPLETE
 from gateway.hub.hub import FeedStatus, TooManySymbols
-from gateway.hub.subscription import Policy, Resume, Subscription
-from gateway.hub.updates import BarUpdate, Delivery, Update
+from gateway.hub.subscription import Resume, Subscription
+from gateway.hub.updates import BarUpdate, Delivery, Policy, Update
 from gateway.stream.messages import (
     encode_error,
     encode_marker,

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from gateway.encoding import INTERVAL_COMPLETE, encode_json
 from gateway.errors import FieldError, InvalidInput
 from gateway.hub.hub import FeedStatus
-from gateway.hub.subscription import Policy, Resume
-from gateway.hub.updates import Delivery, Update
+from gateway.hub.subscription import Resume
+from gateway.hub.updates import Delivery, Policy, Update
 from gateway.rest.inputs import parse_symbols
 from gateway.stream.errors import ENDINGS, MalformedMessage
 from marketdata.errors import InvalidSymbol, MarketDataError

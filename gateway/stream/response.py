@@ -16,6 +16,7 @@ from gateway.clients.handshake import peer_of
 from gateway.clients.head import is_head
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
 from gateway.clients.pump import Pump
+from gateway.clients.texts import Texts
 from gateway.clients.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S, RETRY_AFTER_S
 from gateway.errors import TooManyClients
 from gateway.sockjs.receiver import until_disconnect
@@ -140,6 +141,14 @@ class EventStreamConnection:
         if not self._closing:
             self._outbox.put(message)
             self._pump.wake()
+
+    def send_texts(self, texts: Texts) -> None:
+        """Queue events that others are sent too.
+
+        Raises:
+            BufferFull: They would pass the bound; they were not queued.
+        """
+        self.send_nowait("".join(texts.messages))
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, then end the response; only the first call counts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gateway.clients.capacity import Capacity
 from gateway.clients.connection import Peer
 from gateway.clients.outbox import BufferFull
+from gateway.clients.texts import Texts
 from gateway.hub.history import History
 from gateway.hub.hub import FeedStatus, Hub
 from gateway.stomp.session import SessionLimits
@@ -43,6 +45,10 @@ class FakeConnection:
         assert isinstance(message, str)
         self.sent.append(message)
         self.changed.set()
+
+    def send_texts(self, texts: Texts) -> None:
+        for message in texts.messages:
+            self.send_nowait(message)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = self.closed or (code, reason)
@@ -204,3 +210,104 @@ async def test_who_never_says_connect_is_ended(hub: Hub) -> None:
     assert connection.closed is not None
     assert connection.closed[0] == 4408
     assert not door.sessions
+
+
+def ids(frames: list[Frame]) -> list[str]:
+    return [frame["message-id"] for frame in frames]
+
+
+async def test_those_with_one_subscription_id_are_sent_the_same_bytes(
+    hub: Hub, door: StompDoor
+) -> None:
+    one, two = Client(door, AAPL), Client(door, AAPL)
+    for sequence in (1, 2, 3):
+        publish(hub, 10.0 * sequence, sequence)
+    assert one.connection.sent[1:] == two.connection.sent[1:]
+    # The first is of the session alone.
+    assert one.connection.sent[0] != two.connection.sent[0]
+    frames = one.connection.take()
+    assert [frame.json["close"] for frame in frames] == [10.0, 20.0, 30.0]
+    assert [frame["sequence"] for frame in frames] == ["1", "2", "3"]
+    assert {frame["subscription"] for frame in frames} == {"0"}
+    assert len(set(ids(frames))) == 3
+
+
+async def test_two_subscriptions_of_one_session_never_share_a_message_id(
+    hub: Hub, door: StompDoor
+) -> None:
+    client = Client(door, AAPL, "/topic/market-data/*")
+    for sequence in (1, 2, 3):
+        publish(hub, 1.0, sequence)
+    assert len(set(ids(client.connection.take()))) == 6
+
+
+async def test_a_message_that_all_are_sent_may_be_acknowledged(hub: Hub, door: StompDoor) -> None:
+    client = Client(door, AAPL)
+    publish(hub, 1.0, 1)
+    publish(hub, 2.0, 2)
+    for message_id in ids(client.connection.take()):
+        client.say("ACK", id=message_id)
+    assert client.connection.closed is None
+    client.say("ACK", id="m1-x")
+    assert client.connection.closed is not None
+
+
+async def test_who_acknowledges_has_ids_of_its_own_session(hub: Hub, door: StompDoor) -> None:
+    client = Client(door)
+    client.say("SUBSCRIBE", id="0", destination=AAPL, ack="client")
+    for sequence in (1, 2, 3):
+        publish(hub, 1.0, sequence)
+    frames = client.connection.take()
+    assert [frame["ack"] for frame in frames] == ids(frames)
+    assert len({message_id.rpartition("-")[0] for message_id in ids(frames)}) == 1
+
+
+async def test_a_skipped_state_is_told_on_the_short_way_too(hub: Hub, door: StompDoor) -> None:
+    client, buffering = Client(door, AAPL), Client(door)
+    buffering.say("SUBSCRIBE", id="0", destination=AAPL, policy="buffer")
+    publish(hub, 1.0, 1)
+    hub.publish(
+        [Aggregate(symbol="AAPL", close=n, sequence=n, epoch=1) for n in range(2, 5)],
+    )
+    first, newest = client.connection.take()
+    assert "conflated" not in first.headers
+    assert (newest["sequence"], newest["conflated"]) == ("4", "true")
+    frames = buffering.connection.take()
+    assert [frame["sequence"] for frame in frames] == ["1", "2", "3", "4"]
+    assert not any("conflated" in frame.headers for frame in frames)
+
+
+async def test_what_is_shared_is_let_go_with_the_last_who_shares_it(
+    hub: Hub, door: StompDoor
+) -> None:
+    one, two = Client(door, AAPL), Client(door, AAPL)
+    publish(hub, 1.0, 1)
+    assert len(door.encoders) == 1
+    one.say("UNSUBSCRIBE", id="0")
+    assert len(door.encoders) == 1
+    two.handler.on_close(1006, "")
+    del two
+    gc.collect()
+    assert not len(door.encoders)
+
+
+async def test_who_cannot_be_sent_a_burst_is_a_slow_consumer_and_the_others_get_it(
+    hub: Hub, door: StompDoor
+) -> None:
+    full, other = Client(door, AAPL), Client(door, AAPL)
+    publish(hub, 1.0, 1)
+    full.connection.full = True
+    publish(hub, 2.0, 2)
+    assert full.connection.closed is not None
+    assert full.connection.closed[0] == 4490
+    assert [frame["sequence"] for frame in other.connection.take()] == ["1", "2"]
+    assert hub.subscriptions == 1
+
+
+async def test_a_bug_on_the_short_way_ends_no_other(hub: Hub, door: StompDoor) -> None:
+    broken, other = Client(door, AAPL), Client(door, AAPL)
+    publish(hub, 1.0, 1)
+    broken.connection.broken = True
+    publish(hub, 2.0, 2)
+    assert broken.connection.closed == (1011, "Internal error")
+    assert len(other.connection.take()) == 2

@@ -17,8 +17,8 @@ from gateway.hub.bar_subscription import BarSubscription
 from gateway.hub.history import History
 from gateway.hub.hub import FeedStatus, Hub
 from gateway.hub.join import Join
-from gateway.hub.subscription import Policy, Subscription
-from gateway.hub.updates import BarUpdate, Delivery
+from gateway.hub.subscription import Subscription
+from gateway.hub.updates import BarUpdate, Delivery, Policy
 from marketdata.errors import MarketDataError
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.bar_book import EARLY, FINAL, PARTIAL, REVISED, BarBook

@@ -15,6 +15,7 @@ from gateway.backend.client import AggregatorClient
 from gateway.clients.capacity import Capacity
 from gateway.clients.connection import Connection, Peer
 from gateway.clients.outbox import BufferFull
+from gateway.clients.texts import Texts
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
 from gateway.graphql.schema import build_schema
@@ -58,6 +59,10 @@ class Client(Connection):
             raise BufferFull(len(message), 0, 0)
         assert isinstance(message, str)
         self.messages.append(json.loads(message))
+
+    def send_texts(self, texts: Texts) -> None:
+        for message in texts.messages:
+            self.send_nowait(message)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = self.closed or (code, reason)

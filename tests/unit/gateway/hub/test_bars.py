@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.hub.bar_subscription import BarSubscription
 from gateway.hub.hub import TooManySymbols
-from gateway.hub.subscription import BufferLimits, Policy, Resume, Subscription
-from gateway.hub.updates import UPDATE_BYTES, BarTopic, BarUpdate, Delivery
+from gateway.hub.subscription import BufferLimits, Resume, Subscription
+from gateway.hub.updates import UPDATE_BYTES, BarTopic, BarUpdate, Delivery, Policy
 from marketdata.intervals import InvalidInterval
 from marketdata.wire import market_data_pb2 as wire
 from tests.unit.gateway.hub.test_hub import EPOCH, Feed, take_all

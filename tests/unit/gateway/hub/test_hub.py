@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.hub.history import History
 from gateway.hub.hub import FeedStatus, Hub, TooManySymbols
-from gateway.hub.subscription import BufferLimits, Policy, Resume, Subscription
-from gateway.hub.updates import UPDATE_BYTES, Delivery
+from gateway.hub.subscription import BufferLimits, Resume, Subscription
+from gateway.hub.updates import UPDATE_BYTES, Delivery, Policy
 from marketdata.wire.market_data_pb2 import Aggregate
 
 EPOCH = 7

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.clients.connection import Connection, Peer
 from gateway.clients.outbox import BufferFull
+from gateway.clients.texts import Texts
 from gateway.hub.history import History
 from gateway.hub.hub import FeedStatus, Hub
 from gateway.hub.subscription import BufferLimits
@@ -94,6 +95,10 @@ class Client:
             self.room -= 1
             self.hard_limit -= 1
             self.sent.append(message)
+
+    def send_texts(self, texts: Texts) -> None:
+        for message in texts.messages:
+            self.send_nowait(message)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         if self.closed is None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.hub.hub import FeedStatus
-from gateway.hub.subscription import BufferLimits, Policy
-from gateway.hub.updates import AggregateUpdate
+from gateway.hub.subscription import BufferLimits
+from gateway.hub.updates import AggregateUpdate, Policy
 from gateway.stream.events import (
     MAX_SYMBOLS_IN_ID,
     EventSession,

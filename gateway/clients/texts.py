@@ -1,0 +1,51 @@
+"""Text messages that go to many clients, encoded once for each way to carry them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# RFC 6455, 5.2: FIN and the opcode, then the length; what a server sends has no mask.
+TEXT_FRAME, BINARY_FRAME = 0x81, 0x82
+_LENGTH_16 = struct.Struct("!BBH")
+_LENGTH_64 = struct.Struct("!BBQ")
+
+
+class Texts:
+    """Some messages, the same for everyone who is sent them."""
+
+    __slots__ = ("_forms", "messages")
+
+    def __init__(self, messages: list[str]) -> None:
+        self.messages = messages
+        self._forms: dict[Callable[[Iterable[str]], Any], Any] = {}
+
+    def form(self, encode: Callable[[Iterable[str]], T]) -> T:
+        """Return ``encode(messages)``, computed once for all."""
+        form = self._forms.get(encode)
+        if form is None:
+            form = self._forms[encode] = encode(self.messages)
+        result: T = form
+        return result
+
+
+def frame_head(opcode: int, size: int) -> bytes:
+    """Return what stands before ``size`` bytes of one whole WebSocket message of a server."""
+    if size < 126:
+        return bytes((opcode, size))
+    if size < 65536:
+        return _LENGTH_16.pack(opcode, 126, size)
+    return _LENGTH_64.pack(opcode, 127, size)
+
+
+def encode_text_frames(messages: Iterable[str]) -> bytes:
+    """Return the WebSocket frames of ``messages``, one each."""
+    parts: list[bytes] = []
+    for message in messages:
+        data = message.encode()
+        parts.append(frame_head(TEXT_FRAME, len(data)))
+        parts.append(data)
+    return b"".join(parts)
