@@ -117,8 +117,9 @@ class Subscription:
         if self._resuming:
             sequence = self._resuming.get(update.symbol)
             if sequence is not None:
-                if update.epoch == self._resume_epoch and update.sequence == sequence:
-                    # The reader has this one; the next will tell.
+                if update.epoch == self._resume_epoch and update.sequence <= sequence:
+                    # The reader has this one, or, from another process of the gateway, one that
+                    # did not come here yet; the next will tell.
                     return
                 del self._resuming[update.symbol]
                 recovered = update.epoch == self._resume_epoch and update.sequence == sequence + 1
