@@ -16,6 +16,7 @@ RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 # So are the gateway's pages; they are built with Node.js from PyPI, which stays in this stage.
 COPY scripts scripts
 COPY gateway/assets gateway/assets
+COPY gateway/dashboard gateway/dashboard
 RUN python -m scripts.assets
 COPY . .
 RUN python -m pip --python /opt/venv/bin/python install --no-deps .

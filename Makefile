@@ -5,14 +5,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
-# What the gateway's pages load, built from npm's packages; its date is that of the last build.
+# What the gateway's pages load, built from our sources and npm's packages; its date is that of the
+# last build.
 STATIC := gateway/static/.built
 # What numba compiles, seconds that no start should take.
 KERNELS := aggregator.kernel ingest.kernel
 KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
-ASSETS := $(shell find gateway/assets -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
+ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
-.PHONY: setup assets run test check format lint types imports proto proto-check bench image constraints clean help
+.PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench image constraints clean help
 
 help:
 	@sed -n '1,3p' Makefile
@@ -75,12 +76,25 @@ proto-check: $(VENV)/.setup-dev
 	  diff -r -x __pycache__ -x __init__.py "$$fresh/marketdata/wire" marketdata/wire || \
 	  { echo "generated code is not current: run make proto"; exit 1; }
 
-check: lint types imports proto-check test
+# The dashboard's TypeScript: its types, and the logic that needs no browser.
+check-dashboard: $(VENV)/.setup-dev
+	$(BIN)/python -m scripts.dashboard
+
+# Five minutes of 2,000 symbols at 5,000 updates/s; the machine should have nothing else to do.
+soak-dashboard: $(VENV)/.setup-dev $(STATIC)
+	DASHBOARD_SOAK_S=300 $(BIN)/python -m pytest -s tests/browser/test_load.py
+
+screenshots: $(VENV)/.setup-dev $(STATIC)
+	$(BIN)/python -m tests.browser.screenshots docs/images
+
+check: lint types imports proto-check check-dashboard test
 
 bench: $(VENV)/.setup-dev $(VENV)/.kernels
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.fanout
+	$(BIN)/python -m benchmarks.deliveries
+	$(BIN)/python -m benchmarks.rest
 
 # BASE=... builds on another base image; `docker compose build` makes the same image, unversioned.
 image:
@@ -94,4 +108,4 @@ constraints: | $(BIN)/python
 	  "$$fresh/bin/pip" freeze --exclude-editable >constraints.txt
 
 clean:
-	rm -rf $(VENV) gateway/static gateway/assets/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) gateway/static gateway/assets/node_modules gateway/dashboard/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from gateway.clients.origins import parse_origins
+from gateway.webrtc.servers import parse_ice_servers
 from marketdata.settings import ServiceSettings
 
 
@@ -157,6 +158,50 @@ class GatewaySettings(ServiceSettings):
         "is 384 KiB",
     )
 
+    webrtc_max_peers: int = Field(
+        default=100, ge=0, description="WebRTC peers of the gateway; 0: offers to it are refused"
+    )
+    webrtc_peer_age_s: float = Field(
+        default=86_400, gt=0, description="how long a peer may stay; then it has to come anew"
+    )
+    webrtc_setup_timeout_s: float = Field(
+        default=15, gt=0, le=300, description="time from an offer to an open data channel"
+    )
+    webrtc_max_sdp_bytes: int = Field(
+        default=16 * 1024,
+        ge=1024,
+        le=64 * 1024,
+        description="bytes in an SDP offered to the gateway",
+    )
+    webrtc_offer_rate: float = Field(
+        default=1,
+        gt=0,
+        allow_inf_nan=False,
+        description="offers per second that one signaling client may make, 5 at once",
+    )
+    webrtc_message_rate: float = Field(
+        default=500,
+        gt=0,
+        allow_inf_nan=False,
+        description="messages per second over all data channels together, about 0.15 ms each; "
+        "beyond it they conflate",
+    )
+    webrtc_hosts: str = Field(
+        default="",
+        description="addresses offered to WebRTC peers, comma-separated; 0.0.0.0: all of this "
+        "machine; empty: GATEWAY_HOST",
+    )
+    webrtc_ice_servers: str = Field(
+        default="",
+        description="STUN and TURN servers, comma-separated, such as "
+        "stun:host:3478,turn:host:3478?transport=udp; the gateway uses the first of each, "
+        "browsers all",
+    )
+    webrtc_turn_username: str = Field(default="", description="the user of the TURN servers")
+    webrtc_turn_password: str = Field(
+        default="", description="the password of the TURN servers; every client is told it"
+    )
+
     sse_keepalive_s: float = Field(
         default=15, gt=0, le=3600, description="silence after which an SSE client gets a comment"
     )
@@ -191,6 +236,12 @@ class GatewaySettings(ServiceSettings):
     shutdown_timeout_s: int = Field(
         default=5, ge=1, le=300, description="time for requests in progress when stopping"
     )
+
+    @field_validator("webrtc_ice_servers")
+    @classmethod
+    def _check_ice_servers(cls, value: str) -> str:
+        parse_ice_servers(value)
+        return value
 
     @field_validator("allowed_origins")
     @classmethod

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import orjson
 import structlog
@@ -60,6 +61,7 @@ from gateway.stomp.events import (
 )
 from gateway.stomp.messages import Message
 from gateway.stomp.session import SessionLimits, StompSession
+from gateway.stomp.signaling import Signal
 from gateway.stomp.versions import SUBPROTOCOLS
 from gateway.stomp_fanout import StompEncoder, StompEncoders, encode_message
 from gateway.stream.reader import JoinHistory
@@ -90,6 +92,16 @@ class StompLimits:
     max_message_bytes: int = 512 * 1024
 
 
+class SignalListener(Protocol):
+    """What takes the signaling messages that are to the gateway itself."""
+
+    def on_signal(self, signal: Signal, sender: StompHandler) -> None:
+        """Take a message that was relayed; it may be to somebody else."""
+
+    def on_left(self, sender: StompHandler) -> None:
+        """Know that a session is over."""
+
+
 class StompDoor:
     """All STOMP sessions of one server.
 
@@ -99,6 +111,7 @@ class StompDoor:
         joins: reads the history that subscriptions begin with.
         allow_origin: says which pages may connect; None: all.
         limits: what one client may do.
+        listener: takes the signaling messages that are to the gateway.
         pass_on: gives a signaling message to the gateway's other processes, if it has any.
     """
 
@@ -110,11 +123,13 @@ class StompDoor:
         *,
         allow_origin: OriginCheck | None = None,
         limits: StompLimits | None = None,
+        listener: SignalListener | None = None,
         pass_on: Callable[[Message], None] | None = None,
     ) -> None:
         self._pass_on = pass_on
         self.hub = hub
         self.joins = joins
+        self.listener = listener
         self.limits = limits or StompLimits()
         self.encoders = StompEncoders()
         self.sessions: set[StompHandler] = set()
@@ -247,6 +262,11 @@ class StompHandler:
 
     # The door
 
+    @property
+    def address(self) -> str | None:
+        """Where the client is."""
+        return self._connection.peer.address
+
     def send_signal(self, message: Message) -> None:
         """Send a signaling message to each subscription that wants them."""
         try:
@@ -272,6 +292,8 @@ class StompHandler:
         elif isinstance(event, SignalSent):
             if self._signals.take(now):
                 self._door.relay(event.message)
+                if self._door.listener is not None:
+                    self._door.listener.on_signal(event.signal, self)
             else:
                 error = RateExceeded("signaling messages", self._limits.signal_rate)
                 self._session.fail(error, now)
@@ -422,6 +444,8 @@ class StompHandler:
             self._timer = None
         self._door.sessions.discard(self)
         self._door.signaling.pop(self, None)
+        if self._door.listener is not None:
+            self._door.listener.on_left(self)
         self._hub.unwatch_status(self)
         for feed in self._subscriptions:
             self._hub.unsubscribe(feed)

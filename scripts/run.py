@@ -40,7 +40,8 @@ STOP_ORDER = ("fakeclient", "ingest", "gateway", "aggregator")
 STOP_TIMEOUT_S = 12.0
 
 BANNER = """
-  the market at work   {gateway}/api/v1/marketdata/AAPL
+  the market at work   {gateway}/
+  one symbol           {gateway}/api/v1/marketdata/AAPL
   live in a terminal   curl -N '{gateway}/api/v1/stream?symbols=AAPL'
   try every call       {gateway}/docs and {gateway}/graphiql
   push your own ticks  {ingest} (TCP)

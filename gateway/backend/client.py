@@ -48,13 +48,15 @@ Sleep = Callable[[float], Awaitable[None]]
 # Worth another attempt: the next one may find the aggregator back.
 RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
-# The aggregator is alive and says no; RESOURCE_EXHAUSTED is a size limit of ours or its.
+# The aggregator is alive and says no; RESOURCE_EXHAUSTED is a size limit of ours or its, and
+# FAILED_PRECONDITION a store that does not answer it.
 ANSWERS = frozenset(
     {
         grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.OUT_OF_RANGE,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.FAILED_PRECONDITION,
     }
 )
 
@@ -310,6 +312,8 @@ class AggregatorClient:
                 detail = exc.details() or "refused by the aggregator"
                 named = _FIELD.match(detail)
                 raise InvalidInput([FieldError(named[0] if named else field, detail)]) from exc
+            if exc.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                raise self._unavailable(exc.details() or exc.code().name) from exc
             raise self._unavailable(exc.code().name) from exc
 
     def _unavailable(self, reason: str) -> AggregatorUnavailable:

@@ -14,7 +14,7 @@ from gateway.clients.handshake import OriginCheck
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
 from gateway.graphql.http import GraphQLHttp
-from gateway.graphql.page import GraphiQLPage
+from gateway.graphql.page import graphiql_page
 from gateway.graphql.schema import build_schema
 from gateway.graphql.websocket import GraphQLDoor, WebSocketLimits
 from gateway.hub.hub import Hub
@@ -70,6 +70,6 @@ def install_graphql(app: FastAPI, static: Path) -> GraphQLDoor:
     app.router.routes += [
         Route(PATH, http.__call__, methods=["GET", "POST"]),
         WebSocketRoute(PATH, door.serve),
-        Route(PAGE_PATH, GraphiQLPage(static).__call__),
+        Route(PAGE_PATH, graphiql_page(static).__call__),
     ]
     return door

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
-
-NOT_BUILT = "GraphiQL has not been built. `make assets` does it; /graphql works without.\n"
+from gateway.pages import Page
 
 # The page loads nothing from elsewhere; with this it could not, whatever its packages do. Monaco,
 # its editor, writes styles into the page and has its icons in them.
@@ -17,20 +14,6 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-class GraphiQLPage:
-    """Serve the page that ``make assets`` puts into ``static``."""
-
-    def __init__(self, static: Path) -> None:
-        self._page = static / "graphiql" / "index.html"
-
-    async def __call__(self, request: Request) -> Response:
-        """Return the page, or how to get it."""
-        # Looked for each time: it may be built while the gateway runs.
-        if not self._page.is_file():
-            return PlainTextResponse(NOT_BUILT, 503)
-        # The names of what it loads change with every build.
-        headers = {
-            "Cache-Control": "no-cache",
-            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-        }
-        return FileResponse(self._page, headers=headers)
+def graphiql_page(static: Path) -> Page:
+    """Return the page that ``make assets`` puts into ``static``."""
+    return Page(static / "graphiql" / "index.html", "GraphiQL", CONTENT_SECURITY_POLICY)

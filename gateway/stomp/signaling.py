@@ -16,6 +16,8 @@ MAX_SDP_SIZE = 64 * 1024
 MAX_CANDIDATE_SIZE = 4 * 1024
 # A UUID has 36.
 MAX_ID_LENGTH = 128
+# Whom offers of market-data channels are addressed to; nobody else may say to be it.
+GATEWAY_ID = "gateway"
 
 
 class SignalType(StrEnum):
@@ -59,6 +61,8 @@ def parse_signal(body: bytes) -> Signal:
     sender_id = _parse_id("senderId", fields.get("senderId"))
     if sender_id is None:
         raise InvalidSignal("senderId", "is missing")
+    if sender_id == GATEWAY_ID:
+        raise InvalidSignal("senderId", "is the gateway's own")
     target_id = _parse_id("targetId", fields.get("targetId"))
     sdp = _parse_sdp(kind, fields.get("sdp"))
     candidate = _parse_candidate(fields.get("candidate"))

@@ -63,15 +63,18 @@ def connect_control(token: bytes, worker: int) -> socket.socket:
     return sock
 
 
+# Takes a socket, and what was read from it.
+Adopt = Callable[[socket.socket, bytes], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Handlers:
     """What a worker does for others."""
 
     #: Goes on with a connection, whose first bytes were read.
-    adopt: Callable[[socket.socket, bytes], Awaitable[None]]
-    #: Takes signaling messages of the worker with this number: what came, and then to the end of
-    #: the socket.
-    signals: Callable[[int, bytes, socket.socket], Awaitable[None]]
+    adopt: Adopt
+    #: Takes signaling messages: what came, and then to the end of the socket.
+    signals: Callable[[bytes, socket.socket], Awaitable[None]]
     #: Says how it is.
     status: Callable[[], object]
 
@@ -146,7 +149,7 @@ class Control:
                 client.close()
                 raise
         elif kind == SIGNALS:
-            await self._handlers.signals(data[0], data[1:], sock)
+            await self._handlers.signals(data, sock)
         elif kind == STATUS:
             await self._loop.sock_sendall(sock, orjson.dumps(self._handlers.status()))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterable
+from functools import partial
 
 import structlog
 
@@ -37,6 +37,7 @@ class Link(asyncio.Protocol):
         """Begin."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  for the type checker
         self._transport = transport
+        transport.write(SIGNALS)
         transport.set_write_buffer_limits(MAX_WAITING_BYTES, MAX_WAITING_BYTES // 2)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -65,10 +66,6 @@ class Link(asyncio.Protocol):
         else:
             self._write(encode_frame(self._number, signal))
 
-    def hello(self, worker: int) -> None:
-        """Say which worker this is."""
-        self._write(SIGNALS + bytes((worker,)))
-
     def say_farewell(self) -> None:
         """Say that this worker has no clients left."""
         self._write(FAREWELL)
@@ -88,13 +85,11 @@ class Links:
 
     Args:
         token: of their sockets' names.
-        worker: the number of this one.
-        others: the numbers of the others.
+        others: their numbers.
     """
 
-    def __init__(self, token: bytes, worker: int, others: Iterable[int]) -> None:
+    def __init__(self, token: bytes, others: Iterable[int]) -> None:
         self._token = token
-        self._worker = worker
         self._others = tuple(others)
         self._links: dict[int, Link] = {}
         self._connected = asyncio.Event()
@@ -133,13 +128,8 @@ class Links:
                 log.warning("another worker cannot be reached", worker=other, problem=repr(exc))
                 await asyncio.sleep(RETRY_S)
                 continue
-            link = await self._open(loop, sock, other)
+            _, link = await loop.create_unix_connection(partial(Link, other), sock=sock)
             self._links[other] = link
             if len(self._links) == len(self._others):
                 self._connected.set()
             await link.lost
-
-    async def _open(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, other: int) -> Link:
-        _, link = await loop.create_unix_connection(lambda: Link(other), sock=sock)
-        link.hello(self._worker)
-        return link

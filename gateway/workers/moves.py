@@ -154,5 +154,3 @@ class MovingHttp11(Http11):
         else:
             # Closes this process's end of the socket alone.
             self.transport.abort()
-
-

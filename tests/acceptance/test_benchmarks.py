@@ -68,3 +68,21 @@ async def test_a_quick_benchmark_of_ingest_measures_the_loop_and_the_service(
     for each in measured["service"]:
         assert 0 < each["ticks_per_s"]["median"] < loop["ticks_per_s"]["median"]
     assert f"{loop['ticks_per_s']['median']:,.0f}" in out
+
+
+async def test_a_quick_benchmark_of_deliveries_counts_them_all(tmp_path: Path) -> None:
+    measured, out = await run_quickly("deliveries", tmp_path / "results.json")
+    (per_s,) = measured["throughput"]["deliveries_per_s"]
+    (per_cpu_s,) = measured["throughput"]["deliveries_per_cpu_s"]
+    assert per_s > 10_000
+    assert per_cpu_s > 10_000
+    assert 0 < measured["idle"]["bytes_per_idle_client"] < 20_000
+    assert f"{per_s:,.0f}" in out
+
+
+async def test_a_quick_benchmark_of_rest_checks_every_answer(tmp_path: Path) -> None:
+    measured, out = await run_quickly("rest", tmp_path / "results.json")
+    assert [each["connections"] for each in measured["measured"]] == [1, 8]
+    for each in measured["measured"]:
+        assert each["requests_per_s"] > 0
+        assert f"{each['requests_per_cpu_s']:,.0f}" in out

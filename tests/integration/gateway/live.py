@@ -50,9 +50,9 @@ async def feeding(port: int = 0, **settings: Any) -> AsyncIterator[tuple[int, Fe
 
 
 @contextlib.asynccontextmanager
-async def gateway_to(port: int, **settings: Any) -> AsyncIterator[str]:
-    """Run a gateway on the aggregator at ``port``; give its address."""
-    values = {"port": 0, "aggregator": f"127.0.0.1:{port}", "rate_limit": 0, **settings}
+async def gateway_to(aggregator: int, **settings: Any) -> AsyncIterator[str]:
+    """Run a gateway on the aggregator at that port; give its address."""
+    values = {"port": 0, "aggregator": f"127.0.0.1:{aggregator}", "rate_limit": 0, **settings}
     async with running_gateway(GatewaySettings.model_validate(values)) as address:
         yield address
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from random import Random
+from typing import Any
 
 import httpx
 import pytest
@@ -200,8 +201,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Hub | StompDoor]:
         assert isinstance(kept[-1], Hub)
         return kept[-1]
 
-    def keep_stomp(*args: object) -> StompDoor:
-        kept.append(build_stomp(*args))  # type: ignore[arg-type]
+    def keep_stomp(*args: Any, **named: Any) -> StompDoor:
+        kept.append(build_stomp(*args, **named))
         assert isinstance(kept[-1], StompDoor)
         return kept[-1]
 

@@ -233,9 +233,12 @@ async def test_a_refused_argument_names_the_field() -> None:
     assert aggregator.attempts == 20
 
 
-async def test_a_message_over_the_size_limit_falls_back_and_does_not_open_the_breaker() -> None:
+@pytest.mark.parametrize("code", [Code.RESOURCE_EXHAUSTED, Code.FAILED_PRECONDITION])
+async def test_a_size_limit_or_a_store_away_falls_back_and_does_not_open_the_breaker(
+    code: Code,
+) -> None:
     aggregator = Aggregator()
-    aggregator.otherwise = Code.RESOURCE_EXHAUSTED
+    aggregator.otherwise = code
     for _ in range(20):
         assert (await ask(aggregator)).status is DataStatus.FALLBACK
     assert aggregator.attempts == 20

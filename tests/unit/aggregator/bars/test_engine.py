@@ -100,9 +100,7 @@ def test_batches_and_the_wall_clock_change_no_number(
         assert_bars(found, expected_bars(list(enumerate(made, 1)), name, RULES[rule]))
 
 
-def test_what_the_wall_clock_closed_is_revised_while_its_symbol_has_nothing_newer() -> (
-    None
-):
+def test_what_the_wall_clock_closed_is_revised_while_its_symbol_has_nothing_newer() -> None:
     desk = Desk("1s", revise_s=2)
     desk.trade(Trade(DAY), now_ns=DAY)
     # Other symbols go on, and the clock with them.

@@ -1,0 +1,112 @@
+// The JSON of the gateway, as docs/protocols/websocket.md and docs/rest.md describe it.
+//
+// 64-bit integers are strings of decimal digits and stay so: JavaScript's numbers end at 2^53.
+
+/** A 64-bit integer in decimal digits. */
+export type Int64 = string;
+
+/** The state of one symbol in its session. Null: nothing is known. */
+export interface Aggregate {
+  readonly symbol: string;
+  readonly open: number | null;
+  readonly high: number | null;
+  readonly low: number | null;
+  readonly close: number | null;
+  readonly volume: Int64 | null;
+  /** Exchange time of `close` in milliseconds. */
+  readonly timestamp: Int64 | null;
+  /** The same in nanoseconds. */
+  readonly timestampNs: Int64 | null;
+  readonly trades: Int64 | null;
+  readonly vwap: number | null;
+  /** Counts the states of the symbol within one epoch. */
+  readonly sequence: Int64 | null;
+  readonly epoch: Int64 | null;
+}
+
+export type BarState = 'partial' | 'early' | 'final' | 'revised';
+
+/** What was traded of one symbol with start <= exchange time < end. */
+export interface Bar {
+  readonly symbol: string;
+  readonly interval: string;
+  readonly start: Int64;
+  readonly end: Int64;
+  readonly startNs: Int64;
+  readonly endNs: Int64;
+  readonly open: number | null;
+  readonly high: number | null;
+  readonly low: number | null;
+  readonly close: number | null;
+  readonly volume: Int64;
+  readonly trades: Int64;
+  readonly vwap: number | null;
+  readonly state: BarState;
+  readonly revision: number;
+  readonly complete: boolean;
+  readonly coverage: 'full' | 'partial' | 'no_feed';
+  readonly filler: 'no_trades' | 'no_feed' | null;
+  readonly phase: string | null;
+  /** Tells tick, volume and notional bars of the same start apart. */
+  readonly number: number;
+  readonly sequence: Int64;
+  readonly epoch: Int64;
+}
+
+export type FeedStatus = 'live' | 'stale';
+export type Policy = 'conflate' | 'buffer';
+
+/** One state on its way to one subscription. */
+export interface Update<T> {
+  readonly data: T;
+  /** States of this symbol or bar that were left out before this one. */
+  readonly conflated: number;
+  /** After a resume: true, nothing is missing; false, what was missed is not known. */
+  readonly recovered: boolean | null;
+}
+
+export type ServerMessage =
+  | { readonly type: 'status'; readonly status: FeedStatus }
+  | { readonly type: 'subscribed' | 'unsubscribed'; readonly id: string }
+  | { readonly type: 'pong' }
+  | ({ readonly type: 'update' | 'bar'; readonly id: string } & Update<Aggregate | Bar>)
+  | {
+      readonly type: 'interval_complete';
+      readonly id?: string;
+      readonly interval: string;
+      readonly end: Int64;
+    }
+  | {
+      readonly type: 'error';
+      readonly id: string | null;
+      readonly code: string;
+      readonly message: string;
+    };
+
+export function isBar(data: Aggregate | Bar): data is Bar {
+  return 'interval' in data;
+}
+
+/** Return the message that `text` is; null if it is none that this version knows. */
+export function parseMessage(text: string): ServerMessage | null {
+  let message: unknown;
+  try {
+    message = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof message !== 'object' || message === null || !('type' in message)) return null;
+  switch (message.type) {
+    case 'status':
+    case 'subscribed':
+    case 'unsubscribed':
+    case 'pong':
+    case 'update':
+    case 'bar':
+    case 'interval_complete':
+    case 'error':
+      return message as ServerMessage;
+    default:
+      return null;
+  }
+}

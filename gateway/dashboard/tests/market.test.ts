@@ -1,0 +1,201 @@
+import { describe, expect, test } from 'vitest';
+
+import { LATENCY_BOUNDS, LatencyWindow, RateMeter, quantile } from '../src/app/market/metrics';
+import {
+  decimalsOf,
+  formatAge,
+  formatLatency,
+  formatShort,
+  formatSigned,
+} from '../src/app/market/format';
+import { QuoteBook, Spark, ageMs, changeOf, changePercentOf } from '../src/app/market/quotes';
+import { parseSymbol, parseWatching, topicsOf } from '../src/app/market/watching';
+import { arrange, nextSorting, type SortKey } from '../src/app/watchlist/order';
+import { aggregate } from './doubles';
+
+const update = (symbol: string, more: Parameters<typeof aggregate>[1] = {}) => ({
+  data: aggregate(symbol, more),
+  conflated: 0,
+  recovered: null,
+});
+
+describe('QuoteBook', () => {
+  test('tells which way the price went, and counts moves only', () => {
+    const book = new QuoteBook();
+    const quote = book.take(update('AAPL', { close: 10 }), 0, 0);
+    expect([quote.direction, quote.moves]).toEqual([0, 0]);
+    book.take(update('AAPL', { close: 11 }), 0, 0);
+    expect([quote.direction, quote.moves]).toEqual([1, 1]);
+    book.take(update('AAPL', { close: 11 }), 0, 0);
+    expect([quote.direction, quote.moves]).toEqual([1, 1]);
+    book.take(update('AAPL', { close: 9 }), 0, 0);
+    expect([quote.direction, quote.moves]).toEqual([-1, 2]);
+  });
+
+  test('what a subscription begins with does not count as prompt', () => {
+    const book = new QuoteBook();
+    expect(book.take(update('AAPL'), 0, 1).prompt).toBe(false);
+    expect(book.take(update('AAPL'), 0, 1).prompt).toBe(true);
+    expect(book.take(update('AAPL'), 0, 2).prompt).toBe(false);
+    expect(book.take({ ...update('AAPL'), recovered: true }, 0, 2).prompt).toBe(false);
+  });
+
+  test('has as many decimals as its prices need', () => {
+    const book = new QuoteBook();
+    const quote = book.take(update('AAPL', { close: 10.5, low: 9.125 }), 0, 0);
+    expect(quote.decimals).toBe(3);
+    book.take(update('AAPL', { close: 10.5, low: 9.0625 }), 0, 0);
+    expect(quote.decimals).toBe(4);
+  });
+
+  test('what is not known is null, never zero', () => {
+    const nothing = aggregate('A', { open: null, close: null, timestamp: null });
+    expect([changeOf(nothing), changePercentOf(nothing), ageMs(nothing, 5)]).toEqual([
+      null,
+      null,
+      null,
+    ]);
+    expect(changePercentOf(aggregate('A', { open: 100, close: 101 }))).toBe(1);
+  });
+});
+
+test('a sparkline has one point per bucket, the newest, and forgets the oldest', () => {
+  const spark = new Spark(3, 1000);
+  for (const [value, at] of [
+    [1, 0],
+    [2, 999],
+    [3, 1000],
+    [4, 2000],
+    [5, 9000],
+  ] as const) {
+    spark.push(value, at);
+  }
+  expect(spark.points).toEqual([3, 4, 5]);
+  expect(spark.push(5, 9001)).toBe(false);
+});
+
+describe('LatencyWindow', () => {
+  test('counts lie in the bucket whose bound they do not pass', () => {
+    const latency = new LatencyWindow();
+    for (const ms of [1, 1.01, 2, 16384, 16385]) latency.record(ms, 0);
+    const counts = latency.counts(0);
+    expect(counts.slice(0, 3)).toEqual([1, 2, 0]);
+    expect(counts.slice(-2)).toEqual([1, 1]);
+    expect(counts).toHaveLength(LATENCY_BOUNDS.length + 1);
+  });
+
+  test('forgets after ten seconds', () => {
+    const latency = new LatencyWindow();
+    latency.record(5, 0);
+    expect(quantile(latency.counts(9_999), 0.5)).not.toBeNull();
+    expect(quantile(latency.counts(10_000), 0.5)).toBeNull();
+  });
+
+  test('quantiles lie within a bucket of the truth', () => {
+    const latency = new LatencyWindow();
+    for (let ms = 1; ms <= 1000; ms++) latency.record(ms, 0);
+    const counts = latency.counts(0);
+    expect(quantile(counts, 0.5)).toBeCloseTo(500, -1);
+    expect(quantile(counts, 0.99)).toBeGreaterThan(950);
+    expect(quantile([...counts.slice(0, -1), 1e6], 0.99)).toBe(Infinity);
+  });
+});
+
+test('a rate is that of whole seconds', () => {
+  const rate = new RateMeter();
+  for (let ms = 0; ms < 3000; ms += 10) rate.count(ms);
+  expect(rate.perSecond(3000)).toBe(100);
+  expect(rate.perSecond(10_000)).toBe(0);
+});
+
+describe('formats', () => {
+  test.each([
+    [150, 2],
+    [150.5, 2],
+    [150.125, 3],
+    [0.00001234, 8],
+    [1e-7, 8],
+  ])('%d has %d decimals', (value, decimals) => expect(decimalsOf(value)).toBe(decimals));
+  test.each([
+    ['999', '999'],
+    ['9999', '9,999'],
+    ['12345', '12.3k'],
+    ['999999', '999k'],
+    ['1234567', '1.23M'],
+    ['9223372036854775807', '9.22Qi'],
+  ])('%s is short for %s', (digits, short) => expect(formatShort(digits)).toBe(short));
+  test('signs, ages and latencies', () => {
+    expect([formatSigned(1.5, 2), formatSigned(-1.5, 2), formatSigned(0, 2)]).toEqual([
+      '+1.50',
+      '−1.50',
+      '0.00',
+    ]);
+    expect([0, 59_999, 60_000, 7_200_000, 200_000_000].map(formatAge)).toEqual([
+      '0.0s',
+      '59s',
+      '1m',
+      '2h',
+      '2d',
+    ]);
+    expect([0.25, 99.6, 2500, Infinity].map(formatLatency)).toEqual([
+      '0.3 ms',
+      '100 ms',
+      '2.5 s',
+      '> 16 s',
+    ]);
+  });
+});
+
+describe('the watchlist', () => {
+  const book = new QuoteBook();
+  book.take(update('A', { open: 10, close: 11, volume: '9007199254740993', timestampNs: '3' }), 0, 0);
+  book.take(update('B', { open: 10, close: 9, volume: '9007199254740992', timestampNs: '20' }), 0, 0);
+  book.take(update('AC', { open: 10, close: 15, volume: '7', timestampNs: '1' }), 0, 0);
+  book.open('NEW');
+  const sorted = (key: SortKey, descending: boolean) =>
+    arrange(book.all(), '', { key, descending }).map((quote) => quote.symbol);
+
+  test.each([
+    ['symbol', false, 'A AC B NEW'],
+    ['symbol', true, 'NEW B AC A'],
+    ['last', true, 'AC A B NEW'],
+    ['percent', false, 'B A AC NEW'],
+    ['volume', true, 'A B AC NEW'],
+    ['age', false, 'B A AC NEW'],
+  ] as const)('by %s, descending: %s', (key, descending, expected) => {
+    expect(sorted(key, descending).join(' ')).toBe(expected);
+  });
+
+  test('is filtered by a part of the symbol, in any case', () => {
+    const found = arrange(book.all(), ' a', { key: 'symbol', descending: false });
+    expect(found.map((quote) => quote.symbol)).toEqual(['A', 'AC']);
+  });
+
+  test('a second click turns the order round', () => {
+    const first = nextSorting({ key: 'symbol', descending: false }, 'volume');
+    expect(first).toEqual({ key: 'volume', descending: true });
+    expect(nextSorting(first, 'volume')).toEqual({ key: 'volume', descending: false });
+  });
+});
+
+describe('what is watched', () => {
+  test('symbols are read as the server reads them', () => {
+    expect(parseSymbol(' brk/b ')).toBe('BRK/B');
+    expect(parseSymbol('A!')).toBeNull();
+    expect(parseSymbol('')).toBeNull();
+  });
+
+  test('what was kept by another version, or by nobody, does no harm', () => {
+    expect(parseWatching(null)).toEqual({ all: true, named: [] });
+    expect(parseWatching('{')).toEqual({ all: true, named: [] });
+    expect(parseWatching('{"all":false,"named":["aapl","A!",7,"AAPL"]}')).toEqual({
+      all: false,
+      named: ['AAPL', '7'],
+    });
+  });
+
+  test('the symbol on the chart is followed too', () => {
+    expect(topicsOf({ all: true, named: ['A'] }, 'B')).toEqual(['*']);
+    expect(topicsOf({ all: false, named: ['A'] }, 'B')).toEqual(['A', 'B']);
+  });
+});

@@ -1,0 +1,111 @@
+import { describe, expect, test } from 'vitest';
+
+import { snippets, stompFrames } from '../src/app/connect/snippets';
+import { formatRoute, parseRoute } from '../src/app/route';
+import { connectionText, countdown } from '../src/app/status/connection';
+import { producersOf, rateBetween, readStatus } from '../src/app/status/model';
+
+const ANSWER = {
+  status: 'ok',
+  gateway: { feed: 'live', breaker: 'closed', clients: 3, conflated: '12' },
+  aggregator: {
+    status: 'ok',
+    symbols: 2,
+    accepted: '9007199254740993',
+    rejected: { too_many_symbols: '2' },
+    intervals: ['1s', '1m'],
+    feeds: [
+      { producerId: 'a', connected: true, producers: 2, accepted: '7', rejected: { bad_price: '3' } },
+      { producerId: 'b', connected: false, producers: 9, accepted: null, rejected: null },
+    ],
+    store: { state: 'ok' },
+  },
+};
+
+describe('the status', () => {
+  test('is read, rejections of all services by reason', () => {
+    const status = readStatus(ANSWER);
+    expect(status).toMatchObject({
+      aggregator: 'ok',
+      breaker: 'closed',
+      intervals: ['1s', '1m'],
+      accepted: '9007199254740993',
+      rejected: [
+        ['bad_price', '3'],
+        ['too_many_symbols', '2'],
+      ],
+      store: 'ok',
+      clients: 3,
+      conflated: '12',
+    });
+    expect(producersOf(status)).toBe(2);
+  });
+
+  test('of a gateway whose aggregator is away has no numbers', () => {
+    const status = readStatus({ ...ANSWER, aggregator: { status: 'UNAVAILABLE' } });
+    expect(status).toMatchObject({ aggregator: 'UNAVAILABLE', accepted: null, symbols: null });
+    expect(producersOf(status)).toBeNull();
+  });
+
+  test('has the rate of ticks between two looks', () => {
+    const before = { at: 1000, accepted: '9007199254740993' };
+    expect(rateBetween(before, { at: 3000, accepted: '9007199254742993' })).toBe(1000);
+    expect(rateBetween(before, { at: 3000, accepted: '5' })).toBeNull();
+    expect(rateBetween(null, before)).toBeNull();
+  });
+});
+
+describe('the connection', () => {
+  const state = { feed: 'unknown', retryAt: null, problem: null, attempts: 0 } as const;
+  test('is live only when the gateway says so', () => {
+    expect(connectionText({ ...state, phase: 'open', feed: 'live' }).tone).toBe('good');
+    expect(connectionText({ ...state, phase: 'open', feed: 'stale' }).tone).toBe('bad');
+    expect(connectionText({ ...state, phase: 'open' }).title).toBe('Connected');
+  });
+
+  test('says when it will be tried again', () => {
+    expect(countdown({ ...state, phase: 'waiting', retryAt: 5000 }, 3500)).toBe(', again in 1.5 s');
+    expect(countdown({ ...state, phase: 'open' }, 0)).toBe('');
+  });
+});
+
+describe('the address', () => {
+  test.each([
+    ['', { page: 'market', symbol: 'AAPL', interval: '1m' }],
+    ['#/MSFT/5m', { page: 'market', symbol: 'MSFT', interval: '5m' }],
+    ['#/brk%2Fb/100t', { page: 'market', symbol: 'BRK/B', interval: '100t' }],
+    ['#/MSFT/nonsense', { page: 'market', symbol: 'MSFT', interval: '1m' }],
+    ['#/connect', { page: 'connect', symbol: 'AAPL', interval: '1m' }],
+    ['#/%E0%A4%A', { page: 'market', symbol: 'AAPL', interval: '1m' }],
+  ])('%s', (hash, expected) => expect(parseRoute(hash)).toEqual(expected));
+
+  test('leads back to where it came from', () => {
+    const route = { page: 'market', symbol: 'BRK/B', interval: '1000000n' } as const;
+    expect(parseRoute(formatRoute(route))).toEqual(route);
+  });
+
+  test('of the connect page keeps the symbol', () => {
+    const before = { symbol: 'MSFT', interval: '1h' };
+    expect(parseRoute('#/connect', before)).toEqual({ page: 'connect', ...before });
+  });
+});
+
+describe('snippets', () => {
+  test('name the present host and symbol', () => {
+    const made = snippets({ host: 'market.test:8443', secure: true, symbol: 'BRK/B' });
+    for (const { id, code } of made) {
+      expect(code, id).toMatch(/BRK\/B|BRK%2FB/);
+      expect(code, id).toMatch(/market\.test/);
+      expect(code, id).not.toMatch(/"?(http|ws):\/\//);
+    }
+  });
+
+  test('quote for the shell', () => {
+    const grpc = snippets({ host: 'h', secure: false, symbol: 'A' }).find(({ id }) => id === 'grpc');
+    expect(grpc?.code).toContain(`-d '{"symbol":"A"}' h:50051`);
+  });
+
+  test('STOMP frames end with NUL', () => {
+    for (const frame of stompFrames('h', 'A')) expect(frame.endsWith('\n\n\0')).toBe(true);
+  });
+});

@@ -1,0 +1,114 @@
+"""Serve the gateway's pages and what they load, as ``make assets`` built them."""
+
+from __future__ import annotations
+
+import os
+import re
+from mimetypes import guess_type
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
+from starlette.types import Scope
+
+# Beside a file lies what `make assets` compressed of it.
+COMPRESSED = ".gz"
+# The name of a built file has a hash of what is in it.
+_HASHED = re.compile(r"/assets/[^/]+-[A-Za-z0-9_-]{8}\.[a-z0-9]+$")
+# A year is the longest that caches take notice of (RFC 9111 suggests no more).
+_FOREVER = "public, max-age=31536000, immutable"
+# Ask whether it changed; the answer is short.
+_ASK = "no-cache"
+
+_RULES = StaticFiles(check_dir=False)
+
+# The page loads nothing from elsewhere and runs nothing that is written into it. Pictures of the
+# chart are blobs.
+DASHBOARD_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Page:
+    """Serve one page that ``make assets`` builds.
+
+    Args:
+        file: the page.
+        name: what it is called where it is missing.
+        policy: its Content-Security-Policy.
+    """
+
+    def __init__(self, file: Path, name: str, policy: str) -> None:
+        self._file = file
+        self._missing = (
+            f"{name} has not been built. `make assets` does it; the API works without.\n"
+        )
+        self._headers = {
+            # The names of what it loads change with every build.
+            "Cache-Control": _ASK,
+            "Content-Security-Policy": policy,
+            "Referrer-Policy": "same-origin",
+            "X-Content-Type-Options": "nosniff",
+        }
+
+    async def __call__(self, request: Request) -> Response:
+        """Return the page, or how to get it."""
+        # Looked for each time: it may be built while the gateway runs.
+        if not self._file.is_file():
+            return PlainTextResponse(self._missing, 503)
+        return _respond(self._file, self._file.stat(), Headers(scope=request.scope), self._headers)
+
+
+class Assets(StaticFiles):
+    """Serve what pages load: for ever if its name changes with it, else asked for each time."""
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """Return the file, or that it has not changed."""
+        file = Path(full_path)
+        immutable = _HASHED.search(file.as_posix()) is not None
+        headers = {
+            "Cache-Control": _FOREVER if immutable else _ASK,
+            "X-Content-Type-Options": "nosniff",
+        }
+        return _respond(file, stat_result, Headers(scope=scope), headers, status_code)
+
+
+def _respond(
+    file: Path,
+    stat: os.stat_result,
+    request: Headers,
+    headers: dict[str, str],
+    status_code: int = 200,
+) -> Response:
+    media_type = guess_type(file.name)[0] or "application/octet-stream"
+    compressed = file.with_name(file.name + COMPRESSED)
+    if compressed.is_file():
+        headers = {**headers, "Vary": "Accept-Encoding"}
+        if _takes_gzip(request):
+            headers["Content-Encoding"] = "gzip"
+            file, stat = compressed, compressed.stat()
+    response = FileResponse(
+        file, status_code=status_code, headers=headers, media_type=media_type, stat_result=stat
+    )
+    # The rules of ETag and If-Modified-Since; they need no folder.
+    if _RULES.is_not_modified(response.headers, request):
+        return NotModifiedResponse(response.headers)
+    return response
+
+
+def _takes_gzip(request: Headers) -> bool:
+    # RFC 9110, 12.5.3: a coding with the weight 0 is refused.
+    for part in request.get("accept-encoding", "").split(","):
+        coding, _, weight = part.partition(";")
+        if coding.strip().lower() == "gzip":
+            return re.fullmatch(r"\s*q=0(\.0*)?\s*", weight) is None
+    return False

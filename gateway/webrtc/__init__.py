@@ -1,0 +1,1 @@
+"""WebRTC: offers of signaling clients in, market data over their data channels out."""

@@ -1,0 +1,36 @@
+"""``make check-dashboard``: the types of the dashboard's sources, and tests without a browser."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from scripts.assets import GATEWAY
+from scripts.node import NodeMissing, find_node
+
+DASHBOARD = GATEWAY / "dashboard"
+# As modules of Node.js: the commands that npm makes of them look for node on the PATH.
+CHECKS = (
+    ("node_modules/typescript/bin/tsc", "--noEmit"),
+    ("node_modules/vitest/vitest.mjs", "run"),
+)
+
+
+def main() -> int:
+    """Return the exit code."""
+    try:
+        node = find_node()
+        node.install(DASHBOARD)
+        for check in CHECKS:
+            subprocess.run([*node.node, *check], cwd=DASHBOARD, check=True)  # noqa: S603
+    except NodeMissing as exc:
+        print(f"dashboard: {exc}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as exc:
+        print(f"dashboard: {exc.cmd[1]} failed", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
