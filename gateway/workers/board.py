@@ -12,6 +12,7 @@ import mmap
 import os
 import secrets
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -26,9 +27,12 @@ _BUCKET = struct.Struct("=Qd")
 # A caller's bucket is in the set that its key says, in any place of it.
 _WAYS = 8
 _SET_BYTES = _WAYS * _BUCKET.size
-# What is done with the lock takes 3 us. A process that was stopped while it had it must not stop
-# the others: then one request may be counted wrong.
-_LOCK_TRIES = 200
+# What is done with the lock takes 3 us, or as long as a busy machine lets its process wait. One that
+# was stopped just then must not stop the others: after this they go on without the lock, and a
+# request may be counted wrong; then they do not wait for a while.
+_LOCK_WAIT_S = 0.05
+_LOCK_PAUSE_S = 50e-6
+_IMPATIENCE_S = 5.0
 
 
 class Board:
@@ -39,6 +43,7 @@ class Board:
         self._memory = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
         self.token, self.workers, self._sets = _HEADER.unpack_from(self._memory)
         self._buckets = _HEADER.size + self.workers * _COUNT.size
+        self._impatient_until = 0.0
 
     @classmethod
     def create(cls, workers: int, callers: int) -> Board:
@@ -104,11 +109,19 @@ class Board:
                 fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, offset)
 
     def _lock(self, offset: int) -> bool:
-        for _ in range(_LOCK_TRIES):
+        until = None
+        while True:
             try:
                 fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
             except OSError:
-                os.sched_yield()
+                now = time.monotonic()
+                until = until or now + _LOCK_WAIT_S
+                if now < self._impatient_until:
+                    return False
+                if now >= until:
+                    self._impatient_until = now + _IMPATIENCE_S
+                    return False
+                # Longer than the lock is held, and the one that has it may need this processor.
+                time.sleep(_LOCK_PAUSE_S)
             else:
                 return True
-        return False
