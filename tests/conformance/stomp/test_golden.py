@@ -82,7 +82,8 @@ async def test_however_the_frames_come_the_answers_are_the_same(parts: list[byte
         (
             CONNECT + b"SUBSCRIBE\nid:0\ndestination:/queue/a\nreceipt:r\n\n\0",
             "message:SUBSCRIBE to unknown destination '/queue/a', known\\c "
-            "/topic/market-data/{symbol}, /topic/signaling, /topic/status\nreceipt-id:r",
+            "/topic/market-data/{symbol}, /topic/bars/{interval}/{symbol}, /topic/signaling, "
+            "/topic/status\nreceipt-id:r",
             4404,
         ),
         (

@@ -226,7 +226,7 @@ async def test_the_limits_of_a_page_are_inclusive(http: httpx.AsyncClient, limit
     assert (await http.get(f"/api/v1/symbols?limit={limit}")).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/nix", "/api/v1", "/redoc", "/static-offline-docs/nix"])
+@pytest.mark.parametrize("path", ["/nix", "/api/v1", "/redoc", "/static-offline-docs/nix"])
 async def test_an_unknown_path_is_a_problem(http: httpx.AsyncClient, path: str) -> None:
     body = problem(await http.get(path), 404, "about:blank")
     assert (body["title"], body["detail"]) == ("Not Found", f"there is nothing at {path}")
