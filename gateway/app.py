@@ -84,6 +84,9 @@ PING_TIMEOUT_S = 60.0
 GC_THRESHOLDS = (20_000, 10, 3)
 # Where STOMP is, over WebSocket and SockJS.
 STOMP_PREFIX = "/ws"
+# By how many states one of our processes may be behind another: two seconds of a symbol that changes
+# with every batch. Who comes back from that other one is not given older states than it had.
+MAX_LEAD = 1000
 # What our pages load; `make assets` fills it, and without it only those pages lack something.
 STATIC = Path(__file__).with_name("static")
 
@@ -193,6 +196,7 @@ def build_hub(settings: GatewaySettings) -> Hub:
         max_symbols=settings.max_followed_symbols,
         # The event loop's own clock, so that its timers can be armed at the hub's times.
         clock=time.monotonic,
+        max_lead=MAX_LEAD if settings.workers > 1 else 0,
     )
 
 
