@@ -84,8 +84,8 @@ PING_TIMEOUT_S = 60.0
 GC_THRESHOLDS = (20_000, 10, 3)
 # Where STOMP is, over WebSocket and SockJS.
 STOMP_PREFIX = "/ws"
-# By how many states one of our processes may be behind another: two seconds of a symbol that changes
-# with every batch. Who comes back from that other one is not given older states than it had.
+# By how many states one of our processes may be behind another: two seconds of a symbol that
+# changes with every batch. Who comes back from that other one gets no older states than it had.
 MAX_LEAD = 1000
 # What our pages load; `make assets` fills it, and without it only those pages lack something.
 STATIC = Path(__file__).with_name("static")
@@ -458,6 +458,11 @@ class _Server(uvicorn.Server):
 
     async def adopt(self, client: socket.socket, first: bytes) -> None:
         """Serve a connection that another process accepted, and read ``first`` from."""
+        # It may have waited for this process to take the place of one that died.
+        await self.accepting.wait()
+        if self.should_exit:
+            client.close()
+            return
         loop = asyncio.get_running_loop()
         # uvicorn says only that it is some protocol.
         http: Callable[..., asyncio.Protocol] = self.config.http_protocol_class

@@ -27,9 +27,9 @@ _BUCKET = struct.Struct("=Qd")
 # A caller's bucket is in the set that its key says, in any place of it.
 _WAYS = 8
 _SET_BYTES = _WAYS * _BUCKET.size
-# What is done with the lock takes 3 us, or as long as a busy machine lets its process wait. One that
-# was stopped just then must not stop the others: after this they go on without the lock, and a
-# request may be counted wrong; then they do not wait for a while.
+# What is done with the lock takes 3 us, or as long as a busy machine lets its process wait. One
+# that was stopped just then must not stop the others: after this they go on without the lock, and
+# a request may be counted wrong; then they do not wait for a while.
 _LOCK_WAIT_S = 0.05
 _LOCK_PAUSE_S = 50e-6
 _IMPATIENCE_S = 5.0

@@ -12,7 +12,6 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
@@ -29,6 +28,7 @@ STATUS = b"?"
 # How long another worker may take to say what it wants, or to hand a connection over: it has
 # all that it needs.
 HANDOVER_TIMEOUT_S = 5.0
+ACCEPT_AGAIN_S = 1.0
 _READ_SIZE = 64 * 1024
 _CREDENTIALS = struct.Struct("3i")
 
@@ -96,6 +96,7 @@ class Control:
         self._handlers = handlers
         self._loop = asyncio.get_running_loop()
         self._serving: set[asyncio.Task[None]] = set()
+        self._again: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Let others in."""
@@ -104,20 +105,30 @@ class Control:
     def stop(self) -> None:
         """Let nobody in any more, and end who is there."""
         self._loop.remove_reader(self._listener)
+        if self._again is not None:
+            self._again.cancel()
         for task in self._serving:
             task.cancel()
 
     def _accept(self) -> None:
-        with suppress(BlockingIOError):
-            while True:
+        while True:
+            try:
                 sock, _ = self._listener.accept()
-                sock.setblocking(False)
-                if not _is_ours(sock):
-                    sock.close()
-                    continue
-                task = self._tasks.create_task(self._serve(sock))
-                self._serving.add(task)
-                task.add_done_callback(self._serving.discard)
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                # Too many open files. They wait, as clients do then.
+                log.warning("other workers have to wait", problem=repr(exc))
+                self._loop.remove_reader(self._listener)
+                self._again = self._loop.call_later(ACCEPT_AGAIN_S, self.start)
+                return
+            sock.setblocking(False)
+            if not _is_ours(sock):
+                sock.close()
+                continue
+            task = self._tasks.create_task(self._serve(sock))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
 
     async def _serve(self, sock: socket.socket) -> None:
         with sock:

@@ -76,6 +76,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
     def _write(self, data: bytes) -> None:
+        # Without a transport the worker is dead; the one that takes its place has no clients yet.
         if self._transport is not None:
             self._transport.write(data)
 

@@ -497,6 +497,23 @@ async def test_a_worker_that_dies_is_replaced_and_the_others_go_on() -> None:
         assert await workers.service.stop() == 0
 
 
+async def test_requests_for_a_worker_that_died_wait_for_the_next_one() -> None:
+    async with run_workers(2) as workers:
+        session = await session_of_another(workers, 0)
+        (await open_session(workers, session, 0)).close()
+        connections = [await workers.connect(0) for _ in range(5)]
+        workers.processes()[1].kill()
+        # Its sessions are gone with it, and said to be.
+        answers = await asyncio.gather(
+            *(each.post(f"/ws/0/{session}/xhr_send", b'["x"]') for each in connections)
+        )
+        assert [answer.status for answer in answers] == [404] * 5
+        assert (await connections[0].post(f"/ws/0/{session}/xhr")).body == b"o\n"
+        assert {await each.worker() for each in connections} == {1}
+        for each in connections:
+            each.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_at_the_end_every_client_of_every_worker_is_told(number: signal.Signals) -> None:
     async with run_workers(3) as workers:
