@@ -74,4 +74,4 @@ class Rows:
             hi = min(hi, self.now_ns - self._live_within_ns)
         whole = self.whole[row]
         whole[kernel.LOW_TIME], whole[kernel.HIGH_TIME] = lo, hi
-        whole[kernel.ROOM] = bars.room - base.volume
+        whole[kernel.ROOM] = max(bars.room - base.volume, 0)

@@ -211,12 +211,13 @@ class Publisher:
         # late, and under load batches are large. While nobody takes batches, it goes on filling:
         # small ones would use up the ring in a second.
         # Neither may small ones while acks are slow: behind half a ring only full ones are closed.
-        if not self._connected or self._outbox.is_full:
+        outbox = self._outbox
+        if not self._connected or outbox.is_full:
             return
-        open_ticks, waited = self._outbox.open_ticks, self._overdue
-        due = open_ticks and (self._outbox.is_idle or (waited and not self._outbox.is_half_full))
         # Numbers go with the ticks if there are some. Whether there is a producer goes at once.
-        if due or self._report_urgent or (self._report_due and not open_ticks):
+        reports = self._report_urgent or (self._report_due and not outbox.open_ticks)
+        waited = (self._overdue and outbox.open_ticks) or reports
+        if (outbox.is_idle and outbox.open_ticks) or (waited and not outbox.is_half_full):
             self._cancel_linger()
             self._outbox.close_batch(self._feed.report() if self._report_due else None)
             self._overdue = self._report_due = self._report_urgent = False

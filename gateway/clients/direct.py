@@ -244,8 +244,10 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         data = b"".join(self._due)
         self._due.clear()
         self._due_bytes = 0
-        # RFC 6455, 5.5.1: nothing follows a close frame, also one that answers the client's.
-        if not self.close_sent and not self.transport.is_closing():
+        # RFC 6455, 5.5.1: nothing follows a close frame, also one that answers the client's, which
+        # may have gone out with a pong while what came before it is still being handled.
+        is_open = self.conn.state is State.OPEN and not self.close_sent
+        if is_open and not self.transport.is_closing():
             self.transport.write(data)
             if not self.writable_now and not self._paused:
                 self._drained()

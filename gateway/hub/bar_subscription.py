@@ -114,7 +114,7 @@ class BarSubscription(Subscription):
         """Return what waits longest, or None."""
         if self.join is not None:
             if self._ahead:
-                delivery = self._ahead.popleft()
+                delivery = self._told(self._ahead.popleft())
                 if not self._ahead:
                     self.join.on_drained()
                 return delivery
@@ -183,6 +183,9 @@ class BarSubscription(Subscription):
 
     def _tell(self, delivery: Delivery) -> Delivery:
         self._closed -= delivery.update.closed
+        return self._told(delivery)
+
+    def _told(self, delivery: Delivery) -> Delivery:
         if self._recovered:
             recovered = self._recovered.pop(delivery.update.symbol, None)
             if recovered is not None:

@@ -13,7 +13,7 @@ from marketdata.wire.market_data_pb2 import Bar
 class Series:
     """The bars of one interval of one symbol."""
 
-    __slots__ = ("awaiting", "epoch", "open", "sequence", "stream", "unchecked")
+    __slots__ = ("awaiting", "count", "epoch", "open", "sequence", "stream", "unchecked")
 
     def __init__(self, stream: int, epoch: int, sequence: int) -> None:
         # The last stream that brought something, and the last state it brought.
@@ -23,10 +23,17 @@ class Series:
         # How many new states without a hole this stream has still to bring, before a hole means
         # skipped open states. It begins with the open bars, whose sequences may have holes.
         self.unchecked = 0
+        # How many states this stream has brought.
+        self.count = 0
         # The newest state of each, in the order of their sequences.
         self.open: dict[tuple[str, int, int], BarUpdate] = {}
         # Who came before this stream told what is open, and the last state each was given.
         self.awaiting: dict[Subscription, int] = {}
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the newest state was not one of those that the stream began with."""
+        return self.count > MAX_OPEN + 1
 
 
 class Bars:
@@ -61,7 +68,9 @@ class Bars:
         if series.stream != self._stream:
             series.stream = self._stream
             series.unchecked = MAX_OPEN + 1
+            series.count = 0
             series.open.clear()
+        series.count += 1
         same_epoch = series.epoch == bar.epoch
         is_new = not same_epoch or bar.sequence > series.sequence
         continuous = same_epoch
@@ -79,7 +88,7 @@ class Bars:
         # A message of a list keeps the whole list in memory; this one stays.
         own = Bar()
         own.CopyFrom(bar)
-        update = BarUpdate(own, continuous=continuous)
+        update = BarUpdate(own, continuous=continuous, sure=series.is_sure)
         before = series.open.pop(update.key, None)
         if before is not None:
             # Who keeps up has it, and in the history it would be most of the memory.
@@ -97,6 +106,13 @@ class Bars:
             series = by_symbol.get(symbol)
             if series is not None:
                 yield BarTopic(topic.interval, symbol), list(series.open.values())
+
+    def position(self, topic: BarTopic) -> tuple[int, int] | None:
+        """Return epoch and sequence of the newest state; None: the stream may still begin."""
+        series = self._series[topic.interval][topic.symbol]
+        if series.stream != self._stream or not series.is_sure:
+            return None
+        return series.epoch, series.sequence
 
     def await_open(self, topic: BarTopic, subscription: Subscription) -> bool:
         """Return whether the stream has still to say what is open; it will be given then."""

@@ -227,6 +227,9 @@ class Hub:
             elif not self._bars.await_open(topic, subscription):
                 for update in still_open:
                     subscription.offer(update, now)
+                position = self._bars.position(topic)
+                if subscription.join is not None and position is not None:
+                    subscription.join.begin_at(topic.symbol, *position)
 
     # Upstream
 

@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 
 from gateway.hub.updates import BarUpdate
-from marketdata.wire.market_data_pb2 import Bar, BarsResponse
+from marketdata.wire.market_data_pb2 import (
+    BAR_STATE_FINAL,
+    BAR_STATE_REVISED,
+    Bar,
+    BarsResponse,
+)
+
+_CLOSED = {BAR_STATE_FINAL, BAR_STATE_REVISED}
 
 # A Watch stream begins with the open bars of a symbol, at most so many. Their sequences may seem to
 # go on by chance, and what closed between them is not among them; with more states than that
@@ -43,11 +50,14 @@ class _Position:
         "epoch",
         "first",
         "known",
+        "live_closed",
         "live_epoch",
         "live_first",
         "live_last",
         "places",
         "sequences",
+        "settled",
+        "sure",
         "unread",
     )
 
@@ -69,6 +79,12 @@ class _Position:
         self.live_epoch = 0
         self.live_first = 0
         self.live_last = 0
+        # Whether they are known to be past the open bars that their stream began with.
+        self.sure = False
+        # Behind the last live bar that closed, and behind all bars that closed and that the reader
+        # has: what is read of those before it without a sequence, from the store, is not new.
+        self.live_closed: Place = (-1, 0)
+        self.settled: Place = (-1, 0)
 
     def has(self, place: Place, sequence: int) -> bool:
         if sequence <= self.known:
@@ -81,15 +97,16 @@ class _Position:
     @property
     def is_sure(self) -> bool:
         """Whether a hole in what comes hides nothing that closed, unless it says so."""
-        return self.live_last - self.live_first >= MAX_OPEN
+        return self.sure or self.live_last - self.live_first >= MAX_OPEN
 
     def note(self, update: BarUpdate) -> None:
         sequence = update.sequence
         follows = self.live_epoch == update.epoch and (
-            sequence == self.live_last + 1 or (self.is_sure and update.continuous)
+            sequence == self.live_last + 1 or (update.continuous and (update.sure or self.is_sure))
         )
         if not follows:
             self.live_first = sequence
+            self.sure = False
         self.live_epoch, self.live_last = update.epoch, sequence
 
     def misses(self) -> bool:
@@ -122,6 +139,13 @@ class Join:
         self.on_end: Callable[[], None] = lambda: None
         self._positions = {symbol: _Position() for symbol in sorted(symbols)}
 
+    def begin_at(self, symbol: str, epoch: int, sequence: int) -> None:
+        """Take note that live states go on from here, without a hole that hides what closed."""
+        position = self._positions[symbol]
+        position.live_epoch = epoch
+        position.live_first = position.live_last = sequence
+        position.sure = True
+
     def take_live(self, update: BarUpdate) -> Verdict:
         """Take note of a live state; return what it is to the reader."""
         position = self._positions[update.symbol]
@@ -132,8 +156,13 @@ class Join:
         if position.epoch != update.epoch:
             position.epoch = update.epoch
             position.places, position.sequences = [], []
-            position.known = position.first = sequence if not self.is_holding else sequence - 1
-            position.confirmed = True
+            position.known = position.first = 0
+            position.confirmed = False
+            # What closed while the aggregator went away and came back is in its store.
+            position.unread = True
+            if not self.is_holding:
+                self.is_holding = True
+                self.on_gap()
             return Verdict.NEW_LIFE
         if position.misses():
             position.unread = True
@@ -141,11 +170,14 @@ class Join:
             if not self.is_holding:
                 self.is_holding = True
                 self.on_gap()
+        if update.closed:
+            position.live_closed = max(position.live_closed, _behind(update.bar))
         if position.has(_place(update.bar), sequence):
             return Verdict.KNOWN
         if not self.is_holding:
             # What came before it went out.
             position.known = sequence
+            position.settled = max(position.settled, position.live_closed)
         return Verdict.NEW
 
     def has(self, update: BarUpdate) -> bool:
@@ -160,6 +192,7 @@ class Join:
         for position in self._positions.values():
             if position.confirmed and position.live_epoch == position.epoch:
                 position.known = max(position.known, position.live_last)
+                position.settled = max(position.settled, position.live_closed)
 
     def next_unread(self) -> str | None:
         """Return a symbol of which history is to be read, or None."""
@@ -202,6 +235,9 @@ class Reading:
         self._places: list[Place] = []
         self._sequences: list[int] = []
         self._epoch = 0
+        # Behind the bars that closed before the first that did not.
+        self._settled: Place = (-1, 0)
+        self._all_closed = True
 
     def take_page(self, answer: BarsResponse, *, hub_epoch: int) -> list[BarUpdate] | None:
         """Return the bars of a page that the reader does not have.
@@ -218,6 +254,10 @@ class Reading:
         last = _place(bars[-1]) if bars else (self._places[-1] if self._places else (0, 0))
         self._places.append(last)
         self._sequences.append(answer.sequence)
+        for bar in bars:
+            self._all_closed &= bar.state in _CLOSED
+            if self._all_closed:
+                self._settled = _behind(bar)
         if self._is_again:
             bars = [bar for bar in bars if self._is_new(bar)]
         return [BarUpdate(_own(bar), is_history=True) for bar in bars]
@@ -228,6 +268,7 @@ class Reading:
         position.epoch = self._epoch
         position.places, position.sequences = self._places, self._sequences
         position.first = min(self._sequences)
+        position.settled = max(position.settled, self._settled)
         follows = True
         if position.live_epoch == self._epoch:
             follows = position.live_first <= max(position.first, position.known) + 1
@@ -236,13 +277,20 @@ class Reading:
             follows and position.live_epoch == self._epoch and position.live_last > position.first
         )
 
-    # One that was not published in this life was among the first that were read.
+    # One without a sequence comes from the store: it closed in an earlier life, or so long ago that
+    # the aggregator gave up its own.
     def _is_new(self, bar: Bar) -> bool:
-        return bar.sequence > 0 and not self._position.has(_place(bar), bar.sequence)
+        if not bar.sequence:
+            return _place(bar) >= self._position.settled
+        return not self._position.has(_place(bar), bar.sequence)
 
 
 def _place(bar: Bar) -> Place:
     return bar.start, bar.number
+
+
+def _behind(bar: Bar) -> Place:
+    return bar.start, bar.number + 1
 
 
 # A message of a list keeps the whole list in memory.

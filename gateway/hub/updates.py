@@ -114,14 +114,19 @@ class BarUpdate(Update):
     """A state of a bar; ``key`` tells the bar from the others of its interval.
 
     ``is_history``: it was read, in the order of bars and not of sequences.
+    ``sure``: the stream is past the open bars that it began with, so that of what comes between two
+    states that continue only open states were skipped.
     """
 
-    __slots__ = ("bar", "closed", "interval", "is_history", "key")
+    __slots__ = ("bar", "closed", "interval", "is_history", "key", "sure")
 
-    def __init__(self, bar: Bar, *, continuous: bool = True, is_history: bool = False) -> None:
+    def __init__(
+        self, bar: Bar, *, continuous: bool = True, sure: bool = False, is_history: bool = False
+    ) -> None:
         super().__init__(bar.symbol, bar.sequence, bar.epoch, continuous=continuous)
         self.bar = bar
         self.is_history = is_history
+        self.sure = sure
         self.interval = bar.interval
         self.key = bar.symbol, bar.start, bar.number
         self.closed = bar.state not in {BAR_STATE_PARTIAL, BAR_STATE_EARLY}

@@ -77,6 +77,16 @@ class BarBook:
     def sequence(self, symbol: str, interval: str) -> int:
         return self._sequences.get((symbol, interval), 0)
 
+    def forget_closed(self) -> None:
+        """Know the closed bars from the store alone, which has no sequences."""
+        for bars in self._bars.values():
+            for key, bar in bars.items():
+                if bar.state in {FINAL, REVISED}:
+                    # Others have the one that was published.
+                    bars[key] = own = wire.Bar()
+                    own.CopyFrom(bar)
+                    own.epoch = own.sequence = 0
+
     def restart(self) -> None:
         """Begin a new life: closed bars are in the store, open ones are gone."""
         self.epoch += 1

@@ -157,6 +157,18 @@ def test_the_kernel_refuses_what_overflows(look: bool, big: int) -> None:
     assert book.state("A").volume == big + 2**48
 
 
+def test_large_volumes_in_many_bars_leave_room_for_none() -> None:
+    engine, _ = make_engine(UtcDay())
+    book = Book(engine, max_symbols=3, epoch=1)
+    day = 86_400 * NS_PER_S
+    # Late trades of earlier days, each as large as a bar can be.
+    for sequence, late in enumerate((0, day, 2 * day, 3 * day), 1):
+        tick = Tick(symbol="A", price=1, volume=2**63 - 1, exchange_timestamp=START - late)
+        book.apply([tick], sequence, LATEST)
+    assert book.state("A").volume == 2**63 - 1
+    assert book.apply([tick], 9, LATEST).accepted == 1
+
+
 def as_bags(seen: list[object]) -> list[str]:
     # Symbols that changed in one batch come in the order of a set.
     return sorted(map(repr, seen))

@@ -253,18 +253,78 @@ async def test_what_a_lost_stream_held_is_read_and_nothing_is_repeated() -> None
     await world.end()
 
 
+async def test_a_bar_that_closed_long_ago_is_not_taken_for_one_of_an_earlier_life() -> None:
+    world = World()
+    world.publish(0, FINAL)
+    world.publish(1, PARTIAL)
+    world.begin()
+    await world.settle()
+    world.answer()
+    await world.receive()
+    # Two bars close on no way that leads to the reader, and the aggregator gives them up.
+    world.publish(1, FINAL)
+    world.publish(2, FINAL)
+    world.register()
+    world.publish(3, PARTIAL)
+    world.book.forget_closed()
+    await world.finish()
+    expected = [(0, FINAL), (1, PARTIAL), (1, FINAL), (2, FINAL), (3, PARTIAL)]
+    assert world.starts == expected
+    # What came live is not repeated when history is read anew.
+    world.publish(3, FINAL)
+    world.publish(4, FINAL)
+    await world.finish()
+    world.publish(5, FINAL)
+    world.book.forget_closed()
+    world.reconnect()
+    world.publish(6, PARTIAL)
+    await world.finish()
+    assert world.starts == [*expected, (3, FINAL), (4, FINAL), (5, FINAL), (6, PARTIAL)]
+    await world.end()
+
+
+async def test_skipped_open_states_do_not_make_history_be_read_anew() -> None:
+    world = World()
+    other = BarSubscription("1m", ["A"])
+    world.hub.begin_epoch(world.book.epoch)
+    world.hub.begin_stream(["1m"])
+    world.hub.subscribe(other, world)
+    world.register()
+    for start in range(12):
+        world.publish(start, FINAL)
+        world.deliver()
+    world.hub.subscribe(world.subscription, world)
+    world.joins.begin(world.subscription, world, world.failures.append)
+    await world.settle()
+    world.answer()
+    await world.receive()
+    # The aggregator sends of an open bar only the newest state.
+    for _ in range(3):
+        world.publish(12, PARTIAL)
+        world.publish(12, PARTIAL)
+    assert world.on_the_way is not None
+    for _ in range(3):
+        world.deliver()
+        world.on_the_way.popleft() if len(world.on_the_way) > 1 else None
+    await world.settle()
+    assert not world.asked
+    await world.end()
+
+
 async def test_a_restart_of_the_aggregator_is_told() -> None:
     world = World()
     world.publish(0, FINAL)
     world.begin()
     await world.finish()
+    # It went to the store, and to nobody else before the end.
+    world.book.publish("A", "1m", 1, state=FINAL)
     world.book.restart()
     world.hub.begin_epoch(world.book.epoch)
     world.reconnect()
-    world.publish(1, PARTIAL)
+    world.publish(2, PARTIAL)
     await world.finish()
-    assert world.starts == [(0, FINAL), (1, PARTIAL)]
-    assert [delivery.recovered for delivery in world.seen] == [None, False]
+    assert world.starts == [(0, FINAL), (1, FINAL), (2, PARTIAL)]
+    assert [delivery.recovered for delivery in world.seen] == [None, False, None]
     await world.end()
 
 

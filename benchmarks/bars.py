@@ -1,0 +1,323 @@
+"""How soon after its end a bar reaches a reader, and what it costs to close bars.
+
+``python -m benchmarks.bars``: a live random walk goes through ingest into the aggregator, which
+stores what closes, and one ``Watch`` stream has all bars of 1s and 1m. Then the engine alone, in
+seconds of CPU: with one trade per symbol and second every trade begins a bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import psutil
+
+from aggregator.bars.bar import Bar
+from aggregator.bars.engine import BarEngine
+from aggregator.bars.plan import BarPlan, parse_intervals
+from aggregator.book import Book
+from aggregator.close_timer import SYMBOLS_AT_ONCE
+from aggregator.sessions import UtcDay
+from benchmarks.harness import (
+    ROOT,
+    Latencies,
+    Service,
+    WrongResult,
+    format_table,
+    machine_facts,
+    run_service,
+    write_results,
+)
+from marketdata.channel import client_options
+from marketdata.timestamps import NS_PER_S
+from marketdata.wire import market_data_pb2 as wire
+from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
+
+if TYPE_CHECKING:  # only the stubs know it
+    from marketdata.wire.market_data_pb2_grpc import MarketDataServiceAsyncStub
+
+ALL_BARS = "1s,1m,5m,15m,1h,1d"
+WATCHED = ("1s", "1m")
+GRACE_S = 2
+# The first seconds open the symbols.
+WARM_UP_S = 3
+END_TIMEOUT_S = 30.0
+# A whole number of days since 1970, so that no bar of the first hour is open twice.
+DAWN = 1_700_006_400 * NS_PER_S
+BATCH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    symbols: int = 500
+    rate: int = 20_000
+    # Long enough for a minute to end in it.
+    live_s: int = 75
+    rounds: int = 3
+    engine_symbols: tuple[int, ...] = (500, 50_000)
+    engine_s: int = 10
+
+
+QUICK = Plan(symbols=100, rate=2_000, live_s=7, rounds=1, engine_symbols=(500,), engine_s=5)
+
+
+@dataclass
+class Live:
+    """What one round of the live measurement gave."""
+
+    # By interval and state, the time from the moment when it was due to its arrival.
+    latencies: dict[str, Latencies] = field(default_factory=dict)
+    # Seconds of CPU of the aggregator in a second, and the states it published.
+    cpu: float = 0.0
+    states_per_s: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what goes into the JSON file."""
+        found = {name: latencies.to_dict() for name, latencies in self.latencies.items()}
+        return {"latencies": found, "cpu": self.cpu, "states_per_s": self.states_per_s}
+
+
+class Reader:
+    """Takes every state of every bar, and checks that each follows on the one before."""
+
+    def __init__(self) -> None:
+        self.due_s: dict[str, list[float]] = {}
+        self.states = 0
+        # By symbol and interval.
+        self._sequences: dict[tuple[str, str], int] = {}
+        self._ranks: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._ends: dict[str, int] = {}
+        # The trades of the closed seconds.
+        self.trades: Counter[str] = Counter()
+        self.since_ns = 0
+
+    def take(self, batch: wire.UpdateBatch, now_ns: int) -> None:
+        """Take what came at ``now_ns``.
+
+        Raises:
+            WrongResult: a state is older than one that came before, or came twice.
+        """
+        self.states += len(batch.bars)
+        for bar in batch.bars:
+            # A late trade changes an early bar, which then comes again.
+            is_first = self._check(bar)
+            if not is_first or bar.state not in {wire.BAR_STATE_EARLY, wire.BAR_STATE_FINAL}:
+                continue
+            is_final = bar.state == wire.BAR_STATE_FINAL
+            if is_final and bar.interval == "1s":
+                self.trades[bar.symbol] += bar.trades
+            due = bar.end + GRACE_S * NS_PER_S * is_final
+            if bar.end >= self.since_ns:
+                name = f"{bar.interval} {'final' if is_final else 'early'}"
+                self.due_s.setdefault(name, []).append((now_ns - due) / NS_PER_S)
+        for done in batch.completed:
+            if done.end <= self._ends.get(done.interval, 0):
+                raise WrongResult(f"{done} after {self._ends[done.interval]}")
+            self._ends[done.interval] = done.end
+
+    def _check(self, bar: wire.Bar) -> bool:
+        # Returns whether the bar was not in this state before.
+        series, place = (bar.symbol, bar.interval), (bar.symbol, bar.interval, bar.start)
+        rank = (bar.revision, bar.state)
+        before = self._ranks.get(place, (0, 0))
+        is_closed = bar.state >= wire.BAR_STATE_FINAL
+        is_old = rank < before or (is_closed and rank == before)
+        if bar.sequence <= self._sequences.get(series, 0) or is_old:
+            raise WrongResult(f"{bar} after {before}")
+        self._sequences[series], self._ranks[place] = bar.sequence, rank
+        return rank != before
+
+
+@asynccontextmanager
+async def run_backend(folder: str) -> AsyncIterator[tuple[Service, Service]]:
+    """Run an aggregator with a store and an ingest."""
+    store = f"sqlite:///{folder}/bars.db"
+    async with (
+        # Midnight must not end the session of a benchmark.
+        run_service("aggregator", session="none", bars="1s,1m,5m,15m,1h", store=store) as served,
+        run_service("ingest", aggregator=served.address) as ingest,
+    ):
+        yield served, ingest
+
+
+async def measure_live(plan: Plan) -> Live:
+    """Send live trades for a while and time the bars that close."""
+    with TemporaryDirectory() as folder:
+        async with (
+            run_backend(folder) as (aggregator, ingest),
+            grpc.aio.insecure_channel(aggregator.address, options=client_options()) as channel,
+        ):
+            return await _time_bars(plan, MarketDataServiceStub(channel), aggregator, ingest)
+
+
+async def _time_bars(
+    plan: Plan, stub: MarketDataServiceAsyncStub, aggregator: Service, ingest: Service
+) -> Live:
+    reader = Reader()
+    watch = stub.Watch()
+    topics = [wire.BarTopic(symbol="*", interval=interval) for interval in WATCHED]
+    await watch.write(wire.WatchRequest(add_bars=topics))
+    await watch.initial_metadata()
+    seconds = WARM_UP_S + plan.live_s
+    began_ns = time.time_ns()
+    reader.since_ns = began_ns + WARM_UP_S * NS_PER_S
+    process = psutil.Process(aggregator.pid)
+    used = process.cpu_times()
+    feed = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "fakeclient", "--server", ingest.address),
+        *("--symbols", str(plan.symbols), "--rate", str(plan.rate)),
+        *("--duration", str(seconds)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    talking = asyncio.create_task(feed.communicate())
+    live_states = 0
+    async with asyncio.timeout(seconds + END_TIMEOUT_S):
+        while reader.trades.total() < plan.rate * seconds:
+            batch = await watch.read()
+            if not isinstance(batch, wire.UpdateBatch):
+                raise WrongResult("the stream ended")
+            reader.take(batch, time.time_ns())
+            if not talking.done():
+                live_states, used_then = reader.states, process.cpu_times()
+                elapsed_s = (time.time_ns() - began_ns) / NS_PER_S
+    watch.cancel()
+    await talking
+    await _check_totals(stub, reader)
+    cpu = used_then.user + used_then.system - used.user - used.system
+    latencies = {name: Latencies(tuple(found)) for name, found in sorted(reader.due_s.items())}
+    return Live(latencies, cpu / elapsed_s, live_states / elapsed_s)
+
+
+async def _check_totals(stub: MarketDataServiceAsyncStub, reader: Reader) -> None:
+    answer = await stub.GetAggregates(wire.AggregatesRequest(symbols=list(reader.trades)))
+    totals = {each.symbol: each.trades for each in answer.aggregates}
+    if totals != reader.trades:
+        raise WrongResult(f"bars have {reader.trades.total()} trades of {sum(totals.values())}")
+
+
+class _Counting:
+    """Keeps no bars."""
+
+    def __init__(self) -> None:
+        self.bars = 0
+
+    def put(self, bars: Sequence[Bar]) -> None:
+        """Count them."""
+        self.bars += len(bars)
+
+
+@dataclass
+class Cost:
+    """What one symbol costs that trades once a second, in seconds of CPU."""
+
+    symbols: int
+    trade_s: float
+    close_s: float
+
+    @property
+    def per_second(self) -> float:
+        """The seconds of CPU that a second of all symbols takes."""
+        return (self.trade_s + self.close_s) * self.symbols
+
+
+def measure_engine(symbols: int, seconds: int) -> Cost:
+    """Let each symbol trade once a second, and the wall clock close its bars; nobody watches."""
+    rule, sink = UtcDay(), _Counting()
+    engine = BarEngine(BarPlan(parse_intervals(ALL_BARS)), lambda _symbol: rule)
+    engine.sink = sink
+    book = Book(engine, max_symbols=symbols, epoch=1)
+    ticks = [wire.Tick(symbol=f"S{n}", price=100 + n % 7, volume=10) for n in range(symbols)]
+    trade_s = close_s = 0.0
+    sequence = 1
+    for second in range(seconds):
+        now_ns = DAWN + second * NS_PER_S
+        began = time.process_time()
+        while not engine.close_due(now_ns, SYMBOLS_AT_ONCE):
+            pass
+        close_s += time.process_time() - began
+        for first in range(0, symbols, BATCH):
+            for number, tick in enumerate(ticks[first : first + BATCH]):
+                tick.exchange_timestamp = now_ns + NS_PER_S // 2 + first + number
+            batch = book.decoder.read(ticks[first : first + BATCH])
+            began = time.process_time()
+            book.apply_batch(batch, sequence, 2**62, now_ns + NS_PER_S // 2)
+            # The first trades open the symbols.
+            trade_s += (time.process_time() - began) if second else 0.0
+            sequence += batch.count
+    if sink.bars != symbols * (seconds - GRACE_S - 1):
+        raise WrongResult(f"{sink.bars} bars closed")
+    total = symbols * (seconds - 1)
+    return Cost(symbols, trade_s / total, close_s / total)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few seconds, no minute ends")
+    parser.add_argument("--seconds", type=int, help="of live trades in each round")
+    parser.add_argument("--rounds", type=int, help="how often")
+    parser.add_argument("--output", type=Path, help="the JSON file (benchmarks/results/COMMIT)")
+    options = parser.parse_args()
+    plan = QUICK if options.quick else Plan()
+    plan = replace(
+        plan, live_s=options.seconds or plan.live_s, rounds=options.rounds or plan.rounds
+    )
+    lives = [asyncio.run(measure_live(plan)) for _ in range(plan.rounds)]
+    costs = [measure_engine(symbols, plan.engine_s) for symbols in plan.engine_symbols]
+    results = {
+        **asdict(plan),
+        "live": [live.to_dict() for live in lives],
+        "engine": [asdict(cost) | {"cpu": cost.per_second} for cost in costs],
+    }
+    path = write_results("bars", results, options.output)
+    print(json.dumps(machine_facts()))
+    print(_live_table(plan, lives))
+    print(_engine_table(costs))
+    print(f"written to {path}")
+
+
+def _live_table(plan: Plan, lives: Sequence[Live]) -> str:
+    rows: list[tuple[str, ...]] = [("", "states", "p50 ms", "p99 ms", "min", "max", "max ms")]
+    for name in lives[0].latencies:
+        found = [live.latencies[name] for live in lives if name in live.latencies]
+        p50, p99 = ([each.percentile(p) * 1000 for each in found] for p in (50, 99))
+        latest = max(max(each.seconds) for each in found) * 1000
+        numbers = (median(p50), median(p99), min(p99), max(p99), latest)
+        count = sum(len(each.seconds) for each in found)
+        rows.append((name, f"{count:,}", *(f"{number:.2f}" for number in numbers)))
+    cpu = ", ".join(f"{live.cpu:.2f}" for live in lives)
+    states = ", ".join(f"{live.states_per_s:,.0f}" for live in lives)
+    return (
+        f"{plan.symbols} symbols, {plan.rate:,} ticks/s: after the end (early), after the grace "
+        f"(final); median, min and max of {plan.rounds} rounds\n{format_table(rows)}\n"
+        f"CPU of the aggregator {cpu}; states sent per second {states}"
+    )
+
+
+def _engine_table(costs: Sequence[Cost]) -> str:
+    rows: list[tuple[str, ...]] = [
+        ("one trade per symbol and second", "us, trade", "us, close", "CPU")
+    ]
+    for cost in costs:
+        numbers = (cost.trade_s * 1e6, cost.close_s * 1e6, cost.per_second)
+        rows.append((f"{cost.symbols:,} symbols", *(f"{number:.2f}" for number in numbers)))
+    return format_table(rows)
+
+
+if __name__ == "__main__":
+    main()
