@@ -9,7 +9,8 @@ import logging
 import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -49,6 +50,7 @@ from gateway.rest.routes import router
 from gateway.rest.status import router as status_router
 from gateway.settings import GatewaySettings
 from gateway.status import Status
+from gateway.stomp.messages import Message
 from gateway.stomp.session import SessionLimits
 from gateway.stomp_door import SignalListener, StompDoor, StompLimits
 from gateway.stream.door import StreamDoor
@@ -57,9 +59,11 @@ from gateway.webrtc.door import WebRtcDoor
 from gateway.webrtc.info import webrtc_router
 from gateway.webrtc.options import PeerLimits, PeerOptions
 from gateway.webrtc.servers import parse_ice_servers
+from gateway.workers.team import Team
 from marketdata.addresses import listen_error
 from marketdata.channel import client_options
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
+from marketdata.workers import Worker, this_worker
 
 log = structlog.get_logger()
 
@@ -80,6 +84,9 @@ PING_TIMEOUT_S = 60.0
 GC_THRESHOLDS = (20_000, 10, 3)
 # Where STOMP is, over WebSocket and SockJS.
 STOMP_PREFIX = "/ws"
+# By how many states one of our processes may be behind another: two seconds of a symbol that
+# changes with every batch. Who comes back from that other one gets no older states than it had.
+MAX_LEAD = 1000
 # What our pages load; `make assets` fills it, and without it only those pages lack something.
 STATIC = Path(__file__).with_name("static")
 
@@ -103,31 +110,52 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
     """
     allow_open_files(settings.max_connections + OTHER_FILES)
     logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING)
-    async with running_gateway(settings) as address:
+    worker = this_worker()
+    if worker is not None:
+        structlog.contextvars.bind_contextvars(worker=worker.number)
+        worker.stop_with_parent(stop)
+    async with running_gateway(settings, worker, stop) as address:
         # What is there now stays: a full collection need not look at it, and pauses every client
         # for 20 ms less.
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        log.info("gateway listening", address=address)
+        if worker is None:
+            log.info("gateway listening", address=address)
         await stop.wait()
+    if worker is not None:
+        worker.close()
     log.info("gateway stopped")
     return 0
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
+async def running_gateway(
+    settings: GatewaySettings, worker: Worker | None = None, stop: asyncio.Event | None = None
+) -> AsyncIterator[str]:
     """Accept clients while the body runs, under the host:port it is given.
 
     At the end live clients are told and requests in progress get their answer, while no new clients
     are accepted; then the channel to the aggregator is closed.
 
+    Args:
+        settings: what an operator chose.
+        worker: this process, if it is one of several; then it accepts when all are ready,
+        stop: or when this is set.
+
     Raises:
         AddressInUse: another program listens on the port.
         StartError: the address cannot be listened on.
     """
-    listener = open_listener(settings.host, settings.port)
-    with contextlib.closing(listener):
-        host, port = listener.getsockname()[:2]
+    with contextlib.ExitStack() as stack:
+        if worker is None:
+            listeners = [open_listener(settings.host, settings.port)]
+        else:
+            listeners = list(worker.sockets)
+        for listener in listeners:
+            stack.enter_context(contextlib.closing(listener))
+            # Accepted sockets inherit it.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        host, port = listeners[0].getsockname()[:2]
         async with grpc.aio.insecure_channel(settings.aggregator, client_options()) as channel:
             hub = build_hub(settings)
             upstream = Upstream(
@@ -135,21 +163,29 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
                 hub,
                 random=Random(),  # noqa: S311  jitter, not a secret
             )
-            capacity = Capacity(settings.max_connections)
             doors: list[Door] = []
             async with asyncio.TaskGroup() as tasks:
-                app = build_app(settings, channel, hub, capacity, doors, tasks=tasks)
-                server = _Server(_server_config(app, settings))
+                team = None
+                if worker is not None:
+                    team = Team(worker, settings, STOMP_PREFIX, tasks)
+                    stack.callback(team.close)
+                capacity = team.capacity if team else Capacity(settings.max_connections)
+                app = build_app(settings, channel, hub, capacity, doors, tasks=tasks, team=team)
+                server = _Server(_server_config(app, settings, team))
                 feeding = tasks.create_task(upstream.run())
-                serving = tasks.create_task(server.serve(sockets=[listener]))
+                if team is not None:
+                    await team.join(server.adopt, stop or asyncio.Event())
+                serving = tasks.create_task(server.serve(sockets=listeners))
                 await server.accepting.wait()
                 try:
                     yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 finally:
-                    await say_goodbye(capacity, doors)
+                    await say_goodbye(capacity, doors, team)
                     server.should_exit = True
                     await serving
                     feeding.cancel()
+                    if team is not None:
+                        team.leave()
 
 
 def build_hub(settings: GatewaySettings) -> Hub:
@@ -160,6 +196,7 @@ def build_hub(settings: GatewaySettings) -> Hub:
         max_symbols=settings.max_followed_symbols,
         # The event loop's own clock, so that its timers can be armed at the hub's times.
         clock=time.monotonic,
+        max_lead=MAX_LEAD if settings.workers > 1 else 0,
     )
 
 
@@ -186,13 +223,17 @@ def allow_open_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-async def say_goodbye(capacity: Capacity, doors: Sequence[Door]) -> None:
+async def say_goodbye(capacity: Capacity, doors: Sequence[Door], team: Team | None = None) -> None:
     """End every live client; those that read are told."""
     capacity.close()
     for door in doors:
         door.stop()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(capacity.wait_empty(), GOODBYE_S)
+        async with asyncio.timeout(GOODBYE_S):
+            await capacity.wait_empty()
+            if team is not None:
+                # Who polls may come here to be told by another worker.
+                await team.say_farewell()
     for door in doors:
         door.abort()
 
@@ -205,6 +246,7 @@ def build_app(
     doors: list[Door],
     *,
     tasks: asyncio.TaskGroup,
+    team: Team | None = None,
 ) -> ASGIApp:
     """Return the gateway as an ASGI application.
 
@@ -227,7 +269,8 @@ def build_app(
     app.state.capacity = capacity
     app.state.allow_origin = origin_check(settings)
     stub = MarketDataServiceStub(channel)
-    app.state.client = AggregatorClient(stub, settings, clock=time.monotonic)
+    limits = None if team is None else team.limits
+    app.state.client = AggregatorClient(stub, settings, clock=time.monotonic, limits=limits)
     # Every live door reads history through it.
     app.state.joins = joins = Joins(hub, app.state.client)
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
@@ -239,6 +282,7 @@ def build_app(
         version=app.version,
         clock=time.monotonic,
         timeout_s=settings.ready_timeout_s,
+        siblings=team,
     )
     for each in (router, bars_router, status_router):
         app.include_router(each)
@@ -265,9 +309,14 @@ def build_app(
     app.mount("/static", Assets(directory=STATIC, check_dir=False))
     # Last, because it takes everything under its prefix that no other route has.
     stomp = build_stomp(
-        settings, hub, capacity, joins, allow_origin=app.state.allow_origin, listener=peers
+        *(settings, hub, capacity, joins),
+        allow_origin=app.state.allow_origin,
+        listener=peers,
+        pass_on=None if team is None else team.relay,
     )
     doors.append(stomp)
+    if team is not None:
+        team.attach(stomp, app.state.status)
     app.router.routes.append(stomp.route(STOMP_PREFIX))
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
@@ -285,6 +334,7 @@ def build_stomp(
     *,
     allow_origin: OriginCheck,
     listener: SignalListener,
+    pass_on: Callable[[Message], None] | None,
 ) -> StompDoor:
     """Return the door of STOMP over WebSocket and SockJS."""
     return StompDoor(
@@ -293,6 +343,7 @@ def build_stomp(
         joins,
         allow_origin=allow_origin,
         listener=listener,
+        pass_on=pass_on,
         limits=StompLimits(
             session=SessionLimits(max_subscriptions=settings.max_subscriptions),
             buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
@@ -361,8 +412,6 @@ def open_listener(host: str, port: int) -> socket.socket:
     try:
         # A restarted gateway need not wait for the connections of the one before to time out.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError as exc:
@@ -371,12 +420,14 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
+def _server_config(
+    app: ASGIApp, settings: GatewaySettings, team: Team | None = None
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         # Construction and order are this module's; uvicorn moves bytes.
         lifespan="off",
-        http=Http11,
+        http=Http11 if team is None else team.protocol,  # type: ignore[arg-type]
         # uvicorn's websockets-sansio passes Autobahn's tests, and this is built on it. Compressing
         # small frames costs more than it saves.
         ws=DirectWebSocket,
@@ -404,6 +455,25 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.accepting.set()
+
+    async def adopt(self, client: socket.socket, first: bytes) -> None:
+        """Serve a connection that another process accepted, and read ``first`` from."""
+        # It may have waited for this process to take the place of one that died.
+        await self.accepting.wait()
+        if self.should_exit:
+            client.close()
+            return
+        loop = asyncio.get_running_loop()
+        # uvicorn says only that it is some protocol.
+        http: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        protocol = partial(
+            http,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            first=first,
+        )
+        await loop.connect_accepted_socket(protocol, client)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ from pybreaker import CircuitBreakerError
 
 from gateway.backend.breaker import BreakerLimits, BreakerRule, BreakerState
 from gateway.backend.circuit import Circuit
-from gateway.backend.limits import RateLimits
+from gateway.backend.limits import RateLimits, RequestLimits
 from gateway.backend.memory import LastValues
 from gateway.encoding import JsonAggregate, aggregate_to_dict, empty_aggregate
 from gateway.errors import AggregatorUnavailable, FieldError, InvalidInput, UnknownSymbol
@@ -137,12 +137,13 @@ class AggregatorClient:
         *,
         clock: Clock,
         sleep: Sleep = asyncio.sleep,
+        limits: RequestLimits | None = None,
     ) -> None:
         self._stub = stub
         self._settings = settings
         self._clock = clock
         self._sleep = sleep
-        self._limits = RateLimits(
+        self._limits = limits or RateLimits(
             settings.rate_limit,
             scope=settings.rate_limit_scope,
             max_clients=settings.rate_limit_max_clients,

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal
+from typing import Literal, Protocol
 
 from aiolimiter import AsyncLimiter
 
 from gateway.errors import RateLimited
+
+
+class RequestLimits(Protocol):
+    """What counts requests."""
+
+    async def take(self, caller: str) -> None:
+        """Count one request of ``caller``.
+
+        Raises:
+            RateLimited: it is over the limit.
+        """
 
 
 class RateLimits:

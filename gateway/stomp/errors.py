@@ -35,7 +35,8 @@
         ├── RateExceeded
         ├── SlowConsumer
         ├── HistoryFailed
-        └── ServerShutdown
+        ├── ServerShutdown
+        └── SignalsLost
 """
 
 from __future__ import annotations
@@ -388,6 +389,16 @@ class HistoryFailed(SessionEnded):
     """The history that ``since`` asks for could not be read, by a fault of ours."""
 
     reason = "history_failed"
+
+
+class SignalsLost(SessionEnded):
+    """Signaling messages were left out, by a fault of ours; who subscribed to them must know."""
+
+    reason = "signals_lost"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} signaling messages were lost")
+        self.count = count
 
 
 class ServerShutdown(SessionEnded):

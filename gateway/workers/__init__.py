@@ -1,0 +1,1 @@
+"""Several gateways behind one address: what they share, and what they say to each other."""
