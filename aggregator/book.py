@@ -229,18 +229,35 @@ class Book:
                     sequence,
                 )
 
-    def _open(self, symbol: str, notional: float) -> SymbolBars | RejectReason:
-        if notional == inf:
-            return RejectReason.TOTAL_OVERFLOW
-        # Known symbols were checked here once, so only new ones cost the pattern.
-        try:
-            if normalize_symbol(symbol) != symbol:
-                return RejectReason.INVALID_SYMBOL
-        except InvalidSymbol as exc:
-            return RejectReason(exc.reason)
-        if len(self._bars) >= self._max_symbols:
-            return RejectReason.TOO_MANY_SYMBOLS
+    def open(self, symbol: str) -> SymbolBars:
+        """Take in a new symbol, which was checked."""
         bars = self._bars[symbol] = self.engine.open(symbol)
         self._symbols.append(symbol)
         self._symbols_sorted = False
         return bars
+
+    def _open(self, symbol: str, notional: float) -> SymbolBars | RejectReason:
+        # Known symbols were checked here once, so only new ones cost the pattern.
+        reason = check_opening(symbol, notional)
+        if reason is not None:
+            return reason
+        if len(self._bars) >= self._max_symbols:
+            return RejectReason.TOO_MANY_SYMBOLS
+        return self.open(symbol)
+
+
+def check_opening(symbol: str, notional: float) -> RejectReason | None:
+    """Return why a tick with good values cannot be the first of its symbol, or None.
+
+    Args:
+        symbol: which may be none.
+        notional: price x volume.
+    """
+    if notional == inf:
+        return RejectReason.TOTAL_OVERFLOW
+    try:
+        if normalize_symbol(symbol) != symbol:
+            return RejectReason.INVALID_SYMBOL
+    except InvalidSymbol as exc:
+        return RejectReason(exc.reason)
+    return None

@@ -19,7 +19,8 @@ from aggregator.feeds import Feed, Feeds
 from aggregator.history.asked import InvalidBars
 from aggregator.history.reader import BarReader
 from aggregator.malformed import refuse
-from aggregator.market import InvalidBatch, Market
+from aggregator.market import Market
+from aggregator.numbering import InvalidBatch
 from aggregator.store.store import BarStore, StoreUnavailable
 from aggregator.watchers import TooManyWatched, Watcher
 from marketdata.errors import InvalidSymbol, MarketDataError

@@ -11,7 +11,8 @@ from aggregator.bars.candle import MAX_INT64
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan
 from aggregator.book import Book
-from aggregator.market import InvalidBatch, Market
+from aggregator.market import Market
+from aggregator.numbering import InvalidBatch
 from aggregator.producers import Producers
 from aggregator.sessions import UtcDay
 from aggregator.watchers import TooManyWatched, Watcher, Watchers
