@@ -88,6 +88,9 @@ class MarketDataService(MarketDataServiceServicer):
     Streams are written with ``context.write``, not yielded: a generator suspended at ``yield`` when
     its call is cancelled would run its ``finally`` whenever it is collected. The stubs know only
     generators, hence the ignored overrides.
+
+    With ``every_marker`` each Watch stream has the markers of all intervals, in messages of their
+    own: for a reader who puts together the streams of several services.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class MarketDataService(MarketDataServiceServicer):
         *,
         store: BarStore | None = None,
         clock: Callable[[], int] = time.time_ns,
+        every_marker: bool = False,
     ) -> None:
         self._market = market
         self._bars = bars
@@ -106,6 +110,7 @@ class MarketDataService(MarketDataServiceServicer):
         self._store = store
         self._clock = clock
         self._rules = rules
+        self._every_marker = every_marker
         self._drops = DropSummary(log, "ticks rejected")
         # How to end each PublishTicks stream.
         self._producers: set[asyncio.Timeout] = set()
@@ -288,6 +293,8 @@ class MarketDataService(MarketDataServiceServicer):
     ) -> None:
         """Send the states of a changing set of symbols, as fast as the stream takes them."""
         watcher = self._market.watchers.open()
+        if self._every_marker:
+            self._market.watchers.bars.add_follower(watcher.bars)
         changes = asyncio.create_task(self._follow(request_iterator, watcher))
         try:
             # The reader learns at once whether what it knows is of this life.
@@ -297,14 +304,17 @@ class MarketDataService(MarketDataServiceServicer):
             while True:
                 updates = await watcher.next_updates(MAX_UPDATES_PER_BATCH, MAX_BARS_PER_BATCH)
                 batch = wire.UpdateBatch(
-                    updates=updates.states,
-                    bars=[bar.to_message(epoch) for bar in updates.bars],
-                    completed=[
-                        wire.IntervalComplete(interval=done.interval, end=done.end, epoch=epoch)
-                        for done in updates.completed
-                    ],
+                    updates=updates.states, bars=[bar.to_message(epoch) for bar in updates.bars]
                 )
-                await context.write(batch)
+                if self._every_marker and (updates.states or updates.bars):
+                    await context.write(batch)
+                    batch = wire.UpdateBatch()
+                batch.completed.extend(
+                    wire.IntervalComplete(interval=done.interval, end=done.end, epoch=epoch)
+                    for done in updates.completed
+                )
+                if updates.completed or not self._every_marker:
+                    await context.write(batch)
         except MarketDataError as exc:
             await _abort(context, exc)
         finally:

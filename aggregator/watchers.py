@@ -174,7 +174,7 @@ class Watchers:
     def close(self, watcher: Watcher) -> None:
         """Leave nothing of ``watcher`` behind."""
         self.remove(watcher, list(watcher.symbols))
-        self.bars.remove(watcher.bars, list(watcher.bars.topics))
+        self.bars.close(watcher.bars)
         self._all.discard(watcher)
         self._open.discard(watcher)
 

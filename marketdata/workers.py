@@ -1,6 +1,9 @@
-"""Run one service as several processes on one port.
+"""Run one service as several processes.
 
-The parent binds a socket per worker to the same address (``SO_REUSEPORT``: the kernel spreads the
+:func:`start_worker` and :func:`this_worker` are the two ends; a :class:`Supervisor` has workers
+that need nothing of each other, on one port.
+
+It binds a socket per worker to the same address (``SO_REUSEPORT``: the kernel spreads the
 connections) and keeps them, so that what connects while a worker is replaced waits in its queue.
 A worker that dies is replaced; one that cannot even start ends the whole, since the next could not
 either. When the parent is gone, its workers stop as if they had been told to.
@@ -13,7 +16,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -112,6 +115,22 @@ def share_address(host: str, port: int, count: int) -> list[list[socket.socket]]
     return groups
 
 
+async def start_worker(
+    module: str, number: int, sockets: Iterable[socket.socket] = ()
+) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    """Start ``python -m module`` as a worker; return it with our end of the socket to it."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    descriptors = [theirs.fileno(), *(sock.fileno() for sock in sockets)]
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module),
+            env={**os.environ, VARIABLE: ",".join(map(str, (number, *descriptors)))},
+            pass_fds=descriptors,
+        )
+    return process, ours
+
+
 class Supervisor:
     """Keep the workers of one service running until told to stop.
 
@@ -188,16 +207,8 @@ class Supervisor:
         self, number: int, sockets: Sequence[socket.socket], settled: asyncio.Event
     ) -> tuple[int, bool]:
         # Returns when the process has ended: its exit code, and whether it ever served.
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        descriptors = [theirs.fileno(), *(sock.fileno() for sock in sockets)]
+        process, ours = await start_worker(self._module, number, sockets)
         with ours:
-            with theirs:
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", self._module),
-                    env={**os.environ, VARIABLE: ",".join(map(str, (number, *descriptors)))},
-                    pass_fds=descriptors,
-                )
             self._processes[number] = process
             if self._stop.is_set():
                 # It was on its way when all the others were told.

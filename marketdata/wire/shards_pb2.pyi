@@ -9,6 +9,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from marketdata.wire import market_data_pb2 as _market_data_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -30,11 +31,14 @@ class Start(_message.Message):
     WORKERS_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     workers: _builtins.int
     epoch: _builtins.int
     address: _builtins.str
     """Where it is to serve: unix:PATH."""
+    settings: _builtins.str
+    """The settings of the whole, as JSON."""
     def __init__(
         self,
         *,
@@ -42,10 +46,11 @@ class Start(_message.Message):
         workers: _builtins.int = ...,
         epoch: _builtins.int = ...,
         address: _builtins.str = ...,
+        settings: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "epoch", b"epoch", "number", b"number", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "epoch", b"epoch", "number", b"number", "settings", b"settings", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -67,6 +72,11 @@ class Ticks(_message.Message):
     PRICES_FIELD_NUMBER: _builtins.int
     VOLUMES_FIELD_NUMBER: _builtins.int
     TIMES_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    HEARD_FIRST_FIELD_NUMBER: _builtins.int
+    HEARD_LAST_FIELD_NUMBER: _builtins.int
+    PRODUCER_ID_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
     first_sequence: _builtins.int
     """What the offsets are added to."""
     now_ns: _builtins.int
@@ -81,10 +91,18 @@ class Ticks(_message.Message):
     """int64"""
     times: _builtins.bytes
     """int64"""
+    feed: _builtins.int
+    """The Feed it came over."""
+    heard_first: _builtins.int
+    """The earliest and the latest exchange time of the whole batch; 0: it has none that counts."""
+    heard_last: _builtins.int
+    producer_id: _builtins.str
     @_builtins.property
     def opened(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Symbols that the worker has from now on; they are numbered 0, 1, 2, ... in this order for ever."""
 
+    @_builtins.property
+    def report(self) -> _market_data_pb2.FeedReport: ...
     def __init__(
         self,
         *,
@@ -96,14 +114,46 @@ class Ticks(_message.Message):
         prices: _builtins.bytes = ...,
         volumes: _builtins.bytes = ...,
         times: _builtins.bytes = ...,
+        feed: _builtins.int = ...,
+        heard_first: _builtins.int = ...,
+        heard_last: _builtins.int = ...,
+        producer_id: _builtins.str = ...,
+        report: _market_data_pb2.FeedReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_sequence", b"first_sequence", "now_ns", b"now_ns", "offsets", b"offsets", "opened", b"opened", "prices", b"prices", "symbols", b"symbols", "times", b"times", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "first_sequence", b"first_sequence", "heard_first", b"heard_first", "heard_last", b"heard_last", "now_ns", b"now_ns", "offsets", b"offsets", "opened", b"opened", "prices", b"prices", "producer_id", b"producer_id", "report", b"report", "symbols", b"symbols", "times", b"times", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ticks: _TypeAlias = Ticks  # noqa: Y015
+
+@_typing.final
+class Feed(_message.Message):
+    """A stream of ticks that begins, or ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    NOW_NS_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    now_ns: _builtins.int
+    open: _builtins.bool
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        now_ns: _builtins.int = ...,
+        open: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["now_ns", b"now_ns", "number", b"number", "open", b"open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Feed: _TypeAlias = Feed  # noqa: Y015
 
 @_typing.final
 class ToWorker(_message.Message):
@@ -113,6 +163,7 @@ class ToWorker(_message.Message):
     TICKS_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___Start: ...
     @_builtins.property
@@ -125,6 +176,8 @@ class ToWorker(_message.Message):
     def stop(self) -> Global___Stop:
         """To end in order, with all bars in the store."""
 
+    @_builtins.property
+    def feed(self) -> Global___Feed: ...
     def __init__(
         self,
         *,
@@ -132,12 +185,13 @@ class ToWorker(_message.Message):
         ticks: Global___Ticks | None = ...,
         completed: Global___Completed | None = ...,
         stop: Global___Stop | None = ...,
+        feed: Global___Feed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "kind", b"kind", "start", b"start", "stop", b"stop", "ticks", b"ticks"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "feed", b"feed", "kind", b"kind", "start", b"start", "stop", b"stop", "ticks", b"ticks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "kind", b"kind", "start", b"start", "stop", b"stop", "ticks", b"ticks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "feed", b"feed", "kind", b"kind", "start", b"start", "stop", b"stop", "ticks", b"ticks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["start", "ticks", "completed", "stop"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["start", "ticks", "completed", "stop", "feed"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -295,17 +349,20 @@ class Totals(_message.Message):
 
     LATE_FIELD_NUMBER: _builtins.int
     BARS_LATE_FIELD_NUMBER: _builtins.int
+    OUT_OF_SESSION_FIELD_NUMBER: _builtins.int
     late: _builtins.int
     bars_late: _builtins.int
+    out_of_session: _builtins.int
     def __init__(
         self,
         *,
         late: _builtins.int = ...,
         bars_late: _builtins.int = ...,
+        out_of_session: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars_late", b"bars_late", "late", b"late"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars_late", b"bars_late", "late", b"late", "out_of_session", b"out_of_session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
