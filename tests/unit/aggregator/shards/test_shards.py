@@ -17,6 +17,7 @@ from aggregator.bars.completion import Completion, Completions
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
+from aggregator.feeds import Feeds
 from aggregator.market import Market
 from aggregator.numbering import InvalidBatch
 from aggregator.producers import Producers
@@ -28,8 +29,8 @@ from aggregator.shards.splitter import Splitter
 from aggregator.watchers import Watchers
 from marketdata.timestamps import NS_PER_S
 from marketdata.warm import load_kernels
-from marketdata.wire.market_data_pb2 import BatchAck, Tick, TickBatch
-from marketdata.wire.shards_pb2 import Progress, Ticks
+from marketdata.wire.market_data_pb2 import BatchAck, FeedReport, Tick, TickBatch
+from marketdata.wire.shards_pb2 import Feed, Progress, Ticks, ToWorker
 
 load_kernels()
 
@@ -74,27 +75,28 @@ class Listener:
         self.seen.setdefault(symbol, []).append(shown)
 
 
-def make_market(completion: Completions, max_symbols: int) -> tuple[Market, Listener]:
-    rule = UtcDay()
-    engine = BarEngine(PLAN, lambda _symbol: rule, completion=completion)
+def make_market(completion: Completions, max_symbols: int) -> tuple[Market, Listener, Feeds]:
+    rule, feeds = UtcDay(), Feeds(60)
+    engine = BarEngine(PLAN, lambda _symbol: rule, feeds.coverage, completion=completion)
     listener = engine.audience = engine.sink = Listener(engine)
     book = Book(engine, max_symbols=max_symbols, epoch=EPOCH)
     watchers = Watchers(100, book.state, BarWatchers(engine, 100, 100))
-    return Market(book, Producers(3), watchers, 60.0), listener
+    return Market(book, Producers(3), watchers, 60.0), listener, feeds
 
 
 class One:
     """One market."""
 
     def __init__(self) -> None:
-        self.market, self.listener = make_market(
+        self.market, self.listener, feeds = make_market(
             Completion(len(NAMES), PLAN.revise_ns), MAX_SYMBOLS
         )
+        self.feeds = [feeds.open(NOW), feeds.open(NOW)]
         self.acks: list[BatchAck] = []
 
-    def publish(self, data: bytes) -> type[Exception] | None:
+    def publish(self, data: bytes, feed: int = 0) -> type[Exception] | None:
         try:
-            self.acks.append(self.market.publish_batch(data, NOW))
+            self.acks.append(self.market.publish_batch(data, NOW, self.feeds[feed]))
         except (DecodeError, InvalidBatch) as exc:
             return type(exc)
         return None
@@ -106,9 +108,12 @@ class Many:
     def __init__(self, workers: int) -> None:
         self.tallies = [Tally() for _ in range(workers)]
         made = [make_market(tally, 1) for tally in self.tallies]
-        self.markets = [market for market, _ in made]
-        self.listeners = [listener for _, listener in made]
-        self.shards = [Shard(market) for market in self.markets]
+        self.markets = [market for market, _, _ in made]
+        self.listeners = [listener for _, listener, _ in made]
+        self.shards = [Shard(market, feeds) for market, _, feeds in made]
+        for shard in self.shards:
+            for number in range(2):
+                shard.feed(Feed(number=number, now_ns=NOW, open=True))
         self.splitter = Splitter(
             workers,
             max_symbols=MAX_SYMBOLS,
@@ -121,14 +126,15 @@ class Many:
         self.completed: list[tuple[str, int]] = []
         self.waiting: list[list[Ticks]] = [[] for _ in range(workers)]
 
-    def publish(self, data: bytes) -> type[Exception] | None:
+    def publish(self, data: bytes, feed: int = 0) -> type[Exception] | None:
         try:
-            split = self.splitter.split(data, NOW)
+            split = self.splitter.split(data, NOW, feed)
         except (DecodeError, InvalidBatch) as exc:
             return type(exc)
         self.merger.expect(split, self.acks.append)
-        for worker, part in enumerate(split.parts):
-            self.waiting[worker].append(Ticks.FromString(part.SerializeToString()))
+        for worker, message in enumerate(split.messages):
+            copy = ToWorker.FromString(message.SerializeToString())
+            self.waiting[worker].append(copy.ticks)
         return None
 
     def answer(self, worker: int) -> None:
@@ -163,22 +169,23 @@ batches = st.builds(
     producer_id=st.sampled_from(["", "p", "q", "p" * 65]),
     first_sequence=st.integers(0, 30),
     ticks=st.lists(st.one_of(usual, usual, usual, strange), max_size=12),
+    feed=st.sampled_from([None, None, FeedReport(), FeedReport(producers=2, accepted=5)]),
 )
 
 
 @given(
-    st.lists(batches, max_size=12),
+    st.lists(st.tuples(batches, st.integers(0, 1)), max_size=12),
     st.integers(1, 5),
     st.lists(st.integers(0, 4), max_size=60),
 )
 def test_any_batches_give_the_same_with_any_number_of_shards(
-    given_batches: list[TickBatch], workers: int, turns: list[int]
+    given_batches: list[tuple[TickBatch, int]], workers: int, turns: list[int]
 ) -> None:
     one, many = One(), Many(workers)
     order = iter(turns)
-    for batch in given_batches:
+    for batch, feed in given_batches:
         data = batch.SerializeToString()
-        assert one.publish(data) == many.publish(data)
+        assert one.publish(data, feed) == many.publish(data, feed)
         for turn, _ in zip(order, range(workers), strict=False):
             many.answer(turn % workers)
     for worker in range(workers):
