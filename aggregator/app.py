@@ -12,9 +12,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
+from aggregator.calls import ShuttingDown
 from aggregator.core import Core
 from aggregator.malformed import RefuseMalformed
-from aggregator.service import ShuttingDown
 from aggregator.settings import AggregatorSettings
 from aggregator.undecoded import LeaveUndecoded
 from marketdata.addresses import check_address
@@ -88,7 +88,7 @@ class Aggregator:
         """Say so to health checks, end the streams out, let producers finish, then close."""
         await self._health.enter_graceful_shutdown()
         self.watchers.end_all(ShuttingDown())
-        await self._service.end_producers(self._settings.drain_s)
+        await self._service.producers.end(self._settings.drain_s)
         await self._server.stop(GRACE_S)
         await self._core.stop()
         await asyncio.gather(*self._telling)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from aggregator.bars.bar import Bar, BarKey
 from aggregator.bars.engine import BarEngine
 from marketdata.errors import MarketDataError
+from marketdata.symbols import normalize_symbol
+from marketdata.wire.market_data_pb2 import BarTopic
 
 # A topic of this symbol is of every symbol.
 ALL = "*"
@@ -35,6 +37,18 @@ class Topic(NamedTuple):
 
     symbol: str
     interval: str
+
+
+def read_topics(topics: Iterable[BarTopic]) -> list[Topic]:
+    """Return what messages ask for.
+
+    Raises:
+        InvalidSymbol: a symbol is none.
+    """
+    return [
+        Topic(ALL if topic.symbol == ALL else normalize_symbol(topic.symbol), topic.interval)
+        for topic in topics
+    ]
 
 
 class Completed(NamedTuple):

@@ -1,0 +1,81 @@
+"""The socket between the front and one worker, with messages behind their lengths."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import cast
+
+_HEADER_BYTES = 4
+# What may lie in the process before the sender has to wait; the system takes 200 KB more.
+_HIGH_WATER_BYTES = 4 * 1024 * 1024
+
+
+class Lane(asyncio.Protocol):
+    """One end: both sides may send at any time.
+
+    Set :attr:`received` and :attr:`ended` before anything can come.
+    """
+
+    def __init__(self) -> None:
+        self.received: Callable[[bytes], None]
+        # Called once, when nothing can be sent or received any more.
+        self.ended: Callable[[], None]
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    async def open(self, sock: socket.socket) -> None:
+        """Use a connected socket, which becomes ours."""
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: self, sock=sock)
+
+    def send(self, message: bytes) -> None:
+        """Send a message; awaits nothing."""
+        if self._transport is not None:
+            self._transport.write(len(message).to_bytes(_HEADER_BYTES, "big") + message)
+
+    async def drain(self) -> None:
+        """Wait until little enough is on its way, or the lane has ended."""
+        await self._writable.wait()
+
+    def close(self) -> None:
+        """Send what waits, then end."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        # The loop's word for it is wider than what it makes.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on the messages that are complete."""
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        while len(buffer) - at >= _HEADER_BYTES:
+            end = at + _HEADER_BYTES
+            end += int.from_bytes(buffer[at:end], "big")
+            if len(buffer) < end:
+                break
+            self.received(bytes(memoryview(buffer)[at + _HEADER_BYTES : end]))
+            at = end
+        del buffer[:at]
+
+    def pause_writing(self) -> None:
+        """Let senders wait."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Let senders go on."""
+        self._writable.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell that it is over."""
+        self._transport = None
+        self._writable.set()
+        self.ended()
