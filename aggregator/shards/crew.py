@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 MODULE = "aggregator"
 # Over the store's own deadline; what runs longer is killed.
-STOP_MARGIN_S = 5.0
+STOP_MARGIN_S = 10.0
 _OPTIONS: Options = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -114,6 +114,7 @@ class Crew:
         """
         self._stopping = True
         for member in self.members:
+            await member.channel.close()
             if self.failed:
                 member.lane.close()
             else:
@@ -129,7 +130,6 @@ class Crew:
                     member.process.kill()
                 await member.process.wait()
             member.lane.close()
-            await member.channel.close()
         await asyncio.gather(*self._tasks)
         if self._directory is not None:
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)

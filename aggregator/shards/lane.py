@@ -24,6 +24,7 @@ class Lane(asyncio.Protocol):
         self.ended: Callable[[], None]
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
+        self._lost = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -45,6 +46,10 @@ class Lane(asyncio.Protocol):
         """Send what waits, then end."""
         if self._transport is not None:
             self._transport.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until everything is sent, or can be sent no more."""
+        await self._lost.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -78,4 +83,5 @@ class Lane(asyncio.Protocol):
         """Tell that it is over."""
         self._transport = None
         self._writable.set()
+        self._lost.set()
         self.ended()
