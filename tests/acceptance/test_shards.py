@@ -22,7 +22,7 @@ REVISE_NS = 900 * 10**9
 
 @cache
 def batches() -> list[wire.TickBatch]:
-    """Return some of the day, much of it late and a little too late, as 40 symbols and bad ticks."""
+    """Return some of the day, much of it late and some too late, as 40 symbols, with bad ticks."""
     random = Random(3)
     with gzip.open(REAL_TRADES, "rt", newline="") as file:
         rows = list(islice(csv.DictReader(file), TRADES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,12 @@ from tests.doubles.processes import run_service
 TIMEOUT_S = 60
 INTERVALS = ("1s", "1m", "5m", "15m", "1h", "1d")
 NS_PER_DAY = 86_400 * 10**9
+# What the table holds, with the money as one sum, which is only as exact as a vwap.
+COLUMNS = (
+    "symbol, interval, start, number, end, open, high, low, close, volume, trades, first_ts,"
+    " first_sequence, last_ts, last_sequence, state, revision, phase, coverage,"
+    " notional + notional_error"
+)
 # Before and after everything else.
 WARM_UP = [f"WARM.{number}" for number in range(40)]
 END = "THE.END"
@@ -75,11 +82,15 @@ async def run_trades(
         assert await aggregator.stop() == 0, aggregator.logs
         outcome.stopped = aggregator.logs[-1]
         assert not [line for line in aggregator.logs if line.get("level") == "error"]
-    with sqlite3.connect(store) as database:
-        # A plain connection leaves its transaction, not itself, with the context.
-        outcome.rows = sorted(database.execute("SELECT * FROM bars"))
-    database.close()
+    with contextlib.closing(sqlite3.connect(store)) as database:
+        rows = sorted(database.execute(f"SELECT {COLUMNS} FROM bars"))
+    outcome.rows = [(*row[:-1], _round(row[-1])) for row in rows]
     return outcome
+
+
+def _round(money: float) -> float:
+    # Its last digits depend on when somebody looked.
+    return float(f"{money:.12g}")
 
 
 def _one_each(symbols: Sequence[str], ts_ns: int) -> wire.TickBatch:
@@ -129,7 +140,7 @@ async def _watch(call: Any, outcome: Outcome, end_ns: int) -> None:
         for bar in batch.bars:
             # Those of the end come while we stop to look.
             if bar.state >= wire.BAR_STATE_FINAL and bar.symbol != END:
-                bar.epoch = 0
+                bar.epoch, bar.vwap = 0, _round(bar.vwap)
                 outcome.bars.setdefault((bar.symbol, bar.interval), []).append(bar)
         for marker in batch.completed:
             completed.setdefault(marker.interval, []).append(marker.end)
@@ -140,7 +151,7 @@ async def _ask(stub: Any, outcome: Outcome) -> None:
     request = wire.AggregatesRequest(symbols=outcome.symbols)
     outcome.aggregates = list((await stub.GetAggregates(request)).aggregates)
     for aggregate in outcome.aggregates:
-        aggregate.epoch = 0
+        aggregate.epoch, aggregate.vwap = 0, _round(aggregate.vwap)
     for symbol in outcome.symbols:
         for interval in INTERVALS:
             found, cursor = list[wire.Bar](), ""
@@ -163,6 +174,7 @@ async def _ask(stub: Any, outcome: Outcome) -> None:
             for bar in found:
                 # One read from the store has no sequence, one in memory has.
                 bar.epoch = bar.sequence = 0
+                bar.vwap = _round(bar.vwap)
             outcome.history[symbol, interval] = found
     outcome.status = await stub.GetStatus(wire.StatusRequest())
     # What depends on the time.
