@@ -96,6 +96,7 @@ class Crew:
         self._directory = Path(tempfile.mkdtemp(prefix="aggregator-"))
         for number in range(self._settings.workers):
             self.members.append(await self._start(number))
+        log.info("aggregator starting", workers=len(self.members))
         for member in self.members:
             self._tasks.append(asyncio.create_task(self._watch(member)))
         for member in self.members:

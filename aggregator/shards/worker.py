@@ -17,6 +17,7 @@ from aggregator.settings import AggregatorSettings
 from aggregator.shards.lane import Lane
 from aggregator.shards.shard import Shard, Tally
 from marketdata.channel import MAX_MESSAGE_BYTES
+from marketdata.errors import StartError
 from marketdata.wire import market_data_pb2_grpc
 from marketdata.wire.shards_pb2 import FromWorker, Progress, Start, Totals, ToWorker
 from marketdata.workers import Worker
@@ -50,11 +51,18 @@ class ShardWorker:
         lane.ended = lambda: self._end(False)
 
     async def start(self) -> None:
-        """Serve, and say so."""
+        """Serve, and say so.
+
+        Raises:
+            StartError: the socket cannot be made.
+        """
         market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(
             self._core.service, self._server
         )
-        self._server.add_insecure_port(self._address)
+        try:
+            self._server.add_insecure_port(self._address)
+        except RuntimeError as exc:
+            raise StartError(f"cannot listen on {self._address}") from exc
         await self._core.restore()
         await self._server.start()
         self._core.start()
@@ -129,7 +137,11 @@ class ShardWorker:
 
 
 async def main(worker: Worker) -> int:
-    """Run until the front says so or is gone, then exit; return a code if it never began."""
+    """Run until the front says so or is gone, then exit; return a code if it never began.
+
+    Raises:
+        StartError: it cannot serve.
+    """
     structlog.contextvars.bind_contextvars(worker=worker.number)
     lane = Lane()
     received: list[bytes] = []

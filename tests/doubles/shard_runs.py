@@ -156,17 +156,13 @@ async def _ask(stub: Any, outcome: Outcome) -> None:
         for interval in INTERVALS:
             found, cursor = list[wire.Bar](), ""
             while True:
-                page = await stub.GetBars(
-                    wire.BarsRequest(
-                        symbol=symbol,
-                        interval=interval,
-                        to=2**62,
-                        limit=10_000,
-                        cursor=cursor,
-                        include_partial=True,
-                        **{"from": 0},
-                    )
+                request = wire.BarsRequest(
+                    symbol=symbol, interval=interval, limit=10_000, include_partial=True
                 )
+                request.cursor = cursor
+                # A word of the language.
+                setattr(request, "from", 0)
+                page = await stub.GetBars(request)
                 found += page.bars
                 cursor = page.next_cursor
                 if not cursor:
