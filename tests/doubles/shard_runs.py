@@ -156,13 +156,13 @@ async def _ask(stub: Any, outcome: Outcome) -> None:
         for interval in INTERVALS:
             found, cursor = list[wire.Bar](), ""
             while True:
-                request = wire.BarsRequest(
+                asked = wire.BarsRequest(
                     symbol=symbol, interval=interval, limit=10_000, include_partial=True
                 )
-                request.cursor = cursor
+                asked.cursor = cursor
                 # A word of the language.
-                setattr(request, "from", 0)
-                page = await stub.GetBars(request)
+                setattr(asked, "from", 0)
+                page = await stub.GetBars(asked)
                 found += page.bars
                 cursor = page.next_cursor
                 if not cursor:
