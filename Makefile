@@ -9,7 +9,7 @@ WIRE := $(wildcard proto/marketdata/wire/*.proto)
 # last build.
 STATIC := gateway/static/.built
 # What numba compiles, seconds that no start should take.
-KERNELS := aggregator.kernel ingest.kernel
+KERNELS := aggregator.kernel aggregator.shards.kernel ingest.kernel
 KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
@@ -92,6 +92,7 @@ check: lint types imports proto-check check-dashboard test
 bench: $(VENV)/.setup-dev $(VENV)/.kernels
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.shards
 	$(BIN)/python -m benchmarks.fanout
 	$(BIN)/python -m benchmarks.deliveries
 	$(BIN)/python -m benchmarks.rest

@@ -24,6 +24,14 @@ class TooManyBarsWait(MarketDataError):
         self.limit = limit
 
 
+class TooManyWatched(MarketDataError):
+    """One stream asks for more symbols than the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"one stream watches at most {limit} symbols")
+        self.limit = limit
+
+
 class TooManyTopics(MarketDataError):
     """One stream asks for the bars of more topics than the limit."""
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from aggregator.book import Applied, Book
 from aggregator.columns import Batch
 from aggregator.feeds import Feed
-from aggregator.numbering import Numbering
+from aggregator.numbering import Numbering, heard_times, make_ack
 from aggregator.producers import Producers
 from aggregator.watchers import Watchers
 from marketdata.timestamps import NS_PER_S
-from marketdata.validation import RejectReason
-from marketdata.wire.market_data_pb2 import BatchAck, Rejection, Tick
+from marketdata.wire.market_data_pb2 import BatchAck, Tick
 
 
 class Market:
@@ -105,33 +104,3 @@ class Market:
         if feed is not None and report is not None and not report.producers:
             feed.report(batch.producer_id, report, now_ns)
         return applied
-
-
-def heard_times(batch: Batch, latest_ns: int) -> tuple[int, int] | None:
-    """Return the earliest and the latest exchange time that is not rejected, or None."""
-    if not batch.count:
-        return None
-    times = batch.times[: batch.count]
-    first, last = int(times.min()), int(times.max())
-    if first <= 0 or last > latest_ns:
-        # Ticks that will be rejected.
-        times = times[(times > 0) & (times <= latest_ns)]
-        if not times.size:
-            return None
-        first, last = int(times.min()), int(times.max())
-    return first, last
-
-
-def make_ack(
-    last_sequence: int,
-    accepted: int,
-    duplicates: int,
-    rejections: Iterable[tuple[int, RejectReason]],
-) -> BatchAck:
-    """Return the answer to a batch."""
-    return BatchAck(
-        last_sequence=last_sequence,
-        accepted=accepted,
-        duplicates=duplicates,
-        rejections=[Rejection(sequence=sequence, reason=reason) for sequence, reason in rejections],
-    )

@@ -1,11 +1,15 @@
-"""Give each tick its place in the order of arrival, once."""
+"""Give each tick its place in the order of arrival, once, and answer for batches."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from aggregator.bars.candle import MAX_INT64
 from aggregator.columns import Batch
 from aggregator.producers import Producers
 from marketdata.errors import MarketDataError
+from marketdata.validation import RejectReason
+from marketdata.wire.market_data_pb2 import BatchAck, Rejection
 
 MAX_PRODUCER_ID_LENGTH = 64
 
@@ -55,3 +59,33 @@ def check_batch(batch: Batch) -> None:
     first, last = batch.first_sequence, batch.first_sequence + batch.count - 1
     if first < 1 or last > MAX_INT64:
         raise InvalidBatch(f"sequences {first}..{last} are not within 1..{MAX_INT64}")
+
+
+def heard_times(batch: Batch, latest_ns: int) -> tuple[int, int] | None:
+    """Return the earliest and the latest exchange time that is not rejected, or None."""
+    if not batch.count:
+        return None
+    times = batch.times[: batch.count]
+    first, last = int(times.min()), int(times.max())
+    if first <= 0 or last > latest_ns:
+        # Ticks that will be rejected.
+        times = times[(times > 0) & (times <= latest_ns)]
+        if not times.size:
+            return None
+        first, last = int(times.min()), int(times.max())
+    return first, last
+
+
+def make_ack(
+    last_sequence: int,
+    accepted: int,
+    duplicates: int,
+    rejections: Iterable[tuple[int, RejectReason]],
+) -> BatchAck:
+    """Return the answer to a batch."""
+    return BatchAck(
+        last_sequence=last_sequence,
+        accepted=accepted,
+        duplicates=duplicates,
+        rejections=[Rejection(sequence=sequence, reason=reason) for sequence, reason in rejections],
+    )

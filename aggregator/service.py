@@ -14,7 +14,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from aggregator.bar_watchers import TooManyBarsWait, TooManyTopics, read_topics
+from aggregator.bar_watchers import TooManyBarsWait, TooManyTopics, TooManyWatched, read_topics
 from aggregator.calls import Calls, ShuttingDown
 from aggregator.feeds import Feed, Feeds
 from aggregator.history.asked import InvalidBars
@@ -23,7 +23,7 @@ from aggregator.malformed import refuse
 from aggregator.market import Market
 from aggregator.numbering import InvalidBatch
 from aggregator.store.store import BarStore, StoreUnavailable
-from aggregator.watchers import TooManyWatched, Watcher
+from aggregator.watchers import Watcher
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from aggregator.bars.completion import Completion
-from aggregator.market import make_ack
+from aggregator.numbering import make_ack
 from aggregator.shards.splitter import Split
 from marketdata.validation import RejectReason
 from marketdata.wire.market_data_pb2 import BatchAck

@@ -9,8 +9,7 @@ import numpy as np
 
 from aggregator.book import check_opening
 from aggregator.columns import Batch, Decoder, SymbolTable
-from aggregator.market import heard_times
-from aggregator.numbering import Numbering
+from aggregator.numbering import Numbering, heard_times
 from aggregator.producers import Producers
 from aggregator.shards import kernel
 from aggregator.shards.owners import owner_of

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from aggregator.bar_watchers import ALL, TooManyTopics, Topic, read_topics
+from aggregator.bar_watchers import ALL, TooManyTopics, TooManyWatched, Topic, read_topics
 from aggregator.bars.plan import BarPlan
 from aggregator.shards.owners import owner_of
-from aggregator.watchers import TooManyWatched
 from marketdata.symbols import normalize_symbol
 from marketdata.wire.market_data_pb2 import BarTopic, IntervalComplete, WatchRequest
 
