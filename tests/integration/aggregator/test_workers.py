@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from aggregator.shards.owners import owner_of
 from marketdata.timestamps import NS_PER_S
@@ -206,6 +208,24 @@ def collect(update: Any, seen: dict[str, list[int]]) -> wire.UpdateBatch:
     return update
 
 
+async def test_the_wall_clock_closes_the_bars_of_all_workers_before_their_marker() -> None:
+    async with several(AGGREGATOR_BAR_GRACE_S="0") as (_, _, stub):
+        watch = stub.Watch()
+        await watch.write(wire.WatchRequest(add_bars=[wire.BarTopic(symbol="*", interval="1s")]))
+        await watch.initial_metadata()
+        now_ns = time.time_ns()
+        await publish(stub, batch(*[make_tick(symbol, ts_ns=now_ns) for symbol in SYMBOLS]))
+        closed: list[str] = []
+        ends: list[int] = []
+        while not ends:
+            update = await watch.read()
+            assert isinstance(update, wire.UpdateBatch)
+            closed += [bar.symbol for bar in update.bars if bar.state == wire.BAR_STATE_FINAL]
+            ends += [marker.end for marker in update.completed]
+        assert sorted(closed) == SYMBOLS
+        assert ends == [now_ns - now_ns % NS_PER_S + NS_PER_S]
+
+
 async def test_one_symbol_can_be_streamed() -> None:
     async with several() as (_, _, stub):
         call = stub.StreamAggregates(wire.AggregateRequest(symbol="s4"))
@@ -227,7 +247,7 @@ def sockets_in(directory: Path) -> list[Path]:
 async def test_a_stop_leaves_nothing_and_open_bars_go_on(tmp_path: Path) -> None:
     env = {"AGGREGATOR_STORE": f"sqlite:///{tmp_path}/bars.db", "TMPDIR": str(tmp_path)}
     for life in (1, 2):
-        async with several(**env) as (service, _, stub):
+        async with several(**env) as (service, port, stub):
             workers = psutil.Process(service.process.pid).children()
             assert len(workers) == WORKERS
             (private,) = sockets_in(tmp_path)
@@ -235,6 +255,11 @@ async def test_a_stop_leaves_nothing_and_open_bars_go_on(tmp_path: Path) -> None
             watch = stub.Watch()
             await watch.write(wire.WatchRequest(all=True))
             await watch.initial_metadata()
+            async with open_channel(port) as channel:
+                health: Any = health_pb2_grpc.HealthStub(channel)
+                for name in ("", "store", "marketdata.MarketDataService"):
+                    answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
+                    assert answer.status == health_pb2.HealthCheckResponse.SERVING
             producer = stub.PublishTicks()
             await producer.write(batch(*each_second(range(life, life + 1))))
             await producer.read()
