@@ -13,6 +13,7 @@ import grpc
 import structlog
 
 from aggregator.settings import AggregatorSettings
+from aggregator.shards.frames import make_frame
 from aggregator.shards.lane import Lane
 from aggregator.shards.worker import ADDRESS_SCHEME
 from marketdata.channel import MAX_MESSAGE_BYTES, Options
@@ -56,7 +57,7 @@ class Member:
 
     def send(self, message: ToWorker) -> None:
         """Tell it something; awaits nothing."""
-        self.lane.send(message.SerializeToString())
+        self.lane.send(make_frame(message.SerializeToString()))
 
 
 class Crew:
@@ -141,7 +142,7 @@ class Crew:
         address = f"{ADDRESS_SCHEME}{self._directory}/{number}"
         lane = Lane()
         member = Member(number, process, lane, address)
-        lane.received = lambda data: self._hear(member, FromWorker.FromString(data))
+        lane.received = lambda head, _: self._hear(member, FromWorker.FromString(head))
         lane.ended = lambda: None
         await lane.open(sock)
         start = Start(

@@ -11,6 +11,7 @@ from aggregator.calls import ShuttingDown
 from aggregator.producers import Producers
 from aggregator.settings import AggregatorSettings
 from aggregator.shards.crew import Crew, Member
+from aggregator.shards.frames import make_frame
 from aggregator.shards.merger import Merger
 from aggregator.shards.owners import owner_of
 from aggregator.shards.splitter import Split, Splitter
@@ -108,8 +109,8 @@ class Fleet:
                 answer.set_result(ack)
 
         self.merger.expect(split, tell)
-        for member, message in zip(self.members, split.messages, strict=True):
-            member.send(message)
+        for member, frame in zip(self.members, split.frames, strict=True):
+            member.lane.send(frame)
         return answer
 
     def _receive(self, worker: int, message: FromWorker) -> None:
@@ -135,9 +136,9 @@ class Fleet:
         return counts
 
     def _tell_all(self, message: ToWorker) -> None:
-        data = message.SerializeToString()
+        frame = make_frame(message.SerializeToString())
         for member in self.members:
-            member.lane.send(data)
+            member.lane.send(frame)
 
     def _fail(self) -> None:
         for answer in list(self._pending):

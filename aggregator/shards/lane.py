@@ -1,4 +1,4 @@
-"""The socket between the front and one worker, with messages behind their lengths."""
+"""The socket between the front and one worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-_HEADER_BYTES = 4
+from aggregator.shards.frames import FrameDecoder
+
 # What may lie in the process before the sender has to wait; the system takes 200 KB more.
 _HIGH_WATER_BYTES = 4 * 1024 * 1024
 
@@ -19,11 +20,12 @@ class Lane(asyncio.Protocol):
     """
 
     def __init__(self) -> None:
-        self.received: Callable[[bytes], None]
+        # Called with each head and the columns behind it.
+        self.received: Callable[[bytes, bytes], None]
         # Called once, when nothing can be sent or received any more.
         self.ended: Callable[[], None]
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
+        self._decoder = FrameDecoder()
         self._lost = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -33,10 +35,10 @@ class Lane(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self, sock=sock)
 
-    def send(self, message: bytes) -> None:
-        """Send a message; awaits nothing."""
+    def send(self, frame: bytes) -> None:
+        """Send a frame; awaits nothing."""
         if self._transport is not None:
-            self._transport.write(len(message).to_bytes(_HEADER_BYTES, "big") + message)
+            self._transport.write(frame)
 
     async def drain(self) -> None:
         """Wait until little enough is on its way, or the lane has ended."""
@@ -58,18 +60,9 @@ class Lane(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on the messages that are complete."""
-        buffer = self._buffer
-        buffer += data
-        at = 0
-        while len(buffer) - at >= _HEADER_BYTES:
-            end = at + _HEADER_BYTES
-            end += int.from_bytes(buffer[at:end], "big")
-            if len(buffer) < end:
-                break
-            self.received(bytes(memoryview(buffer)[at + _HEADER_BYTES : end]))
-            at = end
-        del buffer[:at]
+        """Hand on the frames that are complete."""
+        for head, columns in self._decoder.feed(data):
+            self.received(head, columns)
 
     def pause_writing(self) -> None:
         """Let senders wait."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.bars.engine import BarEngine
 from aggregator.columns import Batch
@@ -66,21 +68,27 @@ class Shard:
         self._rows = np.zeros(_MIN_ROWS, np.int32)
         self._count = 0
 
-    def apply(self, ticks: Ticks) -> Applied:
+    def apply(self, ticks: Ticks, columns: bytes) -> Applied:
         """Apply one part."""
         for symbol in ticks.opened:
             self._open(symbol)
-        # The loop writes to none of them, but must be told so in another way than numpy does.
-        offsets = np.frombuffer(ticks.offsets, np.int32).copy()
+        count, at = ticks.count, 0
+        # Copies, which lie as the loop needs them.
+        found: list[NDArray[Any]] = []
+        for kind in (np.int32, np.int32, np.float64, np.int64, np.int64):
+            column = np.frombuffer(columns, kind, count, at) if count else np.zeros(0, kind)
+            found.append(column.copy())
+            at += column.nbytes
+        offsets, symbols, prices, volumes, times = found
         batch = Batch(
             ticks.producer_id,
             ticks.first_sequence,
-            len(offsets),
+            count,
             offsets,
-            self._rows[np.frombuffer(ticks.symbols, np.int32)],
-            np.frombuffer(ticks.prices, np.float64).copy(),
-            np.frombuffer(ticks.volumes, np.int64).copy(),
-            np.frombuffer(ticks.times, np.int64).copy(),
+            self._rows[symbols],
+            prices,
+            volumes,
+            times,
             feed=ticks.report if ticks.HasField("report") else None,
         )
         applied = self._market.apply(

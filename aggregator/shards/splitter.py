@@ -12,6 +12,7 @@ from aggregator.columns import Batch, Decoder, SymbolTable
 from aggregator.numbering import Numbering, heard_times
 from aggregator.producers import Producers
 from aggregator.shards import kernel
+from aggregator.shards.frames import make_frame
 from aggregator.shards.owners import owner_of
 from marketdata.timestamps import NS_PER_S
 from marketdata.validation import RejectReason, check_values
@@ -28,8 +29,8 @@ class Split:
     last_sequence: int
     # How many of its ticks came before.
     duplicates: int
-    # One for each worker.
-    messages: list[ToWorker]
+    # A frame for each worker.
+    frames: list[bytes]
     # What no worker gets.
     rejections: list[tuple[int, RejectReason]] = field(default_factory=list)
 
@@ -108,7 +109,7 @@ class Splitter:
             report=batch.feed,
         )
         messages = [ToWorker(ticks=common) for _ in range(self._workers)]
-        split = Split(first + batch.count - 1, seen, messages)
+        split = Split(first + batch.count - 1, seen, [])
         self._make_room(batch.count)
         self._sizes[:] = 0
         index = seen
@@ -131,22 +132,27 @@ class Splitter:
             )
             if index >= batch.count:
                 break
-            reason = self._meet(split, batch, index, latest_ns)
+            reason = self._meet(messages, batch, index, latest_ns)
             if reason is not None:
                 split.rejections.append((first + index, reason))
                 index += 1
         for worker, size in enumerate(self._sizes.tolist()):
-            if size:
-                part = messages[worker].ticks
-                part.offsets = self._part_offsets[worker, :size].tobytes()
-                part.symbols = self._part_symbols[worker, :size].tobytes()
-                part.prices = self._part_prices[worker, :size].tobytes()
-                part.volumes = self._part_volumes[worker, :size].tobytes()
-                part.times = self._part_times[worker, :size].tobytes()
+            messages[worker].ticks.count = size
+            frame = make_frame(
+                messages[worker].SerializeToString(),
+                self._part_offsets[worker, :size],
+                self._part_symbols[worker, :size],
+                self._part_prices[worker, :size],
+                self._part_volumes[worker, :size],
+                self._part_times[worker, :size],
+            )
+            split.frames.append(frame)
         return split
 
     # Gives the tick of an unknown symbol the row of a known one, or returns why it has none.
-    def _meet(self, split: Split, batch: Batch, index: int, latest_ns: int) -> RejectReason | None:
+    def _meet(
+        self, messages: list[ToWorker], batch: Batch, index: int, latest_ns: int
+    ) -> RejectReason | None:
         symbol = batch.strangers[index]
         row = self._table.rows.get(symbol)
         if row is None:
@@ -157,11 +163,11 @@ class Splitter:
                 reason = RejectReason.TOO_MANY_SYMBOLS
             if reason is not None:
                 return reason
-            row = self._open(split, symbol)
+            row = self._open(messages, symbol)
         batch.rows[index] = row
         return None
 
-    def _open(self, split: Split, symbol: str) -> int:
+    def _open(self, messages: list[ToWorker], symbol: str) -> int:
         row = self._table.add(symbol)
         self._symbols_sorted = False
         if row == len(self._owners):
@@ -171,7 +177,7 @@ class Splitter:
         self._owners[row] = owner
         self._numbers[row] = self._opened[owner]
         self._opened[owner] += 1
-        split.messages[owner].ticks.opened.append(symbol)
+        messages[owner].ticks.opened.append(symbol)
         return row
 
     def _make_room(self, ticks: int) -> None:

@@ -14,6 +14,7 @@ import structlog
 from aggregator.core import Core, Share
 from aggregator.malformed import RefuseMalformed
 from aggregator.settings import AggregatorSettings
+from aggregator.shards.frames import make_frame
 from aggregator.shards.lane import Lane
 from aggregator.shards.shard import Shard, Tally
 from marketdata.channel import MAX_MESSAGE_BYTES
@@ -84,21 +85,21 @@ class ShardWorker:
         if self._failure is not None:
             raise self._failure
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, head: bytes, columns: bytes) -> None:
         """Do what the front says."""
         try:
-            self._handle(ToWorker.FromString(data))
+            self._handle(ToWorker.FromString(head), columns)
         except Exception as exc:
             # From here on the numbers would be wrong.
             self._failure = exc
             self._end(False)
 
-    def _handle(self, message: ToWorker) -> None:
+    def _handle(self, message: ToWorker, columns: bytes) -> None:
         if self.end.done():
             return
         match message.WhichOneof("kind"):
             case "ticks":
-                applied = self._shard.apply(message.ticks)
+                applied = self._shard.apply(message.ticks, columns)
                 clock = self._engine.clock
                 progress = self._tally.take(clock) or Progress(clock=clock)
                 self._send(FromWorker(applied=applied, progress=progress))
@@ -126,7 +127,7 @@ class ShardWorker:
         self._send(FromWorker(store_works=works))
 
     def _send(self, message: FromWorker) -> None:
-        self._lane.send(message.SerializeToString())
+        self._lane.send(make_frame(message.SerializeToString()))
 
     def _remove_socket(self) -> None:
         # The front is gone or in a hurry; the last of us removes the directory.
@@ -144,11 +145,11 @@ async def main(worker: Worker) -> int:
     """
     structlog.contextvars.bind_contextvars(worker=worker.number)
     lane = Lane()
-    received: list[bytes] = []
+    received: list[tuple[bytes, bytes]] = []
     heard = asyncio.Event()
 
-    def receive(data: bytes) -> None:
-        received.append(data)
+    def receive(head: bytes, columns: bytes) -> None:
+        received.append((head, columns))
         heard.set()
 
     lane.received, lane.ended = receive, heard.set
@@ -156,10 +157,10 @@ async def main(worker: Worker) -> int:
     await heard.wait()
     if not received:
         return 1
-    process = ShardWorker(lane, ToWorker.FromString(received[0]).start)
-    for data in received[1:]:
+    process = ShardWorker(lane, ToWorker.FromString(received[0][0]).start)
+    for head, columns in received[1:]:
         # It was told to end while it began.
-        process.receive(data)
+        process.receive(head, columns)
     await process.start()
     in_order = await process.end
     if not in_order:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from marketdata.wire import market_data_pb2 as marketdata_dot_wire_dot_market__data__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmarketdata/wire/shards.proto\x12\x11marketdata.shards\x1a!marketdata/wire/market_data.proto\"Z\n\x05Start\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07workers\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x10\n\x08settings\x18\x05 \x01(\t\"\x85\x02\n\x05Ticks\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12\x0e\n\x06now_ns\x18\x02 \x01(\x03\x12\x0e\n\x06opened\x18\x03 \x03(\t\x12\x0f\n\x07offsets\x18\x04 \x01(\x0c\x12\x0f\n\x07symbols\x18\x05 \x01(\x0c\x12\x0e\n\x06prices\x18\x06 \x01(\x0c\x12\x0f\n\x07volumes\x18\x07 \x01(\x0c\x12\r\n\x05times\x18\x08 \x01(\x0c\x12\x0c\n\x04\x66\x65\x65\x64\x18\t \x01(\x04\x12\x13\n\x0bheard_first\x18\n \x01(\x03\x12\x12\n\nheard_last\x18\x0b \x01(\x03\x12\x13\n\x0bproducer_id\x18\x0c \x01(\t\x12&\n\x06report\x18\r \x01(\x0b\x32\x16.marketdata.FeedReport\"4\n\x04\x46\x65\x65\x64\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06now_ns\x18\x02 \x01(\x03\x12\x0c\n\x04open\x18\x03 \x01(\x08\"\xed\x01\n\x08ToWorker\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x18.marketdata.shards.StartH\x00\x12)\n\x05ticks\x18\x02 \x01(\x0b\x32\x18.marketdata.shards.TicksH\x00\x12\x31\n\tcompleted\x18\x03 \x01(\x0b\x32\x1c.marketdata.shards.CompletedH\x00\x12\'\n\x04stop\x18\x04 \x01(\x0b\x32\x17.marketdata.shards.StopH\x00\x12\'\n\x04\x66\x65\x65\x64\x18\x05 \x01(\x0b\x32\x17.marketdata.shards.FeedH\x00\x42\x06\n\x04kind\"1\n\tCompleted\x12$\n\x04\x65nds\x18\x01 \x03(\x0b\x32\x16.marketdata.shards.End\"$\n\x03\x45nd\x12\x10\n\x08interval\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\"\x06\n\x04Stop\"G\n\x06\x43hange\x12\x10\n\x08interval\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\x12\x0e\n\x06opened\x18\x03 \x01(\r\x12\x0e\n\x06\x63losed\x18\x04 \x01(\r\"E\n\x08Progress\x12*\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x19.marketdata.shards.Change\x12\r\n\x05\x63lock\x18\x02 \x01(\x03\"?\n\x07\x41pplied\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x11\n\tsequences\x18\x02 \x03(\x04\x12\x0f\n\x07reasons\x18\x03 \x03(\t\"A\n\x06Totals\x12\x0c\n\x04late\x18\x01 \x01(\x04\x12\x11\n\tbars_late\x18\x02 \x01(\x04\x12\x16\n\x0eout_of_session\x18\x03 \x01(\x04\"\xcc\x01\n\nFromWorker\x12\r\n\x05ready\x18\x01 \x01(\x08\x12+\n\x07\x61pplied\x18\x02 \x01(\x0b\x32\x1a.marketdata.shards.Applied\x12-\n\x08progress\x18\x03 \x01(\x0b\x32\x1b.marketdata.shards.Progress\x12\x18\n\x0bstore_works\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12)\n\x06totals\x18\x05 \x01(\x0b\x32\x19.marketdata.shards.TotalsB\x0e\n\x0c_store_worksb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmarketdata/wire/shards.proto\x12\x11marketdata.shards\x1a!marketdata/wire/market_data.proto\"Z\n\x05Start\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0f\n\x07workers\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x10\n\x08settings\x18\x05 \x01(\t\"\xc2\x01\n\x05Ticks\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12\x0e\n\x06now_ns\x18\x02 \x01(\x03\x12\x0e\n\x06opened\x18\x03 \x03(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12\x0c\n\x04\x66\x65\x65\x64\x18\x05 \x01(\x04\x12\x13\n\x0bheard_first\x18\x06 \x01(\x03\x12\x12\n\nheard_last\x18\x07 \x01(\x03\x12\x13\n\x0bproducer_id\x18\x08 \x01(\t\x12&\n\x06report\x18\t \x01(\x0b\x32\x16.marketdata.FeedReport\"4\n\x04\x46\x65\x65\x64\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0e\n\x06now_ns\x18\x02 \x01(\x03\x12\x0c\n\x04open\x18\x03 \x01(\x08\"\xed\x01\n\x08ToWorker\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x18.marketdata.shards.StartH\x00\x12)\n\x05ticks\x18\x02 \x01(\x0b\x32\x18.marketdata.shards.TicksH\x00\x12\x31\n\tcompleted\x18\x03 \x01(\x0b\x32\x1c.marketdata.shards.CompletedH\x00\x12\'\n\x04stop\x18\x04 \x01(\x0b\x32\x17.marketdata.shards.StopH\x00\x12\'\n\x04\x66\x65\x65\x64\x18\x05 \x01(\x0b\x32\x17.marketdata.shards.FeedH\x00\x42\x06\n\x04kind\"1\n\tCompleted\x12$\n\x04\x65nds\x18\x01 \x03(\x0b\x32\x16.marketdata.shards.End\"$\n\x03\x45nd\x12\x10\n\x08interval\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\"\x06\n\x04Stop\"G\n\x06\x43hange\x12\x10\n\x08interval\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\x12\x0e\n\x06opened\x18\x03 \x01(\r\x12\x0e\n\x06\x63losed\x18\x04 \x01(\r\"E\n\x08Progress\x12*\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x19.marketdata.shards.Change\x12\r\n\x05\x63lock\x18\x02 \x01(\x03\"?\n\x07\x41pplied\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\r\x12\x11\n\tsequences\x18\x02 \x03(\x04\x12\x0f\n\x07reasons\x18\x03 \x03(\t\"A\n\x06Totals\x12\x0c\n\x04late\x18\x01 \x01(\x04\x12\x11\n\tbars_late\x18\x02 \x01(\x04\x12\x16\n\x0eout_of_session\x18\x03 \x01(\x04\"\xcc\x01\n\nFromWorker\x12\r\n\x05ready\x18\x01 \x01(\x08\x12+\n\x07\x61pplied\x18\x02 \x01(\x0b\x32\x1a.marketdata.shards.Applied\x12-\n\x08progress\x18\x03 \x01(\x0b\x32\x1b.marketdata.shards.Progress\x12\x18\n\x0bstore_works\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12)\n\x06totals\x18\x05 \x01(\x0b\x32\x19.marketdata.shards.TotalsB\x0e\n\x0c_store_worksb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,25 +35,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_START']._serialized_start=86
   _globals['_START']._serialized_end=176
   _globals['_TICKS']._serialized_start=179
-  _globals['_TICKS']._serialized_end=440
-  _globals['_FEED']._serialized_start=442
-  _globals['_FEED']._serialized_end=494
-  _globals['_TOWORKER']._serialized_start=497
-  _globals['_TOWORKER']._serialized_end=734
-  _globals['_COMPLETED']._serialized_start=736
-  _globals['_COMPLETED']._serialized_end=785
-  _globals['_END']._serialized_start=787
-  _globals['_END']._serialized_end=823
-  _globals['_STOP']._serialized_start=825
-  _globals['_STOP']._serialized_end=831
-  _globals['_CHANGE']._serialized_start=833
-  _globals['_CHANGE']._serialized_end=904
-  _globals['_PROGRESS']._serialized_start=906
-  _globals['_PROGRESS']._serialized_end=975
-  _globals['_APPLIED']._serialized_start=977
-  _globals['_APPLIED']._serialized_end=1040
-  _globals['_TOTALS']._serialized_start=1042
-  _globals['_TOTALS']._serialized_end=1107
-  _globals['_FROMWORKER']._serialized_start=1110
-  _globals['_FROMWORKER']._serialized_end=1314
+  _globals['_TICKS']._serialized_end=373
+  _globals['_FEED']._serialized_start=375
+  _globals['_FEED']._serialized_end=427
+  _globals['_TOWORKER']._serialized_start=430
+  _globals['_TOWORKER']._serialized_end=667
+  _globals['_COMPLETED']._serialized_start=669
+  _globals['_COMPLETED']._serialized_end=718
+  _globals['_END']._serialized_start=720
+  _globals['_END']._serialized_end=756
+  _globals['_STOP']._serialized_start=758
+  _globals['_STOP']._serialized_end=764
+  _globals['_CHANGE']._serialized_start=766
+  _globals['_CHANGE']._serialized_end=837
+  _globals['_PROGRESS']._serialized_start=839
+  _globals['_PROGRESS']._serialized_end=908
+  _globals['_APPLIED']._serialized_start=910
+  _globals['_APPLIED']._serialized_end=973
+  _globals['_TOTALS']._serialized_start=975
+  _globals['_TOTALS']._serialized_end=1040
+  _globals['_FROMWORKER']._serialized_start=1043
+  _globals['_FROMWORKER']._serialized_end=1247
 # @@protoc_insertion_point(module_scope)

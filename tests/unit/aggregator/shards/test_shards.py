@@ -22,6 +22,7 @@ from aggregator.market import Market
 from aggregator.numbering import InvalidBatch
 from aggregator.producers import Producers
 from aggregator.sessions import UtcDay
+from aggregator.shards.frames import FrameDecoder
 from aggregator.shards.merger import Merger
 from aggregator.shards.owners import owner_of
 from aggregator.shards.shard import Shard, Tally
@@ -30,7 +31,7 @@ from aggregator.watchers import Watchers
 from marketdata.timestamps import NS_PER_S
 from marketdata.warm import load_kernels
 from marketdata.wire.market_data_pb2 import BatchAck, FeedReport, Tick, TickBatch
-from marketdata.wire.shards_pb2 import Feed, Progress, Ticks, ToWorker
+from marketdata.wire.shards_pb2 import Feed, Progress, ToWorker
 
 load_kernels()
 
@@ -124,7 +125,7 @@ class Many:
         self.merger = Merger(workers, len(NAMES), PLAN.revise_ns)
         self.acks: list[BatchAck] = []
         self.completed: list[tuple[str, int]] = []
-        self.waiting: list[list[Ticks]] = [[] for _ in range(workers)]
+        self.waiting: list[list[tuple[bytes, bytes]]] = [[] for _ in range(workers)]
 
     def publish(self, data: bytes, feed: int = 0) -> type[Exception] | None:
         try:
@@ -132,15 +133,15 @@ class Many:
         except (DecodeError, InvalidBatch) as exc:
             return type(exc)
         self.merger.expect(split, self.acks.append)
-        for worker, message in enumerate(split.messages):
-            copy = ToWorker.FromString(message.SerializeToString())
-            self.waiting[worker].append(copy.ticks)
+        for worker, frame in enumerate(split.frames):
+            self.waiting[worker] += FrameDecoder().feed(frame)
         return None
 
     def answer(self, worker: int) -> None:
         if not self.waiting[worker]:
             return
-        applied = self.shards[worker].apply(self.waiting[worker].pop(0))
+        head, columns = self.waiting[worker].pop(0)
+        applied = self.shards[worker].apply(ToWorker.FromString(head).ticks, columns)
         clock = self.markets[worker].book.engine.clock
         progress = self.tallies[worker].take(clock) or Progress(clock=clock)
         ends = self.merger.applied(worker, applied, progress)
