@@ -53,7 +53,7 @@ class Load:
 
 FULL = (
     Load("500 symbols, 10,000 ticks each in a second", 500, 4_000_000, 10_000),
-    Load("50,000 symbols, 100 ticks each in a second", 50_000, 4_000_000, 100),
+    Load("50,000 symbols, 100 ticks each in a second", 50_000, 2_000_000, 100),
     Load("50,000 symbols, each closes a bar each second", 50_000, 300_000, 1),
 )
 QUICK = (

@@ -86,3 +86,12 @@ async def test_a_quick_benchmark_of_rest_checks_every_answer(tmp_path: Path) -> 
     for each in measured["measured"]:
         assert each["requests_per_s"] > 0
         assert f"{each['requests_per_cpu_s']:,.0f}" in out
+
+
+async def test_a_quick_benchmark_measures_any_number_of_workers(tmp_path: Path) -> None:
+    measured, out = await run_quickly("shards", tmp_path / "results.json")
+    assert [each["workers"] for each in measured.values()] == [1, 2, 4, 1, 2, 4]
+    for each in measured.values():
+        assert each["ticks_per_s"]["median"] > 0
+        assert (each["workers_cpu_ns_per_tick"] > 0) == (each["workers"] > 1)
+    assert "each closes a bar each second" in out
