@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from random import Random
 
 import grpc
 import structlog
@@ -13,34 +12,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from aggregator.bar_watchers import BarWatchers
-from aggregator.bars.engine import BarEngine
-from aggregator.bars.event_bars import EventBars
-from aggregator.bars.event_lane import EventBarsFactory
-from aggregator.bars.plan import BarPlan
-from aggregator.book import Book
-from aggregator.calendars import load_rules
-from aggregator.close_timer import CloseTimer
-from aggregator.feeds import Feeds
-from aggregator.history.reader import BarReader
+from aggregator.calls import ShuttingDown
+from aggregator.core import Core
 from aggregator.malformed import RefuseMalformed
-from aggregator.market import Market
-from aggregator.producers import Producers
-from aggregator.service import MarketDataService, ShuttingDown
-from aggregator.sessions import SessionRules
 from aggregator.settings import AggregatorSettings
-from aggregator.store.address import parse_store
-from aggregator.store.database import Database
-from aggregator.store.kept import read_retention
-from aggregator.store.store import BarStore
 from aggregator.undecoded import LeaveUndecoded
-from aggregator.watchers import Watchers
 from marketdata.addresses import check_address
 from marketdata.channel import server_options
 from marketdata.errors import AddressInUse
-from marketdata.intervals import Interval
-from marketdata.validation import TickRules
-from marketdata.warm import load_kernels
 from marketdata.wire import market_data_pb2, market_data_pb2_grpc
 
 log = structlog.get_logger()
@@ -52,28 +31,8 @@ SERVICE_NAME = market_data_pb2.DESCRIPTOR.services_by_name["MarketDataService"].
 
 # Half of what a tick costs would be to make a message of it.
 UNDECODED = frozenset({f"/{SERVICE_NAME}/PublishTicks"})
-# How often it is stored when there was a feed.
-SAVE_SPANS_S = 60.0
 # By this name the health service tells how the store is.
 STORE_NAME = "store"
-
-# The bars of every symbol by name, and what may wait of them for one slow Watch stream: at the end
-# of an hour 100,000 symbols close four bars each.
-MAX_TOPICS = 1_000_000
-MAX_WAITING_BARS = 500_000
-
-
-def _event_bars(plan: BarPlan, rules: SessionRules, feeds: Feeds) -> EventBarsFactory:
-    def make(symbol: str, interval: Interval) -> EventBars:
-        return EventBars(
-            symbol,
-            interval,
-            grace_ns=plan.grace_ns,
-            coverage=feeds.coverage,
-            phase=rules.rule_for(symbol).phase,
-        )
-
-    return make
 
 
 class Aggregator:
@@ -82,47 +41,13 @@ class Aggregator:
     def __init__(
         self, settings: AggregatorSettings, clock: Callable[[], int] = time.time_ns
     ) -> None:
-        load_kernels()
         self._settings = settings
-        rules = load_rules(
-            settings.session, settings.calendars, anchored=settings.bar_anchor == "session"
-        )
-        plan = settings.bar_plan()
-        self.feeds = Feeds(settings.live_within_s)
-        engine = BarEngine(
-            plan, rules.rule_for, self.feeds.coverage, _event_bars(plan, rules, self.feeds)
-        )
-        bar_watchers = engine.audience = BarWatchers(engine, MAX_TOPICS, MAX_WAITING_BARS)
-        self._close_timer = CloseTimer(engine, clock)
-        book = Book(
-            engine,
-            max_symbols=settings.max_symbols,
-            # Nothing of an earlier life is left, so its sequences must not be compared with ours.
-            epoch=time.time_ns(),
-        )
-        self.watchers = Watchers(settings.max_symbols, book.state, bar_watchers)
-        self.store = _open_store(settings, self._tell_store)
-        if self.store is not None:
-            engine.sink = self.store
-        reader = BarReader(
-            engine,
-            self.store,
-            intervals={interval.name: interval for interval in engine.plan.intervals},
-            hours=rules.rule_for,
-            coverage=self.feeds.coverage,
-            epoch=book.epoch,
-        )
-        self.market = Market(
-            book, Producers(settings.max_producers), self.watchers, settings.max_future_skew_s
-        )
-        tick_rules = TickRules(
-            timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
-        )
-        self._service = MarketDataService(
-            self.market, tick_rules, reader, self.feeds, store=self.store, clock=clock
-        )
-        self._clock = clock
-        self._keeping_spans: asyncio.Task[None] | None = None
+        self._core = Core(settings, clock, self._tell_store)
+        self.feeds = self._core.feeds
+        self.market = self._core.market
+        self.watchers = self._core.watchers
+        self.store = self._core.store
+        self._service = self._core.service
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[RefuseMalformed(), LeaveUndecoded(UNDECODED)],
@@ -152,9 +77,9 @@ class Aggregator:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as exc:
             raise AddressInUse(address) from exc
-        await self._restore()
+        await self._core.restore()
         await self._server.start()
-        self._close_timer.start()
+        self._core.start()
         for name in ["", *names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("aggregator listening", address=f"{host}:{self.port}")
@@ -163,18 +88,10 @@ class Aggregator:
         """Say so to health checks, end the streams out, let producers finish, then close."""
         await self._health.enter_graceful_shutdown()
         self.watchers.end_all(ShuttingDown())
-        await self._service.end_producers(self._settings.drain_s)
+        await self._service.producers.end(self._settings.drain_s)
         await self._server.stop(GRACE_S)
-        self._close_timer.stop()
-        self._service.log_drops()
-        if self._keeping_spans is not None:
-            self._keeping_spans.cancel()
-        if self.store is not None:
-            await self.store.save_spans(self.feeds.all_spans(self._clock()))
-            # What is still open goes on where it is now when we come back.
-            left_open = self.market.book.engine.open_bars()
-            await self.store.stop(self._settings.store_drain_s, left_open)
-            await asyncio.gather(*self._telling)
+        await self._core.stop()
+        await asyncio.gather(*self._telling)
         market = self.market
         log.info(
             "aggregator stopped",
@@ -187,27 +104,6 @@ class Aggregator:
             rejected=dict(market.rejected),
         )
 
-    async def _restore(self) -> None:
-        # Before the first tick: then open bars go on as if nothing had been.
-        if self.store is None:
-            return
-        engine = self.market.book.engine
-        plan = engine.plan
-        await self.store.start()
-        for start, end in await self.store.load_spans():
-            self.feeds.spans.add(start, end)
-        bars = await self.store.restore(plan.intervals, plan.revise_ns, plan.max_closed)
-        engine.restore(bars, self._clock())
-        self._keeping_spans = asyncio.create_task(self._keep_spans(self.store))
-        if bars:
-            log.info("bars restored", count=len(bars))
-
-    async def _keep_spans(self, store: BarStore) -> None:
-        # Until cancelled. After a crash the last minute counts as one without a feed.
-        while True:
-            await asyncio.sleep(SAVE_SPANS_S)
-            await store.save_spans(self.feeds.all_spans(self._clock()))
-
     def _tell_store(self, works: bool) -> None:
         # The main service stays as it is: without a store the ticks flow.
         serving = health_pb2.HealthCheckResponse
@@ -215,19 +111,6 @@ class Aggregator:
         task = asyncio.create_task(self._health.set(STORE_NAME, status))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
-
-
-def _open_store(settings: AggregatorSettings, tell: Callable[[bool], None]) -> BarStore | None:
-    url = parse_store(settings.store)
-    if url is None:
-        return None
-    return BarStore(
-        Database(url),
-        max_waiting=settings.store_max_waiting,
-        retention=read_retention(settings.retention),
-        tell=tell,
-        random=Random(),  # noqa: S311  it spreads the attempts
-    )
 
 
 async def main(settings: AggregatorSettings, stop: asyncio.Event) -> int:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from aggregator.bars.bar import Bar, BarKey
 from aggregator.bars.engine import BarEngine
 from marketdata.errors import MarketDataError
+from marketdata.symbols import normalize_symbol
+from marketdata.wire.market_data_pb2 import BarTopic
 
 # A topic of this symbol is of every symbol.
 ALL = "*"
@@ -19,6 +21,14 @@ class TooManyBarsWait(MarketDataError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the reader is too slow: {limit} bars wait for it")
+        self.limit = limit
+
+
+class TooManyWatched(MarketDataError):
+    """One stream asks for more symbols than the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"one stream watches at most {limit} symbols")
         self.limit = limit
 
 
@@ -35,6 +45,18 @@ class Topic(NamedTuple):
 
     symbol: str
     interval: str
+
+
+def read_topics(topics: Iterable[BarTopic]) -> list[Topic]:
+    """Return what messages ask for.
+
+    Raises:
+        InvalidSymbol: a symbol is none.
+    """
+    return [
+        Topic(ALL if topic.symbol == ALL else normalize_symbol(topic.symbol), topic.interval)
+        for topic in topics
+    ]
 
 
 class Completed(NamedTuple):
@@ -96,7 +118,9 @@ class BarQueue:
         """Do not send what waits of bars that the stream does not want any more."""
         for place in list(self._waiting):
             if isinstance(place, Completed):
-                wanted = any(topic.interval == place.interval for topic in self.topics)
+                wanted = self._registry.follows(self) or any(
+                    topic.interval == place.interval for topic in self.topics
+                )
             else:
                 wanted = self.wants(place[0].symbol, place[0].interval)
             if not wanted:
@@ -139,6 +163,8 @@ class BarWatchers:
         self._queues: dict[str, dict[str, set[BarQueue]]] = {}
         # How many topics of the interval each stream has.
         self._by_interval: dict[str, dict[BarQueue, int]] = {}
+        # Those that have every marker.
+        self._followers: set[BarQueue] = set()
 
     @property
     def watched_topics(self) -> int:
@@ -172,6 +198,19 @@ class BarWatchers:
                     queue.put(bar.key, bar)
                 if open_key is not None:
                     queue.put(open_key, None)
+
+    def add_follower(self, queue: BarQueue) -> None:
+        """Let a stream have the markers of all intervals."""
+        self._followers.add(queue)
+
+    def close(self, queue: BarQueue) -> None:
+        """Leave nothing of a stream behind."""
+        self.remove(queue, list(queue.topics))
+        self._followers.discard(queue)
+
+    def follows(self, queue: BarQueue) -> bool:
+        """Return whether a stream has the markers of all intervals."""
+        return queue in self._followers
 
     def remove(self, queue: BarQueue, topics: Iterable[Topic]) -> None:
         """Let a stream have no more of these bars; what waits of them is not sent."""
@@ -224,7 +263,7 @@ class BarWatchers:
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Let a marker wait for those who want any bars of the interval."""
-        for queue in self._by_interval.get(interval, ()):
+        for queue in self._by_interval.get(interval, {}).keys() | self._followers:
             queue.put_completed(Completed(interval, end))
 
     def _of(self, symbol: str, interval: str) -> Collection[BarQueue]:

@@ -136,7 +136,7 @@ class Book:
 
         Args:
             batch: normalized ticks.
-            first_sequence: sequence of the first; the others follow without a gap.
+            first_sequence: what the offsets of the ticks are added to.
             latest_ns: the latest exchange time that is not in the future.
             now_ns: when they arrived; 0: their bars close by their own time alone.
             skip: how many of the first ones to leave out.
@@ -156,6 +156,7 @@ class Book:
                 latest_ns,
                 self._batch,
                 n_changed,
+                batch.offsets,
                 batch.rows,
                 batch.prices,
                 batch.volumes,
@@ -199,7 +200,7 @@ class Book:
         self, applied: Applied, batch: Batch, index: int, first_sequence: int, latest_ns: int
     ) -> int | None:
         price, volume = float(batch.prices[index]), int(batch.volumes[index])
-        ts, sequence = int(batch.times[index]), first_sequence + index
+        ts, sequence = int(batch.times[index]), first_sequence + int(batch.offsets[index])
         reason = check_values(price, volume, ts, latest_ns)
         if reason is None:
             symbol = batch.symbol(index, self._rows.table)
@@ -218,7 +219,7 @@ class Book:
         # Bars that no clock ends are made of single trades.
         rejected = {sequence for sequence, _ in applied.rejections}
         for index in range(skip, batch.count):
-            sequence = first_sequence + index
+            sequence = first_sequence + int(batch.offsets[index])
             if sequence not in rejected:
                 self.engine.traded(
                     batch.symbol(index, self._rows.table),
@@ -228,18 +229,35 @@ class Book:
                     sequence,
                 )
 
-    def _open(self, symbol: str, notional: float) -> SymbolBars | RejectReason:
-        if notional == inf:
-            return RejectReason.TOTAL_OVERFLOW
-        # Known symbols were checked here once, so only new ones cost the pattern.
-        try:
-            if normalize_symbol(symbol) != symbol:
-                return RejectReason.INVALID_SYMBOL
-        except InvalidSymbol as exc:
-            return RejectReason(exc.reason)
-        if len(self._bars) >= self._max_symbols:
-            return RejectReason.TOO_MANY_SYMBOLS
+    def open(self, symbol: str) -> SymbolBars:
+        """Take in a new symbol, which was checked."""
         bars = self._bars[symbol] = self.engine.open(symbol)
         self._symbols.append(symbol)
         self._symbols_sorted = False
         return bars
+
+    def _open(self, symbol: str, notional: float) -> SymbolBars | RejectReason:
+        # Known symbols were checked here once, so only new ones cost the pattern.
+        reason = check_opening(symbol, notional)
+        if reason is not None:
+            return reason
+        if len(self._bars) >= self._max_symbols:
+            return RejectReason.TOO_MANY_SYMBOLS
+        return self.open(symbol)
+
+
+def check_opening(symbol: str, notional: float) -> RejectReason | None:
+    """Return why a tick with good values cannot be the first of its symbol, or None.
+
+    Args:
+        symbol: which may be none.
+        notional: price x volume.
+    """
+    if notional == inf:
+        return RejectReason.TOTAL_OVERFLOW
+    try:
+        if normalize_symbol(symbol) != symbol:
+            return RejectReason.INVALID_SYMBOL
+    except InvalidSymbol as exc:
+        return RejectReason(exc.reason)
+    return None

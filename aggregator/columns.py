@@ -73,6 +73,8 @@ class Batch:
     producer_id: str
     first_sequence: int
     count: int
+    # How much later each tick is in the producer's order than the first one.
+    offsets: NDArray[np.int32]
     # Row of the symbol, -1: it stands in ``strangers``.
     rows: NDArray[np.int32]
     prices: NDArray[np.float64]
@@ -103,9 +105,7 @@ class Decoder:
         """
         start, producer_id, first_sequence = _read_head(data)
         self._room(len(data) // _MIN_TICK + 1)
-        batch = Batch(
-            producer_id, first_sequence, 0, self._rows, self._prices, self._volumes, self._times
-        )
+        batch = self._new(producer_id, first_sequence, 0)
         # What lies behind the last tick that the kernel knows; most often nothing.
         rest = self._decode_ticks(data, start, batch)
         if rest < len(data):
@@ -120,10 +120,22 @@ class Decoder:
     def read(self, ticks: Sequence[Tick]) -> Batch:
         """Return ticks that were decoded already."""
         self._room(len(ticks))
-        batch = Batch("", 0, len(ticks), self._rows, self._prices, self._volumes, self._times)
+        batch = self._new("", 0, len(ticks))
         for index, tick in enumerate(ticks):
             self._put(batch, index, tick)
         return batch
+
+    def _new(self, producer_id: str, first_sequence: int, count: int) -> Batch:
+        return Batch(
+            producer_id,
+            first_sequence,
+            count,
+            self._offsets,
+            self._rows,
+            self._prices,
+            self._volumes,
+            self._times,
+        )
 
     def _decode_ticks(self, data: bytes, start: int, batch: Batch) -> int:
         table = self._table
@@ -175,6 +187,7 @@ class Decoder:
     def _room(self, ticks: int) -> None:
         if len(getattr(self, "_rows", ())) < ticks:
             size = max(_MIN_TICKS, 2 * ticks)
+            self._offsets = np.arange(size, dtype=np.int32)
             self._rows = np.zeros(size, np.int32)
             self._prices = np.zeros(size, np.float64)
             self._volumes = np.zeros(size, np.int64)

@@ -201,8 +201,8 @@ def decode_ticks(
 
 
 @KERNELS.add(
-    "UniTuple(int64, 3)(int64, int64, int64, int64, int64, int64, int32[::1], float64[::1],"
-    " int64[::1], int64[::1], int64[:,::1], float64[:,::1], int32[::1])"
+    "UniTuple(int64, 3)(int64, int64, int64, int64, int64, int64, int32[::1], int32[::1],"
+    " float64[::1], int64[::1], int64[::1], int64[:,::1], float64[:,::1], int32[::1])"
 )
 def apply_ticks(
     index: int,
@@ -211,6 +211,7 @@ def apply_ticks(
     latest_ns: int,
     batch: int,
     n_changed: int,
+    offsets: NDArray[np.int32],
     rows: NDArray[np.int32],
     prices: NDArray[np.float64],
     volumes: NDArray[np.int64],
@@ -224,10 +225,11 @@ def apply_ticks(
     Args:
         index: the first tick of the columns to take.
         count: how many ticks the columns have.
-        sequence: that of tick 0; the others follow without a gap.
+        sequence: that of a tick with offset 0.
         latest_ns: the latest exchange time that is not in the future.
         batch: tells this batch from others; goes into BATCH of the rows it changes.
         n_changed: how many rows ``changed`` has already.
+        offsets: what to add to ``sequence`` for each tick.
         rows: the row of each tick, -1 for one that is not for this loop.
         prices: the price of each tick.
         volumes: the volume of each tick.
@@ -254,14 +256,15 @@ def apply_ticks(
             break
         trades = whole[row, TRADES]
         notional = price * volume
+        own = sequence + offsets[index]
         if trades == 0:
             if volume > whole[row, ROOM]:
                 break
             whole[row, VOLUME] = volume
             whole[row, FIRST_TS] = ts
-            whole[row, FIRST_SEQUENCE] = sequence + index
+            whole[row, FIRST_SEQUENCE] = own
             whole[row, LAST_TS] = ts
-            whole[row, LAST_SEQUENCE] = sequence + index
+            whole[row, LAST_SEQUENCE] = own
             real[row, OPEN] = price
             real[row, HIGH] = price
             real[row, LOW] = price
@@ -276,15 +279,15 @@ def apply_ticks(
             real[row, HIGH] = max(real[row, HIGH], price)
             real[row, LOW] = min(real[row, LOW], price)
             last_ts = whole[row, LAST_TS]
-            if ts > last_ts or (ts == last_ts and sequence + index >= whole[row, LAST_SEQUENCE]):
+            if ts > last_ts or (ts == last_ts and own >= whole[row, LAST_SEQUENCE]):
                 whole[row, LAST_TS] = ts
-                whole[row, LAST_SEQUENCE] = sequence + index
+                whole[row, LAST_SEQUENCE] = own
                 real[row, CLOSE] = price
             elif ts <= whole[row, FIRST_TS] and (
-                ts < whole[row, FIRST_TS] or sequence + index < whole[row, FIRST_SEQUENCE]
+                ts < whole[row, FIRST_TS] or own < whole[row, FIRST_SEQUENCE]
             ):
                 whole[row, FIRST_TS] = ts
-                whole[row, FIRST_SEQUENCE] = sequence + index
+                whole[row, FIRST_SEQUENCE] = own
                 real[row, OPEN] = price
             # Neumaier's sum, as in Candle.add.
             before = real[row, NOTIONAL]

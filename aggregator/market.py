@@ -5,27 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from aggregator.bars.candle import MAX_INT64
 from aggregator.book import Applied, Book
 from aggregator.columns import Batch
 from aggregator.feeds import Feed
+from aggregator.numbering import Numbering, heard_times, make_ack
 from aggregator.producers import Producers
 from aggregator.watchers import Watchers
-from marketdata.errors import MarketDataError
 from marketdata.timestamps import NS_PER_S
-from marketdata.wire.market_data_pb2 import BatchAck, Rejection, Tick
-
-MAX_PRODUCER_ID_LENGTH = 64
-
-
-class InvalidBatch(MarketDataError):
-    """A batch cannot be placed: its producer or its sequence is not usable."""
+from marketdata.wire.market_data_pb2 import BatchAck, Tick
 
 
 class Market:
     """Apply what producers send and tell the watchers.
 
-    :attr:`rejected` counts ticks by reason; :attr:`duplicates` those that came again.
+    :attr:`rejected` counts ticks by reason.
     """
 
     def __init__(
@@ -33,14 +26,15 @@ class Market:
     ) -> None:
         self.book = book
         self.watchers = watchers
-        self._producers = producers
+        self._numbering = Numbering(producers, book.epoch)
         self._max_future_skew_ns = int(max_future_skew_s * NS_PER_S)
-        # Ticks without an identity are ordered by arrival. Sequences begin at the clock, as those
-        # of ingest do, so that ties between the two kinds fall to arrival too.
-        self._next_sequence = book.epoch
         self.accepted = 0
-        self.duplicates = 0
         self.rejected: Counter[str] = Counter()
+
+    @property
+    def duplicates(self) -> int:
+        """How many ticks came again."""
+        return self._numbering.duplicates
 
     def publish_batch(self, data: bytes, now_ns: int, feed: Feed | None = None) -> BatchAck:
         """Apply one serialized ``TickBatch``, once, and return its ack.
@@ -52,85 +46,61 @@ class Market:
             InvalidBatch: the producer id is too long, or a sequence is outside 1..2^63-1.
         """
         batch = self.book.decoder.decode(data)
-        if batch.producer_id:
-            _check_batch(batch)
-        report = batch.feed
-        if feed is None or report is None:
-            return self._publish_batch(batch, now_ns, feed)
-        # Who came, came before their ticks; who left, left after them.
-        if report.producers:
-            feed.report(batch.producer_id, report, now_ns)
-            return self._publish_batch(batch, now_ns, feed)
-        ack = self._publish_batch(batch, now_ns, feed)
-        feed.report(batch.producer_id, report, now_ns)
-        return ack
-
-    def _publish_batch(self, batch: Batch, now_ns: int, feed: Feed | None) -> BatchAck:
-        self._hear(batch, now_ns, feed)
-        if not batch.producer_id:
-            applied = self._apply_anonymous(batch, now_ns)
-            return _ack(self._next_sequence - 1, applied, 0)
-        first = batch.first_sequence
-        seen = self._producers.advance(batch.producer_id, first, batch.count)
-        self.duplicates += seen
-        applied = self._apply(batch, first, now_ns, seen)
-        return _ack(first + batch.count - 1, applied, seen)
+        first, seen = self._numbering.number(batch)
+        applied = self._hear_and_apply(batch, first, now_ns, feed, seen)
+        return make_ack(first + batch.count - 1, applied.accepted, seen, applied.rejections)
 
     def publish_ticks(
         self, ticks: Sequence[Tick], now_ns: int, feed: Feed | None = None
     ) -> Applied:
         """Apply ticks that carry no identity; ``feed`` is the stream they came over."""
         batch = self.book.decoder.read(ticks)
-        self._hear(batch, now_ns, feed)
-        return self._apply_anonymous(batch, now_ns)
+        first, _ = self._numbering.number(batch)
+        return self._hear_and_apply(batch, first, now_ns, feed, 0)
 
-    def _hear(self, batch: Batch, now_ns: int, feed: Feed | None) -> None:
-        # Before the bars of these ticks ask how much of their time had a feed.
-        if feed is None or not batch.count:
-            return
+    def _hear_and_apply(
+        self, batch: Batch, first_sequence: int, now_ns: int, feed: Feed | None, seen: int
+    ) -> Applied:
+        if feed is None:
+            return self.apply(batch, first_sequence, now_ns, skip=seen)
+        heard = heard_times(batch, now_ns + self._max_future_skew_ns)
+        return self.apply(batch, first_sequence, now_ns, skip=seen, feed=feed, heard=heard)
+
+    def apply(
+        self,
+        batch: Batch,
+        first_sequence: int,
+        now_ns: int,
+        *,
+        skip: int = 0,
+        feed: Feed | None = None,
+        heard: tuple[int, int] | None = None,
+    ) -> Applied:
+        """Apply ticks that are numbered.
+
+        Args:
+            batch: the ticks.
+            first_sequence: what their offsets are added to.
+            now_ns: when they arrived.
+            skip: how many of the first ones to leave out.
+            feed: the stream they came over.
+            heard: what it is to hear of their times, as :func:`heard_times` says.
+        """
+        report = batch.feed if feed is not None else None
+        # Who came, came before their ticks; who left, left after them.
+        if feed is not None and report is not None and report.producers:
+            feed.report(batch.producer_id, report, now_ns)
+        if feed is not None and heard is not None:
+            # Before the bars of these ticks ask how much of their time had a feed.
+            feed.heard(*heard, now_ns)
         latest_ns = now_ns + self._max_future_skew_ns
-        times = batch.times[: batch.count]
-        first, last = int(times.min()), int(times.max())
-        if first <= 0 or last > latest_ns:
-            # Ticks that will be rejected.
-            times = times[(times > 0) & (times <= latest_ns)]
-            if not times.size:
-                return
-            first, last = int(times.min()), int(times.max())
-        feed.heard(first, last, now_ns)
-
-    def _apply_anonymous(self, ticks: Batch, now_ns: int) -> Applied:
-        first = self._next_sequence
-        self._next_sequence += ticks.count
-        return self._apply(ticks, first, now_ns, 0)
-
-    def _apply(self, ticks: Batch, first_sequence: int, now_ns: int, skip: int) -> Applied:
-        latest_ns = now_ns + self._max_future_skew_ns
-        applied = self.book.apply_batch(ticks, first_sequence, latest_ns, now_ns, skip=skip)
+        applied = self.book.apply_batch(batch, first_sequence, latest_ns, now_ns, skip=skip)
         self.accepted += applied.accepted
         for _, reason in applied.rejections:
             self.rejected[reason] += 1
         changed = self.book.changed(applied, self.watchers.symbols_watched())
         if changed:
             self.watchers.notify(changed)
+        if feed is not None and report is not None and not report.producers:
+            feed.report(batch.producer_id, report, now_ns)
         return applied
-
-
-def _check_batch(batch: Batch) -> None:
-    length = len(batch.producer_id)
-    if length > MAX_PRODUCER_ID_LENGTH:
-        raise InvalidBatch(f"producer_id has {length} characters, limit {MAX_PRODUCER_ID_LENGTH}")
-    first, last = batch.first_sequence, batch.first_sequence + batch.count - 1
-    if first < 1 or last > MAX_INT64:
-        raise InvalidBatch(f"sequences {first}..{last} are not within 1..{MAX_INT64}")
-
-
-def _ack(last_sequence: int, applied: Applied, duplicates: int) -> BatchAck:
-    return BatchAck(
-        last_sequence=last_sequence,
-        accepted=applied.accepted,
-        duplicates=duplicates,
-        rejections=[
-            Rejection(sequence=sequence, reason=reason) for sequence, reason in applied.rejections
-        ],
-    )

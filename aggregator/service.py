@@ -14,14 +14,16 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from aggregator.bar_watchers import ALL, TooManyBarsWait, TooManyTopics, Topic
+from aggregator.bar_watchers import TooManyBarsWait, TooManyTopics, TooManyWatched, read_topics
+from aggregator.calls import Calls, ShuttingDown
 from aggregator.feeds import Feed, Feeds
 from aggregator.history.asked import InvalidBars
 from aggregator.history.reader import BarReader
 from aggregator.malformed import refuse
-from aggregator.market import InvalidBatch, Market
+from aggregator.market import Market
+from aggregator.numbering import InvalidBatch
 from aggregator.store.store import BarStore, StoreUnavailable
-from aggregator.watchers import TooManyWatched, Watcher
+from aggregator.watchers import Watcher
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary
@@ -40,18 +42,9 @@ MAX_UPDATES_PER_BATCH = 10_000
 MAX_BARS_PER_BATCH = 2_000
 # What may wait for one Watch stream that asked for a buffer: 300 bytes each, 20 MB.
 MAX_BUFFERED_UPDATES = 65_536
-# How long a producer that does not read may hold up the shutdown once it was told.
-END_TIMEOUT_S = 1.0
 DEFAULT_LIST_LIMIT = 1_000
 MAX_LIST_LIMIT = 10_000
 MAX_AGGREGATES_PER_REQUEST = 10_000
-
-
-class ShuttingDown(MarketDataError):
-    """The aggregator stops; the caller should come back."""
-
-    def __init__(self) -> None:
-        super().__init__("the aggregator is shutting down")
 
 
 class TooManyAsked(MarketDataError):
@@ -87,6 +80,9 @@ class MarketDataService(MarketDataServiceServicer):
     Streams are written with ``context.write``, not yielded: a generator suspended at ``yield`` when
     its call is cancelled would run its ``finally`` whenever it is collected. The stubs know only
     generators, hence the ignored overrides.
+
+    With ``every_marker`` each Watch stream has the markers of all intervals, in messages of their
+    own: for a reader who puts together the streams of several services.
     """
 
     def __init__(
@@ -98,6 +94,7 @@ class MarketDataService(MarketDataServiceServicer):
         *,
         store: BarStore | None = None,
         clock: Callable[[], int] = time.time_ns,
+        every_marker: bool = False,
     ) -> None:
         self._market = market
         self._bars = bars
@@ -105,11 +102,9 @@ class MarketDataService(MarketDataServiceServicer):
         self._store = store
         self._clock = clock
         self._rules = rules
+        self._every_marker = every_marker
         self._drops = DropSummary(log, "ticks rejected")
-        # How to end each PublishTicks stream.
-        self._producers: set[asyncio.Timeout] = set()
-        self._no_producers = asyncio.Event()
-        self._stopping = False
+        self.producers = Calls()
 
     def log_drops(self) -> None:
         """Log the drops that no line told of yet."""
@@ -141,19 +136,14 @@ class MarketDataService(MarketDataServiceServicer):
     ) -> None:
         """Apply batches in order and ack each."""
         try:
-            async with asyncio.timeout(0 if self._stopping else None) as end:
-                self._producers.add(end)
+            async with self.producers.open():
                 # At once, so that the producer knows it is heard before its first batch.
                 await context.send_initial_metadata(())
                 with self._feed() as feed:
                     async for batch in request_iterator:
                         await self._publish(batch, feed, context)
-        except TimeoutError:
-            await _abort(context, ShuttingDown())
-        finally:
-            self._producers.discard(end)
-            if not self._producers:
-                self._no_producers.set()
+        except ShuttingDown as exc:
+            await abort(context, exc)
 
     @contextlib.contextmanager
     def _feed(self) -> Iterator[Feed]:
@@ -169,25 +159,10 @@ class MarketDataService(MarketDataServiceServicer):
         except DecodeError:
             await refuse(context)
         except InvalidBatch as exc:
-            await _abort(context, exc)
+            await abort(context, exc)
         if ack.rejections:
             self._drops.add(Counter(rejection.reason for rejection in ack.rejections))
         await context.write(ack)
-
-    async def end_producers(self, drain_s: float) -> None:
-        """Let producers finish for ``drain_s``, then end those that did not."""
-        await self._until_no_producers(drain_s)
-        self._stopping = True
-        for end in self._producers:
-            end.reschedule(asyncio.get_running_loop().time())
-        await self._until_no_producers(END_TIMEOUT_S)
-
-    async def _until_no_producers(self, timeout_s: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while self._producers:
-                    self._no_producers.clear()
-                    await self._no_producers.wait()
 
     async def GetAggregate(
         self,
@@ -198,10 +173,10 @@ class MarketDataService(MarketDataServiceServicer):
         try:
             symbol = normalize_symbol(request.symbol)
         except InvalidSymbol as exc:
-            await _abort(context, exc)
+            await abort(context, exc)
         aggregate = self._market.book.aggregate(symbol)
         if aggregate is None:
-            await _abort(context, SymbolHasNoData(symbol))
+            await abort(context, SymbolHasNoData(symbol))
         return aggregate
 
     async def GetAggregates(
@@ -211,9 +186,9 @@ class MarketDataService(MarketDataServiceServicer):
     ) -> wire.AggregatesResponse:
         """Return the states of many symbols, all of one moment."""
         try:
-            symbols = _normalize_all(request.symbols)
+            symbols = normalize_all(request.symbols)
         except (InvalidSymbol, TooManyAsked) as exc:
-            await _abort(context, exc)
+            await abort(context, exc)
         states = map(self._market.book.aggregate, symbols)
         return wire.AggregatesResponse(aggregates=[state for state in states if state is not None])
 
@@ -223,22 +198,14 @@ class MarketDataService(MarketDataServiceServicer):
         context: Context,
     ) -> wire.ListSymbolsResponse:
         """Return the symbols with data that start with a prefix, a page at a time."""
-        symbols = self._market.book.symbols()
-        limit = min(request.limit or DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT)
-        prefix = request.prefix.strip().upper()
-        start = max(bisect_left(symbols, prefix), bisect_right(symbols, request.cursor))
-        # The greatest character ends the range of the prefix.
-        stop = bisect_left(symbols, prefix + chr(0x10FFFF))
-        page = symbols[start : min(start + limit, stop)]
-        more = start + limit < stop
-        return wire.ListSymbolsResponse(symbols=page, next_cursor=page[-1] if more else "")
+        return list_page(self._market.book.symbols(), request)
 
     async def GetBars(self, request: wire.BarsRequest, context: Context) -> wire.BarsResponse:
         """Return the bars of one symbol and interval, a page at a time."""
         try:
             return await self._bars.read(request)
         except (InvalidSymbol, InvalidInterval, InvalidBars, StoreUnavailable) as exc:
-            await _abort(context, exc)
+            await abort(context, exc)
 
     async def GetStatus(
         self,
@@ -276,7 +243,7 @@ class MarketDataService(MarketDataServiceServicer):
                 (state,) = await watcher.next_states(1)
                 await context.write(state)
         except MarketDataError as exc:
-            await _abort(context, exc)
+            await abort(context, exc)
         finally:
             self._market.watchers.close(watcher)
 
@@ -287,6 +254,8 @@ class MarketDataService(MarketDataServiceServicer):
     ) -> None:
         """Send the states of a changing set of symbols, as fast as the stream takes them."""
         watcher = self._market.watchers.open()
+        if self._every_marker:
+            self._market.watchers.bars.add_follower(watcher.bars)
         changes = asyncio.create_task(self._follow(request_iterator, watcher))
         try:
             # The reader learns at once whether what it knows is of this life.
@@ -296,16 +265,19 @@ class MarketDataService(MarketDataServiceServicer):
             while True:
                 updates = await watcher.next_updates(MAX_UPDATES_PER_BATCH, MAX_BARS_PER_BATCH)
                 batch = wire.UpdateBatch(
-                    updates=updates.states,
-                    bars=[bar.to_message(epoch) for bar in updates.bars],
-                    completed=[
-                        wire.IntervalComplete(interval=done.interval, end=done.end, epoch=epoch)
-                        for done in updates.completed
-                    ],
+                    updates=updates.states, bars=[bar.to_message(epoch) for bar in updates.bars]
                 )
-                await context.write(batch)
+                if self._every_marker and (updates.states or updates.bars):
+                    await context.write(batch)
+                    batch = wire.UpdateBatch()
+                batch.completed.extend(
+                    wire.IntervalComplete(interval=done.interval, end=done.end, epoch=epoch)
+                    for done in updates.completed
+                )
+                if updates.completed or not self._every_marker:
+                    await context.write(batch)
         except MarketDataError as exc:
-            await _abort(context, exc)
+            await abort(context, exc)
         finally:
             changes.cancel()
             self._market.watchers.close(watcher)
@@ -325,8 +297,8 @@ class MarketDataService(MarketDataServiceServicer):
                         )
                 self._watch(watcher, list(map(normalize_symbol, request.add)))
                 watchers = self._market.watchers
-                watchers.bars.remove(watcher.bars, _topics(request.remove_bars))
-                watchers.bars.add(watcher.bars, _topics(request.add_bars))
+                watchers.bars.remove(watcher.bars, read_topics(request.remove_bars))
+                watchers.bars.add(watcher.bars, read_topics(request.add_bars))
         except Exception as exc:
             # The handler raises it again and so ends the call with the right status.
             watcher.end(exc)
@@ -341,22 +313,32 @@ class MarketDataService(MarketDataServiceServicer):
         watcher.mark(symbol for symbol in symbols if self._market.book.aggregate(symbol))
 
 
-def _topics(topics: Iterable[wire.BarTopic]) -> list[Topic]:
-    return [
-        Topic(ALL if topic.symbol == ALL else normalize_symbol(topic.symbol), topic.interval)
-        for topic in topics
-    ]
+def list_page(symbols: list[str], request: wire.ListSymbolsRequest) -> wire.ListSymbolsResponse:
+    """Return a page of symbols, which are in byte order."""
+    limit = min(request.limit or DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT)
+    prefix = request.prefix.strip().upper()
+    start = max(bisect_left(symbols, prefix), bisect_right(symbols, request.cursor))
+    # The greatest character ends the range of the prefix.
+    stop = bisect_left(symbols, prefix + chr(0x10FFFF))
+    page = symbols[start : min(start + limit, stop)]
+    more = start + limit < stop
+    return wire.ListSymbolsResponse(symbols=page, next_cursor=page[-1] if more else "")
 
 
-def _normalize_all(symbols: Iterable[str]) -> list[str]:
+def normalize_all(symbols: Iterable[str]) -> list[str]:
+    """Return each of some symbols once, in normal form.
+
+    Raises:
+        InvalidSymbol: one is none.
+        TooManyAsked: there are more than the limit.
+    """
     normal = list(dict.fromkeys(map(normalize_symbol, symbols)))
     if len(normal) > MAX_AGGREGATES_PER_REQUEST:
         raise TooManyAsked(f"{len(normal)} symbols asked, limit is {MAX_AGGREGATES_PER_REQUEST}")
     return normal
 
 
-async def _abort(
-    context: grpc.aio.ServicerContext[object, object], error: MarketDataError
-) -> NoReturn:
+async def abort(context: Context, error: MarketDataError) -> NoReturn:
+    """End a call with the status that stands for an error."""
     await context.abort(STATUS_CODES[type(error)], str(error))
     raise AssertionError("abort raises")

@@ -8,18 +8,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from aggregator.bar_watchers import BarQueue, BarWatchers, Completed
+from aggregator.bar_watchers import BarQueue, BarWatchers, Completed, TooManyWatched
 from aggregator.bars.bar import Bar
-from marketdata.errors import MarketDataError
 from marketdata.wire.market_data_pb2 import Aggregate
-
-
-class TooManyWatched(MarketDataError):
-    """One stream asks for more symbols than the limit."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"one stream watches at most {limit} symbols")
-        self.limit = limit
 
 
 @dataclass(slots=True)
@@ -174,7 +165,7 @@ class Watchers:
     def close(self, watcher: Watcher) -> None:
         """Leave nothing of ``watcher`` behind."""
         self.remove(watcher, list(watcher.symbols))
-        self.bars.remove(watcher.bars, list(watcher.bars.topics))
+        self.bars.close(watcher.bars)
         self._all.discard(watcher)
         self._open.discard(watcher)
 

@@ -25,6 +25,7 @@ from benchmarks import (
     nats,
     rabbitmq,
     rest,
+    shards,
     stalled,
 )
 from benchmarks.limits import Limits
@@ -38,6 +39,7 @@ Part = Callable[[Limits, Messages, bool], Awaitable[Outcome]]
 PARTS: dict[str, Part] = {
     "kernels": lambda _limits, _messages, full: kernels.measure(full=full),
     "ingest": lambda found, one, full: ingest.measure(found, one.ticks_per_s, full=full),
+    "shards": lambda _limits, _messages, full: shards.measure(full=full),
     "bars": lambda _limits, _messages, full: bars.measure(full=full),
     "nats": lambda found, _messages, full: nats.measure(found, full=full),
     "latency": lambda found, one, full: latency.measure(found, one, full=full),

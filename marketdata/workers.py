@@ -1,6 +1,9 @@
-"""Run one service as several processes on one port.
+"""Run one service as several processes.
 
-The parent binds a socket per worker to the same address (``SO_REUSEPORT``: the kernel spreads the
+:func:`start_worker` and :func:`this_worker` are the two ends; a :class:`Supervisor` has workers
+that need nothing of each other, on one port.
+
+It binds a socket per worker to the same address (``SO_REUSEPORT``: the kernel spreads the
 connections) and keeps them, so that what connects while a worker is replaced waits in its queue.
 One queue for all would let an idle worker take what a busy one cannot, but asyncio takes all that
 wait whenever it wakes: of 400 connections that came while two workers were busy, four times over,
@@ -17,7 +20,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -140,6 +143,33 @@ def share_address(host: str, port: int, count: int) -> list[list[socket.socket]]
     return groups
 
 
+async def start_worker(
+    module: str,
+    number: int,
+    sockets: Iterable[socket.socket] = (),
+    extra: Sequence[int] = (),
+) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    """Start ``python -m module`` as a worker; return it with our end of the socket to it.
+
+    Args:
+        module: what to run.
+        number: which worker it is.
+        sockets: those to listen on.
+        extra: descriptors of the service's own.
+    """
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    descriptors = [theirs.fileno(), *extra, *(sock.fileno() for sock in sockets)]
+    told = (number, theirs.fileno(), len(extra), *descriptors[1:])
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module),
+            env={**os.environ, VARIABLE: ",".join(map(str, told))},
+            pass_fds=descriptors,
+        )
+    return process, ours
+
+
 class Supervisor:
     """Keep the workers of one service running until told to stop.
 
@@ -237,18 +267,9 @@ class Supervisor:
         self, number: int, sockets: Sequence[socket.socket], settled: asyncio.Event
     ) -> tuple[int, bool]:
         # Returns when the process has ended: its exit code, and whether it ever served.
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         extra = self._extra[number] if self._extra else ()
-        descriptors = [theirs.fileno(), *extra, *(sock.fileno() for sock in sockets)]
-        told = (number, theirs.fileno(), len(extra), *descriptors[1:])
+        process, ours = await start_worker(self._module, number, sockets, extra)
         with ours:
-            with theirs:
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", self._module),
-                    env={**os.environ, VARIABLE: ",".join(map(str, told))},
-                    pass_fds=descriptors,
-                )
             self._processes[number] = process
             if self._stop.is_set():
                 # It was on its way when all the others were told.

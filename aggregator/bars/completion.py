@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import Protocol
+
+
+class Completions(Protocol):
+    """What is told of bars that begin and end, and says which ends are complete."""
+
+    def opened(self, interval: int, end: int) -> None:
+        """Count a bar."""
+
+    def closed(self, interval: int, end: int) -> None:
+        """Discount a bar that became final."""
+
+    def next_complete(self, interval: int, clock: int) -> int | None:
+        """Return the next end that is complete, once, or None for not yet."""
 
 
 class Completion:
@@ -20,22 +34,22 @@ class Completion:
         self._ends: list[list[int]] = [[] for _ in range(intervals)]
         self._last = [-(2**63)] * intervals
 
-    def opened(self, interval: int, end: int) -> None:
-        """Count a bar."""
-        if end <= self._last[interval]:
+    def opened(self, interval: int, end: int, bars: int = 1) -> None:
+        """Count bars."""
+        if end <= self._last[interval] or not bars:
             return
         counts = self._counts[interval]
         if end in counts:
-            counts[end] += 1
+            counts[end] += bars
         else:
-            counts[end] = 1
+            counts[end] = bars
             heappush(self._ends[interval], end)
 
-    def closed(self, interval: int, end: int) -> None:
-        """Discount a bar that became final."""
+    def closed(self, interval: int, end: int, bars: int = 1) -> None:
+        """Discount bars that became final."""
         counts = self._counts[interval]
         if end in counts:
-            counts[end] -= 1
+            counts[end] -= bars
 
     def next_complete(self, interval: int, clock: int) -> int | None:
         """Return the next end that is complete, once, or None for not yet."""

@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 
 from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore
 from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
-from aggregator.bars.completion import Completion
+from aggregator.bars.completion import Completion, Completions
 from aggregator.bars.event_lane import EventBarsFactory, EventLane
 from aggregator.bars.lane import Lane
 from aggregator.bars.plan import BarPlan
@@ -39,6 +39,7 @@ class BarEngine:
         rule_for: RuleFor,
         coverage: CoverageRule = always_covered,
         event_bars: EventBarsFactory | None = None,
+        completion: Completions | None = None,
     ) -> None:
         self.plan = plan
         self._rule_for = rule_for
@@ -57,7 +58,7 @@ class BarEngine:
         self.symbols: dict[str, SymbolBars] = {}
         self._names = [interval.name for interval in plan.by_clock]
         self._index = {name: index for index, name in enumerate(self._names)}
-        self._completion = Completion(len(self._names), plan.revise_ns)
+        self._completion = completion or Completion(len(self._names), plan.revise_ns)
         self._now = 0
         # The latest exchange time of all symbols.
         self._clock = 0
@@ -156,6 +157,11 @@ class BarEngine:
         return done
 
     # What readers ask.
+
+    @property
+    def clock(self) -> int:
+        """The latest exchange time of a trade that was more than an addition."""
+        return self._clock
 
     def sequence(self, symbol: str, interval: str) -> int:
         """Return how many states of the bars of ``symbol`` and ``interval`` were published."""

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -122,30 +123,41 @@ class BarStore:
         ]
 
     async def restore(
-        self, intervals: Iterable[Interval], window_ns: int, max_bars: int
+        self,
+        intervals: Iterable[Interval],
+        window_ns: int,
+        max_bars: int,
+        wanted: Callable[[str], bool] = lambda _symbol: True,
     ) -> list[Bar]:
         """Return what the last life left open, and what is not too old to be revised.
 
-        Of the latter at most ``max_bars``, and what can be read in some seconds. A late trade for
-        one that is left out makes a fragment, which the store does not take in its place. Nothing
-        where the database does not answer.
+        Only of symbols that are ``wanted``. Of the latter at most ``max_bars`` are looked at, and
+        what can be read in some seconds. A late trade for one that is left out makes a fragment,
+        which the store does not take in its place. Nothing where the database does not answer.
         """
         found: list[Bar] = []
         if not self.is_failing:
             try:
                 async with asyncio.timeout(START_TIMEOUT_S):
-                    await self._load(found, list(intervals), window_ns, max_bars)
+                    await self._load(found, list(intervals), window_ns, max_bars, wanted)
             except STORE_ERRORS as exc:
                 self._failed(exc)
         return found
 
     async def _load(
-        self, found: list[Bar], intervals: list[Interval], window_ns: int, max_bars: int
+        self,
+        found: list[Bar],
+        intervals: list[Interval],
+        window_ns: int,
+        max_bars: int,
+        wanted: Callable[[str], bool],
     ) -> None:
+        # Each symbol has many rows.
+        wanted = cache(wanted)
         names = [interval.name for interval in intervals]
         async with self._database.read() as connection:
             rows = (await connection.execute(select_open())).tuples()
-            found += (to_bar(row) for row in rows if row[1] in names)
+            found += (to_bar(row) for row in rows if row[1] in names and wanted(row[0]))
         now = asyncio.get_running_loop().time
         deadline = now() + RESTORE_S
         last_times = select_last_times(names, is_sqlite=self._database.is_sqlite)
@@ -161,7 +173,7 @@ class BarStore:
                 await self._database.go_by_key(connection)
                 async with connection.stream(statement) as rows_in_parts:
                     async for part in rows_in_parts.partitions(_RESTORED_AT_ONCE):
-                        found += (to_bar(row) for row in part if row[0] is not None)
+                        found += (to_bar(row) for row in part if row[0] and wanted(row[0]))
                         if now() > deadline:
                             log.warning("old bars left in the store", interval=interval.name)
                             return

@@ -55,6 +55,12 @@ def test_a_run_has_one_table_with_every_line(run: dict[str, Any], lines: Lines) 
         assert f"| {' | '.join(line.cells())} |" in run["out"]
 
 
+def test_workers_are_counted_only_where_there_are_some(run: dict[str, Any]) -> None:
+    for each in run["details"]["shards"]["runs"]:
+        assert each["front_cpu_ns_per_tick"] > 0
+        assert (each["workers_cpu_ns_per_tick"] > 0) == (each["workers"] > 1)
+
+
 def test_the_loops_are_slower_than_a_copy_and_faster_than_the_services(lines: Lines) -> None:
     service = lines["ingest/500/1/ordered/steady"].value
     for name in ("ingest", "aggregator"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from aggregator import app as aggregator_app
+from aggregator import core as aggregator_core
 from aggregator.app import Aggregator
 from aggregator.settings import AggregatorSettings
 from marketdata.timestamps import NS_PER_S
@@ -206,7 +206,7 @@ async def test_an_interval_that_is_not_made_is_an_invalid_argument_that_names_th
 async def test_a_stream_that_is_too_slow_for_closed_bars_ends_and_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(aggregator_app, "MAX_WAITING_BARS", 1_000)
+    monkeypatch.setattr(aggregator_core, "MAX_WAITING_BARS", 1_000)
     async with run_desk(bars="1s") as desk:
         slow = await desk.watch(("*", "1s"))
         await desk.trade(*(n * NS_PER_S for n in range(50)))

@@ -1,0 +1,62 @@
+"""Calls that go on until someone ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from marketdata.errors import MarketDataError
+
+# How long a peer that does not read may hold up the shutdown once it was told.
+END_TIMEOUT_S = 1.0
+
+
+class ShuttingDown(MarketDataError):
+    """The aggregator stops; the caller should come back."""
+
+    def __init__(self) -> None:
+        super().__init__("the aggregator is shutting down")
+
+
+class Calls:
+    """The calls of one kind that are in progress."""
+
+    def __init__(self) -> None:
+        # How to end each.
+        self._ends: set[asyncio.Timeout] = set()
+        self._none = asyncio.Event()
+        self._ending = False
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Count a call for the time of the context.
+
+        Raises:
+            ShuttingDown: it was ended.
+        """
+        try:
+            async with asyncio.timeout(0 if self._ending else None) as end:
+                self._ends.add(end)
+                yield
+        except TimeoutError:
+            raise ShuttingDown from None
+        finally:
+            self._ends.discard(end)
+            if not self._ends:
+                self._none.set()
+
+    async def end(self, drain_s: float) -> None:
+        """Let them finish for ``drain_s``, then end those that did not, and all that come."""
+        await self._until_none(drain_s)
+        self._ending = True
+        for end in self._ends:
+            end.reschedule(asyncio.get_running_loop().time())
+        await self._until_none(END_TIMEOUT_S)
+
+    async def _until_none(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._ends:
+                    self._none.clear()
+                    await self._none.wait()
