@@ -88,6 +88,12 @@ def test_every_tick_has_a_latency_at_every_door(run: dict[str, Any], lines: Line
         assert line.value == latency["p99_ms"]
 
 
+def test_bars_close_after_their_time_and_what_that_costs_is_told(lines: Lines) -> None:
+    for state in ("early", "final"):
+        assert 0 < lines[f"bars/1s/{state}/p50"].value <= lines[f"bars/1s/{state}/p99"].value
+    assert lines["bars/engine/500"].value > 0
+
+
 def test_fan_out_stalled_readers_rest_and_the_store_are_in_it(lines: Lines) -> None:
     assert lines["fanout/100"].value > 0 < lines["fanout/100/per-core"].value
     assert lines["stalled/alone"].value > 0
