@@ -152,9 +152,9 @@ async def start_worker(
     """Start ``python -m module`` as a worker; return it with our end of the socket to it.
 
     Args:
-        module: what to run.
-        number: which worker it is.
-        sockets: those to listen on.
+        module: the service.
+        number: the worker's.
+        sockets: where it is to listen.
         extra: descriptors of the service's own.
     """
     ours, theirs = socket.socketpair()

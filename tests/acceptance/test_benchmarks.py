@@ -55,12 +55,6 @@ def test_a_run_has_one_table_with_every_line(run: dict[str, Any], lines: Lines) 
         assert f"| {' | '.join(line.cells())} |" in run["out"]
 
 
-def test_workers_are_counted_only_where_there_are_some(run: dict[str, Any]) -> None:
-    for each in run["details"]["shards"]["runs"]:
-        assert each["front_cpu_ns_per_tick"] > 0
-        assert (each["workers_cpu_ns_per_tick"] > 0) == (each["workers"] > 1)
-
-
 def test_the_loops_are_slower_than_a_copy_and_faster_than_the_services(lines: Lines) -> None:
     service = lines["ingest/500/1/ordered/steady"].value
     for name in ("ingest", "aggregator"):
@@ -100,6 +94,14 @@ def test_fan_out_stalled_readers_rest_and_the_store_are_in_it(lines: Lines) -> N
     assert lines["stalled/beside"].value > 0
     assert lines["rest/32"].message == lines["message/gets"].value
     assert lines["store/p50"].value <= lines["store/p99"].value
+
+
+def test_the_aggregator_is_measured_with_any_number_of_workers(lines: Lines) -> None:
+    for workers in (1, 2, 4):
+        for load in ("500/10000", "5000/1"):
+            line = lines[f"shards/{load}/{workers}"]
+            assert line.value > 0
+            assert ("workers" in line.note) == (workers > 1)
 
 
 def test_peers_are_measured_where_they_are_and_named_where_they_are_not(
