@@ -18,6 +18,7 @@ from benchmarks.results import HISTORY, ROOT, read_lines, write_json
 
 PAGE = Path("docs") / "performance.md"
 PLOT = Path("docs") / "images" / "performance.svg"
+PICTURE = f"![Throughput, latency and fan-out of the same run](images/{PLOT.name})"
 # Of these everything is kept, for the plot; they are small.
 KEPT_DETAILS = ("latency",)
 
@@ -154,7 +155,7 @@ def show(results: dict[str, Any], root: Path) -> list[Path]:
     by_key = {line.key: line for line in found}
     parts = {
         "machine": describe(results),
-        "promises": promises_table(by_key),
+        "promises": f"{promises_table(by_key)}\n\n{PICTURE}",
         "measured": markdown_table(rows_of(found)),
     }
     page, plot = root / PAGE, root / PLOT
