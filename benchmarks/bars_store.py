@@ -20,6 +20,7 @@ from typing import Any
 
 from aggregator.bars.bar import Bar, Coverage
 from aggregator.history.reader import BarReader
+from aggregator.processes import COLLECTIONS
 from aggregator.store.address import parse_store
 from aggregator.store.database import Database
 from aggregator.store.queries import Range, select_range
@@ -29,6 +30,7 @@ from benchmarks.harness import WrongResult
 from benchmarks.latencies import Latencies
 from benchmarks.report import Line, Outcome, rows_of, text_table
 from marketdata.intervals import parse_interval
+from marketdata.runtime import collect_rarely
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
 
@@ -113,6 +115,8 @@ async def measure_reads(database: Database, bars: int, symbols: int, reads: int)
         database, max_waiting=1, retention={}, tell=lambda _health: None, random=Random(1)
     )
     await store.start()
+    # As the aggregator does.
+    collect_rarely(COLLECTIONS)
     reader = BarReader(
         NoMemory(),
         store,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import resource
 import socket
@@ -62,6 +61,7 @@ from gateway.webrtc.servers import parse_ice_servers
 from gateway.workers.team import Team
 from marketdata.addresses import listen_error
 from marketdata.channel import client_options
+from marketdata.runtime import collect_rarely
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 from marketdata.workers import Worker, this_worker
 
@@ -80,8 +80,8 @@ OTHER_FILES = 1000
 PING_TIMEOUT_S = 60.0
 # A full collection looks at the whole history, and pauses every client for 60 ms. Nearly nothing
 # needs one: what is sent is counted out, and only closed connections, 40 objects each, are cycles.
-# Python's own 700, 10, 10 gave 764 small and 6 full ones in a minute of load, this 22 and none.
-GC_THRESHOLDS = (20_000, 10, 3)
+# Python's own thresholds gave 764 small and 6 full ones in a minute of load, these 22 and none.
+COLLECTIONS = 3
 # Where STOMP is, over WebSocket and SockJS.
 STOMP_PREFIX = "/ws"
 # By how many states one of our processes may be behind another: two seconds of a symbol that
@@ -115,10 +115,7 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
         structlog.contextvars.bind_contextvars(worker=worker.number)
         worker.stop_with_parent(stop)
     async with running_gateway(settings, worker, stop) as address:
-        # What is there now stays: a full collection need not look at it, and pauses every client
-        # for 20 ms less.
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        collect_rarely(COLLECTIONS)
         if worker is None:
             log.info("gateway listening", address=address)
         await stop.wait()
