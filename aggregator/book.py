@@ -6,9 +6,8 @@ sequence), ties fall to arrival; high, low, volume and trades do not depend on o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import inf
 
 import numpy as np
@@ -22,7 +21,7 @@ from aggregator.rows import Rows
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
-from marketdata.wire.market_data_pb2 import Aggregate, Tick
+from marketdata.wire.market_data_pb2 import Aggregate, Tick, UpdateBatch
 
 _NO_ROWS = np.zeros(0, np.int32)
 
@@ -31,18 +30,10 @@ _NO_ROWS = np.zeros(0, np.int32)
 class Applied:
     """What became of some ticks."""
 
-    # The symbol of each row.
-    symbols: Sequence[str]
     accepted: int = 0
     rejections: list[tuple[int, RejectReason]] = field(default_factory=list)
     # Rows of the symbols with a new state.
     rows: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
-
-    @cached_property
-    def changed(self) -> set[str]:
-        """The symbols with a new state."""
-        symbols = self.symbols
-        return {symbols[row] for row in self.rows.tolist()}
 
 
 class Book:
@@ -55,7 +46,9 @@ class Book:
     def __init__(self, engine: BarEngine, *, max_symbols: int, epoch: int) -> None:
         self.engine = engine
         self._max_symbols = max_symbols
-        self.epoch = epoch
+        self.epoch = engine.epoch = epoch
+        # Hears of each symbol that is taken in, with its row.
+        self.opened: Callable[[str, int], None] = lambda _symbol, _row: None
         self._rows = Rows(engine.plan.live_within_ns)
         engine.front = self._rows
         self.decoder = Decoder(self._rows.table)
@@ -116,6 +109,31 @@ class Book:
             raise KeyError(symbol)
         return message
 
+    def row(self, symbol: str) -> int | None:
+        """Return the row of a symbol; None: there is no such symbol yet."""
+        bars = self._bars.get(symbol)
+        return None if bars is None else bars.row
+
+    def symbol(self, row: int) -> str:
+        """Return the symbol of a row."""
+        return self._rows.table.symbols[row]
+
+    def has_state(self, row: int) -> bool:
+        """Return whether a session of the symbol has had a trade."""
+        return self.aggregate(self.symbol(row)) is not None
+
+    def states(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the present states, each as one of the ``updates`` of an ``UpdateBatch``.
+
+        Empty where a symbol has none.
+        """
+        found = []
+        for row in rows:
+            state = self.aggregate(self.symbol(row))
+            piece = b"" if state is None else UpdateBatch(updates=[state]).SerializeToString()
+            found.append(piece)
+        return found
+
     def symbols(self) -> list[str]:
         """Return all symbols in byte order; do not change the list."""
         if not self._symbols_sorted:
@@ -142,7 +160,7 @@ class Book:
             skip: how many of the first ones to leave out.
         """
         rows, count = self._rows, batch.count
-        applied = Applied(rows.table.symbols)
+        applied = Applied()
         self._batch += 1
         rows.now_ns = now_ns
         self.engine.begin_batch(now_ns)
@@ -178,21 +196,9 @@ class Book:
         rows.whole[applied.rows, kernel.SEQUENCE] += 1
         if self.engine.wants_trades:
             self._hand_on(applied, batch, first_sequence, skip)
-        self.engine.end_batch(self.changed(applied, self.engine.audience.symbols_wanted()))
+        symbols = rows.table.symbols
+        self.engine.end_batch(symbols[row] for row in applied.rows.tolist())
         return applied
-
-    def changed(self, applied: Applied, among: Collection[str] | None) -> Collection[str]:
-        """Return which of some symbols the last batch gave a new state; None: of all."""
-        if among is None:
-            return applied.changed
-        if len(among) > len(applied.rows):
-            return applied.changed & set(among)
-        whole, bars = self._rows.whole, self._bars
-        return [
-            symbol
-            for symbol in among
-            if symbol in bars and whole[bars[symbol].row, kernel.BATCH] == self._batch
-        ]
 
     # Takes a tick that is not just one more of its symbol's base candle; returns the row if the
     # state of the symbol changed.
@@ -234,6 +240,7 @@ class Book:
         bars = self._bars[symbol] = self.engine.open(symbol)
         self._symbols.append(symbol)
         self._symbols_sorted = False
+        self.opened(symbol, bars.row)
         return bars
 
     def _open(self, symbol: str, notional: float) -> SymbolBars | RejectReason:

@@ -2,11 +2,15 @@
 
 Each writes one piece per state: tag, length and message, byte for byte as the protobuf library
 writes it, so that pieces joined are a serialized ``UpdateBatch``.
+
+All take which rows or bars, and how many; columns as in ``layout``; the symbol of each row as
+``SymbolTable`` has it; names of intervals and phases, INTERVAL_WIDTH and PHASE_WIDTH bytes for
+each, with how many of them count; the epoch, which goes into each; ``out``, which takes the pieces
+and has room for MAX_STATE_BYTES or MAX_BAR_BYTES each; and ``ends``, which takes where each ends.
+They return where the last one ends.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +67,6 @@ from marketdata.words import (
 # What to have room for per piece; a little more than it can be, for whole words are written.
 MAX_STATE_BYTES = 192
 MAX_BAR_BYTES = 256
-# What the columns of phases are indices into.
-PHASES = ("", "pre", "regular", "post", "closed")
 # How many bytes the names of intervals and phases have, filled up with anything.
 INTERVAL_WIDTH = 16
 PHASE_WIDTH = 8
@@ -246,23 +248,9 @@ def encode_states(
 ) -> int:
     """Write the states of symbols, each as one of the ``updates`` of an ``UpdateBatch``.
 
+    A row without a state has no piece.
+
     Measured on one core at 2.1 GHz: 70 ns for one of 500, 150 of 50,000.
-
-    Args:
-        rows: which ones.
-        count: how many of them.
-        hot_ints: whole numbers of each row's base candle, and its sequence.
-        hot_reals: prices and sums of the base candle.
-        ints: whole numbers of each row, with the session's candle.
-        reals: prices and sums of each row.
-        names: the symbol of each row, as in ``SymbolTable``.
-        name_lengths: how many bytes of it count.
-        epoch: goes into each.
-        out: takes the pieces; MAX_STATE_BYTES for each.
-        ends: takes where each ends; a row without a state has none.
-
-    Returns:
-        Where the last one ends.
     """
     begin = _address(out)
     at = begin
@@ -380,27 +368,9 @@ def encode_bars(
     out: NDArray[np.uint8],
     ends: NDArray[np.int32],
 ) -> int:
-    """Write bars of the pool, each as one of the ``bars`` of an ``UpdateBatch``.
+    """Write bars of the pool, which have trades, each as one of the ``bars``.
 
     Measured on one core at 2.1 GHz: 95 ns for one.
-
-    Args:
-        picked: which ones; each has trades.
-        count: how many of them.
-        bars_ints: whole numbers of each bar.
-        bars_reals: prices and sums of each bar.
-        names: the symbol of each row, as in ``SymbolTable``.
-        name_lengths: how many bytes of it count.
-        interval_names: the name of each lane's interval, INTERVAL_WIDTH bytes.
-        interval_lengths: how many of them count.
-        phases: the name of each phase, PHASE_WIDTH bytes.
-        phase_lengths: how many of them count.
-        epoch: goes into each.
-        out: takes the pieces; MAX_BAR_BYTES for each.
-        ends: takes where each ends.
-
-    Returns:
-        Where the last one ends.
     """
     begin = _address(out)
     at = begin
@@ -456,31 +426,10 @@ def encode_open_bars(
 ) -> int:
     """Write the bars that are open, each as one of the ``bars`` of an ``UpdateBatch``.
 
-    A lane whose bar is not open, has no trades or was never published, has no piece.
+    ``coverages`` has that of each. A lane whose bar is not open, has no trades or was never
+    published, has no piece.
 
     Measured on one core at 2.1 GHz: 125 ns for one of 500, 210 of 50,000.
-
-    Args:
-        rows: of which symbols.
-        lanes: of which interval of each.
-        count: how many of them.
-        coverages: that of each.
-        hot_ints: whole numbers of each row's base candle.
-        hot_reals: prices and sums of the base candle.
-        ints: whole numbers of each row, with those of its lanes.
-        reals: prices and sums of each row.
-        names: the symbol of each row, as in ``SymbolTable``.
-        name_lengths: how many bytes of it count.
-        interval_names: the name of each lane's interval, INTERVAL_WIDTH bytes.
-        interval_lengths: how many of them count.
-        phases: the name of each phase, PHASE_WIDTH bytes.
-        phase_lengths: how many of them count.
-        epoch: goes into each.
-        out: takes the pieces; MAX_BAR_BYTES for each.
-        ends: takes where each ends.
-
-    Returns:
-        Where the last one ends.
     """
     begin = _address(out)
     at = begin
@@ -522,28 +471,3 @@ def encode_open_bars(
             )
         ends[index] = at - begin
     return at - begin
-
-
-def pack_names(names: Sequence[str], width: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return names as the encoders take them: so many bytes for each, and how many count.
-
-    Raises:
-        ValueError: one is longer.
-    """
-    packed = np.zeros((len(names), width), np.uint8)
-    lengths = np.zeros(len(names), np.int64)
-    for index, name in enumerate(names):
-        data = name.encode()
-        if len(data) > width:
-            raise ValueError(f"{name!r} has {len(data)} bytes, limit is {width}")
-        packed[index, : len(data)] = np.frombuffer(data, np.uint8)
-        lengths[index] = len(data)
-    return packed, lengths
-
-
-def cut(out: NDArray[np.uint8], ends: NDArray[np.int32]) -> list[bytes]:
-    """Return the pieces that end there."""
-    if not len(ends):
-        return []
-    data, stops = out[: ends[-1]].tobytes(), ends.tolist()
-    return [data[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]

@@ -11,6 +11,7 @@ import numpy as np
 from aggregator import encoder
 from aggregator.bars import layout
 from aggregator.columns import SymbolTable
+from aggregator.pieces import PHASES, pack_names
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Spread
 from marketdata.timestamps import NS_PER_S
@@ -68,8 +69,8 @@ class Sheet:
         self.names = (
             self.table.names,
             self.table.lengths,
-            *encoder.pack_names(INTERVALS, encoder.INTERVAL_WIDTH),
-            *encoder.pack_names(encoder.PHASES, encoder.PHASE_WIDTH),
+            *pack_names(INTERVALS, encoder.INTERVAL_WIDTH),
+            *pack_names(PHASES, encoder.PHASE_WIDTH),
         )
         self.out = np.zeros(rows * encoder.MAX_BAR_BYTES, np.uint8)
         self.ends = np.zeros(rows, np.int32)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
-from aggregator.bars.bar import Bar, BarKey
+from aggregator.bars.bar import Bar
 
 
 class BarSink(Protocol):
@@ -15,20 +15,34 @@ class BarSink(Protocol):
         """Take final and revised bars, which nobody changes any more; awaits nothing."""
 
 
+class Published(NamedTuple):
+    """An early, final or revised state of a bar.
+
+    A series is the bars of one symbol and interval, as a number: the symbol's row x how many
+    intervals there are + the interval's number.
+    """
+
+    series: int
+    start: int
+    # Tells tick, volume and notional bars of the same start apart.
+    number: int
+    # -1 unless the bar is closed.
+    revision: int
+    # Tag, length and message, as one of the ``bars`` of an ``UpdateBatch``.
+    wire: bytes
+
+
 class BarAudience(Protocol):
-    """Who hears of bars at once."""
+    """Who hears of bars at once; of those that the engine was told are wanted."""
 
-    def symbols_wanted(self) -> Collection[str] | None:
-        """Return the symbols of which somebody wants bars; None: all."""
+    def opened(self, symbol: str, row: int) -> Iterable[int]:
+        """Return the intervals of which somebody wants the bars of a new symbol by its name."""
 
-    def wanted(self, symbol: str) -> Collection[str]:
-        """Return the intervals of which somebody wants the bars of ``symbol``."""
+    def partials_changed(self, series: Sequence[int]) -> None:
+        """Hear that open bars changed; :meth:`BarEngine.partials` has their newest states."""
 
-    def partial_changed(self, key: BarKey) -> None:
-        """Hear that an open bar changed; :meth:`BarEngine.open_bar` has its newest state."""
-
-    def bar_published(self, bar: Bar) -> None:
-        """Hear of an early, final or revised state; an early bar may still change."""
+    def bars_published(self, bars: Sequence[Published]) -> None:
+        """Hear of states in their order."""
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Hear that every bar of ``interval`` that ends there was published."""
@@ -37,18 +51,14 @@ class BarAudience(Protocol):
 class NoAudience:
     """Nobody hears."""
 
-    def symbols_wanted(self) -> Collection[str] | None:
+    def opened(self, _symbol: str, _row: int) -> Iterable[int]:
         """Return nothing."""
         return ()
 
-    def wanted(self, _symbol: str) -> Collection[str]:
-        """Return nothing."""
-        return ()
-
-    def partial_changed(self, key: BarKey) -> None:
+    def partials_changed(self, series: Sequence[int]) -> None:
         """Do nothing."""
 
-    def bar_published(self, bar: Bar) -> None:
+    def bars_published(self, bars: Sequence[Published]) -> None:
         """Do nothing."""
 
     def interval_completed(self, interval: str, end: int) -> None:

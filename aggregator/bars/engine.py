@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 
-from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore
-from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
+from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore, Published
+from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.completion import Completion, Completions
 from aggregator.bars.event_lane import EventBarsFactory, EventLane
 from aggregator.bars.lane import Lane
 from aggregator.bars.plan import BarPlan
 from aggregator.bars.symbol import Front, NoFront, SymbolBars, TradeCounts
+from aggregator.bars.wanted import Wanted
 from aggregator.sessions import RuleFor
+from marketdata.wire.market_data_pb2 import UpdateBatch
 
 # From start <= time < end to how much of it had a feed.
 CoverageRule = Callable[[int, int], Coverage]
@@ -56,7 +58,18 @@ class BarEngine:
         # What adds usual trades.
         self.front: Front = NoFront()
         self.symbols: dict[str, SymbolBars] = {}
+        # The life that published states are of.
+        self.epoch = 0
         self._names = [interval.name for interval in plan.by_clock]
+        # By their numbers.
+        self.intervals = [*self._names, *(interval.name for interval in plan.by_trades)]
+        self._numbers = {name: number for number, name in enumerate(self.intervals)}
+        # The row of each symbol, and back.
+        self._rows: dict[str, int] = {}
+        self._by_row: list[str] = []
+        self._wanted = Wanted(len(self.intervals))
+        # What the audience was not told yet.
+        self._published: list[Published] = []
         self._index = {name: index for index, name in enumerate(self._names)}
         self._completion = completion or Completion(len(self._names), plan.revise_ns)
         self._now = 0
@@ -84,11 +97,15 @@ class BarEngine:
         if bars is None:
             bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self, self.front)
             self.symbols[symbol] = bars
+            row = self._rows[symbol] = len(self._by_row)
+            self._by_row.append(symbol)
             if self._event_bars is not None:
                 self._event_lanes[symbol] = {
                     interval.name: EventLane(interval.name, self._event_bars(symbol, interval))
                     for interval in self.plan.by_trades
                 }
+            for number in self.audience.opened(symbol, row):
+                self.want(row * len(self.intervals) + number, True)
         return bars
 
     def begin_batch(self, now_ns: int) -> None:
@@ -102,10 +119,7 @@ class BarEngine:
             lane.bars.add(price, volume, ts, sequence)
 
     def end_batch(self, changed: Iterable[str]) -> None:
-        """Publish what became of the trades.
-
-        ``changed`` are symbols whose session changed; those nobody wants bars of may be left out.
-        """
+        """Publish what became of the trades; ``changed`` are symbols whose session changed."""
         for (lane, _), bar in self._touched.items():
             self._publish(lane, bar)
         self._touched.clear()
@@ -114,14 +128,17 @@ class BarEngine:
             self._release(lanes, bars.latest)
             if bars.live:
                 self._set_timer(bars)
+        self._tell_published()
         moved = self._moved
-        for symbol in changed:
-            if symbol not in moved:
-                self._publish_open(symbol)
-        for symbol, bars in moved.items():
+        partials: list[int] = []
+        if self._wanted:
+            for symbol in dict.fromkeys((*changed, *moved)):
+                partials += self._publish_open(symbol)
+        for bars in moved.values():
             if bars.live:
                 self._set_timer(bars)
-            self._publish_open(symbol)
+        if partials:
+            self.audience.partials_changed(partials)
         if moved or self._to_store:
             moved.clear()
             self._flush()
@@ -168,20 +185,44 @@ class BarEngine:
         lane = self._lane(symbol, interval)
         return 0 if lane is None else lane.sequence
 
-    def open_bar(self, symbol: str, interval: str) -> Bar | None:
-        """Return the present state of the bar that is open, or None."""
-        lane = self._lane(symbol, interval)
-        return None if lane is None else self._open_state(symbol, lane)
+    def series(self, symbol: str, interval: str) -> int | None:
+        """Return the number of a series; None: there is no such symbol yet."""
+        row = self._rows.get(symbol)
+        return None if row is None else row * len(self.intervals) + self._numbers[interval]
 
-    def present(self, symbol: str, interval: str) -> tuple[list[Bar], BarKey | None]:
-        """Return the bars that wait out the grace; publish the open one and return its key."""
-        lane = self._lane(symbol, interval)
-        early: list[Bar] = []
+    def all_series(self, number: int) -> Sequence[int]:
+        """Return the series of one interval of every symbol."""
+        return range(number, len(self._by_row) * len(self.intervals), len(self.intervals))
+
+    def want(self, series: int, on: bool) -> None:
+        """Know whether anyone wants a series by name; told when that changes."""
+        self._wanted.want(series, on)
+
+    def want_all(self, number: int, on: bool) -> None:
+        """Know whether anyone wants an interval of every symbol; told when that changes."""
+        self._wanted.want_all(number, on)
+
+    def present(self, series: int) -> tuple[list[Published], bool]:
+        """Return the bars that wait out the grace; publish the open one if there is one."""
+        symbol, lane = self._of_series(series)
+        early: list[Published] = []
         if isinstance(lane, Lane):
-            early = [lane.early[start] for start in sorted(lane.early)]
-            for bar in early:
-                self._cover(lane, bar)
-        return early, None if lane is None else self._publish_partial(symbol, lane)
+            for start in sorted(lane.early):
+                self._cover(lane, lane.early[start])
+                early.append(self._encode(series, lane.early[start]))
+        return early, self._publish_partial(symbol, lane)
+
+    def partials(self, series: Sequence[int]) -> list[bytes]:
+        """Return the newest states of open bars, for ``UpdateBatch.bars``.
+
+        Empty where none is open or its state was never published.
+        """
+        found = []
+        for each in series:
+            symbol, lane = self._of_series(each)
+            bar = self._open_state(symbol, lane) if lane.open_sequence else None
+            found.append(b"" if bar is None else self._encode(each, bar).wire)
+        return found
 
     def open_and_recent(self, symbol: str, interval: str, from_ns: int, to_ns: int) -> list[Bar]:
         """Return copies of the bars in memory with from_ns <= start < to_ns, in their order."""
@@ -259,7 +300,7 @@ class BarEngine:
 
     def early(self, lane: Lane, bar: Bar) -> None:
         """Publish a bar whose end has passed."""
-        if lane.name in self.audience.wanted(lane.symbol):
+        if self._series(bar) in self._wanted:
             self._publish(lane, bar)
         else:
             # Half of all states are these, and whoever asks for them gets their coverage then.
@@ -347,24 +388,54 @@ class BarEngine:
         start, end = lane.hours(bar.start, bar.end) if lane.is_daily else (bar.start, bar.end)
         bar.coverage = self._coverage(start, end)
 
-    def _publish_open(self, symbol: str) -> None:
-        for name in self.audience.wanted(symbol):
-            lane = self._lane(symbol, name)
-            if isinstance(lane, Lane) or (lane is not None and symbol in self._traded):
-                key = self._publish_partial(symbol, lane)
-                if key is not None:
-                    self.audience.partial_changed(key)
+    def _of_series(self, series: int) -> tuple[str, Lane | EventLane]:
+        row, number = divmod(series, len(self.intervals))
+        symbol = self._by_row[row]
+        clocks = len(self._names)
+        if number < clocks:
+            return symbol, self.symbols[symbol].lanes[number]
+        return symbol, self._event_lanes[symbol][self.intervals[number]]
 
-    def _publish_partial(self, symbol: str, lane: Lane | EventLane) -> BarKey | None:
+    def _series(self, bar: Bar) -> int:
+        return self._rows[bar.symbol] * len(self.intervals) + self._numbers[bar.interval]
+
+    def _encode(self, series: int, bar: Bar) -> Published:
+        piece = UpdateBatch(bars=[bar.to_message(self.epoch)]).SerializeToString()
+        revision = bar.revision if bar.state.is_closed else -1
+        return Published(series, bar.start, bar.number, revision, piece)
+
+    def _tell(self, bar: Bar) -> None:
+        series = self._series(bar)
+        if series in self._wanted:
+            self._published.append(self._encode(series, bar))
+
+    def _tell_published(self) -> None:
+        if self._published:
+            bars, self._published = self._published, []
+            self.audience.bars_published(bars)
+
+    # Returns which of the open bars were published: those that are wanted.
+    def _publish_open(self, symbol: str) -> list[int]:
+        row = self._rows[symbol]
+        found = []
+        for number in self._wanted.numbers(row):
+            series = row * len(self.intervals) + number
+            _, lane = self._of_series(series)
+            if (isinstance(lane, Lane) or symbol in self._traded) and self._publish_partial(
+                symbol, lane
+            ):
+                found.append(series)
+        return found
+
+    def _publish_partial(self, symbol: str, lane: Lane | EventLane) -> bool:
         if isinstance(lane, Lane):
-            key = BarKey(symbol, lane.name, lane.start, 0) if lane.start < lane.end else None
+            is_open = lane.start < lane.end
         else:
-            bar = lane.bars.open_bar
-            key = None if bar is None else bar.key
-        if key is not None:
+            is_open = lane.bars.open_bar is not None
+        if is_open:
             lane.sequence += 1
             lane.open_sequence = lane.sequence
-        return key
+        return is_open
 
     def _publish(self, lane: Lane, bar: Bar) -> None:
         lane.sequence += 1
@@ -373,7 +444,7 @@ class BarEngine:
             self._cover(lane, bar)
         if bar.state.is_closed:
             self._to_store.append(bar)
-        self.audience.bar_published(bar)
+        self._tell(bar)
 
     def _release(self, lanes: dict[str, EventLane], clock: int) -> None:
         for lane in lanes.values():
@@ -381,11 +452,13 @@ class BarEngine:
 
     def _publish_full(self, lane: EventLane, bars: Iterable[Bar]) -> None:
         for bar in bars:
+            # What is open then was not published.
+            lane.open_sequence = 0
             lane.sequence += 1
             bar.sequence = lane.sequence
             lane.recent.append(bar)
             self._to_store.append(bar)
-            self.audience.bar_published(bar)
+            self._tell(bar)
 
     def _remember(self, lane: Lane, start: int) -> None:
         lane.order.append(start)
@@ -396,6 +469,7 @@ class BarEngine:
                 self.evicted += 1
 
     def _flush(self) -> None:
+        self._tell_published()
         for index, name in enumerate(self._names):
             while (end := self._completion.next_complete(index, self._clock)) is not None:
                 self.audience.interval_completed(name, end)

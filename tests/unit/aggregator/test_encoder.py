@@ -15,6 +15,7 @@ from aggregator.bars import layout
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.columns import SymbolTable
+from aggregator.pieces import PHASES, PieceRoom, message_of, pack_names
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.wire.market_data_pb2 import Aggregate, UpdateBatch
 
@@ -52,6 +53,19 @@ def candles(draw: st.DrawFn, most: int = MAX_INT64) -> Candle:
 halves = candles(most=MAX_INT64 // 2)
 
 
+def make_room(max_bytes: int, count: int) -> PieceRoom:
+    room = PieceRoom(max_bytes)
+    room.reserve(count)
+    room.out.fill(0xEE)
+    return room
+
+
+def pieces(room: PieceRoom, count: int, end: int) -> list[bytes]:
+    found = room.cut(count)
+    assert b"".join(found) == room.out[:end].tobytes()
+    return found
+
+
 class Columns:
     """What the encoders read, empty."""
 
@@ -64,8 +78,8 @@ class Columns:
         self.hot_reals = np.zeros((ROWS, layout.HOT_REALS))
         self.ints = np.zeros((ROWS, layout.LANES + layout.LANE * lanes), np.int64)
         self.reals = np.zeros((ROWS, layout.LANE_REALS + layout.CANDLE * lanes))
-        self.intervals = encoder.pack_names(INTERVALS, encoder.INTERVAL_WIDTH)
-        self.phases = encoder.pack_names(encoder.PHASES, encoder.PHASE_WIDTH)
+        self.intervals = pack_names(INTERVALS, encoder.INTERVAL_WIDTH)
+        self.phases = pack_names(PHASES, encoder.PHASE_WIDTH)
 
     def base(self, row: int, candle: Candle | None) -> None:
         if candle is not None:
@@ -76,8 +90,7 @@ class Columns:
             put(self.ints[row, layout.SESSION :], self.reals[row, layout.SESSION_REALS :], candle)
 
     def states(self, rows: Sequence[int], epoch: int) -> list[bytes]:
-        out = np.full(encoder.MAX_STATE_BYTES * len(rows), 0xEE, np.uint8)
-        ends = np.zeros(len(rows), np.int32)
+        room = make_room(encoder.MAX_STATE_BYTES, len(rows))
         end = encoder.encode_states(
             np.array(rows, np.int32),
             len(rows),
@@ -88,10 +101,10 @@ class Columns:
             self.table.names,
             self.table.lengths,
             epoch,
-            out,
-            ends,
+            room.out,
+            room.ends,
         )
-        return pieces(out, ends, end)
+        return pieces(room, len(rows), end)
 
 
 def put(ints: NDArray[np.int64], reals: NDArray[np.float64], candle: Candle) -> None:
@@ -105,12 +118,6 @@ def put(ints: NDArray[np.int64], reals: NDArray[np.float64], candle: Candle) -> 
         c.last_sequence,
     )
     reals[: layout.CANDLE] = c.open, c.high, c.low, c.close, c.notional, c.notional_error
-
-
-def pieces(out: NDArray[np.uint8], ends: NDArray[np.int32], end: int) -> list[bytes]:
-    found = encoder.cut(out, ends)
-    assert b"".join(found) == out[:end].tobytes()
-    return found
 
 
 def sum_of(first: Candle | None, second: Candle | None) -> Candle | None:
@@ -176,7 +183,7 @@ bars = st.builds(
     state=st.sampled_from(BarState),
     revision=st.one_of(st.just(0), st.integers(0, 2**32 - 1)),
     coverage=st.sampled_from(Coverage),
-    phase=st.sampled_from(encoder.PHASES),
+    phase=st.sampled_from(PHASES),
     sequence=sizes,
 )
 
@@ -197,11 +204,10 @@ def test_bars_are_those_of_the_library(
         ints[index, layout.BAR_START], ints[index, layout.BAR_END] = bar.start, bar.end
         ints[index, layout.STATE], ints[index, layout.REVISION] = bar.state, bar.revision
         ints[index, layout.COVERAGE] = bar.coverage
-        ints[index, layout.PHASE] = encoder.PHASES.index(bar.phase)
+        ints[index, layout.PHASE] = PHASES.index(bar.phase)
         ints[index, layout.BAR_SEQUENCE] = bar.sequence
     picked = list(reversed(range(count)))
-    out = np.full(encoder.MAX_BAR_BYTES * count, 0xEE, np.uint8)
-    ends = np.zeros(count, np.int32)
+    room = make_room(encoder.MAX_BAR_BYTES, count)
     end = encoder.encode_bars(
         np.array(picked, np.int32),
         count,
@@ -212,10 +218,10 @@ def test_bars_are_those_of_the_library(
         *columns.intervals,
         *columns.phases,
         epoch,
-        out,
-        ends,
+        room.out,
+        room.ends,
     )
-    assert pieces(out, ends, end) == [as_piece(pool[index][1], epoch) for index in picked]
+    assert pieces(room, count, end) == [as_piece(pool[index][1], epoch) for index in picked]
 
 
 def as_piece(bar: Bar, epoch: int) -> bytes:
@@ -252,12 +258,11 @@ def test_open_bars_are_those_of_the_library(
         piece = b""
         if whole is not None and start < end and sequence:
             bar = Bar(names[row], INTERVALS[number], start, end, whole)
-            bar.coverage, bar.sequence, bar.phase = coverage, sequence, encoder.PHASES[phase]
+            bar.coverage, bar.sequence, bar.phase = coverage, sequence, PHASES[phase]
             piece = as_piece(bar, epoch)
         want.append(piece)
     count = len(lanes)
-    out = np.full(encoder.MAX_BAR_BYTES * count, 0xEE, np.uint8)
-    ends = np.zeros(count, np.int32)
+    room = make_room(encoder.MAX_BAR_BYTES, count)
     end = encoder.encode_open_bars(
         np.full(count, row, np.int32),
         np.arange(count, dtype=np.int32),
@@ -272,10 +277,10 @@ def test_open_bars_are_those_of_the_library(
         *columns.intervals,
         *columns.phases,
         epoch,
-        out,
-        ends,
+        room.out,
+        room.ends,
     )
-    assert pieces(out, ends, end) == want
+    assert pieces(room, count, end) == want
 
 
 def longest() -> Candle:
@@ -301,6 +306,23 @@ def test_the_longest_pieces_fit_with_the_words_written_behind_them() -> None:
     assert len(as_piece(bar, MAX_INT64)) + 16 <= encoder.MAX_BAR_BYTES
 
 
+def test_there_is_room_for_as_many_pieces_as_asked() -> None:
+    room = PieceRoom(10)
+    room.reserve(1_000)
+    assert (len(room.ends) >= 1_000, len(room.out) >= 10_000) == (True, True)
+    room.out[:5] = np.frombuffer(b"abcde", np.uint8)
+    room.ends[:3] = 2, 2, 5
+    assert room.cut(3) == [b"ab", b"", b"cde"]
+    assert room.cut(0) == []
+
+
+def test_a_message_is_a_piece_without_tag_and_length() -> None:
+    for size in (0, 127, 128, 200):
+        aggregate = Aggregate(symbol="x" * size)
+        piece = UpdateBatch(updates=[aggregate]).SerializeToString()
+        assert message_of(piece) == aggregate.SerializeToString()
+
+
 def test_a_name_that_is_too_long_for_its_column_is_an_error() -> None:
     with pytest.raises(ValueError, match="17 bytes, limit is 16"):
-        encoder.pack_names(["y" * 17], 16)
+        pack_names(["y" * 17], 16)

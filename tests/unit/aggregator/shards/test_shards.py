@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf, nan
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import aggregator.shards.kernel  # noqa: F401  what is loaded
 from aggregator.bar_watchers import BarWatchers
-from aggregator.bars.bar import Bar, BarKey
+from aggregator.bars.audience import Published
+from aggregator.bars.bar import Bar
 from aggregator.bars.completion import Completion, Completions
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan, parse_intervals
@@ -30,7 +31,7 @@ from aggregator.shards.splitter import Splitter
 from aggregator.watchers import Watchers
 from marketdata.timestamps import NS_PER_S
 from marketdata.warm import load_kernels
-from marketdata.wire.market_data_pb2 import BatchAck, FeedReport, Tick, TickBatch
+from marketdata.wire.market_data_pb2 import BatchAck, FeedReport, Tick, TickBatch, UpdateBatch
 from marketdata.wire.shards_pb2 import Feed, Progress, ToWorker
 
 load_kernels()
@@ -52,28 +53,25 @@ class Listener:
     seen: dict[str, list[object]] = field(default_factory=dict)
     completed: list[tuple[str, int]] = field(default_factory=list)
 
-    def symbols_wanted(self) -> Collection[str] | None:
-        return None
+    def opened(self, symbol: str, _row: int) -> Iterable[int]:
+        return (0, 2) if symbol in {"A", "D"} else ()
 
-    def wanted(self, symbol: str) -> Collection[str]:
-        return ("1s", "1h") if symbol in {"A", "D"} else ()
+    def partials_changed(self, series: Sequence[int]) -> None:
+        self._keep(self.engine.partials(series))
 
-    def partial_changed(self, key: BarKey) -> None:
-        self._keep(key.symbol, self.engine.open_bar(key.symbol, key.interval))
-
-    def bar_published(self, bar: Bar) -> None:
-        self._keep(bar.symbol, bar)
+    def bars_published(self, bars: Sequence[Published]) -> None:
+        self._keep(bar.wire for bar in bars)
 
     def interval_completed(self, interval: str, end: int) -> None:
         self.completed.append((interval, end))
 
     def put(self, bars: Sequence[Bar]) -> None:
-        for bar in bars:
-            self._keep(bar.symbol, bar)
+        self._keep(UpdateBatch(bars=[bar.to_message(0)]).SerializeToString() for bar in bars)
 
-    def _keep(self, symbol: str, bar: Bar | None) -> None:
-        shown = None if bar is None else bar.to_message(EPOCH).SerializeToString()
-        self.seen.setdefault(symbol, []).append(shown)
+    def _keep(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            (bar,) = UpdateBatch.FromString(piece).bars
+            self.seen.setdefault(bar.symbol, []).append(piece)
 
 
 def make_market(completion: Completions, max_symbols: int) -> tuple[Market, Listener, Feeds]:
@@ -81,7 +79,7 @@ def make_market(completion: Completions, max_symbols: int) -> tuple[Market, List
     engine = BarEngine(PLAN, lambda _symbol: rule, feeds.coverage, completion=completion)
     listener = engine.audience = engine.sink = Listener(engine)
     book = Book(engine, max_symbols=max_symbols, epoch=EPOCH)
-    watchers = Watchers(100, book.state, BarWatchers(engine, 100, 100))
+    watchers = Watchers(100, book, BarWatchers(engine, 100, 100))
     return Market(book, Producers(3), watchers, 60.0), listener, feeds
 
 
