@@ -452,8 +452,6 @@ class BarEngine:
 
     def _publish_full(self, lane: EventLane, bars: Iterable[Bar]) -> None:
         for bar in bars:
-            # What is open then was not published.
-            lane.open_sequence = 0
             lane.sequence += 1
             bar.sequence = lane.sequence
             lane.recent.append(bar)
