@@ -260,6 +260,17 @@ async def test_a_symbol_that_does_not_exist_is_waited_for_by_all_who_watch_it() 
     assert market.watchers.watched_symbols == 0
 
 
+async def test_each_watcher_hears_of_its_own_symbols() -> None:
+    market = make_market()
+    first, second = market.watchers.open(), market.watchers.open()
+    first.watch(["A", "B"])
+    second.watch(["B", "C"])
+    for number, symbol in enumerate("ABC"):
+        market.publish_batch(make_batch(1 + number, 1, symbol=symbol).SerializeToString(), NOW)
+    assert await next_symbols(first) == ["A", "B"]
+    assert await next_symbols(second) == ["B", "C"]
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(
