@@ -14,11 +14,11 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator import kernel
+from aggregator.bars import kernel, layout
+from aggregator.bars.candle import Candle
 from aggregator.bars.engine import BarEngine
-from aggregator.bars.symbol import SymbolBars
+from aggregator.bars.tables import read_candle
 from aggregator.columns import Batch, Decoder
-from aggregator.rows import Rows
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
@@ -54,21 +54,18 @@ class Book:
 
     def __init__(self, engine: BarEngine, *, max_symbols: int, epoch: int) -> None:
         self.engine = engine
+        engine.epoch = epoch
         self._max_symbols = max_symbols
         self.epoch = epoch
-        self._rows = Rows(engine.plan.live_within_ns)
-        engine.front = self._rows
-        self.decoder = Decoder(self._rows.table)
-        self._bars: dict[str, SymbolBars] = {}
-        # The last state that somebody wanted, by row.
-        self._messages: dict[int, Aggregate] = {}
+        self._table = engine.table
+        self.decoder = Decoder(engine.table)
+        # The rows that changed in one batch.
+        self._changed: NDArray[np.int32] = np.zeros(0, np.int32)
         self._symbols: list[str] = []
         self._symbols_sorted = True
-        # Numbers the batches, for the kernel.
-        self._batch = 0
 
     def __len__(self) -> int:
-        return len(self._bars)
+        return len(self._symbols)
 
     @property
     def late(self) -> int:
@@ -76,34 +73,43 @@ class Book:
         return self.engine.counts.late
 
     def aggregate(self, symbol: str) -> Aggregate | None:
-        """Return the present state of ``symbol``, or None before its first session.
-
-        It is built once for all who want it; do not change it.
-        """
-        bars = self._bars.get(symbol)
-        if bars is None:
+        """Return the present state of ``symbol``, or None before its first session."""
+        row = self._table.rows.get(symbol)
+        if row is None:
             return None
-        sequence = int(self._rows.whole[bars.row, kernel.SEQUENCE])
-        message = self._messages.get(bars.row)
-        if message is None or message.sequence != sequence:
-            candle = bars.aggregate()
-            if candle is None:
-                return None
-            message = self._messages[bars.row] = Aggregate(
-                symbol=symbol,
-                open=candle.open,
-                high=candle.high,
-                low=candle.low,
-                close=candle.close,
-                volume=candle.volume,
-                timestamp=candle.last_ts,
-                trades=candle.trades,
-                vwap=candle.vwap,
-                session_start=bars.session_start,
-                sequence=sequence,
-                epoch=self.epoch,
-            )
-        return message
+        candle = self._session(row)
+        if candle is None:
+            return None
+        tables = self.engine.tables
+        return Aggregate(
+            symbol=symbol,
+            open=candle.open,
+            high=candle.high,
+            low=candle.low,
+            close=candle.close,
+            volume=candle.volume,
+            timestamp=candle.last_ts,
+            trades=candle.trades,
+            vwap=candle.vwap,
+            session_start=int(tables.ints[row, layout.SESSION_START]),
+            sequence=int(tables.hot_ints[row, layout.SEQUENCE]),
+            epoch=self.epoch,
+        )
+
+    def _session(self, row: int) -> Candle | None:
+        tables = self.engine.tables
+        session, base = None, None
+        ints = tables.ints[row, layout.SESSION : layout.SESSION + layout.CANDLE].tolist()
+        if ints[layout.TRADES]:
+            at = layout.SESSION_REALS
+            session = read_candle(ints, tables.reals[row, at : at + layout.CANDLE].tolist())
+        ints = tables.hot_ints[row, : layout.CANDLE].tolist()
+        if ints[layout.TRADES] and tables.ints[row, layout.IN_SESSION]:
+            base = read_candle(ints, tables.hot_reals[row, : layout.CANDLE].tolist())
+        if session is None or base is None:
+            return session or base
+        session.merge(base)
+        return session
 
     def state(self, symbol: str) -> Aggregate:
         """Return the present state of a symbol that has one.
@@ -141,79 +147,70 @@ class Book:
             now_ns: when they arrived; 0: their bars close by their own time alone.
             skip: how many of the first ones to leave out.
         """
-        rows, count = self._rows, batch.count
-        applied = Applied(rows.table.symbols)
-        self._batch += 1
-        rows.now_ns = now_ns
-        self.engine.begin_batch(now_ns)
+        engine, count = self.engine, batch.count
+        applied = Applied(self._table.symbols)
+        engine.begin_batch(now_ns)
         index, n_changed = skip, 0
         while True:
-            # A call costs 1 us, a tick in it 7 ns.
+            if len(self._changed) < len(engine.tables.moved):
+                self._changed = np.concatenate(
+                    (self._changed, np.zeros(len(engine.tables.moved), np.int32))
+                )
+            # A call costs 3 us, a tick in it 7 ns.
             code, index, n_changed = kernel.apply_ticks(
+                engine.tables,
                 index,
                 count,
                 first_sequence,
                 latest_ns,
-                self._batch,
                 n_changed,
                 batch.offsets,
                 batch.rows,
                 batch.prices,
                 batch.volumes,
                 batch.times,
-                rows.whole,
-                rows.real,
-                rows.changed,
+                self._changed,
             )
             if code == kernel.DONE:
                 break
-            row = self._take(applied, batch, index, first_sequence, latest_ns)
-            if row is not None and rows.whole[row, kernel.BATCH] != self._batch:
-                rows.whole[row, kernel.BATCH] = self._batch
-                rows.changed[n_changed] = row
-                n_changed += 1
-            index += 1
+            if code == kernel.NEED_ROOM:
+                engine.make_room(int(batch.rows[index]))
+            elif code == kernel.NEED_RULE:
+                engine.find_session(int(batch.rows[index]), int(batch.times[index]))
+            else:
+                reason = self._check(batch, index, latest_ns, code)
+                if reason is not None:
+                    sequence = first_sequence + int(batch.offsets[index])
+                    applied.rejections.append((sequence, reason))
+                    index += 1
         applied.accepted = count - min(skip, count) - len(applied.rejections)
-        applied.rows = rows.changed[:n_changed].copy()
-        rows.whole[applied.rows, kernel.SEQUENCE] += 1
-        if self.engine.wants_trades:
+        applied.rows = self._changed[:n_changed].copy()
+        engine.tables.hot_ints[applied.rows, layout.SEQUENCE] += 1
+        if engine.wants_trades:
             self._hand_on(applied, batch, first_sequence, skip)
-        self.engine.end_batch(self.changed(applied, self.engine.audience.symbols_wanted()))
+        engine.end_batch(applied.rows)
         return applied
 
     def changed(self, applied: Applied, among: Collection[str] | None) -> Collection[str]:
         """Return which of some symbols the last batch gave a new state; None: of all."""
-        if among is None:
-            return applied.changed
-        if len(among) > len(applied.rows):
-            return applied.changed & set(among)
-        whole, bars = self._rows.whole, self._bars
-        return [
-            symbol
-            for symbol in among
-            if symbol in bars and whole[bars[symbol].row, kernel.BATCH] == self._batch
-        ]
+        return applied.changed if among is None else applied.changed & set(among)
 
-    # Takes a tick that is not just one more of its symbol's base candle; returns the row if the
-    # state of the symbol changed.
-    def _take(
-        self, applied: Applied, batch: Batch, index: int, first_sequence: int, latest_ns: int
-    ) -> int | None:
+    # Why a tick that the loop did not take is refused; None: its symbol is open now, try again.
+    def _check(
+        self, batch: Batch, index: int, latest_ns: int, code: int
+    ) -> RejectReason | None:
+        if code == kernel.OVERFLOW:
+            return RejectReason.TOTAL_OVERFLOW
         price, volume = float(batch.prices[index]), int(batch.volumes[index])
-        ts, sequence = int(batch.times[index]), first_sequence + int(batch.offsets[index])
-        reason = check_values(price, volume, ts, latest_ns)
+        reason = check_values(price, volume, int(batch.times[index]), latest_ns)
         if reason is None:
-            symbol = batch.symbol(index, self._rows.table)
-            bars = self._bars.get(symbol) or self._open(symbol, price * volume)
-            if not isinstance(bars, RejectReason):
-                changed = bars.take(price, volume, ts, sequence)
-                if changed is not None:
-                    return bars.row if changed else None
-                reason = RejectReason.TOTAL_OVERFLOW
-            else:
-                reason = bars
-        applied.rejections.append((sequence, reason))
-        return None
+            symbol = batch.strangers[index]
+            row = self._table.rows.get(symbol)
+            if row is None:
+                reason = self._check_new(symbol, price * volume)
+                row = self.open(symbol) if reason is None else -1
+            batch.rows[index] = row
+        return reason
 
     def _hand_on(self, applied: Applied, batch: Batch, first_sequence: int, skip: int) -> None:
         # Bars that no clock ends are made of single trades.
@@ -222,28 +219,26 @@ class Book:
             sequence = first_sequence + int(batch.offsets[index])
             if sequence not in rejected:
                 self.engine.traded(
-                    batch.symbol(index, self._rows.table),
+                    int(batch.rows[index]),
                     float(batch.prices[index]),
                     int(batch.volumes[index]),
                     int(batch.times[index]),
                     sequence,
                 )
 
-    def open(self, symbol: str) -> SymbolBars:
-        """Take in a new symbol, which was checked."""
-        bars = self._bars[symbol] = self.engine.open(symbol)
+    def open(self, symbol: str) -> int:
+        """Take in a new symbol, which was checked; return its row."""
+        row = self.engine.open(symbol)
         self._symbols.append(symbol)
         self._symbols_sorted = False
-        return bars
+        return row
 
-    def _open(self, symbol: str, notional: float) -> SymbolBars | RejectReason:
+    def _check_new(self, symbol: str, notional: float) -> RejectReason | None:
         # Known symbols were checked here once, so only new ones cost the pattern.
         reason = check_opening(symbol, notional)
-        if reason is not None:
-            return reason
-        if len(self._bars) >= self._max_symbols:
-            return RejectReason.TOO_MANY_SYMBOLS
-        return self.open(symbol)
+        if reason is None and len(self._symbols) >= self._max_symbols:
+            reason = RejectReason.TOO_MANY_SYMBOLS
+        return reason
 
 
 def check_opening(symbol: str, notional: float) -> RejectReason | None:

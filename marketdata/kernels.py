@@ -20,8 +20,10 @@ vars(config)["CACHE_LOCATOR_CLASSES"] = os.environ.setdefault(
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Kernels inline them, so a change of one makes what was compiled stale.
+# Kernels inline them, so a change of one makes what was compiled stale; so does one of the file of
+# this name beside the kernel, which has the columns of its arrays.
 _INLINED = (Path(__file__).with_name("words.py"),)
+_LAYOUT = "layout.py"
 
 
 class BesideTheSource(InTreeCacheLocator):
@@ -33,7 +35,9 @@ class BesideTheSource(InTreeCacheLocator):
 
     def get_source_stamp(self) -> bytes:
         """Name the source by its content, with what it inlines from other files."""
-        sources = (Path(self._py_file), *_INLINED)
+        source = Path(self._py_file)
+        layout = source.with_name(_LAYOUT)
+        sources = (source, *_INLINED, *([layout] if layout.exists() else []))
         return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
 
     @classmethod
@@ -55,13 +59,13 @@ class Kernels:
 
     def __init__(self) -> None:
         # Those that are not compiled yet: numba's dispatcher and the signature.
-        self.waiting: list[tuple[Any, str]] = []
+        self.waiting: list[tuple[Any, Any]] = []
 
-    def add(self, signature: str) -> Callable[[F], F]:
+    def add(self, signature: Any) -> Callable[[F], F]:
         """Make a kernel of a function; :func:`marketdata.warm.load_kernels` makes it ready.
 
         Args:
-            signature: what it returns and takes, as numba writes types; nothing else will do.
+            signature: what it returns and takes, in types of numba; nothing else will do.
         """
 
         def decorate(function: F) -> F:

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
-from aggregator.bars.bar import Bar, BarKey
+from aggregator.bars.bar import Bar
+
+
+class Published(NamedTuple):
+    """One state of a bar that is not open, as it goes out.
+
+    A *series* is the bars of one symbol and interval: a number, see :meth:`BarEngine.series`.
+    ``revision`` is -1 unless the bar is closed; ``wire`` is the state as an element of
+    ``UpdateBatch.bars``: tag, length and payload.
+    """
+
+    series: int
+    start: int
+    number: int
+    revision: int
+    wire: bytes
 
 
 class BarSink(Protocol):
@@ -16,19 +31,16 @@ class BarSink(Protocol):
 
 
 class BarAudience(Protocol):
-    """Who hears of bars at once."""
+    """Who hears of bars at once; only of those that somebody wants."""
 
-    def symbols_wanted(self) -> Collection[str] | None:
-        """Return the symbols of which somebody wants bars; None: all."""
+    def opened(self, symbol: str, row: int) -> Iterable[int]:
+        """Hear of a new symbol; return the numbers of the intervals wanted of it by name."""
 
-    def wanted(self, symbol: str) -> Collection[str]:
-        """Return the intervals of which somebody wants the bars of ``symbol``."""
+    def partials_changed(self, series: Sequence[int]) -> None:
+        """Hear that open bars changed; :meth:`BarEngine.partials` has their newest states."""
 
-    def partial_changed(self, key: BarKey) -> None:
-        """Hear that an open bar changed; :meth:`BarEngine.open_bar` has its newest state."""
-
-    def bar_published(self, bar: Bar) -> None:
-        """Hear of an early, final or revised state; an early bar may still change."""
+    def bars_published(self, bars: Sequence[Published]) -> None:
+        """Hear of early, final and revised states, in their order; an early bar may change yet."""
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Hear that every bar of ``interval`` that ends there was published."""
@@ -37,18 +49,14 @@ class BarAudience(Protocol):
 class NoAudience:
     """Nobody hears."""
 
-    def symbols_wanted(self) -> Collection[str] | None:
+    def opened(self, _symbol: str, _row: int) -> Iterable[int]:
         """Return nothing."""
         return ()
 
-    def wanted(self, _symbol: str) -> Collection[str]:
-        """Return nothing."""
-        return ()
-
-    def partial_changed(self, key: BarKey) -> None:
+    def partials_changed(self, series: Sequence[int]) -> None:
         """Do nothing."""
 
-    def bar_published(self, bar: Bar) -> None:
+    def bars_published(self, bars: Sequence[Published]) -> None:
         """Do nothing."""
 
     def interval_completed(self, interval: str, end: int) -> None:

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore
-from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.bars import kernel, layout
+from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore, Published
+from aggregator.bars.bar import Bar, BarState, Coverage
+from aggregator.bars.candle import Candle
 from aggregator.bars.completion import Completion, Completions
 from aggregator.bars.event_lane import EventBarsFactory, EventLane
 from aggregator.bars.lane import Lane
+from aggregator.bars.layout import CANDLE, LANE, LANE_CANDLE, LANE_REALS, LANES
 from aggregator.bars.plan import BarPlan
-from aggregator.bars.symbol import Front, NoFront, SymbolBars, TradeCounts
-from aggregator.sessions import RuleFor
+from aggregator.bars.tables import (
+    make_row,
+    make_tables,
+    open_row,
+    read_candle,
+    with_room,
+    write_candle,
+)
+from aggregator.sessions import RuleFor, SessionRule
+from aggregator.symbol_table import SymbolTable
 
 # From start <= time < end to how much of it had a feed.
 CoverageRule = Callable[[int, int], Coverage]
+
+# What a bar in the pool has of whole numbers behind its candle, up to its place among events.
+_HEAD = slice(layout.BAR_ROW, layout.BAR_SEQUENCE + 1)
 
 
 def always_covered(_start: int, _end: int) -> Coverage:
@@ -24,13 +41,30 @@ def always_covered(_start: int, _end: int) -> Coverage:
     return Coverage.FULL
 
 
-class BarEngine:
-    """The trades and bars of all symbols.
+@dataclass(slots=True)
+class TradeCounts:
+    """Trades that were accepted and did not count everywhere."""
 
-    Trades go to the :class:`SymbolBars` of their symbol between :meth:`begin_batch` and
-    :meth:`end_batch`; then the changes go to :attr:`audience` and the closed bars to :attr:`sink`.
-    For symbols whose trades are of the present the wall clock closes bars too: call
-    :meth:`close_due` when it reaches :meth:`next_timer`; :attr:`wake_at` hears of an earlier time.
+    # Of an earlier session than their symbol's present one.
+    late: int = 0
+    # Between two sessions.
+    out_of_session: int = 0
+    # Too late for any bar.
+    bars_late: int = 0
+    # For a bar that was given up to make room; once per interval.
+    bars_evicted: int = 0
+
+
+class BarEngine:
+    """The trades and bars of all symbols, each in a row of :attr:`tables`.
+
+    The compiled loops apply trades between :meth:`begin_batch` and :meth:`end_batch`; then the
+    changes go to :attr:`audience` and the closed bars to :attr:`sink`. For symbols whose trades are
+    of the present the wall clock closes bars too: call :meth:`close_due` when it reaches
+    :meth:`next_timer`; :attr:`wake_at` hears of an earlier time.
+
+    Intervals have numbers, their places in :attr:`intervals`: those by the clock come first and are
+    the *lanes* of the tables. A *series* is ``row * intervals + number``.
     """
 
     def __init__(
@@ -50,82 +84,111 @@ class BarEngine:
         self.audience: BarAudience = NoAudience()
         self.sink: BarSink = NoStore()
         self.wake_at: Callable[[int], None] = lambda _ns: None
-        self.counts = TradeCounts()
-        # Closed bars that were given up to make room while they could be revised.
-        self.evicted = 0
-        # What adds usual trades.
-        self.front: Front = NoFront()
-        self.symbols: dict[str, SymbolBars] = {}
-        self._names = [interval.name for interval in plan.by_clock]
-        self._index = {name: index for index, name in enumerate(self._names)}
-        self._completion = completion or Completion(len(self._names), plan.revise_ns)
-        self._now = 0
-        # The latest exchange time of all symbols.
-        self._clock = 0
-        # Symbols with a trade that was more than an addition to the base candle.
-        self._moved: dict[str, SymbolBars] = {}
-        # Bars that late trades of this batch changed.
-        self._touched: dict[tuple[Lane, int], Bar] = {}
-        self._to_store: list[Bar] = []
-        # One entry per closed bar in memory, the longest closed first.
-        self._closed: deque[Lane] = deque()
-        # When the wall clock closes something, and of which symbols.
+        # Names this life of the state; the book sets it.
+        self.epoch = 0
+        self.table = SymbolTable()
+        self.tables = make_tables(plan)
+        lanes = [interval.name for interval in plan.by_clock]
+        self._lane_count = len(lanes)
+        self.intervals = [*lanes, *(interval.name for interval in plan.by_trades)]
+        self._numbers = {name: number for number, name in enumerate(self.intervals)}
+        self._completion = completion or Completion(len(lanes), plan.revise_ns)
+        # The rule of each row; rows and lanes of a rule are alike.
+        self._rules: list[SessionRule] = []
+        self._new_rows: dict[SessionRule, NDArray[np.int64]] = {}
+        self._lanes: dict[SessionRule, list[Lane]] = {}
+        # When the wall clock closes something, and of which rows.
         self._times: list[int] = []
-        self._due: dict[int, list[SymbolBars]] = {}
-        # By symbol, then interval; and the symbols of them with trades in this batch.
-        self._event_lanes: dict[str, dict[str, EventLane]] = {}
-        self._traded: dict[str, dict[str, EventLane]] = {}
+        self._due: dict[int, list[NDArray[np.int32]]] = {}
+        # How many series and intervals of all symbols somebody wants.
+        self._wants = 0
+        # Those among them that no clock ends.
+        self._wanted_events: set[int] = set()
+        self._all_wanted_events: set[int] = set()
+        # By row; and the rows of them with trades in this batch.
+        self._event_lanes: list[list[EventLane]] = []
+        self._traded: set[int] = set()
 
     # What applies trades.
 
-    def open(self, symbol: str) -> SymbolBars:
-        """Return the trades of a symbol, which need not be known yet."""
-        bars = self.symbols.get(symbol)
-        if bars is None:
-            bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self, self.front)
-            self.symbols[symbol] = bars
-            if self._event_bars is not None:
-                self._event_lanes[symbol] = {
-                    interval.name: EventLane(interval.name, self._event_bars(symbol, interval))
+    def open(self, symbol: str) -> int:
+        """Return the row of a symbol, which need not be known yet."""
+        row = self.table.rows.get(symbol)
+        if row is not None:
+            return row
+        row = self.table.add(symbol)
+        rule = self._rule_for(symbol)
+        if rule not in self._new_rows:
+            self._new_rows[rule] = make_row(self.plan, rule)
+            self._lanes[rule] = [Lane(interval, rule) for interval in self.plan.by_clock]
+        self._rules.append(rule)
+        self.tables = open_row(self.tables, row, self._new_rows[rule])
+        if self._event_bars is not None:
+            self._event_lanes.append(
+                [
+                    EventLane(interval.name, self._event_bars(symbol, interval))
                     for interval in self.plan.by_trades
-                }
-        return bars
+                ]
+            )
+        for number in self.audience.opened(symbol, row):
+            self.want(row * len(self.intervals) + number, True)
+        return row
+
+    def make_room(self, row: int) -> None:
+        """Let the loops go on with a trade of ``row`` for which there was no room."""
+        self.tables = with_room(self.tables, row)
+
+    def find_session(self, row: int, ts: int) -> None:
+        """Let the loops know the session of a time."""
+        rule = self._rules[row]
+        session, day = rule.session(ts), rule.day(ts)
+        known = [bounds for bounds in (session, day) if bounds is not None]
+        holds_from, holds_to = ts, ts + 1
+        if len(known) == 2:  # noqa: PLR2004  both are there
+            holds_from = max(bounds.start for bounds in known)
+            holds_to = min(bounds.end for bounds in known)
+        ints = self.tables.ints[row]
+        ints[layout.KNOWN_FROM], ints[layout.KNOWN_TO] = holds_from, _int64(holds_to)
+        start, end = (session.start, session.end) if session else (0, 0)
+        ints[layout.KNOWN_START], ints[layout.KNOWN_END] = start, _int64(end)
+        start, end = (day.start, day.end) if day else (0, 0)
+        ints[layout.KNOWN_DAY_START], ints[layout.KNOWN_DAY_END] = start, _int64(end)
 
     def begin_batch(self, now_ns: int) -> None:
         """Trades arrive at ``now_ns``; 0: none of them is of the present."""
-        self._now = now_ns
+        desk = self.tables.desk
+        desk[layout.NOW] = now_ns
+        desk[layout.BATCH_NUMBER] += 1
 
-    def traded(self, symbol: str, price: float, volume: int, ts: int, sequence: int) -> None:
+    def traded(self, row: int, price: float, volume: int, ts: int, sequence: int) -> None:
         """Hand an accepted trade to the bars that no clock ends."""
-        lanes = self._traded[symbol] = self._event_lanes[symbol]
-        for lane in lanes.values():
+        self._traded.add(row)
+        for lane in self._event_lanes[row]:
             lane.bars.add(price, volume, ts, sequence)
 
-    def end_batch(self, changed: Iterable[str]) -> None:
-        """Publish what became of the trades.
-
-        ``changed`` are symbols whose session changed; those nobody wants bars of may be left out.
-        """
-        for (lane, _), bar in self._touched.items():
-            self._publish(lane, bar)
-        self._touched.clear()
-        for symbol, lanes in self._traded.items():
-            bars = self.symbols[symbol]
-            self._release(lanes, bars.latest)
-            if bars.live:
-                self._set_timer(bars)
-        moved = self._moved
-        for symbol in changed:
-            if symbol not in moved:
-                self._publish_open(symbol)
-        for symbol, bars in moved.items():
-            if bars.live:
-                self._set_timer(bars)
-            self._publish_open(symbol)
-        if moved or self._to_store:
-            moved.clear()
-            self._flush()
+    def end_batch(self, changed: NDArray[np.int32]) -> None:
+        """Publish what became of the trades; ``changed`` are rows whose session changed."""
+        tables = self.tables
+        desk = tables.desk
+        if desk[layout.N_TOUCHED]:
+            kernel.publish_touched(tables)
+        count = int(desk[layout.N_MOVED])
+        moved = tables.moved[:count].copy()
+        desk[layout.N_MOVED] = 0
+        closed = self._tell_events()
+        closed += self._release(self._traded)
+        if self.wants_trades:
+            for row in {*moved.tolist(), *self._traded}:
+                self._set_timer(row)
+        elif count:
+            self._set_timers(moved)
+        if self._wants:
+            # Others than those that changed may have closed a bar and begun another.
+            only_moved = moved[tables.hot_ints[moved, layout.BATCH] != desk[layout.BATCH_NUMBER]]
+            self._publish_open(np.concatenate((changed, only_moved)))
         self._traded.clear()
+        if count or closed:
+            self._flush(closed)
 
     # The wall clock.
 
@@ -135,67 +198,95 @@ class BarEngine:
 
     def close_due(self, now_ns: int, max_symbols: int) -> bool:
         """Close what ends by the wall clock, of so many symbols; return whether that was all."""
-        self._now = now_ns
+        self.tables.desk[layout.NOW] = now_ns
         done = True
+        closed: list[Bar] = []
         while done and self._times and self._times[0] <= now_ns:
             time = self._times[0]
-            symbols = self._due[time]
-            while symbols and max_symbols:
-                max_symbols -= 1
-                bars = symbols.pop()
-                if bars.timer_at == time:
-                    bars.timer_at = 0
-                    bars.advance(now_ns)
-                    if self.wants_trades:
-                        self._release(self._event_lanes[bars.symbol], now_ns)
-                    self._set_timer(bars)
-            done = not symbols
+            waiting = self._due[time]
+            while waiting and max_symbols:
+                rows = waiting.pop()
+                if len(rows) > max_symbols:
+                    waiting.append(rows[max_symbols:])
+                    rows = rows[:max_symbols]
+                max_symbols -= len(rows)
+                closed += self._close_rows(rows, now_ns, time)
+            done = not waiting
             if done:
                 heappop(self._times)
                 del self._due[time]
-        self._flush()
+        self._flush(closed)
         return done
+
+    def _close_rows(self, rows: NDArray[np.int32], now_ns: int, time: int) -> list[Bar]:
+        if self.wants_trades:
+            rows = rows[self.tables.ints[rows, layout.TIMER_AT] == time]
+        index = 0
+        while (index := kernel.close_rows(self.tables, rows, index, now_ns, time)) < len(rows):
+            self.make_room(int(rows[index]))
+        closed = self._tell_events()
+        if self.wants_trades:
+            closed += self._release(rows.tolist(), now_ns)
+            for row in rows.tolist():
+                self._set_timer(row)
+        else:
+            self._set_timers(rows)
+        return closed
 
     # What readers ask.
 
     @property
+    def counts(self) -> TradeCounts:
+        """Trades that did not count everywhere, so far."""
+        first = layout.LATE
+        return TradeCounts(*self.tables.desk[first : first + 4].tolist())
+
+    @property
+    def evicted(self) -> int:
+        """How many closed bars were given up to make room while they could be revised."""
+        return int(self.tables.desk[layout.EVICTED])
+
+    @property
     def clock(self) -> int:
         """The latest exchange time of a trade that was more than an addition."""
-        return self._clock
+        return int(self.tables.desk[layout.CLOCK])
+
+    def series(self, symbol: str, interval: str) -> int | None:
+        """Return the number of the bars of a symbol and interval; None: no such symbol yet."""
+        row = self.table.rows.get(symbol)
+        return None if row is None else row * len(self.intervals) + self._numbers[interval]
+
+    def all_series(self, number: int) -> Sequence[int]:
+        """Return the series of every symbol, of one interval."""
+        step = len(self.intervals)
+        return range(number, step * len(self.table), step)
 
     def sequence(self, symbol: str, interval: str) -> int:
         """Return how many states of the bars of ``symbol`` and ``interval`` were published."""
-        lane = self._lane(symbol, interval)
-        return 0 if lane is None else lane.sequence
+        found = self._find(symbol, interval)
+        if found is None:
+            return 0
+        row, lane = found
+        if isinstance(lane, EventLane):
+            return lane.sequence
+        return int(self.tables.ints[row, LANES + LANE * lane + layout.LANE_SEQUENCE])
 
     def open_bar(self, symbol: str, interval: str) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
-        lane = self._lane(symbol, interval)
-        return None if lane is None else self._open_state(symbol, lane)
-
-    def present(self, symbol: str, interval: str) -> tuple[list[Bar], BarKey | None]:
-        """Return the bars that wait out the grace; publish the open one and return its key."""
-        lane = self._lane(symbol, interval)
-        early: list[Bar] = []
-        if isinstance(lane, Lane):
-            early = [lane.early[start] for start in sorted(lane.early)]
-            for bar in early:
-                self._cover(lane, bar)
-        return early, None if lane is None else self._publish_partial(symbol, lane)
+        found = self._find(symbol, interval)
+        return None if found is None else self._open_state(*found)
 
     def open_and_recent(self, symbol: str, interval: str, from_ns: int, to_ns: int) -> list[Bar]:
         """Return copies of the bars in memory with from_ns <= start < to_ns, in their order."""
-        lane = self._lane(symbol, interval)
-        if lane is None:
+        place = self._find(symbol, interval)
+        if place is None:
             return []
+        row, lane = place
         if isinstance(lane, EventLane):
-            held = list(lane.recent)
+            found = [bar.copy() for bar in lane.recent if from_ns <= bar.start < to_ns]
         else:
-            held = [*lane.closed.values(), *lane.early.values()]
-            for bar in lane.early.values():
-                self._cover(lane, bar)
-        found = [bar.copy() for bar in held if from_ns <= bar.start < to_ns]
-        open_bar = self._open_state(symbol, lane)
+            found = self._held(row, lane, from_ns, to_ns)
+        open_bar = self._open_state(row, lane)
         if open_bar is not None and from_ns <= open_bar.start < to_ns:
             found.append(open_bar)
         found.sort(key=lambda bar: (bar.start, bar.number))
@@ -207,16 +298,18 @@ class BarEngine:
         Trades that wait for their place among others count now, so this is for the end.
         """
         found: list[Bar] = []
-        for symbol, bars in self.symbols.items():
-            for lane in bars.lanes:
-                for bar in lane.early.values():
-                    self._cover(lane, bar)
-                    found.append(bar.copy())
-                found.extend(filter(None, [self._open_state(symbol, lane)]))
-            for event_lane in self._event_lanes.get(symbol, {}).values():
-                self._publish_full(event_lane, event_lane.bars.flush())
+        closed: list[Bar] = []
+        for row in range(len(self.table)):
+            for lane in range(self._lane_count):
+                places = self._early(row, lane)
+                self._fill_in(places)
+                found += self._bars(places)
+                found.extend(filter(None, [self._open_state(row, lane)]))
+        for row, event_lanes in enumerate(self._event_lanes):
+            for event_lane in event_lanes:
+                closed += self._publish_full(row, event_lane, event_lane.bars.flush())
                 found.extend(filter(None, [event_lane.open_state()]))
-        self._flush()
+        self._flush(closed)
         return found
 
     def restore(self, bars: Iterable[Bar], now_ns: int = 0) -> None:
@@ -225,180 +318,359 @@ class BarEngine:
         Call it once, before the first trade. Bars of intervals that are not made any more are left
         out. With ``now_ns`` the wall clock closes those of symbols whose trades are of the present.
         """
-        restored: dict[str, SymbolBars] = {}
+        restored: dict[int, None] = {}
         of_events: dict[tuple[str, str], list[Bar]] = {}
-        for old in sorted(bars, key=lambda bar: (bar.end, bar.start)):
-            bar = old.copy()
-            bar.sequence = 0
-            index = self._index.get(bar.interval)
-            if index is not None:
-                symbol = restored[bar.symbol] = self.open(bar.symbol)
-                symbol.restore(symbol.lanes[index], bar)
-                if bar.state.is_closed:
-                    self._remember(symbol.lanes[index], bar.start)
+        self.tables.desk[layout.NOW] = now_ns
+        for bar in sorted(bars, key=lambda bar: (bar.end, bar.start)):
+            number = self._numbers.get(bar.interval)
+            if number is not None and number < self._lane_count:
+                row = self.open(bar.symbol)
+                restored[row] = None
+                self._restore_bar(row, number, bar)
             else:
-                of_events.setdefault((bar.symbol, bar.interval), []).append(bar)
-        for (name, interval), found in of_events.items():
-            self.open(name)
-            lane = self._event_lanes.get(name, {}).get(interval)
-            if lane is not None:
+                old = bar.copy()
+                old.sequence = 0
+                of_events.setdefault((bar.symbol, bar.interval), []).append(old)
+        for (symbol, interval), found in of_events.items():
+            row = self.open(symbol)
+            number = self._numbers.get(interval)
+            if number is not None and self._event_bars is not None:
+                lane = self._event_lanes[row][number - self._lane_count]
                 lane.bars.restore(found)
                 lane.recent.extend(bar for bar in found if bar.state.is_closed)
-        self._now = now_ns
-        for symbol in restored.values():
-            symbol.restored()
-            self._clock = max(self._clock, symbol.latest)
-            if now_ns and symbol.latest >= now_ns - self.plan.live_within_ns:
-                self._watch_clock(symbol)
-
-    # What the symbols tell.
-
-    def opened(self, lane: Lane, end: int) -> None:
-        """Count a bar that has begun."""
-        self._completion.opened(lane.index, end)
-
-    def early(self, lane: Lane, bar: Bar) -> None:
-        """Publish a bar whose end has passed."""
-        if lane.name in self.audience.wanted(lane.symbol):
-            self._publish(lane, bar)
-        else:
-            # Half of all states are these, and whoever asks for them gets their coverage then.
-            lane.sequence += 1
-            bar.sequence = lane.sequence
-
-    def closed(self, lane: Lane, bar: Bar, latest: int) -> None:
-        """Publish a bar that is final."""
-        if self._touched:
-            self._touched.pop((lane, bar.start), None)
-        self._completion.closed(lane.index, bar.end)
-        lane.prune(latest - self.plan.revise_ns)
-        self._remember(lane, bar.start)
-        self._publish(lane, bar)
-
-    def touched(self, lane: Lane, bar: Bar) -> Bar:
-        """Return the bar to add a late trade to; it is published when the batch ends."""
-        place = (lane, bar.start)
-        known = self._touched.get(place)
-        if known is not None:
-            return known
-        if bar.state.is_closed:
-            # Whoever has the former state keeps it.
-            bar = bar.copy()
-            bar.state = BarState.REVISED
-            bar.revision += 1
-            lane.closed[bar.start] = bar
-        elif bar.state is BarState.PARTIAL:
-            # The first trade of its time came when that was over.
-            bar.state = BarState.FINAL
-            lane.closed[bar.start] = bar
-            self._remember(lane, bar.start)
-        self._touched[place] = bar
-        return bar
-
-    def came(self, bars: SymbolBars, clock: int) -> None:
-        """Know whether the symbol's latest trade is of the present."""
-        self._moved[bars.symbol] = bars
-        self._clock = max(self._clock, clock)
-        bars.live = bool(self._now) and clock >= self._now - self.plan.live_within_ns
-        if not bars.live:
-            bars.timer_at = 0
-
-    def _watch_clock(self, bars: SymbolBars) -> None:
-        bars.live = True
-        self._set_timer(bars)
-
-    def _set_timer(self, bars: SymbolBars) -> None:
-        time = bars.next_timer()
+        for row in restored:
+            kernel.restored(self.tables, row)
+        self._tell_events()
         if self.wants_trades:
-            lanes = self._event_lanes[bars.symbol].values()
-            releases = [lane.bars.next_release() for lane in lanes]
-            time = min([t for t in (time, *releases) if t], default=0)
-        if not time or 0 < bars.timer_at <= time:
-            # An entry that is too early finds nothing to close and sets the next one.
-            return
-        bars.timer_at = time
-        due = self._due.get(time)
-        if due is not None:
-            due.append(bars)
-            return
-        self._due[time] = [bars]
-        heappush(self._times, time)
-        if self._times[0] == time:
-            self.wake_at(time)
+            for row in restored:
+                self._set_timer(row)
+        else:
+            self._set_timers(np.array(list(restored), np.int32))
 
-    def _lane(self, symbol: str, interval: str) -> Lane | EventLane | None:
-        bars, index = self.symbols.get(symbol), self._index.get(interval)
-        if bars is None or index is None:
-            return self._event_lanes.get(symbol, {}).get(interval)
-        return bars.lanes[index]
+    def _restore_bar(self, row: int, lane: int, bar: Bar) -> None:
+        self.make_room(row)
+        last_ts = bar.candle.last_ts
+        place = kernel.restore_bar(self.tables, row, lane, bar.start, bar.end, bar.state, last_ts)
+        tables = self.tables
+        write_candle(bar.candle, tables.bars_ints, tables.bars_reals, place)
+        ints = tables.bars_ints[place]
+        ints[layout.REVISION], ints[layout.COVERAGE] = bar.revision, bar.coverage
+        ints[layout.PHASE] = layout.PHASES.index(bar.phase)
 
-    def _open_state(self, symbol: str, lane: Lane | EventLane) -> Bar | None:
+    # Who wants what.
+
+    def want(self, series: int, on: bool) -> None:
+        """Say whether somebody wants the bars of a series by name."""
+        row, number = divmod(series, len(self.intervals))
+        self._wants += 1 if on else -1
+        if number < self._lane_count:
+            self.tables.ints[row, LANES + LANE * number + layout.WANTED] = on
+        elif on:
+            self._wanted_events.add(series)
+        else:
+            self._wanted_events.discard(series)
+
+    def want_all(self, number: int, on: bool) -> None:
+        """Say whether somebody wants the bars of an interval of every symbol."""
+        self._wants += 1 if on else -1
+        if number < self._lane_count:
+            self.tables.desk[layout.WANT_ALL + number] = on
+        elif on:
+            self._all_wanted_events.add(number)
+        else:
+            self._all_wanted_events.discard(number)
+
+    def present(self, series: int) -> tuple[list[Published], bool]:
+        """Return the bars that wait out the grace; publish the open one, and say if there is one."""
+        row, number = divmod(series, len(self.intervals))
+        if number >= self._lane_count:
+            event_lane = self._event_lanes[row][number - self._lane_count]
+            return [], self._publish_partial(event_lane)
+        places = self._early(row, number)
+        self._fill_in(places)
+        ints = self.tables.ints[row]
+        at = LANES + LANE * number
+        is_open = bool(ints[at + layout.START] < ints[at + layout.END])
+        if is_open:
+            ints[at + layout.LANE_SEQUENCE] += 1
+            ints[at + layout.OPEN_SEQUENCE] = ints[at + layout.LANE_SEQUENCE]
+        return self._published(places), is_open
+
+    def partials(self, series: Sequence[int]) -> list[bytes]:
+        """Return the newest state of open bars; b"" where none is open, or was never published."""
+        found = []
+        for each in series:
+            row, number = divmod(each, len(self.intervals))
+            lane = self._lane(row, number)
+            bar = self._open_state(row, lane)
+            found.append(b"" if bar is None or not bar.sequence else self._wire(bar))
+        return found
+
+    # Bars of the pool.
+
+    def _early(self, row: int, lane: int) -> NDArray[np.int32]:
+        place = int(self.tables.ints[row, LANES + LANE * lane + layout.EARLY_FIRST])
+        places = []
+        while place >= 0:
+            places.append(place)
+            place = int(self.tables.bars_ints[place, layout.NEXT])
+        return np.array(places, np.int32)
+
+    def _held(self, row: int, lane: int, from_ns: int, to_ns: int) -> list[Bar]:
+        room = np.zeros(1_024, np.int32)
+        count = kernel.list_bars(self.tables, row, lane, from_ns, to_ns, room)
+        if count > len(room):
+            room = np.zeros(count, np.int32)
+            kernel.list_bars(self.tables, row, lane, from_ns, to_ns, room)
+        places = room[:count]
+        states = self.tables.bars_ints[places, layout.STATE]
+        self._fill_in(places[states == BarState.EARLY])
+        return self._bars(places)
+
+    def _fill_in(self, places: NDArray[np.int32]) -> None:
+        # What the loops do not know of bars: how much of their time had a feed, and the phase.
+        bars = self.tables.bars_ints
+        coverage, rules, lanes = self._coverage, self._rules, self._lanes
+        columns = bars[places, _HEAD].tolist()
+        for place, (row, number, start, end, state, _, _, phase, _) in zip(
+            places.tolist(), columns, strict=True
+        ):
+            lane = lanes[rules[row]][number]
+            if state != BarState.REVISED:
+                bounds = lane.hours(start, end) if lane.is_daily else (start, end)
+                bars[place, layout.COVERAGE] = coverage(*bounds)
+            if phase < 0:
+                bars[place, layout.PHASE] = layout.PHASES.index(lane.phase(start))
+
+    def _bars(self, places: NDArray[np.int32]) -> list[Bar]:
+        ints = self.tables.bars_ints[places].tolist()
+        reals = self.tables.bars_reals[places].tolist()
+        symbols, names, phases = self.table.symbols, self.intervals, layout.PHASES
+        states, coverages = _STATES, _COVERAGES
+        found = []
+        for whole, real in zip(ints, reals, strict=True):
+            row, lane, start, end, state, revision, coverage, phase, sequence = whole[_HEAD]
+            found.append(
+                Bar(
+                    symbols[row],
+                    names[lane],
+                    start,
+                    end,
+                    read_candle(whole[:CANDLE], real),
+                    0,
+                    states[state],
+                    revision,
+                    coverages[coverage],
+                    phases[phase],
+                    sequence,
+                )
+            )
+        return found
+
+    def _published(self, places: NDArray[np.int32]) -> list[Published]:
+        step = len(self.intervals)
+        found = []
+        for bar in self._bars(places):
+            series = self.table.rows[bar.symbol] * step + self._numbers[bar.interval]
+            revision = bar.revision if bar.state.is_closed else -1
+            found.append(Published(series, bar.start, 0, revision, self._wire(bar)))
+        return found
+
+    # The open bar, and bars that no clock ends.
+
+    def _find(self, symbol: str, interval: str) -> tuple[int, int | EventLane] | None:
+        row, number = self.table.rows.get(symbol), self._numbers.get(interval)
+        if row is None or number is None:
+            return None
+        if number >= self._lane_count and self._event_bars is None:
+            return None
+        return row, self._lane(row, number)
+
+    def _lane(self, row: int, number: int) -> int | EventLane:
+        first = self._lane_count
+        return number if number < first else self._event_lanes[row][number - first]
+
+    def _open_state(self, row: int, lane: int | EventLane) -> Bar | None:
         if isinstance(lane, EventLane):
             return lane.open_state()
-        bars = self.symbols[symbol]
-        bar = bars.open_bar(lane)
-        if bar is not None:
-            reached = min(max(bars.latest, lane.start) + 1, lane.end)
-            bar.coverage = self._coverage(*lane.hours(lane.start, reached))
+        tables = self.tables
+        at = LANES + LANE * lane
+        columns = tables.ints[row, at : at + LANE].tolist()
+        start, end = columns[layout.START], columns[layout.END]
+        base = self._base(row)
+        candle: Candle | None = None
+        if columns[LANE_CANDLE + layout.TRADES]:
+            real_at = LANE_REALS + CANDLE * lane
+            reals = tables.reals[row, real_at : real_at + CANDLE].tolist()
+            candle = read_candle(columns[LANE_CANDLE:], reals)
+        if base is not None and start <= tables.ints[row, layout.BASE_START] < end:
+            if candle is None:
+                candle = base
+            else:
+                candle.merge(base)
+        if candle is None:
+            return None
+        known = self._lanes[self._rules[row]][lane]
+        bar = known.make(self.table.symbols[row], start, end, candle)
+        bar.sequence = columns[layout.OPEN_SEQUENCE]
+        latest = base.last_ts if base is not None else int(tables.ints[row, layout.LATEST])
+        reached = min(max(latest, start) + 1, end)
+        bar.coverage = self._coverage(*known.hours(start, reached))
         return bar
 
-    def _cover(self, lane: Lane, bar: Bar) -> None:
-        # A call less for almost every bar there is.
-        start, end = lane.hours(bar.start, bar.end) if lane.is_daily else (bar.start, bar.end)
-        bar.coverage = self._coverage(start, end)
+    def _base(self, row: int) -> Candle | None:
+        ints = self.tables.hot_ints[row, :CANDLE].tolist()
+        if not ints[layout.TRADES]:
+            return None
+        return read_candle(ints, self.tables.hot_reals[row, :CANDLE].tolist())
 
-    def _publish_open(self, symbol: str) -> None:
-        for name in self.audience.wanted(symbol):
-            lane = self._lane(symbol, name)
-            if isinstance(lane, Lane) or (lane is not None and symbol in self._traded):
-                key = self._publish_partial(symbol, lane)
-                if key is not None:
-                    self.audience.partial_changed(key)
+    def _publish_open(self, rows: NDArray[np.int32]) -> None:
+        lanes, step = self._lane_count, len(self.intervals)
+        out = np.zeros(len(rows) * lanes, np.int64)
+        count = kernel.publish_open(self.tables, rows, len(rows), out)
+        series = out[:count]
+        if step != lanes and lanes:
+            series = series // lanes * step + series % lanes
+        found = series.tolist()
+        for row in self._traded:
+            for number, event_lane in enumerate(self._event_lanes[row], lanes):
+                each = row * step + number
+                wanted = number in self._all_wanted_events or each in self._wanted_events
+                if wanted and self._publish_partial(event_lane):
+                    found.append(each)
+        if found:
+            self.audience.partials_changed(found)
 
-    def _publish_partial(self, symbol: str, lane: Lane | EventLane) -> BarKey | None:
-        if isinstance(lane, Lane):
-            key = BarKey(symbol, lane.name, lane.start, 0) if lane.start < lane.end else None
-        else:
-            bar = lane.bars.open_bar
-            key = None if bar is None else bar.key
-        if key is not None:
-            lane.sequence += 1
-            lane.open_sequence = lane.sequence
-        return key
-
-    def _publish(self, lane: Lane, bar: Bar) -> None:
+    def _publish_partial(self, lane: EventLane) -> bool:
+        if lane.bars.open_bar is None:
+            return False
         lane.sequence += 1
-        bar.sequence = lane.sequence
-        if bar.state is not BarState.REVISED:
-            self._cover(lane, bar)
-        if bar.state.is_closed:
-            self._to_store.append(bar)
-        self.audience.bar_published(bar)
+        lane.open_sequence = lane.sequence
+        return True
 
-    def _release(self, lanes: dict[str, EventLane], clock: int) -> None:
-        for lane in lanes.values():
-            self._publish_full(lane, lane.bars.advance(clock))
+    def _release(self, rows: Collection[int], clock: int | None = None) -> list[Bar]:
+        closed = []
+        for row in rows:
+            now = self._latest(row) if clock is None else clock
+            for lane in self._event_lanes[row]:
+                closed += self._publish_full(row, lane, lane.bars.advance(now))
+        return closed
 
-    def _publish_full(self, lane: EventLane, bars: Iterable[Bar]) -> None:
+    def _latest(self, row: int) -> int:
+        base = self._base(row)
+        return base.last_ts if base is not None else int(self.tables.ints[row, layout.LATEST])
+
+    def _publish_full(self, row: int, lane: EventLane, bars: Sequence[Bar]) -> list[Bar]:
+        number = self._numbers[lane.name]
+        series = row * len(self.intervals) + number
+        wanted = number in self._all_wanted_events or series in self._wanted_events
         for bar in bars:
             lane.sequence += 1
             bar.sequence = lane.sequence
             lane.recent.append(bar)
-            self._to_store.append(bar)
-            self.audience.bar_published(bar)
+            if wanted:
+                wire = self._wire(bar)
+                state = Published(series, bar.start, bar.number, bar.revision, wire)
+                self.audience.bars_published([state])
+        return list(bars)
 
-    def _remember(self, lane: Lane, start: int) -> None:
-        lane.order.append(start)
-        closed = self._closed
-        closed.append(lane)
-        while closed and (closed[0].stale or len(closed) > self.plan.max_closed):
-            if closed.popleft().forget_oldest():
-                self.evicted += 1
+    def _wire(self, bar: Bar) -> bytes:
+        payload = bar.to_message(self.epoch).SerializeToString()
+        return b"\x12" + bytes([len(payload) & 0x7F | 0x80, len(payload) >> 7]) + payload
 
-    def _flush(self) -> None:
-        for index, name in enumerate(self._names):
-            while (end := self._completion.next_complete(index, self._clock)) is not None:
+    # Events, timers and markers.
+
+    def _tell_events(self) -> list[Bar]:
+        # Tells of bars what the loops noted; returns the closed ones for the store.
+        tables = self.tables
+        desk = tables.desk
+        count = int(desk[layout.N_EVENTS])
+        closed: list[Bar] = []
+        if count:
+            events = tables.events[:count].copy()
+            # Of a bar that was told twice the last time counts, unless it was closed: see _touch.
+            is_last = tables.bars_ints[events, layout.EVENT] == np.arange(1, count + 1)
+            places = events[is_last]
+            self._fill_in(places)
+            if self._wants:
+                self._tell_audience(places)
+            if not isinstance(self.sink, NoStore):
+                states = tables.bars_ints[places, layout.STATE]
+                closed = self._bars(places[states >= BarState.FINAL])
+            tables.bars_ints[events, layout.EVENT] = 0
+            desk[layout.N_EVENTS] = 0
+        ends = int(desk[layout.N_ENDS])
+        if ends:
+            for lane, end, began, ended in tables.ends[:ends].tolist():
+                self._completion.opened(lane, end, began)
+                self._completion.closed(lane, end, ended)
+            desk[layout.N_ENDS] = 0
+        given_up = int(desk[layout.N_LIMBO])
+        if given_up:
+            free = int(desk[layout.N_FREE])
+            tables.free[free : free + given_up] = tables.limbo[:given_up]
+            desk[layout.N_FREE] += given_up
+            desk[layout.N_LIMBO] = 0
+        return closed
+
+    def _tell_audience(self, places: NDArray[np.int32]) -> None:
+        tables = self.tables
+        rows = tables.bars_ints[places, layout.BAR_ROW]
+        lanes = tables.bars_ints[places, layout.BAR_LANE]
+        of_all = tables.desk[layout.WANT_ALL + lanes] != 0
+        by_name = tables.ints[rows, LANES + LANE * lanes + layout.WANTED] != 0
+        wanted = places[of_all | by_name]
+        if len(wanted):
+            self.audience.bars_published(self._published(wanted))
+
+    def _set_timers(self, rows: NDArray[np.int32]) -> None:
+        out, times = np.zeros(len(rows), np.int32), np.zeros(len(rows), np.int64)
+        count = kernel.set_timers(self.tables, rows, len(rows), out, times)
+        if not count:
+            return
+        out, times = out[:count], times[:count]
+        first = int(times[0])
+        if (times == first).all():
+            self._wait_for(first, out)
+            return
+        for time in np.unique(times).tolist():
+            self._wait_for(time, out[times == time])
+
+    def _set_timer(self, row: int) -> None:
+        # Where bars that no clock ends may be released by it.
+        ints = self.tables.ints[row]
+        if not ints[layout.LIVE]:
+            return
+        due = int(ints[layout.DUE_AT])
+        times = [due] if self._lane_count and due < layout.NEVER else []
+        times += [t for lane in self._event_lanes[row] if (t := lane.bars.next_release())]
+        timer_at = int(ints[layout.TIMER_AT])
+        if times and not 0 < timer_at <= min(times):
+            ints[layout.TIMER_AT] = min(times)
+            self._wait_for(min(times), np.array([row], np.int32))
+
+    def _wait_for(self, time: int, rows: NDArray[np.int32]) -> None:
+        due = self._due.get(time)
+        if due is not None:
+            due.append(rows)
+            return
+        self._due[time] = [rows]
+        heappush(self._times, time)
+        if self._times[0] == time:
+            self.wake_at(time)
+
+    def _flush(self, closed: Sequence[Bar]) -> None:
+        clock = self.clock
+        for index, name in enumerate(self.intervals[: self._lane_count]):
+            while (end := self._completion.next_complete(index, clock)) is not None:
                 self.audience.interval_completed(name, end)
-        if self._to_store:
-            bars, self._to_store = self._to_store, []
-            self.sink.put(bars)
+        if closed:
+            self.sink.put(closed)
+
+
+_STATES = {state.value: state for state in BarState}
+_COVERAGES = {coverage.value: coverage for coverage in Coverage}
+
+
+def _int64(time: int) -> int:
+    return min(time, layout.MAX_INT64)

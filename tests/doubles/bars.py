@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from aggregator.bars.bar import Bar, BarKey, BarState
+from aggregator.bars.audience import Published
+from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
+from aggregator.bars.candle import Candle
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.event_lane import EventBarsFactory
 from aggregator.bars.plan import BarPlan, parse_intervals
@@ -14,7 +16,7 @@ from aggregator.book import Applied, Book
 from aggregator.sessions import SessionRule, UtcDay
 from marketdata.intervals import parse_interval
 from marketdata.timestamps import NS_PER_S
-from marketdata.wire.market_data_pb2 import Tick
+from marketdata.wire.market_data_pb2 import Tick, UpdateBatch
 
 LATEST = 2**62
 
@@ -60,9 +62,10 @@ class Desk:
         self.engine = BarEngine(plan, lambda _symbol: session_rule, event_bars=event_bars)
         self.engine.audience = self
         self.engine.sink = self
+        for name in watched:
+            self.engine.want_all(self.engine.intervals.index(name), True)
         self.book = Book(self.engine, max_symbols=1_000, epoch=1)
         self._sequence = 1
-        self._watched = watched
         # Every published state, as it was then.
         self.published: list[Bar] = []
         self.closed: list[Bar] = []
@@ -96,24 +99,28 @@ class Desk:
 
     # What the engine tells.
 
-    def symbols_wanted(self) -> Collection[str] | None:
-        return None
+    def opened(self, _symbol: str, _row: int) -> Iterable[int]:
+        """Want nothing by name."""
+        return ()
 
-    def wanted(self, _symbol: str) -> Collection[str]:
-        """Return the intervals that the desk wants partial bars of."""
-        return self._watched
+    def partials_changed(self, series: Sequence[int]) -> None:
+        """Keep the open bars."""
+        for each, state in zip(series, self.engine.partials(series), strict=True):
+            row, number = divmod(each, len(self.engine.intervals))
+            symbol = self.engine.table.symbols[row]
+            bar = self.engine.open_bar(symbol, self.engine.intervals[number])
+            assert bar is not None
+            assert read_bar(state).key == bar.key
+            self.published.append(bar)
 
-    def partial_changed(self, key: BarKey) -> None:
-        """Keep the open bar."""
-        bar = self.engine.open_bar(key.symbol, key.interval)
-        assert bar is not None
-        assert bar.key == key
-        self.published.append(bar)
-
-    def bar_published(self, bar: Bar) -> None:
-        """Keep the state."""
-        self.published.append(bar.copy())
-        self.story.append((bar.symbol, bar.start, bar.state))
+    def bars_published(self, bars: Sequence[Published]) -> None:
+        """Keep the states."""
+        for published in bars:
+            bar = read_bar(published.wire)
+            assert published.revision == (bar.revision if bar.state.is_closed else -1)
+            assert (published.start, published.number) == (bar.start, bar.number)
+            self.published.append(bar)
+            self.story.append((bar.symbol, bar.start, bar.state))
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Keep the marker."""
@@ -123,6 +130,21 @@ class Desk:
     def put(self, bars: Sequence[Bar]) -> None:
         """Keep the closed bars."""
         self.closed.extend(bars)
+
+
+def read_bar(wire: bytes) -> Bar:
+    """Return the bar of an element of ``UpdateBatch.bars``; its sum of money is about right."""
+    (message,) = UpdateBatch.FromString(wire).bars
+    candle = Candle()
+    candle.open, candle.high, candle.low = message.open, message.high, message.low
+    candle.close, candle.volume, candle.trades = message.close, message.volume, message.trades
+    candle.notional = message.vwap * message.volume
+    candle.first_ts, candle.last_ts = message.first_timestamp, message.last_timestamp
+    bar = Bar(message.symbol, message.interval, message.start, message.end, candle, message.number)
+    bar.state, bar.revision = BarState(message.state), message.revision
+    bar.coverage, bar.phase = Coverage(message.coverage), message.phase
+    bar.sequence = message.sequence
+    return bar
 
 
 class Expected(NamedTuple):
