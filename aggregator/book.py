@@ -196,9 +196,7 @@ class Book:
         return applied.changed if among is None else applied.changed & set(among)
 
     # Why a tick that the loop did not take is refused; None: its symbol is open now, try again.
-    def _check(
-        self, batch: Batch, index: int, latest_ns: int, code: int
-    ) -> RejectReason | None:
+    def _check(self, batch: Batch, index: int, latest_ns: int, code: int) -> RejectReason | None:
         if code == kernel.OVERFLOW:
             return RejectReason.TOTAL_OVERFLOW
         price, volume = float(batch.prices[index]), int(batch.volumes[index])

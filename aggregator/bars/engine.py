@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -28,12 +29,22 @@ from aggregator.bars.tables import (
 )
 from aggregator.sessions import RuleFor, SessionRule
 from aggregator.symbol_table import SymbolTable
+from marketdata.intervals import IntervalKind
 
 # From start <= time < end to how much of it had a feed.
 CoverageRule = Callable[[int, int], Coverage]
 
 # What a bar in the pool has of whole numbers behind its candle, up to its place among events.
 _HEAD = slice(layout.BAR_ROW, layout.BAR_SEQUENCE + 1)
+_SERIES_AND_START = slice(layout.BAR_ROW, layout.BAR_START + 1)
+_TO_FILL_IN = [
+    layout.BAR_ROW,
+    layout.BAR_LANE,
+    layout.BAR_START,
+    layout.BAR_END,
+    layout.STATE,
+    layout.COVERAGE,
+]
 
 
 def always_covered(_start: int, _end: int) -> Coverage:
@@ -92,6 +103,8 @@ class BarEngine:
         self._lane_count = len(lanes)
         self.intervals = [*lanes, *(interval.name for interval in plan.by_trades)]
         self._numbers = {name: number for number, name in enumerate(self.intervals)}
+        # Those whose bars are trading days.
+        self._daily = {n for n, i in enumerate(plan.by_clock) if i.kind is IntervalKind.DAY}
         self._completion = completion or Completion(len(lanes), plan.revise_ns)
         # The rule of each row; rows and lanes of a rule are alike.
         self._rules: list[SessionRule] = []
@@ -99,7 +112,7 @@ class BarEngine:
         self._lanes: dict[SessionRule, list[Lane]] = {}
         # When the wall clock closes something, and of which rows.
         self._times: list[int] = []
-        self._due: dict[int, list[NDArray[np.int32]]] = {}
+        self._due: dict[int, deque[NDArray[np.int32]]] = {}
         # How many series and intervals of all symbols somebody wants.
         self._wants = 0
         # Those among them that no clock ends.
@@ -144,7 +157,7 @@ class BarEngine:
         session, day = rule.session(ts), rule.day(ts)
         known = [bounds for bounds in (session, day) if bounds is not None]
         holds_from, holds_to = ts, ts + 1
-        if len(known) == 2:  # noqa: PLR2004  both are there
+        if len(known) == 2:
             holds_from = max(bounds.start for bounds in known)
             holds_to = min(bounds.end for bounds in known)
         ints = self.tables.ints[row]
@@ -205,9 +218,9 @@ class BarEngine:
             time = self._times[0]
             waiting = self._due[time]
             while waiting and max_symbols:
-                rows = waiting.pop()
+                rows = waiting.popleft()
                 if len(rows) > max_symbols:
-                    waiting.append(rows[max_symbols:])
+                    waiting.appendleft(rows[max_symbols:])
                     rows = rows[:max_symbols]
                 max_symbols -= len(rows)
                 closed += self._close_rows(rows, now_ns, time)
@@ -381,7 +394,7 @@ class BarEngine:
             self._all_wanted_events.discard(number)
 
     def present(self, series: int) -> tuple[list[Published], bool]:
-        """Return the bars that wait out the grace; publish the open one, and say if there is one."""
+        """Return the bars that wait out the grace; publish the open one, say if there is one."""
         row, number = divmod(series, len(self.intervals))
         if number >= self._lane_count:
             event_lane = self._event_lanes[row][number - self._lane_count]
@@ -429,18 +442,24 @@ class BarEngine:
 
     def _fill_in(self, places: NDArray[np.int32]) -> None:
         # What the loops do not know of bars: how much of their time had a feed, and the phase.
-        bars = self.tables.bars_ints
-        coverage, rules, lanes = self._coverage, self._rules, self._lanes
-        columns = bars[places, _HEAD].tolist()
-        for place, (row, number, start, end, state, _, _, phase, _) in zip(
-            places.tolist(), columns, strict=True
-        ):
-            lane = lanes[rules[row]][number]
+        bars, known = self.tables.bars_ints, dict[tuple[int, int], int]()
+        coverages = []
+        for row, number, start, end, state, coverage in bars[places][:, _TO_FILL_IN].tolist():
             if state != BarState.REVISED:
-                bounds = lane.hours(start, end) if lane.is_daily else (start, end)
-                bars[place, layout.COVERAGE] = coverage(*bounds)
-            if phase < 0:
-                bars[place, layout.PHASE] = layout.PHASES.index(lane.phase(start))
+                bounds = start, end
+                if number in self._daily:
+                    bounds = self._lanes[self._rules[row]][number].hours(start, end)
+                found = known.get(bounds)
+                if found is None:
+                    found = known[bounds] = self._coverage(*bounds)
+                coverage = found  # noqa: PLW2901
+            coverages.append(coverage)
+        bars[places, layout.COVERAGE] = coverages
+        # Only Python's rules have phases.
+        for place in places[bars[places, layout.PHASE] < 0].tolist():
+            row, number, start = bars[place, _SERIES_AND_START].tolist()
+            phase = self._lanes[self._rules[row]][number].phase(start)
+            bars[place, layout.PHASE] = layout.PHASES.index(phase)
 
     def _bars(self, places: NDArray[np.int32]) -> list[Bar]:
         ints = self.tables.bars_ints[places].tolist()
@@ -654,7 +673,7 @@ class BarEngine:
         if due is not None:
             due.append(rows)
             return
-        self._due[time] = [rows]
+        self._due[time] = deque([rows])
         heappush(self._times, time)
         if self._times[0] == time:
             self.wake_at(time)

@@ -303,7 +303,7 @@ def _make_bar(t, row, lane, start, end):  # type: ignore[no-untyped-def]
     bars[bar, BAR_END] = end
     bars[bar, STATE] = PARTIAL
     bars[bar, COVERAGE] = 2
-    bars[bar, PHASE] = -1
+    bars[bar, PHASE] = -1 if t.ints[row, RULE] == BY_PYTHON else 0
     bars[bar, NEXT] = -1
     bars[bar, PREVIOUS] = -1
     bars[bar, NEXT_CLOSED] = -1
@@ -566,7 +566,7 @@ def _begin_base(t, row, ts):  # type: ignore[no-untyped-def]
         if not ints[row, at + START] <= ts < ints[row, at + END]:
             lane_start, lane_end = _bounds(t, row, at, ts)
             ints[row, at + OPEN_SEQUENCE] = 0
-            ints[row, at + LANE_PHASE] = -1
+            ints[row, at + LANE_PHASE] = -1 if ints[row, RULE] == BY_PYTHON else 0
             if lane_start < lane_end:
                 ints[row, at + START] = lane_start
                 ints[row, at + END] = lane_end
@@ -708,10 +708,7 @@ def _fits(t, row, volume, money, ts):  # type: ignore[no-untyped-def]
     has_base = hot_ints[row, TRADES] != 0
     base_volume = hot_ints[row, VOLUME] if has_base else int64(0)
     base_money = t.hot_reals[row, NOTIONAL] if has_base else 0.0
-    if (
-        volume <= hot_ints[row, ROOM] - base_volume
-        and base_money + money <= reals[row, MONEY_ROOM]
-    ):
+    if volume <= hot_ints[row, ROOM] - base_volume and base_money + money <= reals[row, MONEY_ROOM]:
         return True
     in_session = ints[row, SESSION_START] <= ts < ints[row, SESSION_END]
     joins = in_session or ts < ints[row, NEXT_AT]
@@ -792,9 +789,9 @@ def _touch(t, bar):  # type: ignore[no-untyped-def]
         # The first trade of its time came when that was over.
         bars[bar, STATE] = FINAL
         _link_closed(t, bar)
-    bars[bar, TOUCHED] = 1
     t.touched[desk[N_TOUCHED]] = bar
     desk[N_TOUCHED] += 1
+    bars[bar, TOUCHED] = desk[N_TOUCHED]
 
 
 @_jit
@@ -900,9 +897,7 @@ def _take(t, row, price, volume, ts, own):  # type: ignore[no-untyped-def]
     hot_ints, ints = t.hot_ints, t.ints
     if not _has_space(t, row):
         return int64(NEED_ROOM)
-    if ints[row, RULE] == BY_PYTHON and not (
-        ints[row, KNOWN_FROM] <= ts < ints[row, KNOWN_TO]
-    ):
+    if ints[row, RULE] == BY_PYTHON and not (ints[row, KNOWN_FROM] <= ts < ints[row, KNOWN_TO]):
         return int64(NEED_RULE)
     money = price * volume
     if not money < inf:
@@ -1091,7 +1086,8 @@ def publish_touched(t: Tables) -> None:
     """Publish the bars that late trades changed."""
     for index in range(t.desk[N_TOUCHED]):
         bar = int64(t.touched[index])
-        if t.bars_ints[bar, TOUCHED]:
+        # Not one that closed and was changed again.
+        if t.bars_ints[bar, TOUCHED] == index + 1:
             t.bars_ints[bar, TOUCHED] = 0
             _publish(t, bar)
     t.desk[N_TOUCHED] = 0

@@ -77,7 +77,7 @@ NEXT, PREVIOUS = 15, 16
 EVENT = 17
 # Its neighbours among all closed bars, in the order in which they closed.
 NEXT_CLOSED, PREVIOUS_CLOSED = 18, 19
-# Whether a late trade of this batch changed it.
+# Its place among the bars that late trades of this batch changed, plus 1; 0: none.
 TOUCHED = 20
 BAR_INTS = 24
 BAR_REALS = 6

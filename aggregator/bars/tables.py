@@ -72,7 +72,7 @@ def make_row(plan: BarPlan, rule: SessionRule) -> NDArray[np.int64]:
     row[layout.LATEST] = -1
     row[layout.DUE_AT] = layout.NEVER
     # Not their subclasses, which may divide time otherwise.
-    kinds = {UtcDay: layout.UTC_DAY, NoSession: layout.NO_SESSION}
+    kinds: dict[type[SessionRule], int] = {UtcDay: layout.UTC_DAY, NoSession: layout.NO_SESSION}
     row[layout.RULE] = kinds.get(type(rule), layout.BY_PYTHON)
     row[layout.BASE_ANCHOR] = rule.anchor(plan.base_ns) if plan.base_ns else 0
     for number, interval in enumerate(lanes):

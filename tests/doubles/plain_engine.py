@@ -8,14 +8,15 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from aggregator.bars.audience import BarSink, NoStore
-from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
+from aggregator.bars.bar import Bar, BarKey, BarState
 from aggregator.bars.completion import Completion, Completions
+from aggregator.bars.engine import CoverageRule, TradeCounts, always_covered
 from aggregator.bars.event_lane import EventBarsFactory, EventLane
 from aggregator.bars.plan import BarPlan
-from aggregator.bars.engine import CoverageRule, TradeCounts, always_covered
 from aggregator.sessions import RuleFor
 from tests.doubles.plain_lane import Lane
 from tests.doubles.plain_symbol import SymbolBars
+
 
 class PlainAudience(Protocol):
     """Who hears of bars at once."""
@@ -152,7 +153,7 @@ class PlainEngine:
             symbols = self._due[time]
             while symbols and max_symbols:
                 max_symbols -= 1
-                bars = symbols.pop()
+                bars = symbols.pop(0)
                 if bars.timer_at == time:
                     bars.timer_at = 0
                     bars.advance(now_ns)

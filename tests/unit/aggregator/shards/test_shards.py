@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf, nan
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import aggregator.shards.kernel  # noqa: F401  what is loaded
 from aggregator.bar_watchers import BarWatchers
-from aggregator.bars.bar import Bar, BarKey
+from aggregator.bars.audience import Published
+from aggregator.bars.bar import Bar
 from aggregator.bars.completion import Completion, Completions
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan, parse_intervals
@@ -52,28 +53,28 @@ class Listener:
     seen: dict[str, list[object]] = field(default_factory=dict)
     completed: list[tuple[str, int]] = field(default_factory=list)
 
-    def symbols_wanted(self) -> Collection[str] | None:
-        return None
+    def opened(self, symbol: str, _row: int) -> Iterable[int]:
+        return (0, 2) if symbol in {"A", "D"} else ()
 
-    def wanted(self, symbol: str) -> Collection[str]:
-        return ("1s", "1h") if symbol in {"A", "D"} else ()
+    def partials_changed(self, series: Sequence[int]) -> None:
+        step = len(self.engine.intervals)
+        for each, state in zip(series, self.engine.partials(series), strict=True):
+            self._keep(self.engine.table.symbols[each // step], state)
 
-    def partial_changed(self, key: BarKey) -> None:
-        self._keep(key.symbol, self.engine.open_bar(key.symbol, key.interval))
-
-    def bar_published(self, bar: Bar) -> None:
-        self._keep(bar.symbol, bar)
+    def bars_published(self, bars: Sequence[Published]) -> None:
+        step = len(self.engine.intervals)
+        for bar in bars:
+            self._keep(self.engine.table.symbols[bar.series // step], bar.wire)
 
     def interval_completed(self, interval: str, end: int) -> None:
         self.completed.append((interval, end))
 
     def put(self, bars: Sequence[Bar]) -> None:
         for bar in bars:
-            self._keep(bar.symbol, bar)
+            self._keep(bar.symbol, bar.to_message(EPOCH).SerializeToString())
 
-    def _keep(self, symbol: str, bar: Bar | None) -> None:
-        shown = None if bar is None else bar.to_message(EPOCH).SerializeToString()
-        self.seen.setdefault(symbol, []).append(shown)
+    def _keep(self, symbol: str, state: bytes) -> None:
+        self.seen.setdefault(symbol, []).append(state)
 
 
 def make_market(completion: Completions, max_symbols: int) -> tuple[Market, Listener, Feeds]:
