@@ -15,22 +15,19 @@ from grpc_reflection.v1alpha import reflection
 from aggregator.calls import ShuttingDown
 from aggregator.core import Core
 from aggregator.malformed import RefuseMalformed
+from aggregator.service import SERVICE_NAME, TAKES_BYTES, WRITES_BYTES
 from aggregator.settings import AggregatorSettings
 from aggregator.undecoded import LeaveUndecoded
 from marketdata.addresses import check_address
 from marketdata.channel import server_options
 from marketdata.errors import AddressInUse
-from marketdata.wire import market_data_pb2, market_data_pb2_grpc
+from marketdata.wire import market_data_pb2_grpc
 
 log = structlog.get_logger()
 
 # For calls in progress when every stream was told to end.
 GRACE_S = 1.0
 
-SERVICE_NAME = market_data_pb2.DESCRIPTOR.services_by_name["MarketDataService"].full_name
-
-# Half of what a tick costs would be to make a message of it.
-UNDECODED = frozenset({f"/{SERVICE_NAME}/PublishTicks"})
 # By this name the health service tells how the store is.
 STORE_NAME = "store"
 
@@ -50,7 +47,10 @@ class Aggregator:
         self._service = self._core.service
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[RefuseMalformed(), LeaveUndecoded(UNDECODED)],
+            interceptors=[
+                RefuseMalformed(),
+                LeaveUndecoded(requests=TAKES_BYTES, responses=WRITES_BYTES),
+            ],
             options=server_options(settings.keepalive_s),
             maximum_concurrent_rpcs=settings.max_streams,
         )

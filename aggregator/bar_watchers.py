@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from aggregator.bars.bar import Bar, BarKey
+from aggregator.bars.audience import Published
 from aggregator.bars.engine import BarEngine
 from marketdata.errors import MarketDataError
 from marketdata.symbols import normalize_symbol
@@ -14,6 +14,10 @@ from marketdata.wire.market_data_pb2 import BarTopic
 
 # A topic of this symbol is of every symbol.
 ALL = "*"
+# What waits in place of an open bar's state, which is that of the moment when it is sent: nothing,
+# or that it must be a state published later than what waits before it.
+_NEWEST = None
+_NEWER = b""
 
 
 class TooManyBarsWait(MarketDataError):
@@ -67,7 +71,7 @@ class Completed(NamedTuple):
 
 
 class BarQueue:
-    """What one stream still has to send of bars.
+    """What one stream still has to send of bars, in wire bytes.
 
     Of a bar that is not closed only the newest state waits; every closed one does. Beyond the limit
     :attr:`overflow` says so, and nothing more is taken in.
@@ -77,41 +81,48 @@ class BarQueue:
         self._registry = registry
         self._wake = wake
         self.topics: set[Topic] = set()
-        # In the order of publication, so that of each symbol and interval the sequence only grows.
-        # An open bar is None here: its state is that of the moment when it is sent. A closed one
-        # has its revision in the key, for each state of it is sent; others have -1.
-        self._waiting: dict[tuple[BarKey, int] | Completed, Bar | None] = {}
+        # In the order of publication, so that of each series the sequence only grows. The open bar
+        # of a series is the series alone, and stands behind the others of it. They have series,
+        # start, number and revision: a closed one its own, for each state of it is sent; an early
+        # one -1.
+        self._waiting: dict[int | tuple[int, int, int, int] | Completed, bytes | None] = {}
         self.overflow: TooManyBarsWait | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def wants(self, symbol: str, interval: str) -> bool:
-        """Return whether the stream wants these bars."""
-        return bool({Topic(symbol, interval), Topic(ALL, interval)} & self.topics)
+    def put_partials(self, series: Sequence[int]) -> None:
+        """Let the newest states of open bars wait."""
+        if self.overflow is None:
+            # Those that wait already stay where they are, so that none starves.
+            self._waiting.update(dict.fromkeys(series, _NEWEST))
+            self._added()
 
-    def put(self, key: BarKey, bar: Bar | None) -> None:
-        """Let the newest state of a bar wait; None: it is open."""
-        place = (key, -1)
-        # To the end, where the newest sequence belongs.
-        self._waiting.pop(place, None)
-        if bar is not None and bar.state.is_closed:
-            place = (key, bar.revision)
-        self._add(place, bar)
+    def put_bars(self, bars: Iterable[Published]) -> None:
+        """Let states wait, each behind those of its series that came before."""
+        if self.overflow is not None:
+            return
+        waiting = self._waiting
+        for series, start, number, revision, wire in bars:
+            # An early state is worth nothing beside a later one.
+            waiting.pop((series, start, number, -1), None)
+            waiting[series, start, number, revision] = wire
+            if series in waiting:
+                del waiting[series]
+                waiting[series] = _NEWER
+        self._added()
 
     def put_completed(self, completed: Completed) -> None:
         """Let a marker wait, behind the bars it speaks of."""
-        self._add(completed, None)
+        if self.overflow is None:
+            self._waiting[completed] = None
+            self._added()
 
-    def _add(self, place: tuple[BarKey, int] | Completed, bar: Bar | None) -> None:
-        if self.overflow is not None:
-            return
-        if len(self._waiting) >= self._registry.max_waiting:
+    def _added(self) -> None:
+        if len(self._waiting) > self._registry.max_waiting:
             self.overflow = TooManyBarsWait(self._registry.max_waiting)
             self._registry.overflows += 1
             self._waiting.clear()
-        else:
-            self._waiting[place] = bar
         self._wake()
 
     def drop_unwanted(self) -> None:
@@ -122,30 +133,44 @@ class BarQueue:
                     topic.interval == place.interval for topic in self.topics
                 )
             else:
-                wanted = self.wants(place[0].symbol, place[0].interval)
+                series = place if isinstance(place, int) else place[0]
+                wanted = self in self._registry.of(series)
             if not wanted:
                 del self._waiting[place]
 
-    def take(self, limit: int) -> tuple[list[Bar], list[Completed]]:
+    def take(self, limit: int) -> tuple[list[bytes], list[Completed]]:
         """Return up to ``limit`` of what waits, the longest waiting first.
+
+        Bars are pieces of a serialized ``UpdateBatch``.
 
         Raises:
             TooManyBarsWait: there was more than the limit.
         """
         if self.overflow is not None:
             raise self.overflow
-        bars: list[Bar] = []
+        waiting = self._waiting
+        pieces: list[bytes] = []
         completed: list[Completed] = []
-        for place in list(islice(self._waiting, limit)):
-            bar = self._waiting.pop(place)
-            if isinstance(place, Completed):
+        # The open ones, and their places among the pieces.
+        series: list[int] = []
+        places: list[int] = []
+        for place in list(islice(waiting, limit)):
+            wire = waiting.pop(place)
+            if isinstance(place, int):
+                if wire is not _NEWEST:
+                    self._registry.renew(place)
+                series.append(place)
+                places.append(len(pieces))
+                pieces.append(b"")
+            elif isinstance(place, Completed):
                 completed.append(place)
-                continue
-            if bar is None:
-                bar = self._registry.open_bar(place[0])
-            if bar is not None:
-                bars.append(bar)
-        return bars, completed
+            elif wire is not None:
+                pieces.append(wire)
+        if series:
+            for at, wire in zip(places, self._registry.partials(series), strict=True):
+                pieces[at] = wire
+        # Those that are not open any more have none.
+        return list(filter(None, pieces)), completed
 
 
 class BarWatchers:
@@ -159,17 +184,25 @@ class BarWatchers:
         self._max_topics = max_topics
         self.max_waiting = max_waiting
         self.overflows = 0
-        # By symbol, or ALL, and interval.
-        self._queues: dict[str, dict[str, set[BarQueue]]] = {}
+        self._intervals = len(engine.intervals)
+        self._numbers = {name: number for number, name in enumerate(engine.intervals)}
+        # Those that want the bars of every symbol, by the number of the interval.
+        self._of_all: list[set[BarQueue]] = [set() for _ in engine.intervals]
+        self._by_series: dict[int, set[BarQueue]] = {}
+        # Of symbols that do not exist yet, by the number of the interval.
+        self._awaited: dict[str, dict[int, set[BarQueue]]] = {}
         # How many topics of the interval each stream has.
         self._by_interval: dict[str, dict[BarQueue, int]] = {}
+        # Those that want whatever anyone wants; None: that is not so.
+        self._everyone: list[BarQueue] | None = []
         # Those that have every marker.
         self._followers: set[BarQueue] = set()
 
     @property
     def watched_topics(self) -> int:
         """How many topics have at least one stream."""
-        return sum(map(len, self._queues.values()))
+        awaited = sum(map(len, self._awaited.values()))
+        return sum(map(bool, self._of_all)) + len(self._by_series) + awaited
 
     def add(self, queue: BarQueue, topics: Iterable[Topic]) -> None:
         """Let a stream have bars: their present states first, every later one after them.
@@ -181,23 +214,39 @@ class BarWatchers:
         topics = list(topics)
         for topic in topics:
             self._engine.plan.interval(topic.interval)
-        for topic in topics:
-            if topic in queue.topics:
-                continue
-            if len(queue.topics) >= self._max_topics:
-                raise TooManyTopics(self._max_topics)
-            by_interval = self._queues.setdefault(topic.symbol, {})
-            by_interval.setdefault(topic.interval, set()).add(queue)
-            queue.topics.add(topic)
-            counts = self._by_interval.setdefault(topic.interval, {})
-            counts[queue] = counts.get(queue, 0) + 1
-            symbols = self._engine.symbols if topic.symbol == ALL else (topic.symbol,)
-            for symbol in symbols:
-                early, open_key = self._engine.present(symbol, topic.interval)
-                for bar in early:
-                    queue.put(bar.key, bar)
-                if open_key is not None:
-                    queue.put(open_key, None)
+        try:
+            for topic in topics:
+                if topic not in queue.topics:
+                    if len(queue.topics) >= self._max_topics:
+                        raise TooManyTopics(self._max_topics)
+                    self._add(queue, topic)
+        finally:
+            self._find_everyone()
+
+    def _add(self, queue: BarQueue, topic: Topic) -> None:
+        engine, number = self._engine, self._numbers[topic.interval]
+        queue.topics.add(topic)
+        counts = self._by_interval.setdefault(topic.interval, {})
+        counts[queue] = counts.get(queue, 0) + 1
+        if topic.symbol == ALL:
+            if not self._of_all[number]:
+                engine.want_all(number, True)
+            self._of_all[number].add(queue)
+            present = engine.all_series(number)
+        elif (series := engine.series(topic.symbol, topic.interval)) is None:
+            self._awaited.setdefault(topic.symbol, {}).setdefault(number, set()).add(queue)
+            return
+        else:
+            if series not in self._by_series:
+                engine.want(series, True)
+            self._by_series.setdefault(series, set()).add(queue)
+            present = (series,)
+        for each in present:
+            early, is_open = engine.present(each)
+            if early:
+                queue.put_bars(early)
+            if is_open:
+                queue.put_partials((each,))
 
     def add_follower(self, queue: BarQueue) -> None:
         """Let a stream have the markers of all intervals."""
@@ -221,53 +270,93 @@ class BarWatchers:
             counts[queue] -= 1
             if not counts[queue]:
                 del counts[queue]
-            by_interval = self._queues[topic.symbol]
-            by_interval[topic.interval].discard(queue)
-            if not by_interval[topic.interval]:
-                del by_interval[topic.interval]
-            if not by_interval:
-                del self._queues[topic.symbol]
+            self._remove(queue, topic)
         if gone:
+            self._find_everyone()
             queue.drop_unwanted()
 
-    def open_bar(self, key: BarKey) -> Bar | None:
-        """Return the newest state of an open bar, or None if it is not open any more."""
-        bar = self._engine.open_bar(key.symbol, key.interval)
-        return bar if bar is not None and bar.start == key.start else None
+    def _remove(self, queue: BarQueue, topic: Topic) -> None:
+        engine, number = self._engine, self._numbers[topic.interval]
+        if topic.symbol == ALL:
+            self._of_all[number].discard(queue)
+            if not self._of_all[number]:
+                engine.want_all(number, False)
+        elif (series := engine.series(topic.symbol, topic.interval)) is None:
+            _discard(self._awaited[topic.symbol], number, queue)
+            if not self._awaited[topic.symbol]:
+                del self._awaited[topic.symbol]
+        else:
+            _discard(self._by_series, series, queue)
+            if series not in self._by_series:
+                engine.want(series, False)
 
-    # What the engine asks and tells.
+    def _find_everyone(self) -> None:
+        queues = set().union(*self._by_interval.values())
+        of_all = [wanting for wanting in self._of_all if wanting]
+        named = self._by_series or self._awaited
+        same = not named and all(wanting == queues for wanting in of_all)
+        self._everyone = list(queues) if same or len(queues) <= 1 else None
 
-    def symbols_wanted(self) -> Collection[str] | None:
-        """Return the symbols of which somebody wants bars; None: all."""
-        return None if ALL in self._queues else self._queues.keys()
+    # What queues ask.
 
-    def wanted(self, symbol: str) -> Collection[str]:
-        """Return the intervals of which somebody wants the bars of ``symbol``."""
-        if not self._queues:
-            return ()
-        of_all, own = self._queues.get(ALL), self._queues.get(symbol)
-        if of_all is None or own is None:
-            return own or of_all or ()
-        return of_all.keys() | own.keys()
+    def of(self, series: int) -> Collection[BarQueue]:
+        """Return the streams that want a series."""
+        of_all, own = self._of_all[series % self._intervals], self._by_series.get(series)
+        if own is None:
+            return of_all
+        return of_all | own if of_all else own
 
-    def partial_changed(self, key: BarKey) -> None:
-        """Let an open bar's newest state wait for those who want it."""
-        for queue in self._of(key.symbol, key.interval):
-            queue.put(key, None)
+    def partials(self, series: Sequence[int]) -> list[bytes]:
+        """Return the newest states of open bars, empty where none is open."""
+        return self._engine.partials(series)
 
-    def bar_published(self, bar: Bar) -> None:
-        """Let a state wait for those who want it."""
-        if self._queues:
-            for queue in self._of(bar.symbol, bar.interval):
-                queue.put(bar.key, bar)
+    def renew(self, series: int) -> None:
+        """Publish the open bar of a series once more, if there is one."""
+        self._engine.renew(series)
+
+    # What the engine tells.
+
+    def opened(self, symbol: str, row: int) -> Iterable[int]:
+        """Return the intervals of which somebody waits for the bars of a new symbol."""
+        awaited = self._awaited.pop(symbol, {})
+        for number, queues in awaited.items():
+            self._by_series[row * self._intervals + number] = queues
+        return awaited
+
+    def partials_changed(self, series: Sequence[int]) -> None:
+        """Let the newest states of open bars wait for those who want them."""
+        if self._everyone is not None:
+            for queue in self._everyone:
+                queue.put_partials(series)
+            return
+        shares: dict[BarQueue, list[int]] = {}
+        for each in series:
+            for queue in self.of(each):
+                shares.setdefault(queue, []).append(each)
+        for queue, own in shares.items():
+            queue.put_partials(own)
+
+    def bars_published(self, bars: Sequence[Published]) -> None:
+        """Let states wait for those who want them."""
+        if self._everyone is not None:
+            for queue in self._everyone:
+                queue.put_bars(bars)
+            return
+        shares: dict[BarQueue, list[Published]] = {}
+        for bar in bars:
+            for queue in self.of(bar.series):
+                shares.setdefault(queue, []).append(bar)
+        for queue, own in shares.items():
+            queue.put_bars(own)
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Let a marker wait for those who want any bars of the interval."""
         for queue in self._by_interval.get(interval, {}).keys() | self._followers:
             queue.put_completed(Completed(interval, end))
 
-    def _of(self, symbol: str, interval: str) -> Collection[BarQueue]:
-        of_all, own = (
-            self._queues.get(name, {}).get(interval, set[BarQueue]()) for name in (ALL, symbol)
-        )
-        return of_all | own if own and of_all else own or of_all
+
+def _discard(queues: dict[int, set[BarQueue]], key: int, queue: BarQueue) -> None:
+    # Leaves no empty set behind.
+    queues[key].discard(queue)
+    if not queues[key]:
+        del queues[key]

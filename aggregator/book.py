@@ -6,19 +6,18 @@ sequence), ties fall to arrival; high, low, volume and trades do not depend on o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator import encoder
 from aggregator.bars import kernel, layout
-from aggregator.bars.candle import Candle
 from aggregator.bars.engine import BarEngine
-from aggregator.bars.tables import read_candle
 from aggregator.columns import Batch, Decoder
+from aggregator.pieces import PieceRoom, message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
@@ -31,18 +30,10 @@ _NO_ROWS = np.zeros(0, np.int32)
 class Applied:
     """What became of some ticks."""
 
-    # The symbol of each row.
-    symbols: Sequence[str]
     accepted: int = 0
     rejections: list[tuple[int, RejectReason]] = field(default_factory=list)
     # Rows of the symbols with a new state.
     rows: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
-
-    @cached_property
-    def changed(self) -> set[str]:
-        """The symbols with a new state."""
-        symbols = self.symbols
-        return {symbols[row] for row in self.rows.tolist()}
 
 
 class Book:
@@ -54,10 +45,12 @@ class Book:
 
     def __init__(self, engine: BarEngine, *, max_symbols: int, epoch: int) -> None:
         self.engine = engine
-        engine.epoch = epoch
         self._max_symbols = max_symbols
-        self.epoch = epoch
+        self.epoch = engine.epoch = epoch
+        # Hears of each symbol that is taken in, with its row.
+        self.opened: Callable[[str, int], None] = lambda _symbol, _row: None
         self._table = engine.table
+        self._room = PieceRoom(encoder.MAX_STATE_BYTES)
         self.decoder = Decoder(engine.table)
         # The rows that changed in one batch.
         self._changed: NDArray[np.int32] = np.zeros(0, np.int32)
@@ -72,44 +65,50 @@ class Book:
         """How many ticks were of an earlier session than their symbol's present one."""
         return self.engine.counts.late
 
+    def row(self, symbol: str) -> int | None:
+        """Return the row of a symbol; None: there is no such symbol yet."""
+        return self._table.rows.get(symbol)
+
+    def symbol(self, row: int) -> str:
+        """Return the symbol of a row."""
+        return self._table.symbols[row]
+
+    def has_state(self, row: int) -> bool:
+        """Return whether a session of the symbol has had a trade."""
+        tables = self.engine.tables
+        if tables.ints[row, layout.SESSION + layout.TRADES]:
+            return True
+        return bool(tables.ints[row, layout.IN_SESSION] and tables.hot_ints[row, layout.TRADES])
+
+    def states(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the present states, each as one of the ``updates`` of an ``UpdateBatch``.
+
+        Empty where a symbol has none.
+        """
+        count, tables, room = len(rows), self.engine.tables, self._room
+        room.reserve(count)
+        encoder.encode_states(
+            np.array(rows, np.int32),
+            count,
+            tables.hot_ints,
+            tables.hot_reals,
+            tables.ints,
+            tables.reals,
+            self._table.names,
+            self._table.lengths,
+            self.epoch,
+            room.out,
+            room.ends,
+        )
+        return room.cut(count)
+
     def aggregate(self, symbol: str) -> Aggregate | None:
         """Return the present state of ``symbol``, or None before its first session."""
         row = self._table.rows.get(symbol)
         if row is None:
             return None
-        candle = self._session(row)
-        if candle is None:
-            return None
-        tables = self.engine.tables
-        return Aggregate(
-            symbol=symbol,
-            open=candle.open,
-            high=candle.high,
-            low=candle.low,
-            close=candle.close,
-            volume=candle.volume,
-            timestamp=candle.last_ts,
-            trades=candle.trades,
-            vwap=candle.vwap,
-            session_start=int(tables.ints[row, layout.SESSION_START]),
-            sequence=int(tables.hot_ints[row, layout.SEQUENCE]),
-            epoch=self.epoch,
-        )
-
-    def _session(self, row: int) -> Candle | None:
-        tables = self.engine.tables
-        session, base = None, None
-        ints = tables.ints[row, layout.SESSION : layout.SESSION + layout.CANDLE].tolist()
-        if ints[layout.TRADES]:
-            at = layout.SESSION_REALS
-            session = read_candle(ints, tables.reals[row, at : at + layout.CANDLE].tolist())
-        ints = tables.hot_ints[row, : layout.CANDLE].tolist()
-        if ints[layout.TRADES] and tables.ints[row, layout.IN_SESSION]:
-            base = read_candle(ints, tables.hot_reals[row, : layout.CANDLE].tolist())
-        if session is None or base is None:
-            return session or base
-        session.merge(base)
-        return session
+        (piece,) = self.states([row])
+        return Aggregate.FromString(message_of(piece)) if piece else None
 
     def state(self, symbol: str) -> Aggregate:
         """Return the present state of a symbol that has one.
@@ -148,7 +147,7 @@ class Book:
             skip: how many of the first ones to leave out.
         """
         engine, count = self.engine, batch.count
-        applied = Applied(self._table.symbols)
+        applied = Applied()
         engine.begin_batch(now_ns)
         index, n_changed = skip, 0
         while True:
@@ -191,10 +190,6 @@ class Book:
         engine.end_batch(applied.rows)
         return applied
 
-    def changed(self, applied: Applied, among: Collection[str] | None) -> Collection[str]:
-        """Return which of some symbols the last batch gave a new state; None: of all."""
-        return applied.changed if among is None else applied.changed & set(among)
-
     # Why a tick that the loop did not take is refused; None: its symbol is open now, try again.
     def _check(self, batch: Batch, index: int, latest_ns: int, code: int) -> RejectReason | None:
         if code == kernel.OVERFLOW:
@@ -229,6 +224,7 @@ class Book:
         row = self.engine.open(symbol)
         self._symbols.append(symbol)
         self._symbols_sorted = False
+        self.opened(symbol, row)
         return row
 
     def _check_new(self, symbol: str, notional: float) -> RejectReason | None:

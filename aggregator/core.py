@@ -119,7 +119,7 @@ class Core:
             # Nothing of an earlier life is left, so its sequences must not be compared with ours.
             epoch=share.epoch if share else time.time_ns(),
         )
-        self.watchers = Watchers(settings.max_symbols, book.state, bar_watchers)
+        self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
         self.store = _open_store(settings, tell_store, share)
         if self.store is not None:
             engine.sink = self.store

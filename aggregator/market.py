@@ -98,9 +98,8 @@ class Market:
         self.accepted += applied.accepted
         for _, reason in applied.rejections:
             self.rejected[reason] += 1
-        changed = self.book.changed(applied, self.watchers.symbols_watched())
-        if changed:
-            self.watchers.notify(changed)
+        if len(applied.rows):
+            self.watchers.notify(applied.rows)
         if feed is not None and report is not None and not report.producers:
             feed.report(batch.producer_id, report, now_ns)
         return applied

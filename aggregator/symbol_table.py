@@ -24,7 +24,9 @@ class SymbolTable:
         # The symbol of each row.
         self.symbols: list[str] = []
         self.slots: NDArray[np.int32] = np.full(_MIN_SLOTS, -1, np.int32)
+        # And its bytes, filled up, with how many they are.
         self.names: NDArray[np.int64] = np.zeros((_MIN_SLOTS // 2, 4), np.int64)
+        self.lengths: NDArray[np.int64] = np.zeros(_MIN_SLOTS // 2, np.int64)
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -36,7 +38,9 @@ class SymbolTable:
             self._grow()
         self.rows[symbol] = row
         self.symbols.append(symbol)
-        self.names[row] = _WORDS.unpack(symbol.encode().ljust(MAX_SYMBOL_LENGTH, _PADDING))
+        data = symbol.encode()
+        self.names[row] = _WORDS.unpack(data.ljust(MAX_SYMBOL_LENGTH, _PADDING))
+        self.lengths[row] = len(data)
         self._place(row)
         return row
 
@@ -44,6 +48,7 @@ class SymbolTable:
         count = len(self.symbols)
         self.slots = np.full(2 * len(self.slots), -1, np.int32)
         self.names = np.concatenate((self.names, np.zeros_like(self.names)))
+        self.lengths = np.concatenate((self.lengths, np.zeros_like(self.lengths)))
         for row in range(count):
             self._place(row)
 

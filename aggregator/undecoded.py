@@ -1,4 +1,4 @@
-"""Give the bytes of a request to its handler, who reads them faster than the library."""
+"""Give bytes to the handlers that read and write them faster than the library."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ import grpc
 
 
 class LeaveUndecoded(grpc.aio.ServerInterceptor):
-    """Leave the requests of some methods as bytes.
+    """Leave the requests of some methods as bytes, and take bytes as the responses of others.
 
     Args:
-        methods: their full names, ``/package.Service/Method``.
+        requests: full names of methods, ``/package.Service/Method``.
+        responses: likewise.
     """
 
-    def __init__(self, methods: frozenset[str]) -> None:
-        self._methods = methods
+    def __init__(self, *, requests: frozenset[str], responses: frozenset[str]) -> None:
+        self._requests = requests
+        self._responses = responses
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Return the method's handler, without a deserializer if it is one of those."""
+        """Return the method's handler, without a deserializer or a serializer if it is such."""
         handler = await continuation(handler_call_details)
-        if handler is not None and handler_call_details.method in self._methods:
-            return handler._replace(request_deserializer=None)
+        if handler is None:
+            return None
+        if handler_call_details.method in self._requests:
+            handler = handler._replace(request_deserializer=None)
+        if handler_call_details.method in self._responses:
+            handler = handler._replace(response_serializer=None)
         return handler

@@ -4,28 +4,48 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.bar_watchers import BarQueue, BarWatchers, Completed, TooManyWatched
-from aggregator.bars.bar import Bar
-from marketdata.wire.market_data_pb2 import Aggregate
+
+_MIN_ROWS = 1024
+
+
+class States(Protocol):
+    """What has the states of symbols; the book."""
+
+    # Hears of each symbol that is taken in, with its row.
+    opened: Callable[[str, int], None]
+
+    def row(self, symbol: str) -> int | None:
+        """Return the row of a symbol; None: there is no such symbol yet."""
+
+    def states(self, rows: Sequence[int]) -> list[bytes]:
+        """Return present states, each as one of the ``updates`` of an ``UpdateBatch``."""
 
 
 @dataclass(slots=True)
 class Updates:
-    """What one stream sends at once; the markers belong behind the bars."""
+    """What one stream sends at once: pieces of a serialized ``UpdateBatch``.
 
-    states: list[Aggregate] = field(default_factory=list)
-    bars: list[Bar] = field(default_factory=list)
+    The markers belong behind the bars.
+    """
+
+    states: list[bytes] = field(default_factory=list)
+    bars: list[bytes] = field(default_factory=list)
     completed: list[Completed] = field(default_factory=list)
 
 
 class Watcher:
     """The states that one stream still has to send, and its :attr:`bars`.
 
-    By default a stream that does not read holds a set of symbols and nothing else: what it sends
+    By default a stream that does not read holds a set of rows and nothing else: what it sends
     when it reads again is the state of that moment. With :meth:`buffer`, states wait in order up to
     a limit, and beyond it the stream skips to the newest until it has caught up.
     """
@@ -34,10 +54,11 @@ class Watcher:
         self._registry = registry
         self.symbols: set[str] = set()
         self.watches_all = False
-        # Symbols of which the newest state is due. A dict keeps the order of change, so no symbol
-        # starves.
-        self._due: dict[str, None] = {}
-        self._buffered: deque[Aggregate] = deque()
+        # Rows of symbols of which the newest state is due. A dict keeps the order of change, so no
+        # symbol starves.
+        self._due: dict[int, None] = {}
+        # With the row of each.
+        self._buffered: deque[tuple[int, bytes]] = deque()
         self._max_buffered = 0
         self._wake = asyncio.Event()
         self._end: BaseException | None = None
@@ -52,29 +73,29 @@ class Watcher:
         """Let up to ``max_states`` wait in order."""
         self._max_buffered = max_states
 
-    def mark(self, symbols: Iterable[str]) -> None:
-        """Let the present states of ``symbols`` wait."""
+    def mark(self, rows: Sequence[int]) -> None:
+        """Let the present states of symbols wait, which have one."""
         if not self._due and self._max_buffered:
-            self._buffered.extend(map(self._registry.state, symbols))
+            self._buffered.extend(zip(rows, self._registry.states(rows), strict=True))
             if len(self._buffered) > self._max_buffered:
-                self._due.update(dict.fromkeys(state.symbol for state in self._buffered))
+                self._due.update(dict.fromkeys(row for row, _ in self._buffered))
                 self._buffered.clear()
         else:
-            self._due.update(dict.fromkeys(symbols))
+            self._due.update(dict.fromkeys(rows))
         self._wake.set()
 
-    def unmark(self, symbols: Iterable[str]) -> None:
-        """Do not send what waits of ``symbols``."""
-        gone = set(symbols)
+    def unmark(self, rows: Iterable[int]) -> None:
+        """Do not send what waits of symbols."""
+        gone = set(rows)
         if self._buffered and gone:
-            self._buffered = deque(s for s in self._buffered if s.symbol not in gone)
-        for symbol in gone:
-            self._due.pop(symbol, None)
+            self._buffered = deque(each for each in self._buffered if each[0] not in gone)
+        for row in gone:
+            self._due.pop(row, None)
 
-    def keep_only(self, symbols: set[str]) -> None:
-        """Send of what waits only ``symbols``."""
-        waiting = {*self._due, *(state.symbol for state in self._buffered)}
-        self.unmark(waiting - symbols)
+    def keep_only(self, rows: set[int]) -> None:
+        """Send of what waits only that of some symbols."""
+        waiting = {*self._due, *(row for row, _ in self._buffered)}
+        self.unmark(waiting - rows)
 
     async def next_updates(self, max_states: int, max_bars: int) -> Updates:
         """Wait for changes and return some of each, the longest waiting first.
@@ -98,7 +119,7 @@ class Watcher:
         self._end = reason
         self._wake.set()
 
-    async def next_states(self, limit: int) -> list[Aggregate]:
+    async def next_states(self, limit: int) -> list[bytes]:
         """Wait for changes and return up to ``limit`` states, the longest waiting first.
 
         A cancellation loses nothing: states leave the queue only when they are returned.
@@ -109,10 +130,12 @@ class Watcher:
         if self._end is not None:
             raise self._end
         if self._buffered:
-            return [self._buffered.popleft() for _ in range(min(limit, len(self._buffered)))]
-        symbols = list(islice(self._due, limit))
-        self.unmark(symbols)
-        return list(map(self._registry.state, symbols))
+            count = min(limit, len(self._buffered))
+            return [self._buffered.popleft()[1] for _ in range(count)]
+        rows = list(islice(self._due, limit))
+        for row in rows:
+            del self._due[row]
+        return self._registry.states(rows)
 
     def watch(self, symbols: Iterable[str]) -> None:
         """Add ``symbols``; they need not exist yet.
@@ -134,14 +157,19 @@ class Watcher:
 class Watchers:
     """All streams, by symbol."""
 
-    def __init__(
-        self, max_symbols_per_watcher: int, state: Callable[[str], Aggregate], bars: BarWatchers
-    ) -> None:
+    def __init__(self, max_symbols_per_watcher: int, states: States, bars: BarWatchers) -> None:
         self._limit = max_symbols_per_watcher
         self.bars = bars
-        # The present state of a symbol that has one.
-        self.state = state
-        self._by_symbol: dict[str, set[Watcher]] = {}
+        self.states = states.states
+        self._row = states.row
+        states.opened = self._opened
+        self._by_row: dict[int, set[Watcher]] = {}
+        # Which rows those are.
+        self._flags: NDArray[np.bool_] = np.zeros(_MIN_ROWS, np.bool_)
+        # By symbols that do not exist yet.
+        self._awaited: dict[str, set[Watcher]] = {}
+        # Those that watch something by name.
+        self._namers: set[Watcher] = set()
         self._all: set[Watcher] = set()
         self._open: set[Watcher] = set()
         self._closed: BaseException | None = None
@@ -152,7 +180,7 @@ class Watchers:
     @property
     def watched_symbols(self) -> int:
         """How many symbols have at least one watcher by name."""
-        return len(self._by_symbol)
+        return len(self._by_row) + len(self._awaited)
 
     def open(self) -> Watcher:
         """Return a watcher that watches nothing yet; :meth:`close` it."""
@@ -183,7 +211,13 @@ class Watchers:
             if len(watcher.symbols) >= self._limit:
                 raise TooManyWatched(self._limit)
             watcher.symbols.add(symbol)
-            self._by_symbol.setdefault(symbol, set()).add(watcher)
+            self._namers.add(watcher)
+            row = self._row(symbol)
+            if row is None:
+                self._awaited.setdefault(symbol, set()).add(watcher)
+            else:
+                self._by_row.setdefault(row, set()).add(watcher)
+                self._flag(row)
 
     def remove(self, watcher: Watcher, symbols: Iterable[str]) -> None:
         """Let ``watcher`` hear no more of ``symbols`` by name."""
@@ -191,12 +225,20 @@ class Watchers:
             if symbol not in watcher.symbols:
                 continue
             watcher.symbols.discard(symbol)
+            row = self._row(symbol)
+            if row is None:
+                self._awaited[symbol].discard(watcher)
+                if not self._awaited[symbol]:
+                    del self._awaited[symbol]
+                continue
             if not watcher.watches_all:
-                watcher.unmark([symbol])
-            listeners = self._by_symbol[symbol]
-            listeners.discard(watcher)
-            if not listeners:
-                del self._by_symbol[symbol]
+                watcher.unmark([row])
+            self._by_row[row].discard(watcher)
+            if not self._by_row[row]:
+                del self._by_row[row]
+                self._flags[row] = False
+        if not watcher.symbols:
+            self._namers.discard(watcher)
 
     def set_all(self, watcher: Watcher, on: bool) -> None:
         """Let ``watcher`` hear of every symbol, or only of the named ones."""
@@ -205,18 +247,44 @@ class Watchers:
             self._all.add(watcher)
         else:
             self._all.discard(watcher)
-            watcher.keep_only(watcher.symbols)
+            rows = map(self._row, watcher.symbols)
+            watcher.keep_only({row for row in rows if row is not None})
 
-    def symbols_watched(self) -> Collection[str] | None:
-        """Return the symbols that somebody watches; None: all."""
-        return None if self._all else self._by_symbol.keys()
-
-    def notify(self, changed: Collection[str]) -> None:
-        """Mark ``changed`` for those who watch them; awaits nobody."""
-        for watcher in self._all:
-            watcher.mark(changed)
-        if self._by_symbol:
-            for symbol in self._by_symbol.keys() & set(changed):
-                for watcher in self._by_symbol[symbol]:
+    def notify(self, changed: NDArray[np.int32]) -> None:
+        """Mark rows, each there once, for those who watch them; awaits nobody."""
+        if self._all:
+            rows = changed.tolist()
+            for watcher in self._all:
+                watcher.mark(rows)
+        named = self._namers - self._all
+        if not named:
+            return
+        self._reach(int(changed.max(initial=0)))
+        rows = changed[self._flags[changed]].tolist()
+        if len(self._namers) == 1:
+            shares = {watcher: rows for watcher in named if rows}
+        else:
+            shares = {}
+            for row in rows:
+                for watcher in self._by_row[row]:
                     if not watcher.watches_all:
-                        watcher.mark((symbol,))
+                        shares.setdefault(watcher, []).append(row)
+        for watcher, own in shares.items():
+            watcher.mark(own)
+
+    def _opened(self, symbol: str, row: int) -> None:
+        # Those who wait for a symbol watch its row from now on.
+        watchers = self._awaited.pop(symbol, None)
+        if watchers:
+            self._by_row[row] = watchers
+            self._flag(row)
+
+    def _flag(self, row: int) -> None:
+        self._reach(row)
+        self._flags[row] = True
+
+    def _reach(self, row: int) -> None:
+        missing = row + 1 - len(self._flags)
+        if missing > 0:
+            more = np.zeros(max(missing, len(self._flags)), np.bool_)
+            self._flags = np.concatenate((self._flags, more))

@@ -11,6 +11,7 @@ from typing import Any
 
 from aggregator.app import Aggregator
 from aggregator.settings import AggregatorSettings
+from benchmarks.encoding import measure_encoders
 from benchmarks.frames import Market
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Spread
@@ -155,4 +156,26 @@ async def measure(*, full: bool) -> Outcome:
                     note=f"{1e9 / found[name]['median']:.0f} ns per tick",
                 )
             )
-    return Outcome(lines, {"passes": passes, "ticks": ticks, "symbols": details})
+    encoders = []
+    for symbols in (500, 50_000) if full else (500,):
+        written = measure_encoders(symbols, passes)
+        encoders.append(written)
+        for name, what in (
+            ("states", "states to the bytes of Watch"),
+            ("bars", "closed bars to the bytes of Watch"),
+            ("open_bars", "open bars to the bytes of Watch"),
+        ):
+            rate = written[name]["median"]
+            lines.append(
+                Line(
+                    f"kernel/{name}/{symbols}",
+                    f"{what}, {symbols:,} symbols",
+                    rate,
+                    "states/s",
+                    written[f"memcpy_{name}"]["median"],
+                    "memcpy",
+                    note=f"{1e9 / rate:.0f} ns per state",
+                )
+            )
+    details_of = {"passes": passes, "ticks": ticks, "symbols": details, "encoders": encoders}
+    return Outcome(lines, details_of)

@@ -20,10 +20,8 @@ vars(config)["CACHE_LOCATOR_CLASSES"] = os.environ.setdefault(
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Kernels inline them, so a change of one makes what was compiled stale; so does one of the file of
-# this name beside the kernel, which has the columns of its arrays.
+# Kernels inline them, so a change of one makes what was compiled stale.
 _INLINED = (Path(__file__).with_name("words.py"),)
-_LAYOUT = "layout.py"
 
 
 class BesideTheSource(InTreeCacheLocator):
@@ -33,17 +31,23 @@ class BesideTheSource(InTreeCacheLocator):
     was compiled into an image.
     """
 
+    # Numbers of other modules that are compiled in.
+    _constants = b""
+
     def get_source_stamp(self) -> bytes:
-        """Name the source by its content, with what it inlines from other files."""
-        source = Path(self._py_file)
-        layout = source.with_name(_LAYOUT)
-        sources = (source, *_INLINED, *([layout] if layout.exists() else []))
-        return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
+        """Name the source by its content, with what it has of other files."""
+        sources = (Path(self._py_file), *_INLINED)
+        read = b"".join(path.read_bytes() for path in sources)
+        return hashlib.sha256(read + self._constants).digest()
 
     @classmethod
     def from_function(cls, function: Callable[..., Any], file: str) -> BesideTheSource | None:
         """Return the locator of ``function``, or None where nothing can be kept or found."""
         locator: Any = cls(function, file)
+        numbers = [
+            each for each in function.__globals__.items() if isinstance(each[1], int | float)
+        ]
+        locator._constants = repr(sorted(numbers)).encode()
         name = f"{Path(file).stem}.{function.__qualname__}-*.nbi"
         if any(Path(locator.get_cache_path()).glob(name)):
             return cast(BesideTheSource, locator)
@@ -81,3 +85,8 @@ class Kernels:
 
 
 KERNELS = Kernels()
+
+
+def kernel_part(function: F) -> F:
+    """Let kernels of the same module call a function; it is compiled with each of them."""
+    return cast(F, njit(function))

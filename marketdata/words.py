@@ -62,6 +62,14 @@ def _store_word(_context: Any, address: Any, word: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
+def _store_double(_context: Any, address: Any, double: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[1], _pointer(builder, arguments[0], ir.DoubleType()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float64), generate
+
+
 def _copy_block(_context: Any, target: Any, source: Any) -> Any:
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         block = builder.load(_pointer(builder, arguments[1], _BLOCK), align=1)
@@ -74,6 +82,13 @@ def _copy_block(_context: Any, target: Any, source: Any) -> Any:
 def _trailing_zeros(_context: Any, word: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), generate
+
+
+def _leading_zeros(_context: Any, word: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.int64), generate
 
@@ -92,9 +107,12 @@ load_double = cast(Callable[[int], float], intrinsic(_load_double))
 # The address comes first.
 store_byte = cast(Callable[[int, int], None], intrinsic(_store_byte))
 store_word = cast(Callable[[int, int], None], intrinsic(_store_word))
+store_double = cast(Callable[[int, float], None], intrinsic(_store_double))
 # Sixteen bytes, to the first address from the second.
 copy_block = cast(Callable[[int, int], None], intrinsic(_copy_block))
 # 64 if there is no one in it.
 trailing_zeros = cast(Callable[[int], int], intrinsic(_trailing_zeros))
+# Likewise, from the highest bit.
+leading_zeros = cast(Callable[[int], int], intrinsic(_leading_zeros))
 # The first four bytes of a word as a big-endian number.
 big_endian_half = cast(Callable[[int], int], intrinsic(_big_endian_half))

@@ -8,21 +8,6 @@ from typing import NamedTuple, Protocol
 from aggregator.bars.bar import Bar
 
 
-class Published(NamedTuple):
-    """One state of a bar that is not open, as it goes out.
-
-    A *series* is the bars of one symbol and interval: a number, see :meth:`BarEngine.series`.
-    ``revision`` is -1 unless the bar is closed; ``wire`` is the state as an element of
-    ``UpdateBatch.bars``: tag, length and payload.
-    """
-
-    series: int
-    start: int
-    number: int
-    revision: int
-    wire: bytes
-
-
 class BarSink(Protocol):
     """Who keeps closed bars."""
 
@@ -30,17 +15,34 @@ class BarSink(Protocol):
         """Take final and revised bars, which nobody changes any more; awaits nothing."""
 
 
+class Published(NamedTuple):
+    """An early, final or revised state of a bar.
+
+    A series is the bars of one symbol and interval, as a number: the symbol's row x how many
+    intervals there are + the interval's number.
+    """
+
+    series: int
+    start: int
+    # Tells tick, volume and notional bars of the same start apart.
+    number: int
+    # -1 unless the bar is closed.
+    revision: int
+    # Tag, length and message, as one of the ``bars`` of an ``UpdateBatch``.
+    wire: bytes
+
+
 class BarAudience(Protocol):
-    """Who hears of bars at once; only of those that somebody wants."""
+    """Who hears of bars at once; of those that the engine was told are wanted."""
 
     def opened(self, symbol: str, row: int) -> Iterable[int]:
-        """Hear of a new symbol; return the numbers of the intervals wanted of it by name."""
+        """Return the intervals of which somebody wants the bars of a new symbol by its name."""
 
     def partials_changed(self, series: Sequence[int]) -> None:
         """Hear that open bars changed; :meth:`BarEngine.partials` has their newest states."""
 
     def bars_published(self, bars: Sequence[Published]) -> None:
-        """Hear of early, final and revised states, in their order; an early bar may change yet."""
+        """Hear of states in their order."""
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Hear that every bar of ``interval`` that ends there was published."""

@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator import encoder
 from aggregator.bars import kernel, layout
 from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore, Published
 from aggregator.bars.bar import Bar, BarState, Coverage
@@ -27,9 +28,12 @@ from aggregator.bars.tables import (
     with_room,
     write_candle,
 )
+from aggregator.bars.wanted import Wanted
+from aggregator.pieces import PieceRoom, pack_names
 from aggregator.sessions import RuleFor, SessionRule
 from aggregator.symbol_table import SymbolTable
 from marketdata.intervals import IntervalKind
+from marketdata.wire.market_data_pb2 import UpdateBatch
 
 # From start <= time < end to how much of it had a feed.
 CoverageRule = Callable[[int, int], Coverage]
@@ -95,7 +99,7 @@ class BarEngine:
         self.audience: BarAudience = NoAudience()
         self.sink: BarSink = NoStore()
         self.wake_at: Callable[[int], None] = lambda _ns: None
-        # Names this life of the state; the book sets it.
+        # Names this life of the state; goes out with each bar.
         self.epoch = 0
         self.table = SymbolTable()
         self.tables = make_tables(plan)
@@ -113,11 +117,9 @@ class BarEngine:
         # When the wall clock closes something, and of which rows.
         self._times: list[int] = []
         self._due: dict[int, deque[NDArray[np.int32]]] = {}
-        # How many series and intervals of all symbols somebody wants.
-        self._wants = 0
-        # Those among them that no clock ends.
-        self._wanted_events: set[int] = set()
-        self._all_wanted_events: set[int] = set()
+        self._wanted = Wanted(len(self.intervals))
+        self._room = PieceRoom(encoder.MAX_BAR_BYTES)
+        self._names = pack_names(lanes, encoder.INTERVAL_WIDTH)
         # By row; and the rows of them with trades in this batch.
         self._event_lanes: list[list[EventLane]] = []
         self._traded: set[int] = set()
@@ -195,7 +197,7 @@ class BarEngine:
                 self._set_timer(row)
         elif count:
             self._set_timers(moved)
-        if self._wants:
+        if self._wanted:
             # Others than those that changed may have closed a bar and begun another.
             only_moved = moved[tables.hot_ints[moved, layout.BATCH] != desk[layout.BATCH_NUMBER]]
             self._publish_open(np.concatenate((changed, only_moved)))
@@ -373,51 +375,126 @@ class BarEngine:
     # Who wants what.
 
     def want(self, series: int, on: bool) -> None:
-        """Say whether somebody wants the bars of a series by name."""
+        """Say whether anyone wants a series by its symbol's name."""
         row, number = divmod(series, len(self.intervals))
-        self._wants += 1 if on else -1
+        self._wanted.want(series, on)
         if number < self._lane_count:
             self.tables.ints[row, LANES + LANE * number + layout.WANTED] = on
-        elif on:
-            self._wanted_events.add(series)
-        else:
-            self._wanted_events.discard(series)
 
     def want_all(self, number: int, on: bool) -> None:
-        """Say whether somebody wants the bars of an interval of every symbol."""
-        self._wants += 1 if on else -1
+        """Say whether anyone wants the bars of an interval of every symbol."""
+        self._wanted.want_all(number, on)
         if number < self._lane_count:
             self.tables.desk[layout.WANT_ALL + number] = on
-        elif on:
-            self._all_wanted_events.add(number)
-        else:
-            self._all_wanted_events.discard(number)
 
     def present(self, series: int) -> tuple[list[Published], bool]:
         """Return the bars that wait out the grace; publish the open one, say if there is one."""
         row, number = divmod(series, len(self.intervals))
-        if number >= self._lane_count:
-            event_lane = self._event_lanes[row][number - self._lane_count]
-            return [], self._publish_partial(event_lane)
-        places = self._early(row, number)
-        self._fill_in(places)
-        ints = self.tables.ints[row]
-        at = LANES + LANE * number
-        is_open = bool(ints[at + layout.START] < ints[at + layout.END])
+        early = _NO_PLACES if number >= self._lane_count else self._early(row, number)
+        self._fill_in(early)
+        return self._published(early), self.renew(series)
+
+    def renew(self, series: int) -> bool:
+        """Publish the open bar of a series once more; return whether there is one."""
+        row, number = divmod(series, len(self.intervals))
+        lane = self._lane(row, number)
+        if isinstance(lane, EventLane):
+            return self._publish_partial(lane)
+        ints = self.tables.ints[row, LANES + LANE * lane : LANES + LANE * (lane + 1)]
+        is_open = bool(ints[layout.START] < ints[layout.END])
         if is_open:
-            ints[at + layout.LANE_SEQUENCE] += 1
-            ints[at + layout.OPEN_SEQUENCE] = ints[at + layout.LANE_SEQUENCE]
-        return self._published(places), is_open
+            ints[layout.LANE_SEQUENCE] += 1
+            ints[layout.OPEN_SEQUENCE] = ints[layout.LANE_SEQUENCE]
+        return is_open
 
     def partials(self, series: Sequence[int]) -> list[bytes]:
-        """Return the newest state of open bars; b"" where none is open, or was never published."""
-        found = []
-        for each in series:
-            row, number = divmod(each, len(self.intervals))
-            lane = self._lane(row, number)
-            bar = self._open_state(row, lane)
-            found.append(b"" if bar is None or not bar.sequence else self._wire(bar))
+        """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.
+
+        Empty where none is open, or it was never published.
+        """
+        asked = np.array(series, np.int64)
+        rows, numbers = np.divmod(asked, len(self.intervals))
+        if self.wants_trades and (numbers >= self._lane_count).any():
+            by_clock = numbers < self._lane_count
+            found = iter(self._open_pieces(rows[by_clock], numbers[by_clock]))
+            return [
+                next(found) if is_lane else self._event_piece(each)
+                for each, is_lane in zip(series, by_clock.tolist(), strict=True)
+            ]
+        return self._open_pieces(rows, numbers)
+
+    def _open_pieces(self, rows: NDArray[np.int64], lanes: NDArray[np.int64]) -> list[bytes]:
+        count, tables = len(rows), self.tables
+        if not count:
+            return []
+        at = LANES + LANE * lanes
+        starts, ends = tables.ints[rows, at + layout.START], tables.ints[rows, at + layout.END]
+        hot = tables.hot_ints[rows]
+        latest = np.where(
+            hot[:, layout.TRADES] > 0,
+            hot[:, layout.LAST_TS],
+            tables.ints[rows, layout.LATEST],
+        )
+        reached = np.minimum(np.maximum(latest, starts) + 1, ends)
+        coverages = self._open_coverages(rows, lanes, starts, reached)
+        # Only Python's rules have phases.
+        for index in np.flatnonzero(tables.ints[rows, at + layout.LANE_PHASE] < 0).tolist():
+            row, lane = int(rows[index]), int(lanes[index])
+            phase = self._lanes[self._rules[row]][lane].phase(int(starts[index]))
+            tables.ints[row, at[index] + layout.LANE_PHASE] = layout.PHASES.index(phase)
+        room = self._room
+        room.reserve(count)
+        encoder.encode_open_bars(
+            rows.astype(np.int32),
+            lanes.astype(np.int32),
+            count,
+            coverages,
+            tables.hot_ints,
+            tables.hot_reals,
+            tables.ints,
+            tables.reals,
+            self.table.names,
+            self.table.lengths,
+            *self._names,
+            *_PHASES,
+            self.epoch,
+            room.out,
+            room.ends,
+        )
+        return room.cut(count)
+
+    def _open_coverages(
+        self,
+        rows: NDArray[np.int64],
+        lanes: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        reached: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        # What has had a feed up to the latest time, has had one before.
+        full: dict[tuple[int, int], int] = {}
+        found = np.zeros(len(rows), np.int64)
+        columns = zip(rows.tolist(), lanes.tolist(), starts.tolist(), reached.tolist(), strict=True)
+        for index, (row, lane, start, end) in enumerate(columns):
+            if lane not in self._daily:
+                if end <= full.get((lane, start), -1):
+                    found[index] = Coverage.FULL
+                    continue
+                bounds = start, end
+            else:
+                bounds = self._lanes[self._rules[row]][lane].hours(start, end)
+            coverage = self._coverage(*bounds)
+            if coverage is Coverage.FULL:
+                full[lane, start] = end
+            found[index] = coverage
         return found
+
+    def _event_piece(self, series: int) -> bytes:
+        row, number = divmod(series, len(self.intervals))
+        bar = self._open_state(row, self._lane(row, number))
+        return b"" if bar is None or not bar.sequence else self._piece(bar)
+
+    def _piece(self, bar: Bar) -> bytes:
+        return UpdateBatch(bars=[bar.to_message(self.epoch)]).SerializeToString()
 
     # Bars of the pool.
 
@@ -487,13 +564,32 @@ class BarEngine:
         return found
 
     def _published(self, places: NDArray[np.int32]) -> list[Published]:
-        step = len(self.intervals)
-        found = []
-        for bar in self._bars(places):
-            series = self.table.rows[bar.symbol] * step + self._numbers[bar.interval]
-            revision = bar.revision if bar.state.is_closed else -1
-            found.append(Published(series, bar.start, 0, revision, self._wire(bar)))
-        return found
+        count, tables, room = len(places), self.tables, self._room
+        room.reserve(count)
+        encoder.encode_bars(
+            places,
+            count,
+            tables.bars_ints,
+            tables.bars_reals,
+            self.table.names,
+            self.table.lengths,
+            *self._names,
+            *_PHASES,
+            self.epoch,
+            room.out,
+            room.ends,
+        )
+        columns = tables.bars_ints[places]
+        series = columns[:, layout.BAR_ROW] * len(self.intervals) + columns[:, layout.BAR_LANE]
+        is_closed = columns[:, layout.STATE] >= BarState.FINAL
+        revisions = np.where(is_closed, columns[:, layout.REVISION], -1)
+        starts = columns[:, layout.BAR_START]
+        return [
+            Published(each, start, 0, revision, piece)
+            for each, start, revision, piece in zip(
+                series.tolist(), starts.tolist(), revisions.tolist(), room.cut(count), strict=True
+            )
+        ]
 
     # The open bar, and bars that no clock ends.
 
@@ -554,8 +650,7 @@ class BarEngine:
         for row in self._traded:
             for number, event_lane in enumerate(self._event_lanes[row], lanes):
                 each = row * step + number
-                wanted = number in self._all_wanted_events or each in self._wanted_events
-                if wanted and self._publish_partial(event_lane):
+                if each in self._wanted and self._publish_partial(event_lane):
                     found.append(each)
         if found:
             self.audience.partials_changed(found)
@@ -582,20 +677,17 @@ class BarEngine:
     def _publish_full(self, row: int, lane: EventLane, bars: Sequence[Bar]) -> list[Bar]:
         number = self._numbers[lane.name]
         series = row * len(self.intervals) + number
-        wanted = number in self._all_wanted_events or series in self._wanted_events
         for bar in bars:
+            # What is open then was not published.
+            lane.open_sequence = 0
             lane.sequence += 1
             bar.sequence = lane.sequence
             lane.recent.append(bar)
-            if wanted:
-                wire = self._wire(bar)
-                state = Published(series, bar.start, bar.number, bar.revision, wire)
+            if series in self._wanted:
+                piece = self._piece(bar)
+                state = Published(series, bar.start, bar.number, bar.revision, piece)
                 self.audience.bars_published([state])
         return list(bars)
-
-    def _wire(self, bar: Bar) -> bytes:
-        payload = bar.to_message(self.epoch).SerializeToString()
-        return b"\x12" + bytes([len(payload) & 0x7F | 0x80, len(payload) >> 7]) + payload
 
     # Events, timers and markers.
 
@@ -611,7 +703,7 @@ class BarEngine:
             is_last = tables.bars_ints[events, layout.EVENT] == np.arange(1, count + 1)
             places = events[is_last]
             self._fill_in(places)
-            if self._wants:
+            if self._wanted:
                 self._tell_audience(places)
             if not isinstance(self.sink, NoStore):
                 states = tables.bars_ints[places, layout.STATE]
@@ -687,6 +779,8 @@ class BarEngine:
             self.sink.put(closed)
 
 
+_PHASES = pack_names(layout.PHASES, encoder.PHASE_WIDTH)
+_NO_PLACES = np.zeros(0, np.int32)
 _STATES = {state.value: state for state in BarState}
 _COVERAGES = {coverage.value: coverage for coverage in Coverage}
 

@@ -172,7 +172,9 @@ class Tables(NamedTuple):
 
 
 _INTS, _REALS, _LIST = int64[:, ::1], float64[:, ::1], int32[::1]
-_TABLES = types.NamedTuple(
+# numba says nothing of its types.
+_types: Any = types
+_TABLES = _types.NamedTuple(
     (
         _INTS,
         _REALS,
@@ -928,7 +930,7 @@ def _take(t, row, price, volume, ts, own):  # type: ignore[no-untyped-def]
 
 
 @KERNELS.add(
-    types.UniTuple(int64, 3)(
+    _types.UniTuple(int64, 3)(
         _TABLES,
         int64,
         int64,
@@ -1015,7 +1017,7 @@ def apply_ticks(
     return code, index, n_changed
 
 
-@KERNELS.add(types.int64(_TABLES, _LIST, int64, int64, int64))
+@KERNELS.add(_types.int64(_TABLES, _LIST, int64, int64, int64))
 def close_rows(t: Tables, rows: NDArray[np.int32], index: int, clock: int, due_at: int) -> int:
     """Close what ends by the wall clock, up to a row for which there is no room.
 
@@ -1043,7 +1045,7 @@ def close_rows(t: Tables, rows: NDArray[np.int32], index: int, clock: int, due_a
     return index
 
 
-@KERNELS.add(types.int64(_TABLES, _LIST, int64, _LIST, int64[::1]))
+@KERNELS.add(_types.int64(_TABLES, _LIST, int64, _LIST, int64[::1]))
 def set_timers(
     t: Tables,
     rows: NDArray[np.int32],
@@ -1081,7 +1083,7 @@ def set_timers(
     return n
 
 
-@KERNELS.add(types.void(_TABLES))
+@KERNELS.add(_types.void(_TABLES))
 def publish_touched(t: Tables) -> None:
     """Publish the bars that late trades changed."""
     for index in range(t.desk[N_TOUCHED]):
@@ -1093,7 +1095,7 @@ def publish_touched(t: Tables) -> None:
     t.desk[N_TOUCHED] = 0
 
 
-@KERNELS.add(types.int64(_TABLES, _LIST, int64, int64[::1]))
+@KERNELS.add(_types.int64(_TABLES, _LIST, int64, int64[::1]))
 def publish_open(t: Tables, rows: NDArray[np.int32], count: int, out: NDArray[np.int64]) -> int:
     """Count one more state of the open bars of rows that somebody wants.
 
@@ -1120,7 +1122,7 @@ def publish_open(t: Tables, rows: NDArray[np.int32], count: int, out: NDArray[np
     return n
 
 
-@KERNELS.add(types.int64(_TABLES, int64, int64, int64, int64, _LIST))
+@KERNELS.add(_types.int64(_TABLES, int64, int64, int64, int64, _LIST))
 def list_bars(
     t: Tables, row: int, lane: int, from_ns: int, to_ns: int, out: NDArray[np.int32]
 ) -> int:
@@ -1151,7 +1153,7 @@ def list_bars(
     return n
 
 
-@KERNELS.add(types.int64(_TABLES, int64, int64, int64, int64, int64, int64))
+@KERNELS.add(_types.int64(_TABLES, int64, int64, int64, int64, int64, int64))
 def restore_bar(
     t: Tables, row: int, lane: int, start: int, end: int, state: int, last_ts: int
 ) -> int:
@@ -1178,10 +1180,10 @@ def restore_bar(
     else:
         _count_end(t, lane, end, 1, 0)
         _link_early(t, row, at, bar)
-    return bar
+    return int(bar)
 
 
-@KERNELS.add(types.void(_TABLES, int64))
+@KERNELS.add(_types.void(_TABLES, int64))
 def restored(t: Tables, row: int) -> None:
     """Know where the restored bars of a row end and new ones begin, when they are all there."""
     ints, bars = t.ints, t.bars_ints

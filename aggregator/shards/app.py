@@ -14,9 +14,10 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from aggregator.app import GRACE_S, STORE_NAME
+from aggregator.service import SERVICE_NAME
 from aggregator.settings import AggregatorSettings
 from aggregator.shards.fleet import Fleet
-from aggregator.shards.front import SERVICE_NAME, FrontService
+from aggregator.shards.front import FrontService
 from aggregator.store.address import parse_store
 from aggregator.store.database import STORE_ERRORS, Database
 from aggregator.store.store import START_TIMEOUT_S

@@ -16,7 +16,7 @@ from aggregator.calls import Calls, ShuttingDown
 from aggregator.core import MAX_TOPICS
 from aggregator.malformed import refuse
 from aggregator.numbering import InvalidBatch
-from aggregator.service import TooManyAsked, abort, list_page, normalize_all
+from aggregator.service import SERVICE_NAME, TooManyAsked, abort, list_page, normalize_all
 from aggregator.shards.crew import Member
 from aggregator.shards.fleet import Fleet
 from aggregator.shards.owners import owner_of
@@ -33,7 +33,6 @@ log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
 M = TypeVar("M", bound=Message)
 
-SERVICE_NAME = wire.DESCRIPTOR.services_by_name["MarketDataService"].full_name
 # Of one stream: enough that the workers always have something to do.
 MAX_UNACKED_BATCHES = 8
 MAX_UNACKED_TICKS = 256

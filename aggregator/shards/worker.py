@@ -13,10 +13,12 @@ import structlog
 
 from aggregator.core import Core, Share
 from aggregator.malformed import RefuseMalformed
+from aggregator.service import WRITES_BYTES
 from aggregator.settings import AggregatorSettings
 from aggregator.shards.frames import make_frame
 from aggregator.shards.lane import Lane
 from aggregator.shards.shard import Shard, Tally
+from aggregator.undecoded import LeaveUndecoded
 from marketdata.channel import MAX_MESSAGE_BYTES
 from marketdata.errors import StartError
 from marketdata.wire import market_data_pb2_grpc
@@ -44,7 +46,14 @@ class ShardWorker:
         self._core = Core(settings, time.time_ns, self._tell_store, share)
         self._shard = Shard(self._core.market, self._core.feeds)
         self._engine = self._core.market.book.engine
-        self._server = grpc.aio.server(interceptors=[RefuseMalformed()], options=_OPTIONS)
+        self._server = grpc.aio.server(
+            # Ticks come over the lane.
+            interceptors=[
+                RefuseMalformed(),
+                LeaveUndecoded(requests=frozenset(), responses=WRITES_BYTES),
+            ],
+            options=_OPTIONS,
+        )
         # Whether to end in order; set when the worker is to end.
         self.end: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._failure: Exception | None = None

@@ -62,11 +62,11 @@ class Desk:
         self.engine = BarEngine(plan, lambda _symbol: session_rule, event_bars=event_bars)
         self.engine.audience = self
         self.engine.sink = self
-        for name in watched:
-            self.engine.want_all(self.engine.intervals.index(name), True)
         self.book = Book(self.engine, max_symbols=1_000, epoch=1)
+        for interval in watched:
+            self.engine.want_all(self.engine.intervals.index(interval), True)
         self._sequence = 1
-        # Every published state, as it was then.
+        # Every published state that is watched, as it was then.
         self.published: list[Bar] = []
         self.closed: list[Bar] = []
         self.completed: list[tuple[str, int]] = []
@@ -105,20 +105,16 @@ class Desk:
 
     def partials_changed(self, series: Sequence[int]) -> None:
         """Keep the open bars."""
-        for each, state in zip(series, self.engine.partials(series), strict=True):
-            row, number = divmod(each, len(self.engine.intervals))
-            symbol = self.engine.table.symbols[row]
-            bar = self.engine.open_bar(symbol, self.engine.intervals[number])
-            assert bar is not None
-            assert read_bar(state).key == bar.key
-            self.published.append(bar)
+        self.published += map(read_bar, self.engine.partials(series))
 
     def bars_published(self, bars: Sequence[Published]) -> None:
         """Keep the states."""
         for published in bars:
             bar = read_bar(published.wire)
+            symbol, interval, start, number = bar.key
+            assert published.series == self.engine.series(symbol, interval)
+            assert published[1:3] == (start, number)
             assert published.revision == (bar.revision if bar.state.is_closed else -1)
-            assert (published.start, published.number) == (bar.start, bar.number)
             self.published.append(bar)
             self.story.append((bar.symbol, bar.start, bar.state))
 
@@ -132,19 +128,28 @@ class Desk:
         self.closed.extend(bars)
 
 
-def read_bar(wire: bytes) -> Bar:
-    """Return the bar of an element of ``UpdateBatch.bars``; its sum of money is about right."""
-    (message,) = UpdateBatch.FromString(wire).bars
+def read_bar(piece: bytes) -> Bar:
+    """Return the bar that is written there, with what a message has of it."""
+    (message,) = UpdateBatch.FromString(piece).bars
     candle = Candle()
-    candle.open, candle.high, candle.low = message.open, message.high, message.low
-    candle.close, candle.volume, candle.trades = message.close, message.volume, message.trades
+    candle.open, candle.close = message.open, message.close
+    candle.high, candle.low = message.high, message.low
+    candle.volume, candle.trades = message.volume, message.trades
     candle.notional = message.vwap * message.volume
     candle.first_ts, candle.last_ts = message.first_timestamp, message.last_timestamp
-    bar = Bar(message.symbol, message.interval, message.start, message.end, candle, message.number)
-    bar.state, bar.revision = BarState(message.state), message.revision
-    bar.coverage, bar.phase = Coverage(message.coverage), message.phase
-    bar.sequence = message.sequence
-    return bar
+    return Bar(
+        message.symbol,
+        message.interval,
+        message.start,
+        message.end,
+        candle,
+        message.number,
+        BarState(message.state),
+        message.revision,
+        Coverage(message.coverage),
+        message.phase,
+        message.sequence,
+    )
 
 
 class Expected(NamedTuple):

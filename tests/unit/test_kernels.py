@@ -85,6 +85,23 @@ def test_a_change_of_what_is_inlined_compiles_anew(
     assert events(source) == ["compiling", "compiled"]
 
 
+def test_a_change_of_a_number_from_another_module_compiles_anew(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factors = tmp_path / "factors.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    source.write_text(
+        SOURCE.replace("@", "from factors import FACTOR\n\n@", 1).replace("* 2", "* FACTOR")
+    )
+    factors.write_text("FACTOR = 2\n")
+    assert events(source) == ["compiling", "compiled"]
+    assert events(source) == []
+    monkeypatch.delitem(sys.modules, "factors")
+    factors.write_text("FACTOR = 1 + 1.0\n")
+    assert events(source) == ["compiling", "compiled"]
+    monkeypatch.delitem(sys.modules, "factors")
+
+
 def test_what_cannot_be_kept_is_said_and_works(
     source: Path, read_only: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,11 +12,11 @@ from aggregator.bar_watchers import (
     TooManyTopics,
     Topic,
 )
-from aggregator.bars.bar import BarState
+from aggregator.bars.bar import Bar, BarState
 from aggregator.sessions import NS_PER_DAY
 from marketdata.intervals import InvalidInterval
 from marketdata.timestamps import NS_PER_S
-from tests.doubles.bars import Desk, Trade
+from tests.doubles.bars import Desk, Trade, read_bar
 
 DAY = 16_000 * NS_PER_DAY
 S = NS_PER_S
@@ -40,8 +40,13 @@ class Floor:
 
 def taken(queue: BarQueue, limit: int = 100) -> list[tuple[int, BarState, int]]:
     """Return start, state and trades of what waits."""
-    bars, _ = queue.take(limit)
+    bars, _ = take(queue, limit)
     return [((b.start - DAY) // S, b.state, b.candle.trades) for b in bars]
+
+
+def take(queue: BarQueue, limit: int = 100) -> tuple[list[Bar], list[Completed]]:
+    pieces, completed = queue.take(limit)
+    return list(map(read_bar, pieces)), completed
 
 
 def test_an_open_bar_waits_once_with_its_newest_state() -> None:
@@ -62,7 +67,7 @@ def test_every_closed_state_waits_and_the_sequence_only_grows() -> None:
     floor.desk.trade(Trade(DAY + 4 * S))
     floor.desk.trade(Trade(DAY + 1))
     floor.desk.trade(Trade(DAY + 2))
-    bars, completed = queue.take(100)
+    bars, completed = take(queue)
     states = [((b.start - DAY) // S, b.revision) for b in bars if b.state.is_closed]
     assert states == [(0, 0), (1, 0), (0, 1), (0, 2)]
     assert [b.sequence for b in bars] == sorted({b.sequence for b in bars})
@@ -76,7 +81,7 @@ def test_a_marker_stays_behind_its_bars_however_little_is_taken_at_once() -> Non
     floor.desk.trade(*(Trade(DAY + 3 * S, symbol=s) for s in "ABC"))
     seen: list[object] = []
     while len(queue):
-        bars, completed = queue.take(1)
+        bars, completed = take(queue, 1)
         seen += [bar.symbol for bar in bars if bar.state is FINAL]
         seen += completed
     assert seen == ["A", "B", "C", Completed("1s", DAY + S)]
@@ -108,12 +113,13 @@ def test_what_is_no_longer_wanted_is_not_sent() -> None:
     queue = floor.watch(("A", "1s"), ("A", "1m"))
     floor.desk.trade(Trade(DAY), Trade(DAY + 3 * S))
     floor.watchers.remove(queue, [Topic("A", "1s"), Topic("B", "1s")])
-    bars, completed = queue.take(10)
+    bars, completed = take(queue)
     assert [bar.interval for bar in bars] == ["1m"]
     assert completed == []
     floor.watchers.remove(queue, list(queue.topics))
     assert floor.watchers.watched_topics == 0
-    assert floor.watchers.wanted("A") == ()
+    floor.desk.trade(Trade(DAY + 90 * S), Trade(DAY, symbol="B"))
+    assert len(queue) == 0
 
 
 def test_topics_are_checked_before_any_is_added() -> None:

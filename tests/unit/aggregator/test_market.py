@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,14 +18,14 @@ from aggregator.producers import Producers
 from aggregator.sessions import UtcDay
 from aggregator.watchers import Watcher, Watchers
 from marketdata.timestamps import NS_PER_S
-from marketdata.wire.market_data_pb2 import Tick, TickBatch
+from marketdata.wire.market_data_pb2 import Aggregate, Tick, TickBatch, UpdateBatch
 
 NOW = 1_700_000_000 * NS_PER_S
 
 
 def make_market(max_producers: int = 10, max_symbols: int = 100) -> Market:
     book = Book(BarEngine(BarPlan(), lambda _: UtcDay()), max_symbols=max_symbols, epoch=NOW)
-    watchers = Watchers(3, book.state, BarWatchers(book.engine, 3, 10))
+    watchers = Watchers(3, book, BarWatchers(book.engine, 3, 10))
     return Market(book, Producers(max_producers), watchers, max_future_skew_s=60)
 
 
@@ -126,8 +127,13 @@ def test_a_batch_that_cannot_be_placed_is_an_error_and_changes_nothing(batch: Ti
     assert market.accepted == 0
 
 
+async def next_states(watcher: Watcher, limit: int = 10) -> list[Aggregate]:
+    pieces = await watcher.next_states(limit)
+    return [UpdateBatch.FromString(piece).updates[0] for piece in pieces]
+
+
 async def next_symbols(watcher: Watcher, limit: int = 10) -> list[str]:
-    return [state.symbol for state in await watcher.next_states(limit)]
+    return [state.symbol for state in await next_states(watcher, limit)]
 
 
 async def test_a_watcher_that_does_not_read_holds_each_symbol_once() -> None:
@@ -183,7 +189,7 @@ async def test_a_buffer_keeps_every_state_in_order() -> None:
     watcher = buffering_watcher(market, 10)
     for i in range(6):
         market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]).SerializeToString(), NOW)
-    states = await watcher.next_states(4) + await watcher.next_states(4)
+    states = await next_states(watcher, 4) + await next_states(watcher, 4)
     assert [(s.symbol, s.sequence) for s in states] == [
         ("A", 1),
         ("B", 1),
@@ -200,10 +206,10 @@ async def test_a_full_buffer_skips_to_the_newest_and_then_buffers_again() -> Non
     for i in range(5):
         market.publish_batch(make_batch(1 + i, 1, symbol="A").SerializeToString(), NOW)
         assert watcher.waiting <= 3
-    assert [s.sequence for s in await watcher.next_states(10)] == [5]
+    assert [s.sequence for s in await next_states(watcher)] == [5]
     for i in range(5, 7):
         market.publish_batch(make_batch(1 + i, 1, symbol="A").SerializeToString(), NOW)
-    assert [s.sequence for s in await watcher.next_states(10)] == [6, 7]
+    assert [s.sequence for s in await next_states(watcher)] == [6, 7]
 
 
 async def test_what_is_no_longer_watched_leaves_the_buffer() -> None:
@@ -224,7 +230,7 @@ def test_a_closed_watcher_leaves_nothing_behind() -> None:
         watcher.watch_all(True)
         watchers.close(watcher)
     assert (len(watchers), watchers.watched_symbols) == (0, 0)
-    watchers.notify({"A"})
+    watchers.notify(np.zeros(1, np.int32))
 
 
 def test_one_stream_watches_a_bounded_number_of_symbols() -> None:

@@ -31,7 +31,7 @@ from aggregator.shards.splitter import Splitter
 from aggregator.watchers import Watchers
 from marketdata.timestamps import NS_PER_S
 from marketdata.warm import load_kernels
-from marketdata.wire.market_data_pb2 import BatchAck, FeedReport, Tick, TickBatch
+from marketdata.wire.market_data_pb2 import BatchAck, FeedReport, Tick, TickBatch, UpdateBatch
 from marketdata.wire.shards_pb2 import Feed, Progress, ToWorker
 
 load_kernels()
@@ -57,24 +57,21 @@ class Listener:
         return (0, 2) if symbol in {"A", "D"} else ()
 
     def partials_changed(self, series: Sequence[int]) -> None:
-        step = len(self.engine.intervals)
-        for each, state in zip(series, self.engine.partials(series), strict=True):
-            self._keep(self.engine.table.symbols[each // step], state)
+        self._keep(self.engine.partials(series))
 
     def bars_published(self, bars: Sequence[Published]) -> None:
-        step = len(self.engine.intervals)
-        for bar in bars:
-            self._keep(self.engine.table.symbols[bar.series // step], bar.wire)
+        self._keep(bar.wire for bar in bars)
 
     def interval_completed(self, interval: str, end: int) -> None:
         self.completed.append((interval, end))
 
     def put(self, bars: Sequence[Bar]) -> None:
-        for bar in bars:
-            self._keep(bar.symbol, bar.to_message(EPOCH).SerializeToString())
+        self._keep(UpdateBatch(bars=[bar.to_message(0)]).SerializeToString() for bar in bars)
 
-    def _keep(self, symbol: str, state: bytes) -> None:
-        self.seen.setdefault(symbol, []).append(state)
+    def _keep(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            (bar,) = UpdateBatch.FromString(piece).bars
+            self.seen.setdefault(bar.symbol, []).append(piece)
 
 
 def make_market(completion: Completions, max_symbols: int) -> tuple[Market, Listener, Feeds]:
@@ -82,7 +79,7 @@ def make_market(completion: Completions, max_symbols: int) -> tuple[Market, List
     engine = BarEngine(PLAN, lambda _symbol: rule, feeds.coverage, completion=completion)
     listener = engine.audience = engine.sink = Listener(engine)
     book = Book(engine, max_symbols=max_symbols, epoch=EPOCH)
-    watchers = Watchers(100, book.state, BarWatchers(engine, 100, 100))
+    watchers = Watchers(100, book, BarWatchers(engine, 100, 100))
     return Market(book, Producers(3), watchers, 60.0), listener, feeds
 
 
