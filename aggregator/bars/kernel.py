@@ -811,6 +811,10 @@ def _add_late(t, row, lane, price, volume, ts, own):  # type: ignore[no-untyped-
         return
     bar = _find(t, row, at, start)
     if bar < 0:
+        if start <= ints[row, at + EVICTED_UNTIL]:
+            # A bar that this trade began in another lane took its place.
+            t.desk[BARS_EVICTED] += 1
+            return
         bar = _make_bar(t, row, lane, start, end)
         if _latest(t, row) < end + t.desk[GRACE]:
             _link_early(t, row, at, bar)

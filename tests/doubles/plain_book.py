@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
+from aggregator.bars.kernel import MAX_PRICE, MAX_TICK_VOLUME
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
@@ -134,7 +135,9 @@ class PlainBook:
                 continue
             symbol = tick.symbol
             bars = symbols.get(symbol)
-            if bars is not None and bars.lo <= ts < bars.hi:
+            # Those that the loop takes aside may be the first to be of the present.
+            is_usual = price < MAX_PRICE and volume <= MAX_TICK_VOLUME
+            if bars is not None and bars.lo <= ts < bars.hi and is_usual:
                 base = bars.base
                 if (
                     base.volume + volume <= bars.room

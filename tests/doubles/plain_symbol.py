@@ -330,9 +330,10 @@ class SymbolBars:
         # A trade from before the base piece, or for a bar that the wall clock closed.
         counts, money, latest = self._keeper.counts, price * volume, self._known_latest()
         too_late = latest - ts > self._revise_ns
-        targets = [] if too_late else self._late_targets(ts)
+        targets, evicted = ([], 0) if too_late else self._late_targets(ts)
         if any(not self._late_fits(lane, start, volume, money) for lane, start, _ in targets):
             return None
+        counts.bars_evicted += evicted
         if ts >= self.session_end:
             self._start_session(ts)
         in_session = self.session_start <= ts < self.session_end
@@ -351,6 +352,10 @@ class SymbolBars:
             self._latest = ts
             self._close(ts, ts)
         for lane, start, end in targets:
+            known = start in lane.closed or start in lane.early or start == lane.start < lane.end
+            if not known and start <= lane.evicted_until:
+                counts.bars_evicted += 1
+                continue
             self._late_candle(lane, start, end).add(price, volume, ts, sequence)
         self.room -= volume
         self.money_room -= money
@@ -358,9 +363,9 @@ class SymbolBars:
         self._set_limits()
         return in_session
 
-    def _late_targets(self, ts: int) -> list[tuple[Lane, int, int]]:
-        # The bars that a late trade belongs to.
-        targets = []
+    def _late_targets(self, ts: int) -> tuple[list[tuple[Lane, int, int]], int]:
+        # The bars that a late trade belongs to, and how many of them were given up.
+        targets, evicted = [], 0
         for lane in self.lanes:
             bounds = lane.bounds(ts)
             if bounds is None:
@@ -368,10 +373,10 @@ class SymbolBars:
             start, end = bounds
             known = start in lane.closed or start in lane.early or start == lane.start < lane.end
             if not known and start <= lane.evicted_until:
-                self._keeper.counts.bars_evicted += 1
+                evicted += 1
                 continue
             targets.append((lane, start, end))
-        return targets
+        return targets, evicted
 
     def _late_fits(self, lane: Lane, start: int, volume: int, money: float) -> bool:
         if start == lane.start < lane.end:
