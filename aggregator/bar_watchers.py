@@ -312,7 +312,7 @@ class BarWatchers:
 
     def renew(self, series: int) -> None:
         """Publish the open bar of a series once more, if there is one."""
-        self._engine.present(series)
+        self._engine.renew(series)
 
     # What the engine tells.
 

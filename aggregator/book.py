@@ -13,15 +13,15 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator import kernel
+from aggregator import encoder
+from aggregator.bars import kernel, layout
 from aggregator.bars.engine import BarEngine
-from aggregator.bars.symbol import SymbolBars
 from aggregator.columns import Batch, Decoder
-from aggregator.rows import Rows
+from aggregator.pieces import PieceRoom, message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
-from marketdata.wire.market_data_pb2 import Aggregate, Tick, UpdateBatch
+from marketdata.wire.market_data_pb2 import Aggregate, Tick
 
 _NO_ROWS = np.zeros(0, np.int32)
 
@@ -49,54 +49,66 @@ class Book:
         self.epoch = engine.epoch = epoch
         # Hears of each symbol that is taken in, with its row.
         self.opened: Callable[[str, int], None] = lambda _symbol, _row: None
-        self._rows = Rows(engine.plan.live_within_ns)
-        engine.front = self._rows
-        self.decoder = Decoder(self._rows.table)
-        self._bars: dict[str, SymbolBars] = {}
-        # The last state that somebody wanted, by row.
-        self._messages: dict[int, Aggregate] = {}
+        self._table = engine.table
+        self._room = PieceRoom(encoder.MAX_STATE_BYTES)
+        self.decoder = Decoder(engine.table)
+        # The rows that changed in one batch.
+        self._changed: NDArray[np.int32] = np.zeros(0, np.int32)
         self._symbols: list[str] = []
         self._symbols_sorted = True
-        # Numbers the batches, for the kernel.
-        self._batch = 0
 
     def __len__(self) -> int:
-        return len(self._bars)
+        return len(self._symbols)
 
     @property
     def late(self) -> int:
         """How many ticks were of an earlier session than their symbol's present one."""
         return self.engine.counts.late
 
-    def aggregate(self, symbol: str) -> Aggregate | None:
-        """Return the present state of ``symbol``, or None before its first session.
+    def row(self, symbol: str) -> int | None:
+        """Return the row of a symbol; None: there is no such symbol yet."""
+        return self._table.rows.get(symbol)
 
-        It is built once for all who want it; do not change it.
+    def symbol(self, row: int) -> str:
+        """Return the symbol of a row."""
+        return self._table.symbols[row]
+
+    def has_state(self, row: int) -> bool:
+        """Return whether a session of the symbol has had a trade."""
+        tables = self.engine.tables
+        if tables.ints[row, layout.SESSION + layout.TRADES]:
+            return True
+        return bool(tables.ints[row, layout.IN_SESSION] and tables.hot_ints[row, layout.TRADES])
+
+    def states(self, rows: Sequence[int]) -> list[bytes]:
+        """Return the present states, each as one of the ``updates`` of an ``UpdateBatch``.
+
+        Empty where a symbol has none.
         """
-        bars = self._bars.get(symbol)
-        if bars is None:
+        count, tables, room = len(rows), self.engine.tables, self._room
+        room.reserve(count)
+        encoder.encode_states(
+            np.array(rows, np.int32),
+            count,
+            tables.hot_ints,
+            tables.hot_reals,
+            tables.ints,
+            tables.reals,
+            self._table.names,
+            self._table.lengths,
+            self.epoch,
+            room.out,
+            room.ends,
+        )
+        return room.cut(count)
+
+    def aggregate(self, symbol: str) -> Aggregate | None:
+        """Return the present state of ``symbol``, or None before its first session."""
+        row = self._table.rows.get(symbol)
+        if row is None:
             return None
-        sequence = int(self._rows.whole[bars.row, kernel.SEQUENCE])
-        message = self._messages.get(bars.row)
-        if message is None or message.sequence != sequence:
-            candle = bars.aggregate()
-            if candle is None:
-                return None
-            message = self._messages[bars.row] = Aggregate(
-                symbol=symbol,
-                open=candle.open,
-                high=candle.high,
-                low=candle.low,
-                close=candle.close,
-                volume=candle.volume,
-                timestamp=candle.last_ts,
-                trades=candle.trades,
-                vwap=candle.vwap,
-                session_start=bars.session_start,
-                sequence=sequence,
-                epoch=self.epoch,
-            )
-        return message
+        (piece,) = self.states([row])
+        return Aggregate.FromString(message_of(piece)) if piece else None
 
     def state(self, symbol: str) -> Aggregate:
         """Return the present state of a symbol that has one.
@@ -108,31 +120,6 @@ class Book:
         if message is None:
             raise KeyError(symbol)
         return message
-
-    def row(self, symbol: str) -> int | None:
-        """Return the row of a symbol; None: there is no such symbol yet."""
-        bars = self._bars.get(symbol)
-        return None if bars is None else bars.row
-
-    def symbol(self, row: int) -> str:
-        """Return the symbol of a row."""
-        return self._rows.table.symbols[row]
-
-    def has_state(self, row: int) -> bool:
-        """Return whether a session of the symbol has had a trade."""
-        return self.aggregate(self.symbol(row)) is not None
-
-    def states(self, rows: Sequence[int]) -> list[bytes]:
-        """Return the present states, each as one of the ``updates`` of an ``UpdateBatch``.
-
-        Empty where a symbol has none.
-        """
-        found = []
-        for row in rows:
-            state = self.aggregate(self.symbol(row))
-            piece = b"" if state is None else UpdateBatch(updates=[state]).SerializeToString()
-            found.append(piece)
-        return found
 
     def symbols(self) -> list[str]:
         """Return all symbols in byte order; do not change the list."""
@@ -159,67 +146,64 @@ class Book:
             now_ns: when they arrived; 0: their bars close by their own time alone.
             skip: how many of the first ones to leave out.
         """
-        rows, count = self._rows, batch.count
+        engine, count = self.engine, batch.count
         applied = Applied()
-        self._batch += 1
-        rows.now_ns = now_ns
-        self.engine.begin_batch(now_ns)
+        engine.begin_batch(now_ns)
         index, n_changed = skip, 0
         while True:
-            # A call costs 1 us, a tick in it 7 ns.
+            if len(self._changed) < len(engine.tables.moved):
+                self._changed = np.concatenate(
+                    (self._changed, np.zeros(len(engine.tables.moved), np.int32))
+                )
+            # A call costs 3 us, a tick in it 7 ns.
             code, index, n_changed = kernel.apply_ticks(
+                engine.tables,
                 index,
                 count,
                 first_sequence,
                 latest_ns,
-                self._batch,
                 n_changed,
                 batch.offsets,
                 batch.rows,
                 batch.prices,
                 batch.volumes,
                 batch.times,
-                rows.whole,
-                rows.real,
-                rows.changed,
+                self._changed,
             )
             if code == kernel.DONE:
                 break
-            row = self._take(applied, batch, index, first_sequence, latest_ns)
-            if row is not None and rows.whole[row, kernel.BATCH] != self._batch:
-                rows.whole[row, kernel.BATCH] = self._batch
-                rows.changed[n_changed] = row
-                n_changed += 1
-            index += 1
+            if code == kernel.NEED_ROOM:
+                engine.make_room(int(batch.rows[index]))
+            elif code == kernel.NEED_RULE:
+                engine.find_session(int(batch.rows[index]), int(batch.times[index]))
+            else:
+                reason = self._check(batch, index, latest_ns, code)
+                if reason is not None:
+                    sequence = first_sequence + int(batch.offsets[index])
+                    applied.rejections.append((sequence, reason))
+                    index += 1
         applied.accepted = count - min(skip, count) - len(applied.rejections)
-        applied.rows = rows.changed[:n_changed].copy()
-        rows.whole[applied.rows, kernel.SEQUENCE] += 1
-        if self.engine.wants_trades:
+        applied.rows = self._changed[:n_changed].copy()
+        engine.tables.hot_ints[applied.rows, layout.SEQUENCE] += 1
+        if engine.wants_trades:
             self._hand_on(applied, batch, first_sequence, skip)
-        symbols = rows.table.symbols
-        self.engine.end_batch(symbols[row] for row in applied.rows.tolist())
+        engine.end_batch(applied.rows)
         return applied
 
-    # Takes a tick that is not just one more of its symbol's base candle; returns the row if the
-    # state of the symbol changed.
-    def _take(
-        self, applied: Applied, batch: Batch, index: int, first_sequence: int, latest_ns: int
-    ) -> int | None:
+    # Why a tick that the loop did not take is refused; None: its symbol is open now, try again.
+    def _check(self, batch: Batch, index: int, latest_ns: int, code: int) -> RejectReason | None:
+        if code == kernel.OVERFLOW:
+            return RejectReason.TOTAL_OVERFLOW
         price, volume = float(batch.prices[index]), int(batch.volumes[index])
-        ts, sequence = int(batch.times[index]), first_sequence + int(batch.offsets[index])
-        reason = check_values(price, volume, ts, latest_ns)
+        reason = check_values(price, volume, int(batch.times[index]), latest_ns)
         if reason is None:
-            symbol = batch.symbol(index, self._rows.table)
-            bars = self._bars.get(symbol) or self._open(symbol, price * volume)
-            if not isinstance(bars, RejectReason):
-                changed = bars.take(price, volume, ts, sequence)
-                if changed is not None:
-                    return bars.row if changed else None
-                reason = RejectReason.TOTAL_OVERFLOW
-            else:
-                reason = bars
-        applied.rejections.append((sequence, reason))
-        return None
+            symbol = batch.strangers[index]
+            row = self._table.rows.get(symbol)
+            if row is None:
+                reason = self._check_new(symbol, price * volume)
+                row = self.open(symbol) if reason is None else -1
+            batch.rows[index] = row
+        return reason
 
     def _hand_on(self, applied: Applied, batch: Batch, first_sequence: int, skip: int) -> None:
         # Bars that no clock ends are made of single trades.
@@ -228,29 +212,27 @@ class Book:
             sequence = first_sequence + int(batch.offsets[index])
             if sequence not in rejected:
                 self.engine.traded(
-                    batch.symbol(index, self._rows.table),
+                    int(batch.rows[index]),
                     float(batch.prices[index]),
                     int(batch.volumes[index]),
                     int(batch.times[index]),
                     sequence,
                 )
 
-    def open(self, symbol: str) -> SymbolBars:
-        """Take in a new symbol, which was checked."""
-        bars = self._bars[symbol] = self.engine.open(symbol)
+    def open(self, symbol: str) -> int:
+        """Take in a new symbol, which was checked; return its row."""
+        row = self.engine.open(symbol)
         self._symbols.append(symbol)
         self._symbols_sorted = False
-        self.opened(symbol, bars.row)
-        return bars
+        self.opened(symbol, row)
+        return row
 
-    def _open(self, symbol: str, notional: float) -> SymbolBars | RejectReason:
+    def _check_new(self, symbol: str, notional: float) -> RejectReason | None:
         # Known symbols were checked here once, so only new ones cost the pattern.
         reason = check_opening(symbol, notional)
-        if reason is not None:
-            return reason
-        if len(self._bars) >= self._max_symbols:
-            return RejectReason.TOO_MANY_SYMBOLS
-        return self.open(symbol)
+        if reason is None and len(self._symbols) >= self._max_symbols:
+            reason = RejectReason.TOO_MANY_SYMBOLS
+        return reason
 
 
 def check_opening(symbol: str, notional: float) -> RejectReason | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,64 +10,15 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from aggregator import kernel
-from marketdata.symbols import MAX_SYMBOL_LENGTH
+from aggregator.symbol_table import SymbolTable
 from marketdata.wire.market_data_pb2 import FeedReport, Tick, TickBatch
 
-_WORDS = struct.Struct("<4q")
-# Not zeros: a symbol with a zero behind it is another one.
-_PADDING = b"\xff"
-_MIN_SLOTS = 1024
 _MIN_TICKS = 1024
 _PRODUCER_TAG = TickBatch.PRODUCER_ID_FIELD_NUMBER << 3 | 2
 _FIRST_SEQUENCE_TAG = TickBatch.FIRST_SEQUENCE_FIELD_NUMBER << 3
 _FEED_TAG = TickBatch.FEED_FIELD_NUMBER << 3 | 2
 # A tick has a tag, a length and, to be read by the kernel, at least 18 bytes.
 _MIN_TICK = 20
-
-
-class SymbolTable:
-    """Give each symbol a row number, so that kernels can find it by its bytes."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, int] = {}
-        # The symbol of each row.
-        self.symbols: list[str] = []
-        self.slots: NDArray[np.int32] = np.full(_MIN_SLOTS, -1, np.int32)
-        # And its bytes, filled up, with how many they are.
-        self.names: NDArray[np.int64] = np.zeros((_MIN_SLOTS // 2, 4), np.int64)
-        self.lengths: NDArray[np.int64] = np.zeros(_MIN_SLOTS // 2, np.int64)
-
-    def __len__(self) -> int:
-        return len(self.symbols)
-
-    def add(self, symbol: str) -> int:
-        """Return the row of a new symbol, which is in normal form."""
-        row = len(self.symbols)
-        if 2 * row >= len(self.slots):
-            self._grow()
-        self.rows[symbol] = row
-        self.symbols.append(symbol)
-        data = symbol.encode()
-        self.names[row] = _WORDS.unpack(data.ljust(MAX_SYMBOL_LENGTH, _PADDING))
-        self.lengths[row] = len(data)
-        self._place(row)
-        return row
-
-    def _grow(self) -> None:
-        count = len(self.symbols)
-        self.slots = np.full(2 * len(self.slots), -1, np.int32)
-        self.names = np.concatenate((self.names, np.zeros_like(self.names)))
-        self.lengths = np.concatenate((self.lengths, np.zeros_like(self.lengths)))
-        for row in range(count):
-            self._place(row)
-
-    def _place(self, row: int) -> None:
-        slots = self.slots
-        mask = len(slots) - 1
-        slot = kernel.slot_of(*self.names[row].tolist()) & mask
-        while slots[slot] >= 0:
-            slot = (slot + 1) & mask
-        slots[slot] = row
 
 
 @dataclass(slots=True)

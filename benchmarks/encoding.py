@@ -10,8 +10,8 @@ import numpy as np
 
 from aggregator import encoder
 from aggregator.bars import layout
-from aggregator.columns import SymbolTable
 from aggregator.pieces import PHASES, pack_names
+from aggregator.symbol_table import SymbolTable
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Spread
 from marketdata.timestamps import NS_PER_S

@@ -63,13 +63,13 @@ class Kernels:
 
     def __init__(self) -> None:
         # Those that are not compiled yet: numba's dispatcher and the signature.
-        self.waiting: list[tuple[Any, str]] = []
+        self.waiting: list[tuple[Any, Any]] = []
 
-    def add(self, signature: str) -> Callable[[F], F]:
+    def add(self, signature: Any) -> Callable[[F], F]:
         """Make a kernel of a function; :func:`marketdata.warm.load_kernels` makes it ready.
 
         Args:
-            signature: what it returns and takes, as numba writes types; nothing else will do.
+            signature: what it returns and takes, in types of numba; nothing else will do.
         """
 
         def decorate(function: F) -> F:

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from heapq import heappop, heappush
 
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator import encoder
+from aggregator.bars import kernel, layout
 from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore, Published
 from aggregator.bars.bar import Bar, BarState, Coverage
+from aggregator.bars.candle import Candle
 from aggregator.bars.completion import Completion, Completions
 from aggregator.bars.event_lane import EventBarsFactory, EventLane
 from aggregator.bars.lane import Lane
+from aggregator.bars.layout import CANDLE, LANE, LANE_CANDLE, LANE_REALS, LANES
 from aggregator.bars.plan import BarPlan
-from aggregator.bars.symbol import Front, NoFront, SymbolBars, TradeCounts
+from aggregator.bars.tables import (
+    make_row,
+    make_tables,
+    open_row,
+    read_candle,
+    with_room,
+    write_candle,
+)
 from aggregator.bars.wanted import Wanted
-from aggregator.sessions import RuleFor
+from aggregator.pieces import PieceRoom, pack_names
+from aggregator.sessions import RuleFor, SessionRule
+from aggregator.symbol_table import SymbolTable
+from marketdata.intervals import IntervalKind
 from marketdata.wire.market_data_pb2 import UpdateBatch
 
 # From start <= time < end to how much of it had a feed.
 CoverageRule = Callable[[int, int], Coverage]
+
+# What a bar in the pool has of whole numbers behind its candle, up to its place among events.
+_HEAD = slice(layout.BAR_ROW, layout.BAR_SEQUENCE + 1)
+_SERIES_AND_START = slice(layout.BAR_ROW, layout.BAR_START + 1)
+_TO_FILL_IN = [
+    layout.BAR_ROW,
+    layout.BAR_LANE,
+    layout.BAR_START,
+    layout.BAR_END,
+    layout.STATE,
+    layout.COVERAGE,
+]
 
 
 def always_covered(_start: int, _end: int) -> Coverage:
@@ -26,13 +56,30 @@ def always_covered(_start: int, _end: int) -> Coverage:
     return Coverage.FULL
 
 
-class BarEngine:
-    """The trades and bars of all symbols.
+@dataclass(slots=True)
+class TradeCounts:
+    """Trades that were accepted and did not count everywhere."""
 
-    Trades go to the :class:`SymbolBars` of their symbol between :meth:`begin_batch` and
-    :meth:`end_batch`; then the changes go to :attr:`audience` and the closed bars to :attr:`sink`.
-    For symbols whose trades are of the present the wall clock closes bars too: call
-    :meth:`close_due` when it reaches :meth:`next_timer`; :attr:`wake_at` hears of an earlier time.
+    # Of an earlier session than their symbol's present one.
+    late: int = 0
+    # Between two sessions.
+    out_of_session: int = 0
+    # Too late for any bar.
+    bars_late: int = 0
+    # For a bar that was given up to make room; once per interval.
+    bars_evicted: int = 0
+
+
+class BarEngine:
+    """The trades and bars of all symbols, each in a row of :attr:`tables`.
+
+    The compiled loops apply trades between :meth:`begin_batch` and :meth:`end_batch`; then the
+    changes go to :attr:`audience` and the closed bars to :attr:`sink`. For symbols whose trades are
+    of the present the wall clock closes bars too: call :meth:`close_due` when it reaches
+    :meth:`next_timer`; :attr:`wake_at` hears of an earlier time.
+
+    Intervals have numbers, their places in :attr:`intervals`: those by the clock come first and are
+    the *lanes* of the tables. A *series* is ``row * intervals + number``.
     """
 
     def __init__(
@@ -52,97 +99,111 @@ class BarEngine:
         self.audience: BarAudience = NoAudience()
         self.sink: BarSink = NoStore()
         self.wake_at: Callable[[int], None] = lambda _ns: None
-        self.counts = TradeCounts()
-        # Closed bars that were given up to make room while they could be revised.
-        self.evicted = 0
-        # What adds usual trades.
-        self.front: Front = NoFront()
-        self.symbols: dict[str, SymbolBars] = {}
-        # The life that published states are of.
+        # Names this life of the state; goes out with each bar.
         self.epoch = 0
-        self._names = [interval.name for interval in plan.by_clock]
-        # By their numbers.
-        self.intervals = [*self._names, *(interval.name for interval in plan.by_trades)]
+        self.table = SymbolTable()
+        self.tables = make_tables(plan)
+        lanes = [interval.name for interval in plan.by_clock]
+        self._lane_count = len(lanes)
+        self.intervals = [*lanes, *(interval.name for interval in plan.by_trades)]
         self._numbers = {name: number for number, name in enumerate(self.intervals)}
-        # The row of each symbol, and back.
-        self._rows: dict[str, int] = {}
-        self._by_row: list[str] = []
-        self._wanted = Wanted(len(self.intervals))
-        # What the audience was not told yet.
-        self._published: list[Published] = []
-        self._index = {name: index for index, name in enumerate(self._names)}
-        self._completion = completion or Completion(len(self._names), plan.revise_ns)
-        self._now = 0
-        # The latest exchange time of all symbols.
-        self._clock = 0
-        # Symbols with a trade that was more than an addition to the base candle.
-        self._moved: dict[str, SymbolBars] = {}
-        # Bars that late trades of this batch changed.
-        self._touched: dict[tuple[Lane, int], Bar] = {}
-        self._to_store: list[Bar] = []
-        # One entry per closed bar in memory, the longest closed first.
-        self._closed: deque[Lane] = deque()
-        # When the wall clock closes something, and of which symbols.
+        # Those whose bars are trading days.
+        self._daily = {n for n, i in enumerate(plan.by_clock) if i.kind is IntervalKind.DAY}
+        self._completion = completion or Completion(len(lanes), plan.revise_ns)
+        # The rule of each row; rows and lanes of a rule are alike.
+        self._rules: list[SessionRule] = []
+        self._new_rows: dict[SessionRule, NDArray[np.int64]] = {}
+        self._lanes: dict[SessionRule, list[Lane]] = {}
+        # When the wall clock closes something, and of which rows.
         self._times: list[int] = []
-        self._due: dict[int, list[SymbolBars]] = {}
-        # By symbol, then interval; and the symbols of them with trades in this batch.
-        self._event_lanes: dict[str, dict[str, EventLane]] = {}
-        self._traded: dict[str, dict[str, EventLane]] = {}
+        self._due: dict[int, deque[NDArray[np.int32]]] = {}
+        self._wanted = Wanted(len(self.intervals))
+        self._room = PieceRoom(encoder.MAX_BAR_BYTES)
+        self._names = pack_names(lanes, encoder.INTERVAL_WIDTH)
+        # By row; and the rows of them with trades in this batch.
+        self._event_lanes: list[list[EventLane]] = []
+        self._traded: set[int] = set()
 
     # What applies trades.
 
-    def open(self, symbol: str) -> SymbolBars:
-        """Return the trades of a symbol, which need not be known yet."""
-        bars = self.symbols.get(symbol)
-        if bars is None:
-            bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self, self.front)
-            self.symbols[symbol] = bars
-            row = self._rows[symbol] = len(self._by_row)
-            self._by_row.append(symbol)
-            if self._event_bars is not None:
-                self._event_lanes[symbol] = {
-                    interval.name: EventLane(interval.name, self._event_bars(symbol, interval))
+    def open(self, symbol: str) -> int:
+        """Return the row of a symbol, which need not be known yet."""
+        row = self.table.rows.get(symbol)
+        if row is not None:
+            return row
+        row = self.table.add(symbol)
+        rule = self._rule_for(symbol)
+        if rule not in self._new_rows:
+            self._new_rows[rule] = make_row(self.plan, rule)
+            self._lanes[rule] = [Lane(interval, rule) for interval in self.plan.by_clock]
+        self._rules.append(rule)
+        self.tables = open_row(self.tables, row, self._new_rows[rule])
+        if self._event_bars is not None:
+            self._event_lanes.append(
+                [
+                    EventLane(interval.name, self._event_bars(symbol, interval))
                     for interval in self.plan.by_trades
-                }
-            for number in self.audience.opened(symbol, row):
-                self.want(row * len(self.intervals) + number, True)
-        return bars
+                ]
+            )
+        for number in self.audience.opened(symbol, row):
+            self.want(row * len(self.intervals) + number, True)
+        return row
+
+    def make_room(self, row: int) -> None:
+        """Let the loops go on with a trade of ``row`` for which there was no room."""
+        self.tables = with_room(self.tables, row)
+
+    def find_session(self, row: int, ts: int) -> None:
+        """Let the loops know the session of a time."""
+        rule = self._rules[row]
+        session, day = rule.session(ts), rule.day(ts)
+        known = [bounds for bounds in (session, day) if bounds is not None]
+        holds_from, holds_to = ts, ts + 1
+        if len(known) == 2:
+            holds_from = max(bounds.start for bounds in known)
+            holds_to = min(bounds.end for bounds in known)
+        ints = self.tables.ints[row]
+        ints[layout.KNOWN_FROM], ints[layout.KNOWN_TO] = holds_from, _int64(holds_to)
+        start, end = (session.start, session.end) if session else (0, 0)
+        ints[layout.KNOWN_START], ints[layout.KNOWN_END] = start, _int64(end)
+        start, end = (day.start, day.end) if day else (0, 0)
+        ints[layout.KNOWN_DAY_START], ints[layout.KNOWN_DAY_END] = start, _int64(end)
 
     def begin_batch(self, now_ns: int) -> None:
         """Trades arrive at ``now_ns``; 0: none of them is of the present."""
-        self._now = now_ns
+        desk = self.tables.desk
+        desk[layout.NOW] = now_ns
+        desk[layout.BATCH_NUMBER] += 1
 
-    def traded(self, symbol: str, price: float, volume: int, ts: int, sequence: int) -> None:
+    def traded(self, row: int, price: float, volume: int, ts: int, sequence: int) -> None:
         """Hand an accepted trade to the bars that no clock ends."""
-        lanes = self._traded[symbol] = self._event_lanes[symbol]
-        for lane in lanes.values():
+        self._traded.add(row)
+        for lane in self._event_lanes[row]:
             lane.bars.add(price, volume, ts, sequence)
 
-    def end_batch(self, changed: Iterable[str]) -> None:
-        """Publish what became of the trades; ``changed`` are symbols whose session changed."""
-        for (lane, _), bar in self._touched.items():
-            self._publish(lane, bar)
-        self._touched.clear()
-        for symbol, lanes in self._traded.items():
-            bars = self.symbols[symbol]
-            self._release(lanes, bars.latest)
-            if bars.live:
-                self._set_timer(bars)
-        self._tell_published()
-        moved = self._moved
-        partials: list[int] = []
+    def end_batch(self, changed: NDArray[np.int32]) -> None:
+        """Publish what became of the trades; ``changed`` are rows whose session changed."""
+        tables = self.tables
+        desk = tables.desk
+        if desk[layout.N_TOUCHED]:
+            kernel.publish_touched(tables)
+        count = int(desk[layout.N_MOVED])
+        moved = tables.moved[:count].copy()
+        desk[layout.N_MOVED] = 0
+        closed = self._tell_events()
+        closed += self._release(self._traded)
+        if self.wants_trades:
+            for row in {*moved.tolist(), *self._traded}:
+                self._set_timer(row)
+        elif count:
+            self._set_timers(moved)
         if self._wanted:
-            for symbol in dict.fromkeys((*changed, *moved)):
-                partials += self._publish_open(symbol)
-        for bars in moved.values():
-            if bars.live:
-                self._set_timer(bars)
-        if partials:
-            self.audience.partials_changed(partials)
-        if moved or self._to_store:
-            moved.clear()
-            self._flush()
+            # Others than those that changed may have closed a bar and begun another.
+            only_moved = moved[tables.hot_ints[moved, layout.BATCH] != desk[layout.BATCH_NUMBER]]
+            self._publish_open(np.concatenate((changed, only_moved)))
         self._traded.clear()
+        if count or closed:
+            self._flush(closed)
 
     # The wall clock.
 
@@ -152,91 +213,95 @@ class BarEngine:
 
     def close_due(self, now_ns: int, max_symbols: int) -> bool:
         """Close what ends by the wall clock, of so many symbols; return whether that was all."""
-        self._now = now_ns
+        self.tables.desk[layout.NOW] = now_ns
         done = True
+        closed: list[Bar] = []
         while done and self._times and self._times[0] <= now_ns:
             time = self._times[0]
-            symbols = self._due[time]
-            while symbols and max_symbols:
-                max_symbols -= 1
-                bars = symbols.pop()
-                if bars.timer_at == time:
-                    bars.timer_at = 0
-                    bars.advance(now_ns)
-                    if self.wants_trades:
-                        self._release(self._event_lanes[bars.symbol], now_ns)
-                    self._set_timer(bars)
-            done = not symbols
+            waiting = self._due[time]
+            while waiting and max_symbols:
+                rows = waiting.popleft()
+                if len(rows) > max_symbols:
+                    waiting.appendleft(rows[max_symbols:])
+                    rows = rows[:max_symbols]
+                max_symbols -= len(rows)
+                closed += self._close_rows(rows, now_ns, time)
+            done = not waiting
             if done:
                 heappop(self._times)
                 del self._due[time]
-        self._flush()
+        self._flush(closed)
         return done
+
+    def _close_rows(self, rows: NDArray[np.int32], now_ns: int, time: int) -> list[Bar]:
+        if self.wants_trades:
+            rows = rows[self.tables.ints[rows, layout.TIMER_AT] == time]
+        index = 0
+        while (index := kernel.close_rows(self.tables, rows, index, now_ns, time)) < len(rows):
+            self.make_room(int(rows[index]))
+        closed = self._tell_events()
+        if self.wants_trades:
+            closed += self._release(rows.tolist(), now_ns)
+            for row in rows.tolist():
+                self._set_timer(row)
+        else:
+            self._set_timers(rows)
+        return closed
 
     # What readers ask.
 
     @property
+    def counts(self) -> TradeCounts:
+        """Trades that did not count everywhere, so far."""
+        first = layout.LATE
+        return TradeCounts(*self.tables.desk[first : first + 4].tolist())
+
+    @property
+    def evicted(self) -> int:
+        """How many closed bars were given up to make room while they could be revised."""
+        return int(self.tables.desk[layout.EVICTED])
+
+    @property
     def clock(self) -> int:
         """The latest exchange time of a trade that was more than an addition."""
-        return self._clock
-
-    def sequence(self, symbol: str, interval: str) -> int:
-        """Return how many states of the bars of ``symbol`` and ``interval`` were published."""
-        lane = self._lane(symbol, interval)
-        return 0 if lane is None else lane.sequence
+        return int(self.tables.desk[layout.CLOCK])
 
     def series(self, symbol: str, interval: str) -> int | None:
-        """Return the number of a series; None: there is no such symbol yet."""
-        row = self._rows.get(symbol)
+        """Return the number of the bars of a symbol and interval; None: no such symbol yet."""
+        row = self.table.rows.get(symbol)
         return None if row is None else row * len(self.intervals) + self._numbers[interval]
 
     def all_series(self, number: int) -> Sequence[int]:
-        """Return the series of one interval of every symbol."""
-        return range(number, len(self._by_row) * len(self.intervals), len(self.intervals))
+        """Return the series of every symbol, of one interval."""
+        step = len(self.intervals)
+        return range(number, step * len(self.table), step)
 
-    def want(self, series: int, on: bool) -> None:
-        """Know whether anyone wants a series by name; told when that changes."""
-        self._wanted.want(series, on)
+    def sequence(self, symbol: str, interval: str) -> int:
+        """Return how many states of the bars of ``symbol`` and ``interval`` were published."""
+        found = self._find(symbol, interval)
+        if found is None:
+            return 0
+        row, lane = found
+        if isinstance(lane, EventLane):
+            return lane.sequence
+        return int(self.tables.ints[row, LANES + LANE * lane + layout.LANE_SEQUENCE])
 
-    def want_all(self, number: int, on: bool) -> None:
-        """Know whether anyone wants an interval of every symbol; told when that changes."""
-        self._wanted.want_all(number, on)
-
-    def present(self, series: int) -> tuple[list[Published], bool]:
-        """Return the bars that wait out the grace; publish the open one if there is one."""
-        symbol, lane = self._of_series(series)
-        early: list[Published] = []
-        if isinstance(lane, Lane):
-            for start in sorted(lane.early):
-                self._cover(lane, lane.early[start])
-                early.append(self._encode(series, lane.early[start]))
-        return early, self._publish_partial(symbol, lane)
-
-    def partials(self, series: Sequence[int]) -> list[bytes]:
-        """Return the newest states of open bars, for ``UpdateBatch.bars``.
-
-        Empty where none is open or its state was never published.
-        """
-        found = []
-        for each in series:
-            symbol, lane = self._of_series(each)
-            bar = self._open_state(symbol, lane) if lane.open_sequence else None
-            found.append(b"" if bar is None else self._encode(each, bar).wire)
-        return found
+    def open_bar(self, symbol: str, interval: str) -> Bar | None:
+        """Return the present state of the bar that is open, or None."""
+        found = self._find(symbol, interval)
+        return None if found is None else self._open_state(*found)
 
     def open_and_recent(self, symbol: str, interval: str, from_ns: int, to_ns: int) -> list[Bar]:
         """Return copies of the bars in memory with from_ns <= start < to_ns, in their order."""
-        lane = self._lane(symbol, interval)
-        if lane is None:
+        place = self._find(symbol, interval)
+        if place is None:
             return []
+        row, lane = place
         if isinstance(lane, EventLane):
-            held = list(lane.recent)
+            found = [bar.copy() for bar in lane.recent if from_ns <= bar.start < to_ns]
         else:
-            held = [*lane.closed.values(), *lane.early.values()]
-            for bar in lane.early.values():
-                self._cover(lane, bar)
-        found = [bar.copy() for bar in held if from_ns <= bar.start < to_ns]
-        open_bar = self._open_state(symbol, lane)
+            found = self._held(row, lane, from_ns, to_ns)
+        open_bar = self._open_state(row, lane)
         if open_bar is not None and from_ns <= open_bar.start < to_ns:
             found.append(open_bar)
         found.sort(key=lambda bar: (bar.start, bar.number))
@@ -248,16 +313,18 @@ class BarEngine:
         Trades that wait for their place among others count now, so this is for the end.
         """
         found: list[Bar] = []
-        for symbol, bars in self.symbols.items():
-            for lane in bars.lanes:
-                for bar in lane.early.values():
-                    self._cover(lane, bar)
-                    found.append(bar.copy())
-                found.extend(filter(None, [self._open_state(symbol, lane)]))
-            for event_lane in self._event_lanes.get(symbol, {}).values():
-                self._publish_full(event_lane, event_lane.bars.flush())
+        closed: list[Bar] = []
+        for row in range(len(self.table)):
+            for lane in range(self._lane_count):
+                places = self._early(row, lane)
+                self._fill_in(places)
+                found += self._bars(places)
+                found.extend(filter(None, [self._open_state(row, lane)]))
+        for row, event_lanes in enumerate(self._event_lanes):
+            for event_lane in event_lanes:
+                closed += self._publish_full(row, event_lane, event_lane.bars.flush())
                 found.extend(filter(None, [event_lane.open_state()]))
-        self._flush()
+        self._flush(closed)
         return found
 
     def restore(self, bars: Iterable[Bar], now_ns: int = 0) -> None:
@@ -266,211 +333,455 @@ class BarEngine:
         Call it once, before the first trade. Bars of intervals that are not made any more are left
         out. With ``now_ns`` the wall clock closes those of symbols whose trades are of the present.
         """
-        restored: dict[str, SymbolBars] = {}
+        restored: dict[int, None] = {}
         of_events: dict[tuple[str, str], list[Bar]] = {}
-        for old in sorted(bars, key=lambda bar: (bar.end, bar.start)):
-            bar = old.copy()
-            bar.sequence = 0
-            index = self._index.get(bar.interval)
-            if index is not None:
-                symbol = restored[bar.symbol] = self.open(bar.symbol)
-                symbol.restore(symbol.lanes[index], bar)
-                if bar.state.is_closed:
-                    self._remember(symbol.lanes[index], bar.start)
+        self.tables.desk[layout.NOW] = now_ns
+        for bar in sorted(bars, key=lambda bar: (bar.end, bar.start)):
+            number = self._numbers.get(bar.interval)
+            if number is not None and number < self._lane_count:
+                row = self.open(bar.symbol)
+                restored[row] = None
+                self._restore_bar(row, number, bar)
             else:
-                of_events.setdefault((bar.symbol, bar.interval), []).append(bar)
-        for (name, interval), found in of_events.items():
-            self.open(name)
-            lane = self._event_lanes.get(name, {}).get(interval)
-            if lane is not None:
+                old = bar.copy()
+                old.sequence = 0
+                of_events.setdefault((bar.symbol, bar.interval), []).append(old)
+        for (symbol, interval), found in of_events.items():
+            row = self.open(symbol)
+            number = self._numbers.get(interval)
+            if number is not None and self._event_bars is not None:
+                lane = self._event_lanes[row][number - self._lane_count]
                 lane.bars.restore(found)
                 lane.recent.extend(bar for bar in found if bar.state.is_closed)
-        self._now = now_ns
-        for symbol in restored.values():
-            symbol.restored()
-            self._clock = max(self._clock, symbol.latest)
-            if now_ns and symbol.latest >= now_ns - self.plan.live_within_ns:
-                self._watch_clock(symbol)
-
-    # What the symbols tell.
-
-    def opened(self, lane: Lane, end: int) -> None:
-        """Count a bar that has begun."""
-        self._completion.opened(lane.index, end)
-
-    def early(self, lane: Lane, bar: Bar) -> None:
-        """Publish a bar whose end has passed."""
-        if self._series(bar) in self._wanted:
-            self._publish(lane, bar)
-        else:
-            # Half of all states are these, and whoever asks for them gets their coverage then.
-            lane.sequence += 1
-            bar.sequence = lane.sequence
-
-    def closed(self, lane: Lane, bar: Bar, latest: int) -> None:
-        """Publish a bar that is final."""
-        if self._touched:
-            self._touched.pop((lane, bar.start), None)
-        self._completion.closed(lane.index, bar.end)
-        lane.prune(latest - self.plan.revise_ns)
-        self._remember(lane, bar.start)
-        self._publish(lane, bar)
-
-    def touched(self, lane: Lane, bar: Bar) -> Bar:
-        """Return the bar to add a late trade to; it is published when the batch ends."""
-        place = (lane, bar.start)
-        known = self._touched.get(place)
-        if known is not None:
-            return known
-        if bar.state.is_closed:
-            # Whoever has the former state keeps it.
-            bar = bar.copy()
-            bar.state = BarState.REVISED
-            bar.revision += 1
-            lane.closed[bar.start] = bar
-        elif bar.state is BarState.PARTIAL:
-            # The first trade of its time came when that was over.
-            bar.state = BarState.FINAL
-            lane.closed[bar.start] = bar
-            self._remember(lane, bar.start)
-        self._touched[place] = bar
-        return bar
-
-    def came(self, bars: SymbolBars, clock: int) -> None:
-        """Know whether the symbol's latest trade is of the present."""
-        self._moved[bars.symbol] = bars
-        self._clock = max(self._clock, clock)
-        bars.live = bool(self._now) and clock >= self._now - self.plan.live_within_ns
-        if not bars.live:
-            bars.timer_at = 0
-
-    def _watch_clock(self, bars: SymbolBars) -> None:
-        bars.live = True
-        self._set_timer(bars)
-
-    def _set_timer(self, bars: SymbolBars) -> None:
-        time = bars.next_timer()
+        for row in restored:
+            kernel.restored(self.tables, row)
+        self._tell_events()
         if self.wants_trades:
-            lanes = self._event_lanes[bars.symbol].values()
-            releases = [lane.bars.next_release() for lane in lanes]
-            time = min([t for t in (time, *releases) if t], default=0)
-        if not time or 0 < bars.timer_at <= time:
-            # An entry that is too early finds nothing to close and sets the next one.
-            return
-        bars.timer_at = time
-        due = self._due.get(time)
-        if due is not None:
-            due.append(bars)
-            return
-        self._due[time] = [bars]
-        heappush(self._times, time)
-        if self._times[0] == time:
-            self.wake_at(time)
-
-    def _lane(self, symbol: str, interval: str) -> Lane | EventLane | None:
-        bars, index = self.symbols.get(symbol), self._index.get(interval)
-        if bars is None or index is None:
-            return self._event_lanes.get(symbol, {}).get(interval)
-        return bars.lanes[index]
-
-    def _open_state(self, symbol: str, lane: Lane | EventLane) -> Bar | None:
-        if isinstance(lane, EventLane):
-            return lane.open_state()
-        bars = self.symbols[symbol]
-        bar = bars.open_bar(lane)
-        if bar is not None:
-            reached = min(max(bars.latest, lane.start) + 1, lane.end)
-            bar.coverage = self._coverage(*lane.hours(lane.start, reached))
-        return bar
-
-    def _cover(self, lane: Lane, bar: Bar) -> None:
-        # A call less for almost every bar there is.
-        start, end = lane.hours(bar.start, bar.end) if lane.is_daily else (bar.start, bar.end)
-        bar.coverage = self._coverage(start, end)
-
-    def _of_series(self, series: int) -> tuple[str, Lane | EventLane]:
-        row, number = divmod(series, len(self.intervals))
-        symbol = self._by_row[row]
-        clocks = len(self._names)
-        if number < clocks:
-            return symbol, self.symbols[symbol].lanes[number]
-        return symbol, self._event_lanes[symbol][self.intervals[number]]
-
-    def _series(self, bar: Bar) -> int:
-        return self._rows[bar.symbol] * len(self.intervals) + self._numbers[bar.interval]
-
-    def _encode(self, series: int, bar: Bar) -> Published:
-        piece = UpdateBatch(bars=[bar.to_message(self.epoch)]).SerializeToString()
-        revision = bar.revision if bar.state.is_closed else -1
-        return Published(series, bar.start, bar.number, revision, piece)
-
-    def _tell(self, bar: Bar) -> None:
-        series = self._series(bar)
-        if series in self._wanted:
-            self._published.append(self._encode(series, bar))
-
-    def _tell_published(self) -> None:
-        if self._published:
-            bars, self._published = self._published, []
-            self.audience.bars_published(bars)
-
-    # Returns which of the open bars were published: those that are wanted.
-    def _publish_open(self, symbol: str) -> list[int]:
-        row = self._rows[symbol]
-        found = []
-        for number in self._wanted.numbers(row):
-            series = row * len(self.intervals) + number
-            _, lane = self._of_series(series)
-            if (isinstance(lane, Lane) or symbol in self._traded) and self._publish_partial(
-                symbol, lane
-            ):
-                found.append(series)
-        return found
-
-    def _publish_partial(self, symbol: str, lane: Lane | EventLane) -> bool:
-        if isinstance(lane, Lane):
-            is_open = lane.start < lane.end
+            for row in restored:
+                self._set_timer(row)
         else:
-            is_open = lane.bars.open_bar is not None
+            self._set_timers(np.array(list(restored), np.int32))
+
+    def _restore_bar(self, row: int, lane: int, bar: Bar) -> None:
+        self.make_room(row)
+        last_ts = bar.candle.last_ts
+        place = kernel.restore_bar(self.tables, row, lane, bar.start, bar.end, bar.state, last_ts)
+        tables = self.tables
+        write_candle(bar.candle, tables.bars_ints, tables.bars_reals, place)
+        ints = tables.bars_ints[place]
+        ints[layout.REVISION], ints[layout.COVERAGE] = bar.revision, bar.coverage
+        ints[layout.PHASE] = layout.PHASES.index(bar.phase)
+
+    # Who wants what.
+
+    def want(self, series: int, on: bool) -> None:
+        """Say whether anyone wants a series by its symbol's name."""
+        row, number = divmod(series, len(self.intervals))
+        self._wanted.want(series, on)
+        if number < self._lane_count:
+            self.tables.ints[row, LANES + LANE * number + layout.WANTED] = on
+
+    def want_all(self, number: int, on: bool) -> None:
+        """Say whether anyone wants the bars of an interval of every symbol."""
+        self._wanted.want_all(number, on)
+        if number < self._lane_count:
+            self.tables.desk[layout.WANT_ALL + number] = on
+
+    def present(self, series: int) -> tuple[list[Published], bool]:
+        """Return the bars that wait out the grace; publish the open one, say if there is one."""
+        row, number = divmod(series, len(self.intervals))
+        early = _NO_PLACES if number >= self._lane_count else self._early(row, number)
+        self._fill_in(early)
+        return self._published(early), self.renew(series)
+
+    def renew(self, series: int) -> bool:
+        """Publish the open bar of a series once more; return whether there is one."""
+        row, number = divmod(series, len(self.intervals))
+        lane = self._lane(row, number)
+        if isinstance(lane, EventLane):
+            return self._publish_partial(lane)
+        ints = self.tables.ints[row, LANES + LANE * lane : LANES + LANE * (lane + 1)]
+        is_open = bool(ints[layout.START] < ints[layout.END])
         if is_open:
-            lane.sequence += 1
-            lane.open_sequence = lane.sequence
+            ints[layout.LANE_SEQUENCE] += 1
+            ints[layout.OPEN_SEQUENCE] = ints[layout.LANE_SEQUENCE]
         return is_open
 
-    def _publish(self, lane: Lane, bar: Bar) -> None:
+    def partials(self, series: Sequence[int]) -> list[bytes]:
+        """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.
+
+        Empty where none is open, or it was never published.
+        """
+        asked = np.array(series, np.int64)
+        rows, numbers = np.divmod(asked, len(self.intervals))
+        if self.wants_trades and (numbers >= self._lane_count).any():
+            by_clock = numbers < self._lane_count
+            found = iter(self._open_pieces(rows[by_clock], numbers[by_clock]))
+            return [
+                next(found) if is_lane else self._event_piece(each)
+                for each, is_lane in zip(series, by_clock.tolist(), strict=True)
+            ]
+        return self._open_pieces(rows, numbers)
+
+    def _open_pieces(self, rows: NDArray[np.int64], lanes: NDArray[np.int64]) -> list[bytes]:
+        count, tables = len(rows), self.tables
+        if not count:
+            return []
+        at = LANES + LANE * lanes
+        starts, ends = tables.ints[rows, at + layout.START], tables.ints[rows, at + layout.END]
+        hot = tables.hot_ints[rows]
+        latest = np.where(
+            hot[:, layout.TRADES] > 0,
+            hot[:, layout.LAST_TS],
+            tables.ints[rows, layout.LATEST],
+        )
+        reached = np.minimum(np.maximum(latest, starts) + 1, ends)
+        coverages = self._open_coverages(rows, lanes, starts, reached)
+        # Only Python's rules have phases.
+        for index in np.flatnonzero(tables.ints[rows, at + layout.LANE_PHASE] < 0).tolist():
+            row, lane = int(rows[index]), int(lanes[index])
+            phase = self._lanes[self._rules[row]][lane].phase(int(starts[index]))
+            tables.ints[row, at[index] + layout.LANE_PHASE] = layout.PHASES.index(phase)
+        room = self._room
+        room.reserve(count)
+        encoder.encode_open_bars(
+            rows.astype(np.int32),
+            lanes.astype(np.int32),
+            count,
+            coverages,
+            tables.hot_ints,
+            tables.hot_reals,
+            tables.ints,
+            tables.reals,
+            self.table.names,
+            self.table.lengths,
+            *self._names,
+            *_PHASES,
+            self.epoch,
+            room.out,
+            room.ends,
+        )
+        return room.cut(count)
+
+    def _open_coverages(
+        self,
+        rows: NDArray[np.int64],
+        lanes: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        reached: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        # What has had a feed up to the latest time, has had one before.
+        full: dict[tuple[int, int], int] = {}
+        found = np.zeros(len(rows), np.int64)
+        columns = zip(rows.tolist(), lanes.tolist(), starts.tolist(), reached.tolist(), strict=True)
+        for index, (row, lane, start, end) in enumerate(columns):
+            if lane not in self._daily:
+                if end <= full.get((lane, start), -1):
+                    found[index] = Coverage.FULL
+                    continue
+                bounds = start, end
+            else:
+                bounds = self._lanes[self._rules[row]][lane].hours(start, end)
+            coverage = self._coverage(*bounds)
+            if coverage is Coverage.FULL:
+                full[lane, start] = end
+            found[index] = coverage
+        return found
+
+    def _event_piece(self, series: int) -> bytes:
+        row, number = divmod(series, len(self.intervals))
+        bar = self._open_state(row, self._lane(row, number))
+        return b"" if bar is None or not bar.sequence else self._piece(bar)
+
+    def _piece(self, bar: Bar) -> bytes:
+        return UpdateBatch(bars=[bar.to_message(self.epoch)]).SerializeToString()
+
+    # Bars of the pool.
+
+    def _early(self, row: int, lane: int) -> NDArray[np.int32]:
+        place = int(self.tables.ints[row, LANES + LANE * lane + layout.EARLY_FIRST])
+        places = []
+        while place >= 0:
+            places.append(place)
+            place = int(self.tables.bars_ints[place, layout.NEXT])
+        return np.array(places, np.int32)
+
+    def _held(self, row: int, lane: int, from_ns: int, to_ns: int) -> list[Bar]:
+        room = np.zeros(1_024, np.int32)
+        count = kernel.list_bars(self.tables, row, lane, from_ns, to_ns, room)
+        if count > len(room):
+            room = np.zeros(count, np.int32)
+            kernel.list_bars(self.tables, row, lane, from_ns, to_ns, room)
+        places = room[:count]
+        states = self.tables.bars_ints[places, layout.STATE]
+        self._fill_in(places[states == BarState.EARLY])
+        return self._bars(places)
+
+    def _fill_in(self, places: NDArray[np.int32]) -> None:
+        # What the loops do not know of bars: how much of their time had a feed, and the phase.
+        bars, known = self.tables.bars_ints, dict[tuple[int, int], int]()
+        coverages = []
+        for row, number, start, end, state, coverage in bars[places][:, _TO_FILL_IN].tolist():
+            if state != BarState.REVISED:
+                bounds = start, end
+                if number in self._daily:
+                    bounds = self._lanes[self._rules[row]][number].hours(start, end)
+                found = known.get(bounds)
+                if found is None:
+                    found = known[bounds] = self._coverage(*bounds)
+                coverage = found  # noqa: PLW2901
+            coverages.append(coverage)
+        bars[places, layout.COVERAGE] = coverages
+        # Only Python's rules have phases.
+        for place in places[bars[places, layout.PHASE] < 0].tolist():
+            row, number, start = bars[place, _SERIES_AND_START].tolist()
+            phase = self._lanes[self._rules[row]][number].phase(start)
+            bars[place, layout.PHASE] = layout.PHASES.index(phase)
+
+    def _bars(self, places: NDArray[np.int32]) -> list[Bar]:
+        ints = self.tables.bars_ints[places].tolist()
+        reals = self.tables.bars_reals[places].tolist()
+        symbols, names, phases = self.table.symbols, self.intervals, layout.PHASES
+        states, coverages = _STATES, _COVERAGES
+        found = []
+        for whole, real in zip(ints, reals, strict=True):
+            row, lane, start, end, state, revision, coverage, phase, sequence = whole[_HEAD]
+            found.append(
+                Bar(
+                    symbols[row],
+                    names[lane],
+                    start,
+                    end,
+                    read_candle(whole[:CANDLE], real),
+                    0,
+                    states[state],
+                    revision,
+                    coverages[coverage],
+                    phases[phase],
+                    sequence,
+                )
+            )
+        return found
+
+    def _published(self, places: NDArray[np.int32]) -> list[Published]:
+        count, tables, room = len(places), self.tables, self._room
+        room.reserve(count)
+        encoder.encode_bars(
+            places,
+            count,
+            tables.bars_ints,
+            tables.bars_reals,
+            self.table.names,
+            self.table.lengths,
+            *self._names,
+            *_PHASES,
+            self.epoch,
+            room.out,
+            room.ends,
+        )
+        columns = tables.bars_ints[places]
+        series = columns[:, layout.BAR_ROW] * len(self.intervals) + columns[:, layout.BAR_LANE]
+        is_closed = columns[:, layout.STATE] >= BarState.FINAL
+        revisions = np.where(is_closed, columns[:, layout.REVISION], -1)
+        starts = columns[:, layout.BAR_START]
+        return [
+            Published(each, start, 0, revision, piece)
+            for each, start, revision, piece in zip(
+                series.tolist(), starts.tolist(), revisions.tolist(), room.cut(count), strict=True
+            )
+        ]
+
+    # The open bar, and bars that no clock ends.
+
+    def _find(self, symbol: str, interval: str) -> tuple[int, int | EventLane] | None:
+        row, number = self.table.rows.get(symbol), self._numbers.get(interval)
+        if row is None or number is None:
+            return None
+        if number >= self._lane_count and self._event_bars is None:
+            return None
+        return row, self._lane(row, number)
+
+    def _lane(self, row: int, number: int) -> int | EventLane:
+        first = self._lane_count
+        return number if number < first else self._event_lanes[row][number - first]
+
+    def _open_state(self, row: int, lane: int | EventLane) -> Bar | None:
+        if isinstance(lane, EventLane):
+            return lane.open_state()
+        tables = self.tables
+        at = LANES + LANE * lane
+        columns = tables.ints[row, at : at + LANE].tolist()
+        start, end = columns[layout.START], columns[layout.END]
+        base = self._base(row)
+        candle: Candle | None = None
+        if columns[LANE_CANDLE + layout.TRADES]:
+            real_at = LANE_REALS + CANDLE * lane
+            reals = tables.reals[row, real_at : real_at + CANDLE].tolist()
+            candle = read_candle(columns[LANE_CANDLE:], reals)
+        if base is not None and start <= tables.ints[row, layout.BASE_START] < end:
+            if candle is None:
+                candle = base
+            else:
+                candle.merge(base)
+        if candle is None:
+            return None
+        known = self._lanes[self._rules[row]][lane]
+        bar = known.make(self.table.symbols[row], start, end, candle)
+        bar.sequence = columns[layout.OPEN_SEQUENCE]
+        latest = base.last_ts if base is not None else int(tables.ints[row, layout.LATEST])
+        reached = min(max(latest, start) + 1, end)
+        bar.coverage = self._coverage(*known.hours(start, reached))
+        return bar
+
+    def _base(self, row: int) -> Candle | None:
+        ints = self.tables.hot_ints[row, :CANDLE].tolist()
+        if not ints[layout.TRADES]:
+            return None
+        return read_candle(ints, self.tables.hot_reals[row, :CANDLE].tolist())
+
+    def _publish_open(self, rows: NDArray[np.int32]) -> None:
+        lanes, step = self._lane_count, len(self.intervals)
+        out = np.zeros(len(rows) * lanes, np.int64)
+        count = kernel.publish_open(self.tables, rows, len(rows), out)
+        series = out[:count]
+        if step != lanes and lanes:
+            series = series // lanes * step + series % lanes
+        found = series.tolist()
+        for row in self._traded:
+            for number, event_lane in enumerate(self._event_lanes[row], lanes):
+                each = row * step + number
+                if each in self._wanted and self._publish_partial(event_lane):
+                    found.append(each)
+        if found:
+            self.audience.partials_changed(found)
+
+    def _publish_partial(self, lane: EventLane) -> bool:
+        if lane.bars.open_bar is None:
+            return False
         lane.sequence += 1
-        bar.sequence = lane.sequence
-        if bar.state is not BarState.REVISED:
-            self._cover(lane, bar)
-        if bar.state.is_closed:
-            self._to_store.append(bar)
-        self._tell(bar)
+        lane.open_sequence = lane.sequence
+        return True
 
-    def _release(self, lanes: dict[str, EventLane], clock: int) -> None:
-        for lane in lanes.values():
-            self._publish_full(lane, lane.bars.advance(clock))
+    def _release(self, rows: Collection[int], clock: int | None = None) -> list[Bar]:
+        closed = []
+        for row in rows:
+            now = self._latest(row) if clock is None else clock
+            for lane in self._event_lanes[row]:
+                closed += self._publish_full(row, lane, lane.bars.advance(now))
+        return closed
 
-    def _publish_full(self, lane: EventLane, bars: Iterable[Bar]) -> None:
+    def _latest(self, row: int) -> int:
+        base = self._base(row)
+        return base.last_ts if base is not None else int(self.tables.ints[row, layout.LATEST])
+
+    def _publish_full(self, row: int, lane: EventLane, bars: Sequence[Bar]) -> list[Bar]:
+        number = self._numbers[lane.name]
+        series = row * len(self.intervals) + number
         for bar in bars:
             lane.sequence += 1
             bar.sequence = lane.sequence
             lane.recent.append(bar)
-            self._to_store.append(bar)
-            self._tell(bar)
+            if series in self._wanted:
+                piece = self._piece(bar)
+                state = Published(series, bar.start, bar.number, bar.revision, piece)
+                self.audience.bars_published([state])
+        return list(bars)
 
-    def _remember(self, lane: Lane, start: int) -> None:
-        lane.order.append(start)
-        closed = self._closed
-        closed.append(lane)
-        while closed and (closed[0].stale or len(closed) > self.plan.max_closed):
-            if closed.popleft().forget_oldest():
-                self.evicted += 1
+    # Events, timers and markers.
 
-    def _flush(self) -> None:
-        self._tell_published()
-        for index, name in enumerate(self._names):
-            while (end := self._completion.next_complete(index, self._clock)) is not None:
+    def _tell_events(self) -> list[Bar]:
+        # Tells of bars what the loops noted; returns the closed ones for the store.
+        tables = self.tables
+        desk = tables.desk
+        count = int(desk[layout.N_EVENTS])
+        closed: list[Bar] = []
+        if count:
+            events = tables.events[:count].copy()
+            # Of a bar that was told twice the last time counts, unless it was closed: see _touch.
+            is_last = tables.bars_ints[events, layout.EVENT] == np.arange(1, count + 1)
+            places = events[is_last]
+            self._fill_in(places)
+            if self._wanted:
+                self._tell_audience(places)
+            if not isinstance(self.sink, NoStore):
+                states = tables.bars_ints[places, layout.STATE]
+                closed = self._bars(places[states >= BarState.FINAL])
+            tables.bars_ints[events, layout.EVENT] = 0
+            desk[layout.N_EVENTS] = 0
+        ends = int(desk[layout.N_ENDS])
+        if ends:
+            for lane, end, began, ended in tables.ends[:ends].tolist():
+                self._completion.opened(lane, end, began)
+                self._completion.closed(lane, end, ended)
+            desk[layout.N_ENDS] = 0
+        given_up = int(desk[layout.N_LIMBO])
+        if given_up:
+            free = int(desk[layout.N_FREE])
+            tables.free[free : free + given_up] = tables.limbo[:given_up]
+            desk[layout.N_FREE] += given_up
+            desk[layout.N_LIMBO] = 0
+        return closed
+
+    def _tell_audience(self, places: NDArray[np.int32]) -> None:
+        tables = self.tables
+        rows = tables.bars_ints[places, layout.BAR_ROW]
+        lanes = tables.bars_ints[places, layout.BAR_LANE]
+        of_all = tables.desk[layout.WANT_ALL + lanes] != 0
+        by_name = tables.ints[rows, LANES + LANE * lanes + layout.WANTED] != 0
+        wanted = places[of_all | by_name]
+        if len(wanted):
+            self.audience.bars_published(self._published(wanted))
+
+    def _set_timers(self, rows: NDArray[np.int32]) -> None:
+        out, times = np.zeros(len(rows), np.int32), np.zeros(len(rows), np.int64)
+        count = kernel.set_timers(self.tables, rows, len(rows), out, times)
+        if not count:
+            return
+        out, times = out[:count], times[:count]
+        first = int(times[0])
+        if (times == first).all():
+            self._wait_for(first, out)
+            return
+        for time in np.unique(times).tolist():
+            self._wait_for(time, out[times == time])
+
+    def _set_timer(self, row: int) -> None:
+        # Where bars that no clock ends may be released by it.
+        ints = self.tables.ints[row]
+        if not ints[layout.LIVE]:
+            return
+        due = int(ints[layout.DUE_AT])
+        times = [due] if self._lane_count and due < layout.NEVER else []
+        times += [t for lane in self._event_lanes[row] if (t := lane.bars.next_release())]
+        timer_at = int(ints[layout.TIMER_AT])
+        if times and not 0 < timer_at <= min(times):
+            ints[layout.TIMER_AT] = min(times)
+            self._wait_for(min(times), np.array([row], np.int32))
+
+    def _wait_for(self, time: int, rows: NDArray[np.int32]) -> None:
+        due = self._due.get(time)
+        if due is not None:
+            due.append(rows)
+            return
+        self._due[time] = deque([rows])
+        heappush(self._times, time)
+        if self._times[0] == time:
+            self.wake_at(time)
+
+    def _flush(self, closed: Sequence[Bar]) -> None:
+        clock = self.clock
+        for index, name in enumerate(self.intervals[: self._lane_count]):
+            while (end := self._completion.next_complete(index, clock)) is not None:
                 self.audience.interval_completed(name, end)
-        if self._to_store:
-            bars, self._to_store = self._to_store, []
-            self.sink.put(bars)
+        if closed:
+            self.sink.put(closed)
+
+
+_PHASES = pack_names(layout.PHASES, encoder.PHASE_WIDTH)
+_NO_PLACES = np.zeros(0, np.int32)
+_STATES = {state.value: state for state in BarState}
+_COVERAGES = {coverage.value: coverage for coverage in Coverage}
+
+
+def _int64(time: int) -> int:
+    return min(time, layout.MAX_INT64)

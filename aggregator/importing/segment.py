@@ -65,12 +65,12 @@ class Segment:
         for symbol in sorted(self._candles):
             buckets = self._candles[symbol]
             rule = self._rule_for(symbol)
-            for index, interval in enumerate(self._intervals):
-                yield from self._fold(Lane(symbol, interval, index, rule), buckets)
+            for interval in self._intervals:
+                yield from self._fold(symbol, Lane(interval, rule), buckets)
         self._candles = {}
         self.candles = 0
 
-    def _fold(self, lane: Lane, buckets: dict[int, Candle]) -> Iterator[Bar]:
+    def _fold(self, symbol: str, lane: Lane, buckets: dict[int, Candle]) -> Iterator[Bar]:
         bar: Bar | None = None
         for bucket in sorted(buckets):
             ts = bucket * self._base_ns
@@ -83,7 +83,7 @@ class Segment:
                     self.out_of_session += buckets[bucket].trades
                     bar = None
                     continue
-                bar = lane.make(*bounds, Candle())
+                bar = lane.make(symbol, *bounds, Candle())
                 bar.state, bar.coverage = BarState.FINAL, Coverage.FULL
             bar.candle.merge(buckets[bucket])
         if bar is not None:

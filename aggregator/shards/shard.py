@@ -28,13 +28,15 @@ class Tally:
         self.first = first
         self._changes: dict[tuple[int, int], Change] = {}
 
-    def opened(self, interval: int, end: int) -> None:
-        """Count a bar."""
-        self._change(interval, end).opened += 1
+    def opened(self, interval: int, end: int, bars: int = 1) -> None:
+        """Count bars."""
+        if bars:
+            self._change(interval, end).opened += bars
 
-    def closed(self, interval: int, end: int) -> None:
-        """Count a bar that became final."""
-        self._change(interval, end).closed += 1
+    def closed(self, interval: int, end: int, bars: int = 1) -> None:
+        """Count bars that became final."""
+        if bars:
+            self._change(interval, end).closed += bars
 
     def next_complete(self, _interval: int, _clock: int) -> None:
         """Return that nothing is known of it here."""
@@ -120,5 +122,5 @@ class Shard:
     def _open(self, symbol: str) -> None:
         if self._count == len(self._rows):
             self._rows = np.concatenate((self._rows, np.zeros_like(self._rows)))
-        self._rows[self._count] = self._market.book.open(symbol).row
+        self._rows[self._count] = self._market.book.open(symbol)
         self._count += 1

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from aggregator.book import check_opening
-from aggregator.columns import Batch, Decoder, SymbolTable
+from aggregator.columns import Batch, Decoder
 from aggregator.numbering import Numbering, heard_times
 from aggregator.producers import Producers
 from aggregator.shards import kernel
 from aggregator.shards.frames import make_frame
 from aggregator.shards.owners import owner_of
+from aggregator.symbol_table import SymbolTable
 from marketdata.timestamps import NS_PER_S
 from marketdata.validation import RejectReason, check_values
 from marketdata.wire.market_data_pb2 import Tick

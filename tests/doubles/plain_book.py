@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from aggregator.bars.engine import BarEngine
-from aggregator.bars.symbol import SymbolBars
+from aggregator.bars.kernel import MAX_PRICE, MAX_TICK_VOLUME
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
 from marketdata.wire.market_data_pb2 import Aggregate, Tick
+from tests.doubles.plain_engine import PlainEngine
+from tests.doubles.plain_symbol import SymbolBars
 
 
 class SymbolState:
@@ -69,7 +70,7 @@ class PlainBook:
     accepted and change nothing here.
     """
 
-    def __init__(self, engine: BarEngine, *, max_symbols: int, epoch: int) -> None:
+    def __init__(self, engine: PlainEngine, *, max_symbols: int, epoch: int) -> None:
         self.engine = engine
         self._max_symbols = max_symbols
         self.epoch = epoch
@@ -134,7 +135,9 @@ class PlainBook:
                 continue
             symbol = tick.symbol
             bars = symbols.get(symbol)
-            if bars is not None and bars.lo <= ts < bars.hi:
+            # Those that the loop takes aside may be the first to be of the present.
+            is_usual = price < MAX_PRICE and volume <= MAX_TICK_VOLUME
+            if bars is not None and bars.lo <= ts < bars.hi and is_usual:
                 base = bars.base
                 if (
                     base.volume + volume <= bars.room

@@ -14,8 +14,8 @@ from aggregator import encoder
 from aggregator.bars import layout
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
-from aggregator.columns import SymbolTable
 from aggregator.pieces import PHASES, PieceRoom, message_of, pack_names
+from aggregator.symbol_table import SymbolTable
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.wire.market_data_pb2 import Aggregate, UpdateBatch
 

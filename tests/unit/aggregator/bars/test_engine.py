@@ -12,38 +12,17 @@ from hypothesis import strategies as st
 
 from aggregator.bars.bar import Bar, BarKey, BarState
 from aggregator.bars.candle import MAX_INT64, Candle
-from aggregator.sessions import NS_PER_DAY, NoSession, Session, UtcDay
+from aggregator.sessions import NS_PER_DAY, NoSession, UtcDay
 from marketdata.intervals import Interval
 from marketdata.timestamps import NS_PER_S
 from marketdata.validation import RejectReason
 from tests.doubles.bars import Desk, Trade, assert_bars, expected_bars, said
+from tests.doubles.session_rules import HalfHourDays
 
 DAY = 16_000 * NS_PER_DAY
 MINUTE = 60 * NS_PER_S
 S = NS_PER_S
 PARTIAL, EARLY, FINAL, REVISED = BarState.PARTIAL, BarState.EARLY, BarState.FINAL, BarState.REVISED
-
-
-class HalfHourDays(UtcDay):
-    """Days that begin at 00:30 UTC and pause for the first five minutes and ten seconds."""
-
-    def session(self, ts_ns: int) -> Session | None:  # type: ignore[override]
-        """Return the day, None in its pause."""
-        start = (ts_ns - 1800 * S) // NS_PER_DAY * NS_PER_DAY + 1800 * S
-        opens = start + 310 * S
-        return (
-            Session(opens, start + NS_PER_DAY, opens, start + NS_PER_DAY)
-            if ts_ns >= opens
-            else None
-        )
-
-    def day(self, ts_ns: int) -> Session | None:  # type: ignore[override]
-        """Return the day, None in its pause."""
-        return self.session(ts_ns)
-
-    def anchor(self, interval_ns: int) -> int:
-        """Return half an hour."""
-        return 1800 * S % interval_ns
 
 
 RULES = {"utc-day": UtcDay(), "none": NoSession(), "half-hour": HalfHourDays()}
@@ -161,7 +140,7 @@ def test_five_minutes_fold_into_one_bar_and_an_hour_has_the_volume_of_its_minute
     desk = Desk(revise_s=90_000)
     desk.trade(*made)
     for coarse, fine in (("5m", "1m"), ("1h", "1m"), ("1d", "1h"), ("1m", "1s")):
-        for symbol in desk.engine.symbols:
+        for symbol in desk.engine.table.symbols:
             for bar in desk.bars(coarse, symbol):
                 parts = [b for b in desk.bars(fine, symbol) if bar.start <= b.start < bar.end]
                 whole = parts[0].candle.copy()

@@ -1,42 +1,28 @@
 """The trades of one symbol: its present session and its bars.
 
 Per trade only the *base candle* is touched: it sums up the trades of the present base piece, which
-no end of a bar, of a session or of a day divides. A :class:`Front` may add each trade with
-``lo <= exchange time < hi`` to :attr:`SymbolBars.base`, as long as its totals stay below ``room``
-and ``money_room``; every other one goes to :meth:`SymbolBars.take`.
+no end of a bar, of a session or of a day divides. Each trade with ``lo <= exchange time < hi`` may
+be added to :attr:`SymbolBars.base` as it is, as long as its totals stay below ``room`` and
+``money_room``; every other one goes to :meth:`SymbolBars.take`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Protocol
 
 from aggregator.bars.bar import Bar, BarState
 from aggregator.bars.candle import MAX_INT64, Candle
-from aggregator.bars.lane import Lane
+from aggregator.bars.engine import TradeCounts
 from aggregator.bars.plan import BarPlan
 from aggregator.sessions import SessionRule
 from marketdata.timestamps import NS_PER_S
+from tests.doubles.plain_lane import Lane
 
 NEVER = 2**63
 # Sums below this cannot become infinite where they are added up in another order.
 MAX_MONEY = 1.7e308
-
-
-@dataclass(slots=True)
-class TradeCounts:
-    """Trades that were accepted and did not count everywhere."""
-
-    # Of an earlier session than their symbol's present one.
-    late: int = 0
-    # Between two sessions.
-    out_of_session: int = 0
-    # Too late for any bar.
-    bars_late: int = 0
-    # For a bar that was given up to make room; once per interval.
-    bars_evicted: int = 0
 
 
 class BarKeeper(Protocol):
@@ -60,33 +46,6 @@ class BarKeeper(Protocol):
         """A trade came, and the symbol's latest one is of that time."""
 
 
-class Front(Protocol):
-    """What adds usual trades beside the base candle, faster than one by one."""
-
-    def open(self, symbol: str) -> int:
-        """Return the row that stands for a new symbol from now on."""
-
-    def settle(self, bars: SymbolBars) -> None:
-        """Move what was added into :attr:`SymbolBars.base`."""
-
-    def limit(self, bars: SymbolBars) -> None:
-        """Heed ``lo``, ``hi``, ``room`` and ``money_room``; nothing is added at the moment."""
-
-
-class NoFront:
-    """Every trade goes to :meth:`SymbolBars.take`."""
-
-    def open(self, _symbol: str) -> int:
-        """Return no row."""
-        return -1
-
-    def settle(self, bars: SymbolBars) -> None:
-        """Do nothing."""
-
-    def limit(self, bars: SymbolBars) -> None:
-        """Do nothing."""
-
-
 class SymbolBars:
     """Apply the trades of one symbol, in any order."""
 
@@ -94,7 +53,6 @@ class SymbolBars:
         "_anchor",
         "_base_ns",
         "_due_at",
-        "_front",
         "_grace_ns",
         "_keeper",
         "_latest",
@@ -112,7 +70,6 @@ class SymbolBars:
         "lo",
         "money_room",
         "room",
-        "row",
         "session",
         "session_end",
         "session_start",
@@ -126,12 +83,8 @@ class SymbolBars:
         plan: BarPlan,
         rule: SessionRule,
         keeper: BarKeeper,
-        front: Front,
     ) -> None:
         self.symbol = symbol
-        # Names the symbol to the front.
-        self.row = front.open(symbol)
-        self._front = front
         self._rule = rule
         self._keeper = keeper
         self._base_ns = plan.base_ns
@@ -165,7 +118,6 @@ class SymbolBars:
     @property
     def latest(self) -> int:
         """The latest exchange time of the symbol, -1 before the first."""
-        self._front.settle(self)
         return self._known_latest()
 
     def _known_latest(self) -> int:
@@ -173,7 +125,6 @@ class SymbolBars:
 
     def aggregate(self) -> Candle | None:
         """Return the sum of the present session, or None if it has no trades; do not change it."""
-        self._front.settle(self)
         if not (self.in_session and self.base.trades):
             return self.session if self.session.trades else None
         if not self.session.trades:
@@ -184,7 +135,6 @@ class SymbolBars:
 
     def open_bar(self, lane: Lane) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
-        self._front.settle(self)
         base = self.base
         with_base = base.trades > 0 and lane.start <= self.base_start < lane.end
         if lane.candle is None:
@@ -207,7 +157,6 @@ class SymbolBars:
         """
         if price * volume == inf:
             return None
-        self._front.settle(self)
         if ts >= self._next_at:
             if not self._fits(price, volume, ts):
                 return None
@@ -231,7 +180,6 @@ class SymbolBars:
 
     def advance(self, clock: int) -> None:
         """Close what ends at ``clock`` or before, and end the grace of what closed long enough."""
-        self._front.settle(self)
         # The wall clock says what is over, and the symbol's own trades how late one may still come.
         self._close(clock, self._known_latest())
         self._set_limits()
@@ -305,7 +253,6 @@ class SymbolBars:
             self.lo, self.hi = self.base_start, self.base_end
             if self.finals:
                 self.hi = min(self.hi, self.finals[0][0] + self._grace_ns)
-        self._front.limit(self)
 
     def _begin_base(self, ts: int) -> None:
         if ts >= self.session_end:
@@ -382,9 +329,10 @@ class SymbolBars:
         # A trade from before the base piece, or for a bar that the wall clock closed.
         counts, money, latest = self._keeper.counts, price * volume, self._known_latest()
         too_late = latest - ts > self._revise_ns
-        targets = [] if too_late else self._late_targets(ts)
+        targets, evicted = ([], 0) if too_late else self._late_targets(ts)
         if any(not self._late_fits(lane, start, volume, money) for lane, start, _ in targets):
             return None
+        counts.bars_evicted += evicted
         if ts >= self.session_end:
             self._start_session(ts)
         in_session = self.session_start <= ts < self.session_end
@@ -403,6 +351,10 @@ class SymbolBars:
             self._latest = ts
             self._close(ts, ts)
         for lane, start, end in targets:
+            known = start in lane.closed or start in lane.early or start == lane.start < lane.end
+            if not known and start <= lane.evicted_until:
+                counts.bars_evicted += 1
+                continue
             self._late_candle(lane, start, end).add(price, volume, ts, sequence)
         self.room -= volume
         self.money_room -= money
@@ -410,9 +362,9 @@ class SymbolBars:
         self._set_limits()
         return in_session
 
-    def _late_targets(self, ts: int) -> list[tuple[Lane, int, int]]:
-        # The bars that a late trade belongs to.
-        targets = []
+    def _late_targets(self, ts: int) -> tuple[list[tuple[Lane, int, int]], int]:
+        # The bars that a late trade belongs to, and how many of them were given up.
+        targets, evicted = [], 0
         for lane in self.lanes:
             bounds = lane.bounds(ts)
             if bounds is None:
@@ -420,10 +372,10 @@ class SymbolBars:
             start, end = bounds
             known = start in lane.closed or start in lane.early or start == lane.start < lane.end
             if not known and start <= lane.evicted_until:
-                self._keeper.counts.bars_evicted += 1
+                evicted += 1
                 continue
             targets.append((lane, start, end))
-        return targets
+        return targets, evicted
 
     def _late_fits(self, lane: Lane, start: int, volume: int, money: float) -> bool:
         if start == lane.start < lane.end:

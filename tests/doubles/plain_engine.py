@@ -1,0 +1,415 @@
+"""The bars without a compiled loop: the oracle of the fast ones."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from heapq import heappop, heappush
+from typing import Protocol
+
+from aggregator.bars.audience import BarSink, NoStore
+from aggregator.bars.bar import Bar, BarKey, BarState
+from aggregator.bars.completion import Completion, Completions
+from aggregator.bars.engine import CoverageRule, TradeCounts, always_covered
+from aggregator.bars.event_lane import EventBarsFactory, EventLane
+from aggregator.bars.plan import BarPlan
+from aggregator.sessions import RuleFor
+from tests.doubles.plain_lane import Lane
+from tests.doubles.plain_symbol import SymbolBars
+
+
+class PlainAudience(Protocol):
+    """Who hears of bars at once."""
+
+    def symbols_wanted(self) -> Collection[str] | None:
+        """Return the symbols of which somebody wants bars; None: all."""
+
+    def wanted(self, symbol: str) -> Collection[str]:
+        """Return the intervals of which somebody wants the bars of ``symbol``."""
+
+    def partial_changed(self, key: BarKey) -> None:
+        """Hear that an open bar changed."""
+
+    def bar_published(self, bar: Bar) -> None:
+        """Hear of an early, final or revised state; an early bar may still change."""
+
+    def interval_completed(self, interval: str, end: int) -> None:
+        """Hear that every bar of ``interval`` that ends there was published."""
+
+
+class PlainEngine:
+    """The trades and bars of all symbols.
+
+    Trades go to the :class:`SymbolBars` of their symbol between :meth:`begin_batch` and
+    :meth:`end_batch`; then the changes go to :attr:`audience` and the closed bars to :attr:`sink`.
+    For symbols whose trades are of the present the wall clock closes bars too: call
+    :meth:`close_due` when it reaches :meth:`next_timer`; :attr:`wake_at` hears of an earlier time.
+    """
+
+    def __init__(
+        self,
+        plan: BarPlan,
+        rule_for: RuleFor,
+        coverage: CoverageRule = always_covered,
+        event_bars: EventBarsFactory | None = None,
+        completion: Completions | None = None,
+    ) -> None:
+        self.plan = plan
+        self._rule_for = rule_for
+        self._coverage = coverage
+        self._event_bars = event_bars
+        # Those no clock ends are made of single trades: hand each one to :meth:`traded`.
+        self.wants_trades = event_bars is not None and bool(plan.by_trades)
+        self.audience: PlainAudience
+        self.sink: BarSink = NoStore()
+        self.wake_at: Callable[[int], None] = lambda _ns: None
+        self.counts = TradeCounts()
+        # Closed bars that were given up to make room while they could be revised.
+        self.evicted = 0
+        self.symbols: dict[str, SymbolBars] = {}
+        self._names = [interval.name for interval in plan.by_clock]
+        self._index = {name: index for index, name in enumerate(self._names)}
+        self._completion = completion or Completion(len(self._names), plan.revise_ns)
+        self._now = 0
+        # The latest exchange time of all symbols.
+        self._clock = 0
+        # Symbols with a trade that was more than an addition to the base candle.
+        self._moved: dict[str, SymbolBars] = {}
+        # Bars that late trades of this batch changed.
+        self._touched: dict[tuple[Lane, int], Bar] = {}
+        self._to_store: list[Bar] = []
+        # One entry per closed bar in memory, the longest closed first.
+        self._closed: deque[Lane] = deque()
+        # When the wall clock closes something, and of which symbols.
+        self._times: list[int] = []
+        self._due: dict[int, list[SymbolBars]] = {}
+        # By symbol, then interval; and the symbols of them with trades in this batch.
+        self._event_lanes: dict[str, dict[str, EventLane]] = {}
+        self._traded: dict[str, dict[str, EventLane]] = {}
+
+    # What applies trades.
+
+    def open(self, symbol: str) -> SymbolBars:
+        """Return the trades of a symbol, which need not be known yet."""
+        bars = self.symbols.get(symbol)
+        if bars is None:
+            bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self)
+            self.symbols[symbol] = bars
+            if self._event_bars is not None:
+                self._event_lanes[symbol] = {
+                    interval.name: EventLane(interval.name, self._event_bars(symbol, interval))
+                    for interval in self.plan.by_trades
+                }
+        return bars
+
+    def begin_batch(self, now_ns: int) -> None:
+        """Trades arrive at ``now_ns``; 0: none of them is of the present."""
+        self._now = now_ns
+
+    def traded(self, symbol: str, price: float, volume: int, ts: int, sequence: int) -> None:
+        """Hand an accepted trade to the bars that no clock ends."""
+        lanes = self._traded[symbol] = self._event_lanes[symbol]
+        for lane in lanes.values():
+            lane.bars.add(price, volume, ts, sequence)
+
+    def end_batch(self, changed: Iterable[str]) -> None:
+        """Publish what became of the trades.
+
+        ``changed`` are symbols whose session changed; those nobody wants bars of may be left out.
+        """
+        for (lane, _), bar in self._touched.items():
+            self._publish(lane, bar)
+        self._touched.clear()
+        for symbol, lanes in self._traded.items():
+            bars = self.symbols[symbol]
+            self._release(lanes, bars.latest)
+            if bars.live:
+                self._set_timer(bars)
+        moved = self._moved
+        for symbol in changed:
+            if symbol not in moved:
+                self._publish_open(symbol)
+        for symbol, bars in moved.items():
+            if bars.live:
+                self._set_timer(bars)
+            self._publish_open(symbol)
+        if moved or self._to_store:
+            moved.clear()
+            self._flush()
+        self._traded.clear()
+
+    # The wall clock.
+
+    def next_timer(self) -> int | None:
+        """Return when the wall clock closes something next."""
+        return self._times[0] if self._times else None
+
+    def close_due(self, now_ns: int, max_symbols: int) -> bool:
+        """Close what ends by the wall clock, of so many symbols; return whether that was all."""
+        self._now = now_ns
+        done = True
+        while done and self._times and self._times[0] <= now_ns:
+            time = self._times[0]
+            symbols = self._due[time]
+            while symbols and max_symbols:
+                max_symbols -= 1
+                bars = symbols.pop(0)
+                if bars.timer_at == time:
+                    bars.timer_at = 0
+                    bars.advance(now_ns)
+                    if self.wants_trades:
+                        self._release(self._event_lanes[bars.symbol], now_ns)
+                    self._set_timer(bars)
+            done = not symbols
+            if done:
+                heappop(self._times)
+                del self._due[time]
+        self._flush()
+        return done
+
+    # What readers ask.
+
+    @property
+    def clock(self) -> int:
+        """The latest exchange time of a trade that was more than an addition."""
+        return self._clock
+
+    def sequence(self, symbol: str, interval: str) -> int:
+        """Return how many states of the bars of ``symbol`` and ``interval`` were published."""
+        lane = self._lane(symbol, interval)
+        return 0 if lane is None else lane.sequence
+
+    def open_bar(self, symbol: str, interval: str) -> Bar | None:
+        """Return the present state of the bar that is open, or None."""
+        lane = self._lane(symbol, interval)
+        return None if lane is None else self._open_state(symbol, lane)
+
+    def present(self, symbol: str, interval: str) -> tuple[list[Bar], BarKey | None]:
+        """Return the bars that wait out the grace; publish the open one and return its key."""
+        lane = self._lane(symbol, interval)
+        early: list[Bar] = []
+        if isinstance(lane, Lane):
+            early = [lane.early[start] for start in sorted(lane.early)]
+            for bar in early:
+                self._cover(lane, bar)
+        return early, None if lane is None else self._publish_partial(symbol, lane)
+
+    def open_and_recent(self, symbol: str, interval: str, from_ns: int, to_ns: int) -> list[Bar]:
+        """Return copies of the bars in memory with from_ns <= start < to_ns, in their order."""
+        lane = self._lane(symbol, interval)
+        if lane is None:
+            return []
+        if isinstance(lane, EventLane):
+            held = list(lane.recent)
+        else:
+            held = [*lane.closed.values(), *lane.early.values()]
+            for bar in lane.early.values():
+                self._cover(lane, bar)
+        found = [bar.copy() for bar in held if from_ns <= bar.start < to_ns]
+        open_bar = self._open_state(symbol, lane)
+        if open_bar is not None and from_ns <= open_bar.start < to_ns:
+            found.append(open_bar)
+        found.sort(key=lambda bar: (bar.start, bar.number))
+        return found
+
+    def open_bars(self) -> list[Bar]:
+        """Return copies of all bars that are not closed, for the next life to go on with.
+
+        Trades that wait for their place among others count now, so this is for the end.
+        """
+        found: list[Bar] = []
+        for symbol, bars in self.symbols.items():
+            for lane in bars.lanes:
+                for bar in lane.early.values():
+                    self._cover(lane, bar)
+                    found.append(bar.copy())
+                found.extend(filter(None, [self._open_state(symbol, lane)]))
+            for event_lane in self._event_lanes.get(symbol, {}).values():
+                self._publish_full(event_lane, event_lane.bars.flush())
+                found.extend(filter(None, [event_lane.open_state()]))
+        self._flush()
+        return found
+
+    def restore(self, bars: Iterable[Bar], now_ns: int = 0) -> None:
+        """Take over bars of an earlier life: open ones, and those that can still be revised.
+
+        Call it once, before the first trade. Bars of intervals that are not made any more are left
+        out. With ``now_ns`` the wall clock closes those of symbols whose trades are of the present.
+        """
+        restored: dict[str, SymbolBars] = {}
+        of_events: dict[tuple[str, str], list[Bar]] = {}
+        for old in sorted(bars, key=lambda bar: (bar.end, bar.start)):
+            bar = old.copy()
+            bar.sequence = 0
+            index = self._index.get(bar.interval)
+            if index is not None:
+                symbol = restored[bar.symbol] = self.open(bar.symbol)
+                symbol.restore(symbol.lanes[index], bar)
+                if bar.state.is_closed:
+                    self._remember(symbol.lanes[index], bar.start)
+            else:
+                of_events.setdefault((bar.symbol, bar.interval), []).append(bar)
+        for (name, interval), found in of_events.items():
+            self.open(name)
+            lane = self._event_lanes.get(name, {}).get(interval)
+            if lane is not None:
+                lane.bars.restore(found)
+                lane.recent.extend(bar for bar in found if bar.state.is_closed)
+        self._now = now_ns
+        for symbol in restored.values():
+            symbol.restored()
+            self._clock = max(self._clock, symbol.latest)
+            if now_ns and symbol.latest >= now_ns - self.plan.live_within_ns:
+                self._watch_clock(symbol)
+
+    # What the symbols tell.
+
+    def opened(self, lane: Lane, end: int) -> None:
+        """Count a bar that has begun."""
+        self._completion.opened(lane.index, end)
+
+    def early(self, lane: Lane, bar: Bar) -> None:
+        """Publish a bar whose end has passed."""
+        if lane.name in self.audience.wanted(lane.symbol):
+            self._publish(lane, bar)
+        else:
+            # Half of all states are these, and whoever asks for them gets their coverage then.
+            lane.sequence += 1
+            bar.sequence = lane.sequence
+
+    def closed(self, lane: Lane, bar: Bar, latest: int) -> None:
+        """Publish a bar that is final."""
+        if self._touched:
+            self._touched.pop((lane, bar.start), None)
+        self._completion.closed(lane.index, bar.end)
+        lane.prune(latest - self.plan.revise_ns)
+        self._remember(lane, bar.start)
+        self._publish(lane, bar)
+
+    def touched(self, lane: Lane, bar: Bar) -> Bar:
+        """Return the bar to add a late trade to; it is published when the batch ends."""
+        place = (lane, bar.start)
+        known = self._touched.get(place)
+        if known is not None:
+            return known
+        if bar.state.is_closed:
+            # Whoever has the former state keeps it.
+            bar = bar.copy()
+            bar.state = BarState.REVISED
+            bar.revision += 1
+            lane.closed[bar.start] = bar
+        elif bar.state is BarState.PARTIAL:
+            # The first trade of its time came when that was over.
+            bar.state = BarState.FINAL
+            lane.closed[bar.start] = bar
+            self._remember(lane, bar.start)
+        self._touched[place] = bar
+        return bar
+
+    def came(self, bars: SymbolBars, clock: int) -> None:
+        """Know whether the symbol's latest trade is of the present."""
+        self._moved[bars.symbol] = bars
+        self._clock = max(self._clock, clock)
+        bars.live = bool(self._now) and clock >= self._now - self.plan.live_within_ns
+        if not bars.live:
+            bars.timer_at = 0
+
+    def _watch_clock(self, bars: SymbolBars) -> None:
+        bars.live = True
+        self._set_timer(bars)
+
+    def _set_timer(self, bars: SymbolBars) -> None:
+        time = bars.next_timer()
+        if self.wants_trades:
+            lanes = self._event_lanes[bars.symbol].values()
+            releases = [lane.bars.next_release() for lane in lanes]
+            time = min([t for t in (time, *releases) if t], default=0)
+        if not time or 0 < bars.timer_at <= time:
+            # An entry that is too early finds nothing to close and sets the next one.
+            return
+        bars.timer_at = time
+        due = self._due.get(time)
+        if due is not None:
+            due.append(bars)
+            return
+        self._due[time] = [bars]
+        heappush(self._times, time)
+        if self._times[0] == time:
+            self.wake_at(time)
+
+    def _lane(self, symbol: str, interval: str) -> Lane | EventLane | None:
+        bars, index = self.symbols.get(symbol), self._index.get(interval)
+        if bars is None or index is None:
+            return self._event_lanes.get(symbol, {}).get(interval)
+        return bars.lanes[index]
+
+    def _open_state(self, symbol: str, lane: Lane | EventLane) -> Bar | None:
+        if isinstance(lane, EventLane):
+            return lane.open_state()
+        bars = self.symbols[symbol]
+        bar = bars.open_bar(lane)
+        if bar is not None:
+            reached = min(max(bars.latest, lane.start) + 1, lane.end)
+            bar.coverage = self._coverage(*lane.hours(lane.start, reached))
+        return bar
+
+    def _cover(self, lane: Lane, bar: Bar) -> None:
+        # A call less for almost every bar there is.
+        start, end = lane.hours(bar.start, bar.end) if lane.is_daily else (bar.start, bar.end)
+        bar.coverage = self._coverage(start, end)
+
+    def _publish_open(self, symbol: str) -> None:
+        for name in self.audience.wanted(symbol):
+            lane = self._lane(symbol, name)
+            if isinstance(lane, Lane) or (lane is not None and symbol in self._traded):
+                key = self._publish_partial(symbol, lane)
+                if key is not None:
+                    self.audience.partial_changed(key)
+
+    def _publish_partial(self, symbol: str, lane: Lane | EventLane) -> BarKey | None:
+        if isinstance(lane, Lane):
+            key = BarKey(symbol, lane.name, lane.start, 0) if lane.start < lane.end else None
+        else:
+            bar = lane.bars.open_bar
+            key = None if bar is None else bar.key
+        if key is not None:
+            lane.sequence += 1
+            lane.open_sequence = lane.sequence
+        return key
+
+    def _publish(self, lane: Lane, bar: Bar) -> None:
+        lane.sequence += 1
+        bar.sequence = lane.sequence
+        if bar.state is not BarState.REVISED:
+            self._cover(lane, bar)
+        if bar.state.is_closed:
+            self._to_store.append(bar)
+        self.audience.bar_published(bar)
+
+    def _release(self, lanes: dict[str, EventLane], clock: int) -> None:
+        for lane in lanes.values():
+            self._publish_full(lane, lane.bars.advance(clock))
+
+    def _publish_full(self, lane: EventLane, bars: Iterable[Bar]) -> None:
+        for bar in bars:
+            lane.sequence += 1
+            bar.sequence = lane.sequence
+            lane.recent.append(bar)
+            self._to_store.append(bar)
+            self.audience.bar_published(bar)
+
+    def _remember(self, lane: Lane, start: int) -> None:
+        lane.order.append(start)
+        closed = self._closed
+        closed.append(lane)
+        while closed and (closed[0].stale or len(closed) > self.plan.max_closed):
+            if closed.popleft().forget_oldest():
+                self.evicted += 1
+
+    def _flush(self) -> None:
+        for index, name in enumerate(self._names):
+            while (end := self._completion.next_complete(index, self._clock)) is not None:
+                self.audience.interval_completed(name, end)
+        if self._to_store:
+            bars, self._to_store = self._to_store, []
+            self.sink.put(bars)
