@@ -214,16 +214,23 @@ class BarWatchers:
         topics = list(topics)
         for topic in topics:
             self._engine.plan.interval(topic.interval)
+        # Each once, in their order.
+        series: dict[int, None] = {}
         try:
             for topic in topics:
                 if topic not in queue.topics:
                     if len(queue.topics) >= self._max_topics:
                         raise TooManyTopics(self._max_topics)
-                    self._add(queue, topic)
+                    series.update(dict.fromkeys(self._add(queue, topic)))
         finally:
             self._find_everyone()
+        if series:
+            early, still_open = self._engine.present(list(series))
+            queue.put_bars(early)
+            queue.put_partials(still_open)
 
-    def _add(self, queue: BarQueue, topic: Topic) -> None:
+    # Returns the series that there are of the topic.
+    def _add(self, queue: BarQueue, topic: Topic) -> Sequence[int]:
         engine, number = self._engine, self._numbers[topic.interval]
         queue.topics.add(topic)
         counts = self._by_interval.setdefault(topic.interval, {})
@@ -232,21 +239,14 @@ class BarWatchers:
             if not self._of_all[number]:
                 engine.want_all(number, True)
             self._of_all[number].add(queue)
-            present = engine.all_series(number)
-        elif (series := engine.series(topic.symbol, topic.interval)) is None:
+            return engine.all_series(number)
+        if (series := engine.series(topic.symbol, topic.interval)) is None:
             self._awaited.setdefault(topic.symbol, {}).setdefault(number, set()).add(queue)
-            return
-        else:
-            if series not in self._by_series:
-                engine.want(series, True)
-            self._by_series.setdefault(series, set()).add(queue)
-            present = (series,)
-        for each in present:
-            early, is_open = engine.present(each)
-            if early:
-                queue.put_bars(early)
-            if is_open:
-                queue.put_partials((each,))
+            return ()
+        if series not in self._by_series:
+            engine.want(series, True)
+        self._by_series.setdefault(series, set()).add(queue)
+        return (series,)
 
     def add_follower(self, queue: BarQueue) -> None:
         """Let a stream have the markers of all intervals."""
