@@ -678,8 +678,6 @@ class BarEngine:
         number = self._numbers[lane.name]
         series = row * len(self.intervals) + number
         for bar in bars:
-            # What is open then was not published.
-            lane.open_sequence = 0
             lane.sequence += 1
             bar.sequence = lane.sequence
             lane.recent.append(bar)

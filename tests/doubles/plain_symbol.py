@@ -270,7 +270,6 @@ class SymbolBars:
             if not lane.start <= ts < lane.end:
                 bounds = lane.bounds(ts)
                 lane.start, lane.end = bounds or (0, 0)
-                lane.open_sequence = 0
                 if bounds is not None:
                     self._keeper.opened(lane, lane.end)
             if lane.is_daily and lane.end:

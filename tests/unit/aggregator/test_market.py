@@ -238,3 +238,93 @@ def test_one_stream_watches_a_bounded_number_of_symbols() -> None:
     watcher = watchers.open()
     with pytest.raises(TooManyWatched, match="at most 3 symbols"):
         watcher.watch(["A", "B", "A", "C", "D"])
+
+
+async def test_a_symbol_that_does_not_exist_is_waited_for_by_all_who_watch_it() -> None:
+    market = make_market(max_symbols=3_000)
+    first, second, third = (market.watchers.open() for _ in range(3))
+    for watcher in (first, second, third):
+        watcher.watch(["LAST"])
+    third.unwatch(["LAST"])
+    assert market.watchers.watched_symbols == 1
+    ticks = [
+        Tick(symbol=symbol, price=1, volume=1, exchange_timestamp=NOW)
+        for symbol in (*(f"S{n}" for n in range(2_000)), "LAST")
+    ]
+    market.publish_batch(TickBatch(ticks=ticks).SerializeToString(), NOW)
+    assert await next_symbols(first) == ["LAST"]
+    assert await next_symbols(second) == ["LAST"]
+    assert third.waiting == 0
+    market.watchers.close(first)
+    market.watchers.close(second)
+    assert market.watchers.watched_symbols == 0
+
+
+async def test_each_watcher_hears_of_its_own_symbols() -> None:
+    market = make_market()
+    first, second = market.watchers.open(), market.watchers.open()
+    first.watch(["A", "B"])
+    second.watch(["B", "C"])
+    for number, symbol in enumerate("ABC"):
+        market.publish_batch(make_batch(1 + number, 1, symbol=symbol).SerializeToString(), NOW)
+    assert await next_symbols(first) == ["A", "B"]
+    assert await next_symbols(second) == ["B", "C"]
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.sampled_from(["watch", "unwatch"]), st.integers(0, 2), st.sampled_from("ABCD")
+        ),
+        st.tuples(st.just("all"), st.integers(0, 2), st.booleans()),
+        st.tuples(st.just("take"), st.integers(0, 2), st.integers(1, 3)),
+        st.tuples(st.just("publish"), st.just(0), st.sets(st.sampled_from("ABCD"), min_size=1)),
+    ),
+    max_size=40,
+)
+
+
+@given(steps)
+async def test_every_watcher_has_the_newest_state_of_what_it_watches_and_nothing_else(
+    moves: list[tuple[str, int, object]],
+) -> None:
+    market = make_market()
+    watchers = [market.watchers.open() for _ in range(3)]
+    # What each is to be sent, the longest waiting first.
+    due: list[dict[str, None]] = [{}, {}, {}]
+    names: list[set[str]] = [set(), set(), set()]
+    whole = [False] * 3
+    for what, number, detail in moves:
+        watcher, mine = watchers[number], due[number]
+        match what, detail:
+            case "watch", str() as symbol if len(names[number]) < 3:
+                names[number].add(symbol)
+                watcher.watch([symbol])
+            case "unwatch", str() as symbol:
+                if symbol in names[number] and not whole[number]:
+                    mine.pop(symbol, None)
+                names[number].discard(symbol)
+                watcher.unwatch([symbol])
+            case "all", bool() as on:
+                whole[number] = on
+                watcher.watch_all(on)
+                due[number] = {s: None for s in mine if on or s in names[number]}
+            case "take", int() as limit if mine:
+                taken = await next_states(watcher, limit)
+                assert [state.symbol for state in taken] == list(mine)[:limit]
+                for state in taken:
+                    del mine[state.symbol]
+                    assert state == market.book.aggregate(state.symbol)
+            case "publish", set() as symbols:
+                ticks = [
+                    Tick(symbol=symbol, price=1, volume=1, exchange_timestamp=NOW)
+                    for symbol in sorted(symbols)
+                ]
+                market.publish_batch(TickBatch(ticks=ticks).SerializeToString(), NOW)
+                for index in range(3):
+                    wanted = symbols if whole[index] else symbols & names[index]
+                    due[index].update(dict.fromkeys(sorted(wanted)))
+    assert [watcher.waiting for watcher in watchers] == list(map(len, due))
+    for watcher in watchers:
+        market.watchers.close(watcher)
+    assert market.watchers.watched_symbols == 0
