@@ -149,13 +149,18 @@ class BarQueue:
         if self.overflow is not None:
             raise self.overflow
         waiting = self._waiting
+        if len(waiting) <= limit:
+            taken, self._waiting = waiting, {}
+        else:
+            taken = dict(islice(waiting.items(), limit))
+            for place in taken:
+                del waiting[place]
         pieces: list[bytes] = []
         completed: list[Completed] = []
         # The open ones, and their places among the pieces.
         series: list[int] = []
         places: list[int] = []
-        for place in list(islice(waiting, limit)):
-            wire = waiting.pop(place)
+        for place, wire in taken.items():
             if isinstance(place, int):
                 if wire is not _NEWEST:
                     self._registry.renew(place)
