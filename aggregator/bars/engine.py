@@ -40,15 +40,7 @@ CoverageRule = Callable[[int, int], Coverage]
 
 # What a bar in the pool has of whole numbers behind its candle, up to its place among events.
 _HEAD = slice(layout.BAR_ROW, layout.BAR_SEQUENCE + 1)
-_SERIES_AND_START = slice(layout.BAR_ROW, layout.BAR_START + 1)
-_TO_FILL_IN = [
-    layout.BAR_ROW,
-    layout.BAR_LANE,
-    layout.BAR_START,
-    layout.BAR_END,
-    layout.STATE,
-    layout.COVERAGE,
-]
+_BOUNDS = slice(layout.BAR_ROW, layout.BAR_END + 1)
 
 
 def always_covered(_start: int, _end: int) -> Coverage:
@@ -539,24 +531,37 @@ class BarEngine:
 
     def _fill_in(self, places: NDArray[np.int32]) -> None:
         # What the loops do not know of bars: how much of their time had a feed, and the phase.
-        bars, known = self.tables.bars_ints, dict[tuple[int, int], int]()
-        coverages = []
-        for row, number, start, end, state, coverage in bars[places][:, _TO_FILL_IN].tolist():
-            if state != BarState.REVISED:
-                bounds = start, end
-                if number in self._daily:
-                    bounds = self._lanes[self._rules[row]][number].hours(start, end)
-                found = known.get(bounds)
-                if found is None:
-                    found = known[bounds] = self._coverage(*bounds)
-                coverage = found  # noqa: PLW2901
-            coverages.append(coverage)
-        bars[places, layout.COVERAGE] = coverages
+        if not len(places):
+            return
+        bars = self.tables.bars_ints
+        columns = bars[places]
+        changed = columns[:, layout.STATE] == BarState.REVISED
+        if changed.any():
+            # They keep their coverage.
+            places, columns = places[~changed], columns[~changed]
+        # Bars of few ends and intervals: one question for each. Starts are whole seconds.
+        kinds, first, which = np.unique(
+            columns[:, layout.BAR_START] + columns[:, layout.BAR_LANE],
+            return_index=True,
+            return_inverse=True,
+        )
+        answers = np.zeros(len(kinds), np.int64)
+        for kind, index in enumerate(first.tolist()):
+            _, lane, start, end = columns[index, _BOUNDS].tolist()
+            if lane not in self._daily:
+                answers[kind] = self._coverage(start, end)
+        bars[places, layout.COVERAGE] = answers[which]
+        for lane in self._daily:
+            # Each by the hours of its symbol.
+            for index in np.flatnonzero(columns[:, layout.BAR_LANE] == lane).tolist():
+                row, _, start, end = columns[index, _BOUNDS].tolist()
+                hours = self._lanes[self._rules[row]][lane].hours(start, end)
+                bars[places[index], layout.COVERAGE] = self._coverage(*hours)
         # Only Python's rules have phases.
-        for place in places[bars[places, layout.PHASE] < 0].tolist():
-            row, number, start = bars[place, _SERIES_AND_START].tolist()
-            phase = self._lanes[self._rules[row]][number].phase(start)
-            bars[place, layout.PHASE] = layout.PHASES.index(phase)
+        for index in np.flatnonzero(columns[:, layout.PHASE] < 0).tolist():
+            row, lane, start, _ = columns[index, _BOUNDS].tolist()
+            phase = self._lanes[self._rules[row]][lane].phase(start)
+            bars[places[index], layout.PHASE] = layout.PHASES.index(phase)
 
     def _bars(self, places: NDArray[np.int32]) -> list[Bar]:
         ints = self.tables.bars_ints[places].tolist()
