@@ -26,6 +26,7 @@ from starlette.types import ASGIApp
 
 from gateway.backend.client import AggregatorClient
 from gateway.backend.health import Readiness
+from gateway.backend.together import ReadsTogether
 from gateway.bars.joins import Joins
 from gateway.clients.capacity import Capacity
 from gateway.clients.direct import DirectWebSocket
@@ -317,7 +318,7 @@ def build_app(
     app.router.routes.append(stomp.route(STOMP_PREFIX))
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
-    served: ASGIApp = SymbolReads(app, app.state.client)
+    served: ASGIApp = SymbolReads(app, ReadsTogether(app.state.client, tasks))
     if origins := parse_origins(settings.allowed_origins):
         served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
     return HeadAsGet(EncodedSlashes(served))

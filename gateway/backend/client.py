@@ -164,8 +164,16 @@ class AggregatorClient:
         )
         self._last_values = LastValues(settings.last_values_max)
 
-    async def get_aggregate(self, symbol: str, *, caller: str) -> Reading:
-        """Return the state of one symbol, or the fallback.
+    async def count(self, caller: str) -> None:
+        """Count a request that is asked for without a ``caller`` later.
+
+        Raises:
+            RateLimited: the caller asks too often.
+        """
+        await self._limits.take(caller)
+
+    async def get_aggregate(self, symbol: str, *, caller: str | None) -> Reading:
+        """Return the state of one symbol, or the fallback; without a ``caller``, unlimited.
 
         Raises:
             UnknownSymbol: the aggregator has no data for it.
@@ -186,8 +194,10 @@ class AggregatorClient:
         self._remember(aggregate)
         return Reading(symbol, aggregate)
 
-    async def get_aggregates(self, symbols: Sequence[str], *, caller: str) -> Readings:
+    async def get_aggregates(self, symbols: Sequence[str], *, caller: str | None) -> Readings:
         """Return the states of several symbols with one call, or the fallback for each.
+
+        Without a ``caller`` no rate limit applies.
 
         Raises:
             InvalidInput: the aggregator refuses a symbol.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.backend.client import AggregatorClient
+from gateway.backend.together import ReadsTogether
 from gateway.encoding import encode_json
 from gateway.rest.problems import KINDS, UnexpectedErrors, respond_to
 from gateway.rest.routes import data_headers, symbol_in_path
@@ -21,9 +21,9 @@ class SymbolReads:
     everything that a request may be, take twice the time of asking the aggregator.
     """
 
-    def __init__(self, app: ASGIApp, client: AggregatorClient) -> None:
+    def __init__(self, app: ASGIApp, reads: ReadsTogether) -> None:
         self._app = app
-        self._client = client
+        self._reads = reads
         self._guarded = UnexpectedErrors(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +39,7 @@ class SymbolReads:
         client = scope["client"]
         try:
             symbol = await symbol_in_path(scope["path"][len(PREFIX) :])
-            reading = await self._client.get_aggregate(symbol, caller=client[0] if client else "")
+            reading = await self._reads.get_aggregate(symbol, caller=client[0] if client else "")
         except MarketDataError as exc:
             if type(exc) not in KINDS:
                 raise

@@ -1,0 +1,91 @@
+"""Ask the aggregator once for what several clients ask at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.backend.client import AggregatorClient, Reading
+from gateway.errors import InvalidInput, UnknownSymbol
+
+Waiting = list[tuple[str, asyncio.Future[Reading]]]
+
+# In one question; the aggregator takes 10,000.
+MAX_SYMBOLS = 500
+
+
+class ReadsTogether:
+    """Ask for states of single symbols: those of one turn of the event loop with one call.
+
+    A call costs the gateway more than all the rest of a request. No question is answered from a
+    call that was on its way already: its answer may lack what the client knows to be there.
+
+    Args:
+        client: asks the aggregator.
+        tasks: where calls run; no client's leaving ends the call of others.
+    """
+
+    def __init__(self, client: AggregatorClient, tasks: asyncio.TaskGroup) -> None:
+        self._client = client
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._waiting: Waiting = []
+
+    async def get_aggregate(self, symbol: str, *, caller: str) -> Reading:
+        """Return the state of one symbol, or the fallback.
+
+        Raises:
+            UnknownSymbol: the aggregator has no data for it.
+            InvalidInput: the aggregator refuses the symbol.
+            RateLimited: the caller asks too often.
+            AggregatorUnavailable: it does not answer and the fallback is an error.
+        """
+        await self._client.count(caller)
+        if not self._waiting:
+            self._loop.call_soon(self._ask)
+        answer: asyncio.Future[Reading] = self._loop.create_future()
+        self._waiting.append((symbol, answer))
+        return await answer
+
+    def _ask(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), MAX_SYMBOLS):
+            self._tasks.create_task(self._answer(waiting[start : start + MAX_SYMBOLS]))
+
+    async def _answer(self, waiting: Waiting) -> None:
+        try:
+            if len(waiting) == 1:
+                ((symbol, answer),) = waiting
+                reading = await self._client.get_aggregate(symbol, caller=None)
+                if not answer.done():
+                    answer.set_result(reading)
+            else:
+                await self._answer_many(waiting)
+        except Exception as exc:
+            # At the edge of a task: every request tells its own client.
+            for _, answer in waiting:
+                if not answer.done():
+                    answer.set_exception(exc)
+        finally:
+            # Only where the task was cancelled is one left.
+            for _, answer in waiting:
+                answer.cancel()
+
+    async def _answer_many(self, waiting: Waiting) -> None:
+        symbols = list(dict.fromkeys(symbol for symbol, _ in waiting))
+        try:
+            readings = await self._client.get_aggregates(symbols, caller=None)
+        except InvalidInput:
+            # It does not say which: no client may be told of the symbol of another.
+            for each in waiting:
+                await self._answer([each])
+            return
+        found = {reading.symbol: reading for reading in readings.readings}
+        for symbol, answer in waiting:
+            if answer.done():
+                # Its client is gone.
+                continue
+            reading = found.get(symbol)
+            if reading is None:
+                answer.set_exception(UnknownSymbol(symbol))
+            else:
+                answer.set_result(reading)
