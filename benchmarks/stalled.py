@@ -1,4 +1,10 @@
-"""Whether clients that never read change anything for the others."""
+"""Whether clients that never read change anything for the others.
+
+The others are measured without them and beside them, in turns: the ups and downs of a machine are
+longer than one measurement and larger than what is looked for, so only neighbours are compared,
+half of the pairs in each order, and the middle of many ratios counts. How sure that is, and what
+pairs give of which both are without them, is told with it.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +13,23 @@ import asyncio
 import fcntl
 import termios
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
 from benchmarks.clients import SMALL_RECEIVE_BUFFER, Crowd
 from benchmarks.harness import Service, WrongResult, run_service
+from benchmarks.latencies import FEWEST_SURE, Spread
 from benchmarks.pacer import Pacer, run_pacer
 from benchmarks.pipeline import run_backend
 from benchmarks.report import Line, Outcome
 from benchmarks.watching import StompWatcher, WatchingClient, choose, merge, run_phase
 from fakeclient.walk import choose_symbols
+
+CATCH_UP_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +44,41 @@ class Plan:
     # More than the others, so that what they do not read is felt soon.
     per_stalled: int = 50
     rate: int = 10_000
-    seconds: float = 8.0
-    fill_s: float = 8.0
-    rounds: int = 3
+    # Of each measurement; four of them are a round, which gives two pairs.
+    seconds: float = 1.6
+    rounds: int = 9
+    # Before the first.
+    warm_up_s: float = 2.0
+    # Those that never read are full when so long nothing more came through to them.
+    quiet_s: float = 0.4
+    # After so many of these they would never be.
+    max_fills: int = 20
 
 
 FULL = Plan()
-QUICK = Plan(symbols=100, readers=90, stalled=10, rate=2_000, seconds=1.0, fill_s=2.0, rounds=1)
+QUICK = Plan(symbols=100, readers=90, stalled=10, rate=2_000, seconds=0.5, rounds=1, warm_up_s=0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What ticks took to the readers in one measurement."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Four measurements in this order."""
+
+    alone: Measured
+    beside: Measured
+    beside_again: Measured
+    alone_again: Measured
+
+    def pairs(self) -> list[tuple[Measured, Measured]]:
+        """Return what was measured alone and right before or after it beside the others."""
+        return [(self.alone, self.beside), (self.alone_again, self.beside_again)]
 
 
 def waiting_bytes(client: WatchingClient) -> int:
@@ -48,95 +88,150 @@ def waiting_bytes(client: WatchingClient) -> int:
     return size[0]
 
 
-def run_round(
-    plan: Plan, gateway: Service, pacer: Pacer, crowd: Crowd[WatchingClient]
-) -> dict[str, float]:
-    """Measure the readers alone, and then beside others that never read.
-
-    Raises:
-        WrongResult: the others were not stalled, or somebody does not end with what was sent.
-    """
-    p99_ms, p50_ms = [], []
-    stalled: Crowd[WatchingClient] = Crowd()
-    memory = gateway.memory()
-    try:
-        for _ in range(2):
-            sent, _ = run_phase(crowd, pacer, plan.rate, plan.seconds)
-            latencies = merge((client.arrivals for client in crowd.clients), sent)
-            p99_ms.append(latencies.percentile(99) * 1000)
-            p50_ms.append(latencies.percentile(50) * 1000)
-            if len(p99_ms) == 1:
-                for number in range(plan.stalled):
-                    symbols = choose(pacer.symbols, number, plan.per_stalled)
-                    stalled.add(StompWatcher(gateway.port, symbols, SMALL_RECEIVE_BUFFER))
-                run_phase(crowd, pacer, plan.rate, plan.fill_s)
-                full = [waiting_bytes(client) for client in stalled.clients]
-        if [waiting_bytes(client) for client in stalled.clients] != full or not all(full):
-            raise WrongResult("those that do not read are not stalled: more still reaches them")
-        memory = gateway.memory() - memory
-        # They read again, and have what everyone has, however much they skipped.
-        began = time.perf_counter()
-        behind = list(stalled.clients)
-
-        def is_done() -> bool:
-            behind[:] = [each for each in behind if not each.arrivals.has(pacer.volumes)]
-            return not behind
-
-        stalled.poll_until(is_done, 20.0, "clients that stalled did not catch up")
-        caught_up_s = time.perf_counter() - began
-    finally:
-        stalled.stop()
-    return {
-        "alone_p50_ms": p50_ms[0],
-        "alone_p99_ms": p99_ms[0],
-        "beside_p50_ms": p50_ms[1],
-        "beside_p99_ms": p99_ms[1],
-        "change": p99_ms[1] / p99_ms[0] - 1,
-        "caught_up_ms": caught_up_s * 1000,
-        "memory_mb": memory / 1e6,
-    }
+def change(pairs: list[tuple[Measured, Measured]]) -> Spread:
+    """Return by what share the p99 of the second of each pair is above that of the first."""
+    return Spread(tuple(second.p99_ms / first.p99_ms - 1 for first, second in pairs))
 
 
-def run_rounds(plan: Plan, ingest: Service, gateway: Service) -> list[dict[str, float]]:
-    """Measure all rounds with the same readers."""
-    symbols = choose_symbols(str(plan.symbols))
-    crowd: Crowd[WatchingClient] = Crowd()
-    with run_pacer(ingest.port, symbols) as pacer:
+def between(changes: Spread) -> str:
+    """Return in which range the median of them is."""
+    low, high = changes.median_range()
+    return f"{low:+.1%} to {high:+.1%}"
+
+
+class Stage:
+    """The readers, and now and then those that never read beside them."""
+
+    def __init__(self, plan: Plan, gateway: Service, pacer: Pacer) -> None:
+        self._plan = plan
+        self._gateway = gateway
+        self._pacer = pacer
+        self._readers: Crowd[WatchingClient] = Crowd()
+        # What the gateway grew by for those that never read, and how long they took to come back.
+        self.memory: list[int] = []
+        self.caught_up_s = 0.0
+
+    def run(self) -> list[Round]:
+        """Measure all rounds with the same readers."""
+        plan = self._plan
         try:
             for number in range(plan.readers):
-                crowd.add(StompWatcher(gateway.port, choose(symbols, number, plan.per_reader)))
-            run_phase(crowd, pacer, plan.rate, plan.seconds / 4)
-            return [run_round(plan, gateway, pacer, crowd) for _ in range(plan.rounds)]
+                symbols = choose(self._pacer.symbols, number, plan.per_reader)
+                self._readers.add(StompWatcher(self._gateway.port, symbols))
+            self._send(plan.warm_up_s)
+            return [self._run_round(is_last=n == plan.rounds - 1) for n in range(plan.rounds)]
         finally:
-            crowd.stop()
+            self._readers.stop()
+
+    def _run_round(self, *, is_last: bool) -> Round:
+        alone = self._measure()
+        with self._stalled() as (beside, stalled):
+            if is_last:
+                self._wake(stalled)
+        self._send(self._plan.quiet_s)
+        return Round(alone, *beside, self._measure())
+
+    @contextmanager
+    def _stalled(self) -> Iterator[tuple[tuple[Measured, Measured], Crowd[WatchingClient]]]:
+        """Let clients subscribe that never read, and measure twice beside them.
+
+        Raises:
+            WrongResult: more still reached them.
+        """
+        plan, stalled = self._plan, Crowd[WatchingClient]()
+        memory = self._gateway.memory()
+        try:
+            for number in range(plan.stalled):
+                symbols = choose(self._pacer.symbols, number, plan.per_stalled)
+                stalled.add(StompWatcher(self._gateway.port, symbols, SMALL_RECEIVE_BUFFER))
+            full: list[int] = []
+            for _ in range(plan.max_fills):
+                before = full
+                self._send(plan.quiet_s)
+                full = [waiting_bytes(client) for client in stalled.clients]
+                if full == before and all(full):
+                    break
+            measured = self._measure(), self._measure()
+            if [waiting_bytes(client) for client in stalled.clients] != full or not all(full):
+                raise WrongResult("those that do not read are not stalled: more still reaches them")
+            self.memory.append(self._gateway.memory() - memory)
+            yield measured, stalled
+        finally:
+            stalled.stop()
+
+    def _wake(self, stalled: Crowd[WatchingClient]) -> None:
+        # They read again, and have what everyone has, however much they skipped.
+        began = time.perf_counter()
+        stalled.poll_until(
+            self._have_all(stalled), CATCH_UP_S, "clients that stalled did not catch up"
+        )
+        self.caught_up_s = time.perf_counter() - began
+
+    def _have_all(self, crowd: Crowd[WatchingClient]) -> Callable[[], bool]:
+        behind = list(crowd.clients)
+
+        def is_done() -> bool:
+            behind[:] = [each for each in behind if not each.arrivals.has(self._pacer.volumes)]
+            return not behind
+
+        return is_done
+
+    def _send(self, seconds: float) -> None:
+        run_phase(self._readers, self._pacer, self._plan.rate, seconds)
+
+    def _measure(self) -> Measured:
+        sent, _ = run_phase(self._readers, self._pacer, self._plan.rate, self._plan.seconds)
+        latencies = merge((client.arrivals for client in self._readers.clients), sent)
+        return Measured(latencies.percentile(50) * 1000, latencies.percentile(99) * 1000)
+
+
+def run_stage(plan: Plan, ingest: Service, gateway: Service) -> tuple[Stage, list[Round]]:
+    """Measure all rounds."""
+    with run_pacer(ingest.port, choose_symbols(str(plan.symbols))) as pacer:
+        stage = Stage(plan, gateway, pacer)
+        return stage, stage.run()
+
+
+def lines_of(plan: Plan, rounds: list[Round], caught_up_s: float) -> list[Line]:
+    """Return what to say of all rounds."""
+    pairs = [pair for each in rounds for pair in each.pairs()]
+    changes = change(pairs)
+    sureness = " with 95 % sureness" if len(pairs) >= FEWEST_SURE else ""
+    note = f"median of {len(pairs)} pairs, {between(changes)}{sureness}"
+    # Neighbours of which both are without those: what the machine does by itself.
+    if neighbours := [(a.alone_again, b.alone) for a, b in pairwise(rounds)]:
+        nothing = change(neighbours)
+        note += f"; pairs without those {nothing.median:+.1%}, {between(nothing)}"
+    who = f"{plan.stalled} of {plan.readers + plan.stalled:,} STOMP clients never read"
+    what = f"{who}: p99 of the others, beyond what it is without those"
+    alone, beside = (
+        median(measured.p99_ms for measured in side) for side in zip(*pairs, strict=True)
+    )
+    return [
+        Line("stalled/change", what, changes.median * 100, "%", note=note),
+        Line("stalled/alone", "p99 of the others, alone", alone, "ms"),
+        Line("stalled/beside", "p99 of the others, beside those that never read", beside, "ms"),
+        Line(
+            "stalled/back",
+            "those read again: until all have the newest state",
+            caught_up_s * 1000,
+            "ms",
+        ),
+    ]
 
 
 async def measure(*, full: bool) -> Outcome:
-    """Measure every round; the median of their changes counts."""
+    """Measure every round; the median of the ratios counts."""
     plan = FULL if full else QUICK
     async with (
         run_backend(session="none") as backend,
         run_service("gateway", aggregator=backend.aggregator.address) as gateway,
     ):
-        rounds = await asyncio.to_thread(run_rounds, plan, backend.ingest, gateway)
-    change = median(each["change"] for each in rounds)
-    alone, beside, back = (
-        median(each[name] for each in rounds)
-        for name in ("alone_p99_ms", "beside_p99_ms", "caught_up_ms")
-    )
-    who = f"{plan.stalled} of {plan.readers + plan.stalled:,} STOMP clients never read"
-    changes = ", ".join(f"{each['change']:+.0%}" for each in rounds)
-    lines = [
-        Line(
-            "stalled/change",
-            f"{who}: p99 of the others, beyond what it is without those",
-            change * 100,
-            "%",
-            note=f"by round: {changes}",
-        ),
-        Line("stalled/alone", "p99 of the others, alone", alone, "ms"),
-        Line("stalled/beside", "p99 of the others, beside those that never read", beside, "ms"),
-        Line("stalled/back", "those read again: until all have the newest state", back, "ms"),
-    ]
-    details: dict[str, Any] = {"rounds": rounds, "rate": plan.rate}
-    return Outcome(lines, details)
+        stage, rounds = await asyncio.to_thread(run_stage, plan, backend.ingest, gateway)
+    details: dict[str, Any] = {
+        "rounds": [asdict(each) for each in rounds],
+        "change": change([pair for each in rounds for pair in each.pairs()]).to_dict(),
+        "memory": stage.memory,
+        "rate": plan.rate,
+    }
+    return Outcome(lines_of(plan, rounds, stage.caught_up_s), details)

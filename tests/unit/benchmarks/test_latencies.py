@@ -16,6 +16,15 @@ def test_a_spread_shows_the_middle_and_the_ends() -> None:
     assert spread.to_dict() == {"median": 3.0, "min": 1.0, "max": 10.0, "values": (3.0, 1.0, 10.0)}
 
 
+# The tables of the sign test: so many of either end are left out at 5 %.
+@pytest.mark.parametrize(
+    ("count", "left_out"), [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2), (18, 4), (25, 7)]
+)
+def test_the_range_of_a_median_leaves_out_what_chance_would(count: int, left_out: int) -> None:
+    values = tuple(float(n) for n in range(count, 0, -1))
+    assert Spread(values).median_range() == (1 + left_out, count - left_out)
+
+
 @pytest.mark.parametrize(("percent", "value"), [(0, 1), (1, 1), (50, 50), (99, 99), (100, 100)])
 def test_a_percentile_is_a_value_that_was_measured(percent: float, value: float) -> None:
     assert Latencies(tuple(range(100, 0, -1))).percentile(percent) == value
