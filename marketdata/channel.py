@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+import grpc
+
 # A batch of 1,000 ticks is about 50 KB; 4 MiB is gRPC's own default, made explicit.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -9,6 +13,22 @@ KEEPALIVE_S = 10.0
 KEEPALIVE_TIMEOUT_S = 5.0
 
 Options = list[tuple[str, int]]
+
+# By default threads of gRPC's own "event engine" read its sockets, and wake the one that waits
+# for what came, which wakes the event loop. Without, the one that waits reads: a message there and
+# back over grpc.aio took 120 to 150 us instead of 210 to 260, and 130 to 190 us of CPU at both ends
+# together instead of 240 to 290.
+_EXPERIMENTS = "GRPC_EXPERIMENTS"
+_NO_EVENT_ENGINE = "-event_engine_client,-event_engine_listener"
+# Later versions may not have the choice; gRPC logs an error for a name that it does not know.
+_LAST_MEASURED = (1, 85)
+
+
+def tune_grpc() -> None:
+    """Choose how gRPC waits in this process, unless the environment does; before it is used."""
+    major, minor = grpc.__version__.split(".")[:2]
+    if (int(major), int(minor)) <= _LAST_MEASURED:
+        os.environ.setdefault(_EXPERIMENTS, _NO_EVENT_ENGINE)
 
 
 def client_options(

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import structlog
 
+from marketdata.channel import tune_grpc
 from marketdata.errors import SettingsError, StartError
 from marketdata.settings import ServiceSettings, load_settings
 
@@ -32,6 +33,7 @@ def run_service(name: str, settings_class: type[S], main: Main[S]) -> None:
     except StartError as exc:
         sys.exit(_complain(name, exc, 2))
     configure_log(name, settings)
+    tune_grpc()
     try:
         code = asyncio.run(_run_until_signal(settings, main))
     except StartError as exc:
