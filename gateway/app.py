@@ -29,7 +29,7 @@ from gateway.backend.health import Readiness
 from gateway.backend.together import ReadsTogether
 from gateway.bars.joins import Joins
 from gateway.clients.capacity import Capacity
-from gateway.clients.direct import DirectWebSocket
+from gateway.clients.direct import DirectWebSocket, this_turn
 from gateway.clients.handshake import OriginCheck
 from gateway.clients.head import HeadAsGet
 from gateway.clients.http11 import Http11
@@ -160,6 +160,7 @@ async def running_gateway(
                 MarketDataServiceStub(channel),
                 hub,
                 random=Random(),  # noqa: S311  jitter, not a secret
+                write=this_turn().write,
             )
             doors: list[Door] = []
             async with asyncio.TaskGroup() as tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -22,6 +23,40 @@ EXTENSION = "marketdata.direct"
 # Nobody waits for a connection that was handed over.
 _WRITABLE = asyncio.Event()
 _WRITABLE.set()
+
+
+class Turn:
+    """The connections of one event loop that have something to write at the end of its turn.
+
+    One callback for all: one each cost as much as what is done in it besides the system call.
+    """
+
+    def __init__(self) -> None:
+        self._due: list[DirectWebSocket] = []
+
+    def add(self, connection: DirectWebSocket) -> None:
+        """Let ``connection`` write; once, when something became due."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self.write)
+        self._due.append(connection)
+
+    def write(self) -> None:
+        """Let all write now; the end of the turn has nothing left to do."""
+        due, self._due = self._due, []
+        for connection in due:
+            connection.write_due()
+
+
+_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, Turn] = WeakKeyDictionary()
+
+
+def this_turn() -> Turn:
+    """Return what is due in the event loop that runs."""
+    loop = asyncio.get_running_loop()
+    turn = _TURNS.get(loop)
+    if turn is None:
+        turn = _TURNS[loop] = Turn()
+    return turn
 
 
 class Receiver:
@@ -65,6 +100,7 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._turn = this_turn()
         self._due: list[bytes] = []
         self._due_bytes = 0
         self._high_water = DEFAULT_HIGH_WATER_BYTES
@@ -116,7 +152,7 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         size = len(data)
         due = self._due
         if not due:
-            self.loop.call_soon(self._write_due)
+            self._turn.add(self)
         due.append(frame_head(opcode, size))
         due.append(data)
         self._due_bytes += size
@@ -131,15 +167,15 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         """
         due = self._due
         if not due:
-            self.loop.call_soon(self._write_due)
+            self._turn.add(self)
         due.append(frames)
         self._due_bytes += len(frames)
         if self._due_bytes >= self._high_water:
-            self._write_due()
+            self.write_due()
 
     def close_nowait(self, code: int, reason: str, timeout_s: float) -> None:
         """Close behind what was sent; a client that has not taken it in time is cut off."""
-        self._write_due()
+        self.write_due()
         # The client's own close may have come behind what is handled.
         if self.close_sent or self.transport.is_closing() or self.conn.state is not State.OPEN:
             return
@@ -238,11 +274,13 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
             is_text = self.curr_msg_data_type == "text"
             self._receiver.on_message(data.decode() if is_text else data)
 
-    def _write_due(self) -> None:
-        if not self._due:
+    def write_due(self) -> None:
+        """Write what was sent in this turn, if it was not written yet."""
+        due = self._due
+        if not due:
             return
-        data = b"".join(self._due)
-        self._due.clear()
+        data = due[0] if len(due) == 1 else b"".join(due)
+        due.clear()
         self._due_bytes = 0
         # RFC 6455, 5.5.1: nothing follows a close frame, also one that answers the client's, which
         # may have gone out with a pong while what came before it is still being handled.

@@ -17,14 +17,25 @@ _LENGTH_64 = struct.Struct("!BBQ")
 class Texts:
     """Some messages, the same for everyone who is sent them."""
 
-    __slots__ = ("_forms", "messages")
+    __slots__ = ("_forms", "_frames", "messages")
 
     def __init__(self, messages: list[str]) -> None:
         self.messages = messages
-        self._forms: dict[Callable[[Iterable[str]], Any], Any] = {}
+        self._frames: bytes | None = None
+        self._forms: dict[Callable[[Iterable[str]], Any], Any] | None = None
+
+    @property
+    def frames(self) -> bytes:
+        """The WebSocket frames of the messages, one each, encoded once for all."""
+        frames = self._frames
+        if frames is None:
+            frames = self._frames = encode_text_frames(self.messages)
+        return frames
 
     def form(self, encode: Callable[[Iterable[str]], T]) -> T:
         """Return ``encode(messages)``, computed once for all."""
+        if self._forms is None:
+            self._forms = {}
         form = self._forms.get(encode)
         if form is None:
             form = self._forms[encode] = encode(self.messages)

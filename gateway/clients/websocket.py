@@ -19,7 +19,7 @@ from gateway.clients.handshake import (
     select_subprotocol,
 )
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, BufferFull
-from gateway.clients.texts import Texts, encode_text_frames
+from gateway.clients.texts import Texts
 
 # A SockJS payload of 64 KiB whose every character is escaped as \uXXXX is 384 KiB long.
 DEFAULT_MAX_PAYLOAD_BYTES = 512 * 1024
@@ -115,12 +115,12 @@ class WebSocketConnection:
         """
         if self._closed:
             return
-        frames = texts.form(encode_text_frames)
-        if not self._direct.writable_now:
-            buffered, limit = self._direct.buffered_bytes, self._max_buffered_bytes
+        frames, direct = texts.frames, self._direct
+        if not direct.writable_now:
+            buffered, limit = direct.buffered_bytes, self._max_buffered_bytes
             if buffered + len(frames) > limit:
                 raise BufferFull(len(frames), buffered, limit)
-        self._direct.send_frames(frames)
+        direct.send_frames(frames)
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, then close; only the first call counts."""

@@ -30,8 +30,11 @@ class Burst:
         now: float,
     ) -> None:
         self.now = now
-        # Whether each follows the one before it that the hub saw.
-        self.continuous = all(update.continuous for update in updates)
+        # Whether each follows the one before it that the hub saw; most bursts are of one.
+        if len(updates) == 1:
+            self.continuous = updates[0].continuous
+        else:
+            self.continuous = all(update.continuous for update in updates)
         # States that are left out for those who conflate.
         self.skipped = len(updates) - len(newest)
         self._every = updates

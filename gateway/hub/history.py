@@ -25,14 +25,19 @@ class History:
 
     def add(self, topic: Topic, update: Update, now: float) -> None:
         """Remember ``update``; one that does not continue makes those before it useless."""
-        self.expire(now)
-        updates = self._by_topic.setdefault(topic, deque())
-        # States of bars may skip some and be continuous; here it takes all of them.
-        if not update.continuous or (updates and update.sequence != updates[-1].sequence + 1):
-            updates.clear()
-        updates.append(update)
-        self._order.append((now, topic, update))
-        if len(self._order) > self._max_updates:
+        order = self._order
+        if order and order[0][0] < now - self._max_age_s:
+            self.expire(now)
+        updates = self._by_topic.get(topic)
+        if updates is None:
+            self._by_topic[topic] = deque((update,))
+        else:
+            # States of bars may skip some and be continuous; here it takes all of them.
+            if not update.continuous or (updates and update.sequence != updates[-1].sequence + 1):
+                updates.clear()
+            updates.append(update)
+        order.append((now, topic, update))
+        if len(order) > self._max_updates:
             self._drop_oldest()
 
     def since(self, topic: Topic, epoch: int, sequence: int) -> list[Update] | None:

@@ -290,7 +290,11 @@ class Hub:
             update = self._admit(aggregate, now)
             if update is not None:
                 updates.append(update)
-                by_symbol.setdefault(update.symbol, []).append(update)
+                own = by_symbol.get(update.symbol)
+                if own is None:
+                    by_symbol[update.symbol] = [update]
+                else:
+                    own.append(update)
         woken: dict[Subscriber, dict[Subscription, None]] = {}
         for symbol, own in by_symbol.items():
             subscriptions = self._by_topic.get(symbol)
@@ -303,6 +307,8 @@ class Hub:
             self._hand_out(updates, Burst(updates, newest, now), wildcards, woken)
         for subscriber, waiting in woken.items():
             subscriber.flush(waiting)
+        for update in updates:
+            update.let_go()
 
     def _hand_out(
         self,
@@ -349,28 +355,28 @@ class Hub:
             subscriber.flush(subscriptions)
 
     def _admit(self, aggregate: Aggregate, now: float) -> AggregateUpdate | None:
-        latest = self._latest.get(aggregate.symbol)
-        continuous = True
+        update = AggregateUpdate(aggregate)
+        symbol = update.symbol
+        latest = self._latest.get(symbol)
         if latest is None:
-            if aggregate.symbol in self._interrupted:
-                self._interrupted.discard(aggregate.symbol)
-                continuous = False
+            if symbol in self._interrupted:
+                self._interrupted.discard(symbol)
+                update.continuous = False
         else:
-            if latest.epoch == aggregate.epoch and aggregate.sequence <= latest.sequence:
+            ahead = update.sequence - latest.sequence
+            if latest.epoch != update.epoch:
+                update.continuous = False
+            elif ahead <= 0:
                 # A new stream begins with the present state, which may be known.
                 return None
-            continuous = (
-                latest.epoch == aggregate.epoch and aggregate.sequence == latest.sequence + 1
-            )
+            elif ahead != 1:
+                update.continuous = False
             # Who keeps up has it, and in the history it would be most of the memory.
             latest.shed_forms()
-        # A message of a list keeps the whole list in memory; this one stays.
-        own = Aggregate()
-        own.CopyFrom(aggregate)
         self._admitted += 1
-        update = AggregateUpdate(own, continuous=continuous, number=self._admitted)
-        self._latest[aggregate.symbol] = update
-        self._history.add(update.symbol, update, now)
+        update.number = self._admitted
+        self._latest[symbol] = update
+        self._history.add(symbol, update, now)
         return update
 
     def _follow(self, topics: Iterable[Topic]) -> None:

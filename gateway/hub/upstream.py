@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -38,10 +38,25 @@ Call = grpc.aio.StreamStreamCall[wire.WatchRequest, wire.UpdateBatch]
 
 
 class Upstream:
-    """Keep the hub fed."""
+    """Keep the hub fed.
 
-    def __init__(self, stub: MarketDataServiceAsyncStub, hub: Hub, *, random: Random) -> None:
+    Args:
+        stub: the aggregator.
+        hub: what is fed.
+        random: the jitter between attempts.
+        write: lets clients be written to what the hub gave them, before anything else is done.
+    """
+
+    def __init__(
+        self,
+        stub: MarketDataServiceAsyncStub,
+        hub: Hub,
+        *,
+        random: Random,
+        write: Callable[[], None] = lambda: None,
+    ) -> None:
         self._stub = stub
+        self._write = write
         self._hub = hub
         self._random = random
         self._changed = asyncio.Event()
@@ -98,6 +113,7 @@ class Upstream:
                 count = min(UPDATES_PER_TURN, max(1, DELIVERIES_PER_TURN // everyone))
                 part = updates[start : start + count]
                 self._hub.publish(part)
+                self._write()
                 start += count
                 # As many turns as those need who take no more than that in each.
                 for _ in range(max(len(part) // UPDATES_PER_SLOW_TURN, start < len(updates))):

@@ -91,7 +91,7 @@ class StateMessage:
         epoch: the life of the aggregator that counted ``sequence``.
     """
 
-    __slots__ = ("_rest", "_tails", "destination")
+    __slots__ = ("_rest", "_tail", "_version", "destination")
 
     def __init__(self, destination: str, body: bytes, sequence: int, epoch: int) -> None:
         self.destination = destination
@@ -99,15 +99,16 @@ class StateMessage:
             f"content-type:{JSON}\nsequence:{sequence}\nepoch:{epoch}\n"
             f"content-length:{len(body)}\n\n{body.decode()}\0"
         )
-        self._tails: dict[Version, str] = {}
+        # The tail that was asked for last; most sessions have the same version.
+        self._version: Version | None = None
+        self._tail = ""
 
     def tail(self, version: Version) -> str:
         """Return the end of the frame, from the shared headers to the NUL."""
-        tail = self._tails.get(version)
-        if tail is None:
-            head = _encode_destination(self.destination, version)
-            tail = self._tails[version] = f"{head}\n{self._rest}"
-        return tail
+        if version is not self._version:
+            self._tail = f"{_encode_destination(self.destination, version)}\n{self._rest}"
+            self._version = version
+        return self._tail
 
 
 class Message:
