@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from marketdata.errors import FrameTimeout, WireError
 
 log = structlog.get_logger()
 
-# While the outbox is full no more is read at once, however many producers there are.
+# While the outbox is full no more is read at once, however many producers there are. Who sends more
+# than that between two batches sends much: some 100 ticks.
 _SMALL_READ = 4096
 
 
@@ -58,6 +60,9 @@ class Connection(asyncio.BufferedProtocol):
         # Looks at the deadline; while one is set, at that time or earlier.
         self._timer: asyncio.TimerHandle | None = None
         self._paused_at: float | None = None
+        # The batch that was on its way at the last read.
+        self._batch = 0
+        self._fetches = False
         self._counted = False
 
     @property
@@ -76,6 +81,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         # A producer whose machine vanished is noticed by the kernel, after two hours by default.
         sock = transport.get_extra_info("socket")
+        self._fd = sock.fileno()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -97,6 +103,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Say how it was."""
         self._publisher.forget(self._go_on)
+        self._fetch_no_more()
         if self._timer is not None:
             self._timer.cancel()
         if not self._counted:
@@ -123,6 +130,7 @@ class Connection(asyncio.BufferedProtocol):
     def end_reading(self) -> None:
         """Read what the kernel has received, then end."""
         self._reason = self._reason or "shutting_down"
+        self._listen_again()
         with contextlib.suppress(OSError):
             self._transport.get_extra_info("socket").shutdown(socket.SHUT_RD)
 
@@ -153,10 +161,51 @@ class Connection(asyncio.BufferedProtocol):
             if self._timer is None:
                 self._timer = self._loop.call_at(self._deadline, self._look_at_deadline)
         if self._publisher.is_full:
+            self._fetch_no_more()
             # TCP slows the producer down.
             self._paused_at = self._loop.time()
             self._transport.pause_reading()
             self._publisher.when_free(self._go_on)
+        elif not self._fetches:
+            before, self._batch = self._batch, self._publisher.batch_on_its_way
+            if self._batch and self._batch == before and nbytes <= _SMALL_READ:
+                self._begin_to_fetch()
+
+    def _begin_to_fetch(self) -> None:
+        # What comes now could not leave before the batch that is on its way has come back, and to
+        # wake for each tick costs more than all that is done with it: who sends often is read when
+        # it has.
+        self._fetches = True
+        self._transport.pause_reading()
+        self._publisher.fetch_from(self._fetch)
+
+    def _fetch(self) -> None:
+        if self._transport.is_closing():
+            return
+        try:
+            nbytes = os.readv(self._fd, (self.get_buffer(-1),))
+        except BlockingIOError:
+            nbytes = 0
+        except OSError as exc:
+            self._log.debug("connection lost", error=str(exc))
+            self._reason = "connection_lost"
+            self._transport.abort()
+            return
+        if nbytes:
+            self.buffer_updated(nbytes)
+        # Who is silent, or is gone, is noticed at once by the transport; who sends much is read
+        # while batches are on their way.
+        if not 0 < nbytes <= _SMALL_READ or not self._publisher.is_prompt:
+            self._listen_again()
+
+    def _listen_again(self) -> None:
+        if self._fetches:
+            self._fetch_no_more()
+            self._transport.resume_reading()
+
+    def _fetch_no_more(self) -> None:
+        self._fetches = False
+        self._publisher.fetch_no_more_from(self._fetch)
 
     def _go_on(self) -> None:
         if self._paused_at is not None and self._deadline is not None:

@@ -60,6 +60,9 @@ class Publisher:
         self._work = asyncio.Event()
         # Who waits for room, in the order in which they came; a dict, since some leave.
         self._waiting: dict[Callable[[], None], None] = {}
+        # Who reads when a batch has come back.
+        self._fetching: dict[Callable[[], None], None] = {}
+        self._is_fetching = False
         self._closed_batches = 0
         self._empty = asyncio.Event()
 
@@ -67,6 +70,16 @@ class Publisher:
     def is_full(self) -> bool:
         """Whether no more ticks should be put into the outbox."""
         return self._outbox.is_full
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether batches come back before the open one has waited long enough."""
+        return self._connected and not self._overdue
+
+    @property
+    def batch_on_its_way(self) -> int:
+        """The number of the batch that what comes now has to wait for; 0: there is none."""
+        return 0 if self._outbox.is_idle or not self.is_prompt else self._outbox.closed_batches
 
     def producer_joined(self) -> None:
         """Take note that a producer has begun, before its ticks are put."""
@@ -93,6 +106,15 @@ class Publisher:
         """Do not call ``go_on`` any more."""
         self._waiting.pop(go_on, None)
 
+    def fetch_from(self, fetch: Callable[[], None]) -> None:
+        """Call ``fetch`` each time that a batch has come back, or is on its way for long."""
+        self._fetching[fetch] = None
+        self._start_linger()
+
+    def fetch_no_more_from(self, fetch: Callable[[], None]) -> None:
+        """Undo :meth:`fetch_from`, if it was done."""
+        self._fetching.pop(fetch, None)
+
     def notice(self) -> None:
         """Care for what was put into the outbox."""
         outbox = self._outbox
@@ -102,9 +124,8 @@ class Publisher:
             self._cancel_linger()
             self._overdue = False
             self._work.set()
-        if outbox.open_ticks and self._linger is None and not self._overdue:
-            loop = asyncio.get_running_loop()
-            self._linger = loop.call_later(self._linger_s, self._end_linger)
+        if outbox.open_ticks:
+            self._start_linger()
         self._close_due()
 
     async def drain(self) -> None:
@@ -142,6 +163,8 @@ class Publisher:
         finally:
             self._connected = self._report_due = self._report_urgent = False
             self._cancel_report_timer()
+            # No batch comes back.
+            self._fetch()
 
     def _gone(self, code: grpc.StatusCode, details: str) -> None:
         log.warning(
@@ -164,6 +187,8 @@ class Publisher:
             self._outbox.acknowledge(ack.last_sequence)
             if ack.rejections:
                 self._drops.add(Counter(rejection.reason for rejection in ack.rejections))
+            if self._fetching:
+                self._fetch()
             self._close_due()
             if self._outbox.is_empty:
                 self._empty.set()
@@ -173,9 +198,26 @@ class Publisher:
                 go_on()
         raise StreamOver
 
+    def _fetch(self) -> None:
+        # What comes of all of them leaves together.
+        self._is_fetching = True
+        try:
+            for fetch in list(self._fetching):
+                fetch()
+        finally:
+            self._is_fetching = False
+
+    def _start_linger(self) -> None:
+        if self._linger is None and not self._overdue:
+            loop = asyncio.get_running_loop()
+            self._linger = loop.call_later(self._linger_s, self._end_linger)
+
     def _end_linger(self) -> None:
         self._cancel_linger()
         self._overdue = True
+        # Those who fetch do so a last time, see that it takes long, and listen again.
+        self._fetch()
+        self._overdue = self._outbox.open_ticks > 0
         self._close_due()
 
     def _cancel_linger(self) -> None:
@@ -212,7 +254,7 @@ class Publisher:
         # small ones would use up the ring in a second.
         # Neither may small ones while acks are slow: behind half a ring only full ones are closed.
         outbox = self._outbox
-        if not self._connected or outbox.is_full:
+        if not self._connected or outbox.is_full or self._is_fetching:
             return
         # Numbers go with the ticks if there are some. Whether there is a producer goes at once.
         reports = self._report_urgent or (self._report_due and not outbox.open_ticks)
@@ -223,3 +265,5 @@ class Publisher:
             self._overdue = self._report_due = self._report_urgent = False
             self._closed_batches = self._outbox.closed_batches
             self._work.set()
+        if self._fetching and not outbox.is_idle:
+            self._start_linger()

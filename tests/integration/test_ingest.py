@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from math import nan
 
 import pytest
@@ -229,6 +229,89 @@ async def test_ticks_that_came_while_a_batch_was_unacked_leave_together_with_its
             await send(ingest.listener.port, [make_tick()])
             recorder.release_acks()
             assert len((await recorder.batches.get()).ticks) == 2
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that tells nobody when it happens."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def fetched_producer(
+    linger_s: float,
+) -> AsyncIterator[tuple[RecordingAggregator, Ingest, asyncio.StreamWriter]]:
+    """Let a producer send often while a batch is unacked: two ticks were read, one by one."""
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        run_recording_aggregator() as recorder,
+        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=linger_s) as ingest,
+        stay_connected(ingest, recorder),
+        connect(ingest.listener.port) as (_, writer),
+    ):
+        recorder.withhold_acks()
+        writer.write(frame(make_tick()))
+        assert len((await recorder.batches.get()).ticks) == 1
+        writer.write(frame(make_tick()))
+        await until(lambda: ingest.listener.accepted == 2)
+        yield recorder, ingest, writer
+
+
+async def send_one_by_one(writer: asyncio.StreamWriter, count: int) -> None:
+    """Give ingest every chance to read each tick by itself."""
+    for _ in range(count):
+        writer.write(frame(make_tick()))
+        await writer.drain()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+async def test_who_sends_often_is_read_when_the_batch_before_has_come_back() -> None:
+    async with fetched_producer(linger_s=60) as (recorder, ingest, writer):
+        await send_one_by_one(writer, 10)
+        # What could not leave was not read.
+        assert ingest.listener.accepted == 2
+        recorder.release_acks()
+        assert len((await recorder.batches.get()).ticks) == 11
+        # And so on; who has nothing to send is listened to again.
+        await until(lambda: ingest.outbox.is_idle)
+        writer.write(frame(make_tick()))
+        assert len((await recorder.batches.get()).ticks) == 1
+
+
+async def test_a_batch_that_is_long_on_its_way_keeps_no_producer_from_being_read() -> None:
+    async with fetched_producer(linger_s=0.05) as (recorder, ingest, writer):
+        await send_one_by_one(writer, 10)
+        await until(lambda: ingest.listener.accepted == 12)
+        await send_one_by_one(writer, 10)
+        await until(lambda: ingest.listener.accepted == 22)
+        recorder.release_acks()
+        received = 1
+        while received < 22:
+            received += len((await recorder.batches.get()).ticks)
+        assert received == 22
+
+
+async def test_a_producer_that_leaves_before_it_is_read_is_read_to_its_end() -> None:
+    async with fetched_producer(linger_s=60) as (recorder, ingest, writer):
+        await send_one_by_one(writer, 10)
+        writer.close()
+        await writer.wait_closed()
+        recorder.release_acks()
+        assert len((await recorder.batches.get()).ticks) == 11
+        await until(lambda: ingest.listener.connections == 1)
+
+
+async def test_a_lost_stream_leaves_no_producer_unread() -> None:
+    async with fetched_producer(linger_s=60) as (recorder, ingest, writer):
+        await send_one_by_one(writer, 10)
+        recorder.break_streams()
+        await until(lambda: ingest.listener.accepted == 12)
+        recorder.release_acks()
+        numbers: set[int] = set()
+        while len(numbers) < 12:
+            batch = await recorder.batches.get()
+            numbers.update(range(batch.first_sequence, batch.first_sequence + len(batch.ticks)))
 
 
 async def test_behind_an_unacked_batch_full_ones_leave_at_once_and_the_rest_after_the_linger() -> (
