@@ -24,12 +24,11 @@ class StompEncoder:
     def __call__(self, deliveries: Sequence[Delivery]) -> Texts:
         """Return the MESSAGEs."""
         encode = self._head.encode
-        return Texts(
-            [
-                encode(update.form(encode_message), update.number, conflated=conflated > 0)
-                for update, _, conflated in deliveries
-            ]
-        )
+        texts = []
+        for update, _, conflated in deliveries:
+            message = update.form(encode_message)
+            texts.append(encode(message, update.number, conflated=conflated > 0))
+        return Texts(texts)
 
 
 class StompEncoders:

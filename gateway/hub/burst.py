@@ -39,14 +39,16 @@ class Burst:
         self.skipped = len(updates) - len(newest)
         self._every = updates
         self._newest = newest
-        self._forms: dict[tuple[Policy, Encode[Any]], Any] = {}
+        self._forms: dict[tuple[bool, Encode[Any]], Any] = {}
 
     def form(self, policy: Policy, encode: Encode[T]) -> T:
         """Return ``encode`` of what ``policy`` asks for, computed once for all."""
-        key = (policy, encode)
+        # Where nothing is left out it is the same for both.
+        everything = self.skipped != 0 and policy == "buffer"
+        key = (everything, encode)
         form = self._forms.get(key)
         if form is None:
-            if policy == "buffer":
+            if everything:
                 deliveries = [Delivery(update, None, 0) for update in self._every]
             else:
                 deliveries = [Delivery(update, None, before) for update, before in self._newest]
