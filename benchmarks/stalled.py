@@ -43,7 +43,7 @@ class Plan:
     per_reader: int = 1
     # More than the others, so that what they do not read is felt soon.
     per_stalled: int = 50
-    rate: int = 10_000
+    rate: int = 5_000
     # Of each measurement; four of them are a round, which gives two pairs.
     seconds: float = 1.6
     rounds: int = 9

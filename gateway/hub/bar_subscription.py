@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gateway.hub.join import Join, Verdict
 from gateway.hub.line import Line
-from gateway.hub.subscription import BufferLimits, Resume, Subscription
+from gateway.hub.subscription import BufferLimits, Resume, Subscription, Waiting
 from gateway.hub.updates import (
     ALL,
     UPDATE_BYTES,
@@ -121,7 +121,7 @@ class BarSubscription(Subscription):
             if self.join.is_holding:
                 return None
         if self._newest:
-            return self._tell(self._newest.pop(next(iter(self._newest))))
+            return self._tell_next()
         return super().take()
 
     # History
@@ -140,8 +140,8 @@ class BarSubscription(Subscription):
         """Let live states go out behind the history, without those that it has."""
         if self.join is None:
             return
-        for key, delivery in list(self._newest.items()):
-            update = delivery.update
+        for key, waiting in list(self._newest.items()):
+            update = waiting.update
             if isinstance(update, BarUpdate) and self.join.has(update):
                 del self._newest[key]
                 self._closed -= update.closed
@@ -150,7 +150,7 @@ class BarSubscription(Subscription):
     def _move_ahead(self) -> None:
         # What waits is older than the history that is read now.
         while self._newest:
-            self._ahead.append(self._tell(self._newest.pop(next(iter(self._newest)))))
+            self._ahead.append(self._tell_next())
         self._ahead.extend(delivery for _, delivery in self._all)
         self._all.clear()
         self._initial = 0
@@ -167,21 +167,22 @@ class BarSubscription(Subscription):
         if recovered is not None and self._recovered.get(update.symbol) is not False:
             self._recovered[update.symbol] = recovered
         key: object = update.key if isinstance(update, BarUpdate) else update
-        skipped = 0
+        waiting = Waiting(update, None)
         # To the end of the line: a reader who says what it saw last has seen all before it.
         before = self._newest.pop(key, None)
         if before is not None:
             self.conflated += 1
-            skipped = before.conflated + 1
+            waiting.conflated = before.conflated + 1
             self._closed -= before.update.closed
-        self._newest[key] = Delivery(update, None, skipped)
+        self._newest[key] = waiting
         self._closed += update.closed
         if self._max_closed is not None and self._closed > self._max_closed:
             self.overflowed = True
             self._newest.clear()
             self._ahead.clear()
 
-    def _tell(self, delivery: Delivery) -> Delivery:
+    def _tell_next(self) -> Delivery:
+        delivery = self._newest.pop(next(iter(self._newest))).delivery()
         self._closed -= delivery.update.closed
         return self._told(delivery)
 

@@ -21,7 +21,7 @@ class Burst:
         now: when they came.
     """
 
-    __slots__ = ("_every", "_forms", "_newest", "continuous", "now", "skipped")
+    __slots__ = ("_every", "_forms", "continuous", "newest", "now", "skipped")
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Burst:
         # States that are left out for those who conflate.
         self.skipped = len(updates) - len(newest)
         self._every = updates
-        self._newest = newest
+        self.newest = newest
         self._forms: dict[tuple[bool, Encode[Any]], Any] = {}
 
     def form(self, policy: Policy, encode: Encode[T]) -> T:
@@ -51,7 +51,7 @@ class Burst:
             if everything:
                 deliveries = [Delivery(update, None, 0) for update in self._every]
             else:
-                deliveries = [Delivery(update, None, before) for update, before in self._newest]
+                deliveries = [Delivery(update, None, before) for update, before in self.newest]
             form = self._forms[key] = encode(deliveries)
         result: T = form
         return result
