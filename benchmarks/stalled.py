@@ -45,8 +45,8 @@ class Plan:
     per_stalled: int = 50
     rate: int = 5_000
     # Of each measurement; four of them are a round, which gives two pairs.
-    seconds: float = 1.6
-    rounds: int = 9
+    seconds: float = 1.5
+    rounds: int = 8
     # Before the first.
     warm_up_s: float = 2.0
     # Those that never read are full when so long nothing more came through to them.
