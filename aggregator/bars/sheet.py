@@ -1,0 +1,239 @@
+"""The columns of bars as Python sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.bars import kernel, layout
+from aggregator.bars.bar import Bar, BarState, Coverage, CoverageRule
+from aggregator.bars.candle import Candle
+from aggregator.bars.lane import Lane
+from aggregator.bars.layout import CANDLE, LANE, LANE_CANDLE, LANE_REALS, LANES
+from aggregator.bars.plan import BarPlan
+from aggregator.bars.tables import (
+    make_row,
+    make_tables,
+    open_row,
+    read_candle,
+    with_room,
+    write_candle,
+)
+from aggregator.sessions import RuleFor, SessionRule
+from aggregator.symbol_table import SymbolTable
+from marketdata.intervals import IntervalKind
+
+# What a bar in the pool has behind its candle, up to its phase, and up to its sequence.
+_TO_PHASE = slice(layout.BAR_ROW, layout.PHASE + 1)
+_TO_SEQUENCE = slice(layout.BAR_ROW, layout.BAR_SEQUENCE + 1)
+_STATES = {state.value: state for state in BarState}
+_COVERAGES = {coverage.value: coverage for coverage in Coverage}
+
+
+class Sheet:
+    """The symbols, each in a row of :attr:`tables`, and the bars that the clock ends.
+
+    A *lane* is an interval by its place in :attr:`names`. Closed bars, and those that wait out the
+    grace, are at *places* in a pool. The tables are others when they have grown: keep none.
+    """
+
+    def __init__(self, plan: BarPlan, rule_for: RuleFor, coverage: CoverageRule) -> None:
+        self.table = SymbolTable()
+        self.tables = make_tables(plan)
+        self.names = [interval.name for interval in plan.by_clock]
+        self._plan = plan
+        self._rule_for = rule_for
+        self._coverage = coverage
+        # Those whose bars are trading days.
+        self._daily = {n for n, i in enumerate(plan.by_clock) if i.kind is IntervalKind.DAY}
+        # The rule of each row; rows and lanes of a rule are alike.
+        self._rules: list[SessionRule] = []
+        self._new_rows: dict[SessionRule, NDArray[np.int64]] = {}
+        self._lanes: dict[SessionRule, list[Lane]] = {}
+
+    # What the loops need.
+
+    def add(self, symbol: str) -> int:
+        """Return the row of a new symbol."""
+        row = self.table.add(symbol)
+        rule = self._rule_for(symbol)
+        if rule not in self._new_rows:
+            self._new_rows[rule] = make_row(self._plan, rule)
+            self._lanes[rule] = [Lane(interval, rule) for interval in self._plan.by_clock]
+        self._rules.append(rule)
+        self.tables = open_row(self.tables, row, self._new_rows[rule])
+        return row
+
+    def make_room(self, row: int) -> None:
+        """Have room for one trade of ``row``, whatever it does."""
+        self.tables = with_room(self.tables, row)
+
+    def find_session(self, row: int, ts: int) -> None:
+        """Write down the session of a time."""
+        rule = self._rules[row]
+        session, day = rule.session(ts), rule.day(ts)
+        known = [bounds for bounds in (session, day) if bounds is not None]
+        holds_from, holds_to = ts, ts + 1
+        if len(known) == 2:
+            holds_from = max(bounds.start for bounds in known)
+            holds_to = min(bounds.end for bounds in known)
+        ints = self.tables.ints[row]
+        ints[layout.KNOWN_FROM], ints[layout.KNOWN_TO] = holds_from, _int64(holds_to)
+        start, end = (session.start, session.end) if session else (0, 0)
+        ints[layout.KNOWN_START], ints[layout.KNOWN_END] = start, _int64(end)
+        start, end = (day.start, day.end) if day else (0, 0)
+        ints[layout.KNOWN_DAY_START], ints[layout.KNOWN_DAY_END] = start, _int64(end)
+
+    def restore(self, row: int, lane: int, bar: Bar) -> None:
+        """Take over a bar of an earlier life; call :func:`kernel.restored` behind the last one."""
+        self.make_room(row)
+        tables, last_ts = self.tables, bar.candle.last_ts
+        place = kernel.restore_bar(tables, row, lane, bar.start, bar.end, bar.state, last_ts)
+        write_candle(bar.candle, tables.bars_ints, tables.bars_reals, place)
+        ints = tables.bars_ints[place]
+        ints[layout.REVISION], ints[layout.COVERAGE] = bar.revision, bar.coverage
+        ints[layout.PHASE] = layout.PHASES.index(bar.phase)
+
+    # The open bar of a lane.
+
+    def latest(self, row: int) -> int:
+        """Return the latest exchange time of a symbol, -1 before the first."""
+        hot_ints = self.tables.hot_ints
+        if hot_ints[row, layout.TRADES]:
+            return int(hot_ints[row, layout.LAST_TS])
+        return int(self.tables.ints[row, layout.LATEST])
+
+    def open_bar(self, row: int, lane: int) -> Bar | None:
+        """Return the present state of the bar that is open, or None."""
+        tables = self.tables
+        at = LANES + LANE * lane
+        columns = tables.ints[row, at : at + LANE].tolist()
+        start, end = columns[layout.START], columns[layout.END]
+        base = self._base(row)
+        candle: Candle | None = None
+        if columns[LANE_CANDLE + layout.TRADES]:
+            real_at = LANE_REALS + CANDLE * lane
+            reals = tables.reals[row, real_at : real_at + CANDLE].tolist()
+            candle = read_candle(columns[LANE_CANDLE:], reals)
+        if base is not None and start <= tables.ints[row, layout.BASE_START] < end:
+            if candle is None:
+                candle = base
+            else:
+                candle.merge(base)
+        if candle is None:
+            return None
+        known = self._lanes[self._rules[row]][lane]
+        bar = known.make(self.table.symbols[row], start, end, candle)
+        bar.sequence = columns[layout.OPEN_SEQUENCE]
+        reached = min(max(self.latest(row), start) + 1, end)
+        bar.coverage = self._coverage(*known.hours(start, reached))
+        return bar
+
+    def renew(self, row: int, lane: int) -> bool:
+        """Count one more state of the bar that is open; return whether there is one."""
+        ints = self.tables.ints[row, LANES + LANE * lane : LANES + LANE * (lane + 1)]
+        is_open = bool(ints[layout.START] < ints[layout.END])
+        if is_open:
+            ints[layout.LANE_SEQUENCE] += 1
+            ints[layout.OPEN_SEQUENCE] = ints[layout.LANE_SEQUENCE]
+        return is_open
+
+    def open_coverages(
+        self, rows: Sequence[int], lanes: Sequence[int], starts: Sequence[int], to: Sequence[int]
+    ) -> list[Coverage]:
+        """Return how much of the time of each open bar, as far as it has come, had a feed."""
+        # What has had a feed up to the latest time, has had one before.
+        full: dict[tuple[int, int], int] = {}
+        found = []
+        for row, lane, start, end in zip(rows, lanes, starts, to, strict=True):
+            if lane in self._daily:
+                coverage = self._coverage(*self._lanes[self._rules[row]][lane].hours(start, end))
+            elif end <= full.get((lane, start), -1):
+                coverage = Coverage.FULL
+            else:
+                coverage = self._coverage(start, end)
+                if coverage is Coverage.FULL:
+                    full[lane, start] = end
+            found.append(coverage)
+        return found
+
+    def phase(self, row: int, lane: int, start: int) -> int:
+        """Return the index in PHASES of the part of the trading day that a bar begins in."""
+        return layout.PHASES.index(self._lanes[self._rules[row]][lane].phase(start))
+
+    def _base(self, row: int) -> Candle | None:
+        ints = self.tables.hot_ints[row, :CANDLE].tolist()
+        if not ints[layout.TRADES]:
+            return None
+        return read_candle(ints, self.tables.hot_reals[row, :CANDLE].tolist())
+
+    # Bars of the pool.
+
+    def early(self, row: int, lane: int) -> NDArray[np.int32]:
+        """Return the places of the bars that wait out the grace."""
+        place = int(self.tables.ints[row, LANES + LANE * lane + layout.EARLY_FIRST])
+        places = []
+        while place >= 0:
+            places.append(place)
+            place = int(self.tables.bars_ints[place, layout.NEXT])
+        return np.array(places, np.int32)
+
+    def held(self, row: int, lane: int, from_ns: int, to_ns: int) -> NDArray[np.int32]:
+        """Return the places of the bars with from_ns <= start < to_ns."""
+        room = np.zeros(1_024, np.int32)
+        count = kernel.list_bars(self.tables, row, lane, from_ns, to_ns, room)
+        if count > len(room):
+            room = np.zeros(count, np.int32)
+            kernel.list_bars(self.tables, row, lane, from_ns, to_ns, room)
+        return room[:count]
+
+    def fill_in(self, places: NDArray[np.int32]) -> None:
+        """Write down what the loops do not know of bars: coverage and phase."""
+        bars, known = self.tables.bars_ints, dict[tuple[int, int], Coverage]()
+        coverages = []
+        for index, columns in enumerate(bars[places, _TO_PHASE].tolist()):
+            row, lane, start, end, state, _revision, coverage, phase = columns
+            if state != BarState.REVISED:
+                bounds = start, end
+                if lane in self._daily:
+                    bounds = self._lanes[self._rules[row]][lane].hours(start, end)
+                if bounds not in known:
+                    known[bounds] = self._coverage(*bounds)
+                coverage = known[bounds]
+            coverages.append(coverage)
+            # Only Python's rules have phases.
+            if phase < 0:
+                bars[places[index], layout.PHASE] = self.phase(row, lane, start)
+        bars[places, layout.COVERAGE] = coverages
+
+    def bars(self, places: NDArray[np.int32]) -> list[Bar]:
+        """Return copies of bars that are filled in."""
+        ints = self.tables.bars_ints[places].tolist()
+        reals = self.tables.bars_reals[places].tolist()
+        symbols, names, phases = self.table.symbols, self.names, layout.PHASES
+        states, coverages = _STATES, _COVERAGES
+        found = []
+        for whole, real in zip(ints, reals, strict=True):
+            row, lane, start, end, state, revision, coverage, phase, sequence = whole[_TO_SEQUENCE]
+            found.append(
+                Bar(
+                    symbols[row],
+                    names[lane],
+                    start,
+                    end,
+                    read_candle(whole[:CANDLE], real),
+                    0,
+                    states[state],
+                    revision,
+                    coverages[coverage],
+                    phases[phase],
+                    sequence,
+                )
+            )
+        return found
+
+
+def _int64(time: int) -> int:
+    return min(time, layout.MAX_INT64)
