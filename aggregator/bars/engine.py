@@ -107,6 +107,11 @@ class BarEngine:
 
     def open(self, symbol: str) -> int:
         """Return the row of a symbol, which need not be known yet."""
+        row = self._row(symbol)
+        self.tables.ints[row, layout.UNOPENED] = False
+        return row
+
+    def _row(self, symbol: str) -> int:
         row = self.table.rows.get(symbol)
         if row is not None:
             return row
@@ -135,24 +140,27 @@ class BarEngine:
 
     def end_batch(self, changed: NDArray[np.int32]) -> None:
         """Publish what became of the trades; ``changed`` are rows whose session changed."""
+        tables = self.tables
+        moved = tables.moved[: tables.desk.item(layout.N_MOVED)]
+        # Without such trades nothing began or ended: they only added to what is open.
+        is_more = len(moved) or self._events.traded
+        closed = self._close_moved(moved) if is_more else []
+        self._publisher.tell_open(changed, moved)
+        self._events.traded.clear()
+        if is_more:
+            self._publisher.flush(closed)
+
+    def _close_moved(self, moved: NDArray[np.int32]) -> list[Bar]:
         tables, traded = self.tables, self._events.traded
-        desk = tables.desk
-        if desk[layout.N_TOUCHED]:
+        if tables.desk[layout.N_TOUCHED]:
             kernel.publish_touched(tables)
-        count = int(desk[layout.N_MOVED])
-        moved = tables.moved[:count]
-        desk[layout.N_MOVED] = 0
+        tables.desk[layout.N_MOVED] = 0
         closed = self._publisher.tell_notes()
         for row in traded:
-            closed += self._publisher.tell_filled(
-                self._events.release(row, self._sheet.latest(row))
-            )
-        if count or traded:
-            self._look_after(np.array([*{*moved.tolist(), *traded}], np.int32) if traded else moved)
-        self._publisher.tell_open(changed, moved)
-        traded.clear()
-        if count or closed:
-            self._publisher.flush(closed)
+            filled = self._events.release(row, self._sheet.latest(row))
+            closed += self._publisher.tell_filled(filled)
+        self._look_after(np.array([*{*moved.tolist(), *traded}], np.int32) if traded else moved)
+        return closed
 
     # The wall clock.
 
@@ -294,7 +302,8 @@ class BarEngine:
     def restore(self, bars: Iterable[Bar], now_ns: int = 0) -> None:
         """Take over bars of an earlier life: open ones, and those that can still be revised.
 
-        Call it once, before the first trade. Bars of intervals that are not made any more are left
+        Call it once, before the first trade; the first one of each symbol asks for :meth:`open`, as
+        if the symbol were new. Bars of intervals that are not made any more are left
         out. With ``now_ns`` the wall clock closes those of symbols whose trades are of the present.
         """
         restored: dict[int, None] = {}
@@ -303,7 +312,7 @@ class BarEngine:
         for bar in sorted(bars, key=lambda bar: (bar.end, bar.start)):
             number = self._numbers.get(bar.interval)
             if number is not None and number < self._lane_count:
-                row = self.open(bar.symbol)
+                row = self._restore_row(bar.symbol)
                 restored[row] = None
                 self._sheet.restore(row, number, bar)
             else:
@@ -311,7 +320,7 @@ class BarEngine:
                 old.sequence = 0
                 of_events.setdefault((bar.symbol, bar.interval), []).append(old)
         for (symbol, interval), found in of_events.items():
-            row = self.open(symbol)
+            row = self._restore_row(symbol)
             number = self._numbers.get(interval)
             if number is not None:
                 lane = self._events.of(row)[number - self._lane_count]
@@ -321,6 +330,11 @@ class BarEngine:
             kernel.restored(self.tables, row)
         self._publisher.tell_notes()
         self._look_after(np.array(list(restored), np.int32))
+
+    def _restore_row(self, symbol: str) -> int:
+        row = self._row(symbol)
+        self.tables.ints[row, layout.UNOPENED] = True
+        return row
 
     # Who wants what.
 

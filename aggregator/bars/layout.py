@@ -43,6 +43,8 @@ EARLY_COUNT = 16
 MOVED = 17
 # Of Python's last answer: start and end of the daily bar, the same if there is none.
 KNOWN_DAY_START, KNOWN_DAY_END = 18, 19
+# Whether it was restored, and is no symbol of the present life yet.
+UNOPENED = 20
 # The candle of the session, then the lanes: one for each interval by the clock.
 SESSION = 24
 LANES = 30

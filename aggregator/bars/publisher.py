@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aggregator.bars import kernel, layout
 from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore, Published
-from aggregator.bars.bar import Bar, BarState
+from aggregator.bars.bar import Bar
 from aggregator.bars.completion import Completions
 from aggregator.bars.event_lanes import EventLanes, Filled
 from aggregator.bars.layout import LANE, LANES
@@ -90,20 +90,19 @@ class BarPublisher:
         Empty where none is open, or it was never published.
         """
         asked = np.array(series, np.int64)
-        rows, numbers = np.divmod(asked, self._intervals)
-        if self._events and (numbers >= self._lanes).any():
-            by_clock = numbers < self._lanes
-            found = iter(self._writer.write_open(rows[by_clock], numbers[by_clock]))
-            return [
-                next(found) if is_lane else self._write_event_bar(row, number - self._lanes)
-                for row, number, is_lane in zip(
-                    rows.tolist(), numbers.tolist(), by_clock.tolist(), strict=True
-                )
-            ]
-        return self._writer.write_open(rows, numbers)
+        if self._events:
+            by_clock = asked % self._intervals < self._lanes
+            if not by_clock.all():
+                found = iter(self._writer.write_open(asked[by_clock]))
+                return [
+                    next(found) if is_lane else self._write_event_bar(each)
+                    for each, is_lane in zip(series, by_clock.tolist(), strict=True)
+                ]
+        return self._writer.write_open(asked)
 
-    def _write_event_bar(self, row: int, lane: int) -> bytes:
-        bar = self._events.of(row)[lane].open_state()
+    def _write_event_bar(self, series: int) -> bytes:
+        row, number = divmod(series, self._intervals)
+        bar = self._events.of(row)[number - self._lanes].open_state()
         return b"" if bar is None or not bar.sequence else self._writer.write(bar)
 
     # Who is told of what; closed bars are returned for the store.
@@ -112,17 +111,12 @@ class BarPublisher:
         """Publish the open bars of rows with trades in this batch."""
         if not self._wanted:
             return
-        hot_ints, desk = self._sheet.tables.hot_ints, self._sheet.tables.desk
-        # Others than those that changed may have closed a bar and begun another.
-        only_moved = moved[hot_ints[moved, layout.BATCH] != desk[layout.BATCH_NUMBER]]
-        rows = np.concatenate((changed, only_moved))
-        lanes, step = self._lanes, self._intervals
-        out = np.zeros(len(rows) * lanes, np.int64)
-        count = kernel.publish_open(self._sheet.tables, rows, len(rows), out)
-        series = out[:count]
-        if step != lanes and lanes:
-            series = series // lanes * step + series % lanes
-        found = series.tolist()
+        tables, lanes, step = self._sheet.tables, self._lanes, self._intervals
+        out = np.empty((len(changed) + len(moved)) * lanes, np.int64)
+        count = kernel.publish_open(
+            tables.hot_ints, tables.ints, tables.desk, changed, moved, step, out
+        )
+        found = out[:count].tolist()
         for row in self._events.traded:
             for number, lane in enumerate(self._events.of(row), lanes):
                 if row * step + number in self._wanted and lane.renew():
@@ -143,45 +137,22 @@ class BarPublisher:
     def tell_notes(self) -> list[Bar]:
         """Publish what the loops noted of bars."""
         tables = self._sheet.tables
-        desk = tables.desk
-        count = int(desk[layout.N_EVENTS])
-        closed: list[Bar] = []
-        if count:
-            events = tables.events[:count].copy()
-            # Of a bar that was told twice the last time counts, unless it was closed: see _touch.
-            is_last = tables.bars_ints[events, layout.EVENT] == np.arange(1, count + 1)
-            places = events[is_last]
-            self._sheet.fill_in(places)
-            if self._wanted:
-                self._tell_audience(places)
-            if not isinstance(self.sink, NoStore):
-                states = tables.bars_ints[places, layout.STATE]
-                closed = self._sheet.bars(places[states >= BarState.FINAL])
-            tables.bars_ints[events, layout.EVENT] = 0
-            desk[layout.N_EVENTS] = 0
-        ends = int(desk[layout.N_ENDS])
+        count, _, _, ends = tables.desk[layout.N_EVENTS : layout.N_ENDS + 1].tolist()
+        found: list[Bar] = []
+        wanted, closed = np.empty((2, count), np.int32)
+        told, n_wanted, n_closed = kernel.take_events(tables, wanted, closed)
+        if told:
+            self._sheet.fill_in(tables.events[:told])
+            if n_wanted:
+                self.audience.bars_published(self._writer.write_places(wanted[:n_wanted]))
+            if n_closed and not isinstance(self.sink, NoStore):
+                found = self._sheet.bars(closed[:n_closed])
         if ends:
             for lane, end, began, ended in tables.ends[:ends].tolist():
                 self._completion.opened(lane, end, began)
                 self._completion.closed(lane, end, ended)
-            desk[layout.N_ENDS] = 0
-        given_up = int(desk[layout.N_LIMBO])
-        if given_up:
-            free = int(desk[layout.N_FREE])
-            tables.free[free : free + given_up] = tables.limbo[:given_up]
-            desk[layout.N_FREE] += given_up
-            desk[layout.N_LIMBO] = 0
-        return closed
-
-    def _tell_audience(self, places: NDArray[np.int32]) -> None:
-        tables = self._sheet.tables
-        rows = tables.bars_ints[places, layout.BAR_ROW]
-        lanes = tables.bars_ints[places, layout.BAR_LANE]
-        of_all = tables.desk[layout.WANT_ALL + lanes] != 0
-        by_name = tables.ints[rows, LANES + LANE * lanes + layout.WANTED] != 0
-        wanted = places[of_all | by_name]
-        if len(wanted):
-            self.audience.bars_published(self._writer.write_places(wanted))
+            tables.desk[layout.N_ENDS] = 0
+        return found
 
     def flush(self, closed: Sequence[Bar]) -> None:
         """Give closed bars to the store, and say which ends are complete."""

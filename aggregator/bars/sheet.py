@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ _TO_PHASE = slice(layout.BAR_ROW, layout.PHASE + 1)
 _TO_SEQUENCE = slice(layout.BAR_ROW, layout.BAR_SEQUENCE + 1)
 _STATES = {state.value: state for state in BarState}
 _COVERAGES = {coverage.value: coverage for coverage in Coverage}
+
+# Row, lane, and from when on it could have had a trade, to before when.
+OpenBar = tuple[int, int, Sequence[int]]
 
 
 class Sheet:
@@ -140,14 +143,12 @@ class Sheet:
             ints[layout.OPEN_SEQUENCE] = ints[layout.LANE_SEQUENCE]
         return is_open
 
-    def open_coverages(
-        self, rows: Sequence[int], lanes: Sequence[int], starts: Sequence[int], to: Sequence[int]
-    ) -> list[Coverage]:
-        """Return how much of the time of each open bar, as far as it has come, had a feed."""
+    def open_coverages(self, bars: Iterable[OpenBar]) -> list[Coverage]:
+        """Return how much of the time of each open bar had a feed."""
         # What has had a feed up to the latest time, has had one before.
         full: dict[tuple[int, int], int] = {}
         found = []
-        for row, lane, start, end in zip(rows, lanes, starts, to, strict=True):
+        for row, lane, (start, end) in bars:
             if lane in self._daily:
                 coverage = self._coverage(*self._lanes[self._rules[row]][lane].hours(start, end))
             elif end <= full.get((lane, start), -1):
@@ -159,8 +160,16 @@ class Sheet:
             found.append(coverage)
         return found
 
-    def phase(self, row: int, lane: int, start: int) -> int:
-        """Return the index in PHASES of the part of the trading day that a bar begins in."""
+    def find_phases(self, bars: Iterable[OpenBar]) -> None:
+        """Write down the phase of each open bar of which it is not known."""
+        # Only Python's rules have phases.
+        ints = self.tables.ints
+        for row, lane, (start, _) in bars:
+            at = LANES + LANE * lane + layout.LANE_PHASE
+            if ints[row, at] < 0:
+                ints[row, at] = self._phase(row, lane, start)
+
+    def _phase(self, row: int, lane: int, start: int) -> int:
         return layout.PHASES.index(self._lanes[self._rules[row]][lane].phase(start))
 
     def _base(self, row: int) -> Candle | None:
@@ -205,7 +214,7 @@ class Sheet:
             coverages.append(coverage)
             # Only Python's rules have phases.
             if phase < 0:
-                bars[places[index], layout.PHASE] = self.phase(row, lane, start)
+                bars[places[index], layout.PHASE] = self._phase(row, lane, start)
         bars[places, layout.COVERAGE] = coverages
 
     def bars(self, places: NDArray[np.int32]) -> list[Bar]:

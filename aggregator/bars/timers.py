@@ -53,13 +53,14 @@ class Timers:
 
     def set(self, tables: Tables, rows: NDArray[np.int32]) -> None:
         """Look after rows when they have something to close, as far as it is up to the clock."""
-        out, times = np.zeros(len(rows), np.int32), np.zeros(len(rows), np.int64)
-        count = kernel.set_timers(tables, rows, len(rows), out, times)
+        count = len(rows)
+        out, times = np.empty(count, np.int32), np.empty(count, np.int64)
+        count = kernel.set_timers(tables.ints, tables.desk, rows, out, times)
         if not count:
             return
         out, times = out[:count], times[:count]
         first = int(times[0])
-        if (times == first).all():
+        if count == 1 or (times == first).all():
             self._wait_for(first, out)
             return
         for time in np.unique(times).tolist():

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator import encoder
-from aggregator.bars import layout
+from aggregator.bars import kernel, layout
 from aggregator.bars.audience import Published
 from aggregator.bars.bar import Bar, BarState
-from aggregator.bars.layout import LANE, LANES
 from aggregator.bars.sheet import Sheet
 from aggregator.pieces import PieceRoom, pack_names
 from marketdata.wire.market_data_pb2 import UpdateBatch
@@ -37,33 +36,28 @@ class BarWriter:
         """Return a bar that is not in the sheet."""
         return UpdateBatch(bars=[bar.to_message(self.epoch)]).SerializeToString()
 
-    def write_open(self, rows: NDArray[np.int64], lanes: NDArray[np.int64]) -> list[bytes]:
+    def write_open(self, series: NDArray[np.int64]) -> list[bytes]:
         """Return the newest states of open bars; empty where there is none, or none was counted."""
-        count, sheet = len(rows), self._sheet
+        count, sheet = len(series), self._sheet
         if not count:
             return []
         tables = sheet.tables
-        at = LANES + LANE * lanes
-        starts, ends = tables.ints[rows, at + layout.START], tables.ints[rows, at + layout.END]
-        hot = tables.hot_ints[rows]
-        latest = np.where(
-            hot[:, layout.TRADES] > 0, hot[:, layout.LAST_TS], tables.ints[rows, layout.LATEST]
+        rows, lanes = np.empty((2, count), np.int32)
+        times = np.empty((count, 2), np.int64)
+        unknown = kernel.find_open(
+            tables.hot_ints, tables.ints, series, self._intervals, rows, lanes, times
         )
-        reached = np.minimum(np.maximum(latest, starts) + 1, ends)
-        coverages = sheet.open_coverages(
-            rows.tolist(), lanes.tolist(), starts.tolist(), reached.tolist()
-        )
-        # Only Python's rules have phases.
-        for index in np.flatnonzero(tables.ints[rows, at + layout.LANE_PHASE] < 0).tolist():
-            row, lane, start = int(rows[index]), int(lanes[index]), int(starts[index])
-            tables.ints[row, at[index] + layout.LANE_PHASE] = sheet.phase(row, lane, start)
+        bars = list(zip(rows.tolist(), lanes.tolist(), times.tolist(), strict=True))
+        if unknown:
+            sheet.find_phases(bars)
+        coverages = np.array(sheet.open_coverages(bars), np.int64)
         room = self._room
         room.reserve(count)
         encoder.encode_open_bars(
-            rows.astype(np.int32),
-            lanes.astype(np.int32),
+            rows,
+            lanes,
             count,
-            np.array(coverages, np.int64),
+            coverages,
             tables.hot_ints,
             tables.hot_reals,
             tables.ints,
