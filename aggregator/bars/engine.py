@@ -143,23 +143,30 @@ class BarEngine:
         tables = self.tables
         moved = tables.moved[: tables.desk.item(layout.N_MOVED)]
         # Without such trades nothing began or ended: they only added to what is open.
-        is_more = len(moved) or self._events.traded
-        closed = self._close_moved(moved) if is_more else []
+        closed = self._close_moved(moved) if len(moved) else []
+        if self.wants_trades:
+            closed += self._close_traded(moved)
         self._publisher.tell_open(changed, moved)
         self._events.traded.clear()
-        if is_more:
+        if len(moved) or closed:
             self._publisher.flush(closed)
 
     def _close_moved(self, moved: NDArray[np.int32]) -> list[Bar]:
-        tables, traded = self.tables, self._events.traded
+        tables = self.tables
         if tables.desk[layout.N_TOUCHED]:
             kernel.publish_touched(tables)
         tables.desk[layout.N_MOVED] = 0
         closed = self._publisher.tell_notes()
-        for row in traded:
+        if not self.wants_trades:
+            self._timers.set(tables, moved)
+        return closed
+
+    def _close_traded(self, moved: NDArray[np.int32]) -> list[Bar]:
+        closed = []
+        for row in self._events.traded:
             filled = self._events.release(row, self._sheet.latest(row))
             closed += self._publisher.tell_filled(filled)
-        self._look_after(np.array([*{*moved.tolist(), *traded}], np.int32) if traded else moved)
+        self._look_after({*moved.tolist(), *self._events.traded})
         return closed
 
     # The wall clock.
@@ -189,17 +196,16 @@ class BarEngine:
         if self.wants_trades:
             for row in rows.tolist():
                 closed += self._publisher.tell_filled(self._events.release(row, now_ns))
-        self._look_after(rows)
+            self._look_after(rows.tolist())
+        else:
+            self._timers.set(self.tables, rows)
         return closed
 
     def _wake(self, time: int) -> None:
         self.wake_at(time)
 
-    def _look_after(self, rows: NDArray[np.int32]) -> None:
-        if not self.wants_trades:
-            self._timers.set(self.tables, rows)
-            return
-        for row in rows.tolist():
+    def _look_after(self, rows: Iterable[int]) -> None:
+        for row in rows:
             self._timers.set_one(self.tables, row, self._events.next_releases(row))
 
     # What readers ask.
@@ -329,7 +335,10 @@ class BarEngine:
         for row in restored:
             kernel.restored(self.tables, row)
         self._publisher.tell_notes()
-        self._look_after(np.array(list(restored), np.int32))
+        if self.wants_trades:
+            self._look_after(restored)
+        else:
+            self._timers.set(self.tables, np.array(list(restored), np.int32))
 
     def _restore_row(self, symbol: str) -> int:
         row = self._row(symbol)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from aggregator.bars import kernel, layout
 from aggregator.bars.kernel import Tables
 
+_DUE_TO_TIMER = slice(layout.DUE_AT, layout.TIMER_AT + 1)
+
 
 class Timers:
     """Rows of symbols by the time when the clock looks after them.
@@ -68,15 +70,13 @@ class Timers:
 
     def set_one(self, tables: Tables, row: int, others: Iterable[int]) -> None:
         """Look after a row as :meth:`set` does, or sooner at one of other times."""
-        ints = tables.ints[row]
-        if not ints[layout.LIVE]:
+        due, is_live, timer_at = tables.ints[row, _DUE_TO_TIMER].tolist()
+        if not is_live:
             return
-        due = int(ints[layout.DUE_AT])
         times = [due] if tables.desk[layout.N_LANES] and due < layout.NEVER else []
         times += others
-        timer_at = int(ints[layout.TIMER_AT])
         if times and not 0 < timer_at <= min(times):
-            ints[layout.TIMER_AT] = min(times)
+            tables.ints[row, layout.TIMER_AT] = min(times)
             self._wait_for(min(times), np.array([row], np.int32))
 
     def _wait_for(self, time: int, rows: NDArray[np.int32]) -> None:
