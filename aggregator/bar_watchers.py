@@ -149,13 +149,18 @@ class BarQueue:
         if self.overflow is not None:
             raise self.overflow
         waiting = self._waiting
+        if len(waiting) <= limit:
+            taken, self._waiting = waiting, {}
+        else:
+            taken = dict(islice(waiting.items(), limit))
+            for place in taken:
+                del waiting[place]
         pieces: list[bytes] = []
         completed: list[Completed] = []
         # The open ones, and their places among the pieces.
         series: list[int] = []
         places: list[int] = []
-        for place in list(islice(waiting, limit)):
-            wire = waiting.pop(place)
+        for place, wire in taken.items():
             if isinstance(place, int):
                 if wire is not _NEWEST:
                     self._registry.renew(place)
@@ -214,16 +219,23 @@ class BarWatchers:
         topics = list(topics)
         for topic in topics:
             self._engine.plan.interval(topic.interval)
+        # Each once, in their order.
+        series: dict[int, None] = {}
         try:
             for topic in topics:
                 if topic not in queue.topics:
                     if len(queue.topics) >= self._max_topics:
                         raise TooManyTopics(self._max_topics)
-                    self._add(queue, topic)
+                    series.update(dict.fromkeys(self._add(queue, topic)))
         finally:
             self._find_everyone()
+        if series:
+            early, still_open = self._engine.present(list(series))
+            queue.put_bars(early)
+            queue.put_partials(still_open)
 
-    def _add(self, queue: BarQueue, topic: Topic) -> None:
+    # Returns the series that there are of the topic.
+    def _add(self, queue: BarQueue, topic: Topic) -> Sequence[int]:
         engine, number = self._engine, self._numbers[topic.interval]
         queue.topics.add(topic)
         counts = self._by_interval.setdefault(topic.interval, {})
@@ -232,21 +244,14 @@ class BarWatchers:
             if not self._of_all[number]:
                 engine.want_all(number, True)
             self._of_all[number].add(queue)
-            present = engine.all_series(number)
-        elif (series := engine.series(topic.symbol, topic.interval)) is None:
+            return engine.all_series(number)
+        if (series := engine.series(topic.symbol, topic.interval)) is None:
             self._awaited.setdefault(topic.symbol, {}).setdefault(number, set()).add(queue)
-            return
-        else:
-            if series not in self._by_series:
-                engine.want(series, True)
-            self._by_series.setdefault(series, set()).add(queue)
-            present = (series,)
-        for each in present:
-            early, is_open = engine.present(each)
-            if early:
-                queue.put_bars(early)
-            if is_open:
-                queue.put_partials((each,))
+            return ()
+        if series not in self._by_series:
+            engine.want(series, True)
+        self._by_series.setdefault(series, set()).add(queue)
+        return (series,)
 
     def add_follower(self, queue: BarQueue) -> None:
         """Let a stream have the markers of all intervals."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from aggregator.bars.engine import BarEngine
 from marketdata.timestamps import NS_PER_S
 
-# To close one bar takes 5 to 10 us, and a symbol may have one of each interval: so many symbols at
-# once keep everyone else waiting for 2 to 5 ms, then what arrived meanwhile has its turn.
+# To close the bars of a symbol, tell of them and keep them takes 2 to 5 us: so many symbols at once
+# keep everyone else waiting for 2 to 5 ms, then what arrived meanwhile has its turn.
 SYMBOLS_AT_ONCE = 1_000
 # Whoever sets the wall clock is noticed after so long.
 MAX_DELAY_S = 1.0

@@ -79,6 +79,22 @@ def _copy_block(_context: Any, target: Any, source: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
+def _prefetch(_context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), number, number, number])
+        name = "llvm.prefetch.p0i8"
+        function = builder.module.globals.get(name)
+        if function is None:
+            function = ir.Function(builder.module, kind, name)
+        # To be written, to be kept in all caches, data.
+        how = (ir.Constant(number, each) for each in (1, 3, 1))
+        builder.call(function, [_pointer(builder, arguments[0], _BYTE), *how])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
 def _trailing_zeros(_context: Any, word: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
@@ -110,6 +126,8 @@ store_word = cast(Callable[[int, int], None], intrinsic(_store_word))
 store_double = cast(Callable[[int, float], None], intrinsic(_store_double))
 # Sixteen bytes, to the first address from the second.
 copy_block = cast(Callable[[int, int], None], intrinsic(_copy_block))
+# Ask for the 64 bytes around an address, which need not be anyone's, ahead of their use.
+prefetch = cast(Callable[[int], None], intrinsic(_prefetch))
 # 64 if there is no one in it.
 trailing_zeros = cast(Callable[[int], int], intrinsic(_trailing_zeros))
 # Likewise, from the highest bit.

@@ -53,6 +53,8 @@ from aggregator.bars.layout import (
     GRACE,
     HIGH,
     HIGH_TIME,
+    HOT_INTS,
+    HOT_REALS,
     IN_SESSION,
     KNOWN_DAY_END,
     KNOWN_DAY_START,
@@ -124,6 +126,7 @@ from aggregator.bars.layout import (
     WANTED,
 )
 from marketdata.kernels import KERNELS
+from marketdata.words import prefetch
 
 # Why a loop stopped.
 DONE = 0  # it took everything
@@ -146,7 +149,10 @@ MONEY_MARGIN = 1e40
 
 NS_PER_S = 1_000_000_000
 NS_PER_DAY = 86_400 * NS_PER_S
-# How far back the list of ends is searched; bars end together.
+# How many ticks ahead memory is asked for, where there are more rows than a cache holds.
+_FAR, _NEAR, _NEXT = 12, 5, 2
+_MANY = 4_096
+# How far back a list of ends or of groups is searched; bars begin and end together.
 _ENDS_SEARCHED = 16
 
 
@@ -935,6 +941,40 @@ def _take(t, row, price, volume, ts, own):  # type: ignore[no-untyped-def]
     return int64(UNUSUAL)
 
 
+# Memory is slower than what is done with it, so what comes next is asked for ahead.
+
+
+@_jit
+def _prefetch_hot(t, row):  # type: ignore[no-untyped-def]
+    at = int64(t.hot_ints.ctypes.data) + row * (8 * HOT_INTS)
+    prefetch(at)
+    prefetch(at + 64)
+    prefetch(int64(t.hot_reals.ctypes.data) + row * (8 * HOT_REALS))
+
+
+@_jit
+def _prefetch_cold(t, row):  # type: ignore[no-untyped-def]
+    size = 8 * t.ints.shape[1]
+    at = int64(t.ints.ctypes.data) + row * size
+    for offset in range(0, size, 64):
+        prefetch(at + offset)
+    size = 8 * t.reals.shape[1]
+    at = int64(t.reals.ctypes.data) + row * size
+    for offset in range(0, size, 64):
+        prefetch(at + offset)
+
+
+@_jit
+def _prefetch_bars(t, row):  # type: ignore[no-untyped-def]
+    """Ask for the first early bar of the shortest interval, which may become final."""
+    bar = t.ints[row, LANES + EARLY_FIRST]
+    if t.desk[N_LANES] and bar >= 0:
+        at = int64(t.bars_ints.ctypes.data) + bar * (8 * BAR_INTS)
+        prefetch(at)
+        prefetch(at + 64)
+        prefetch(at + 128)
+
+
 # What Python calls.
 
 
@@ -992,11 +1032,22 @@ def apply_ticks(
     code = DONE
     hot_ints, hot_reals = t.hot_ints, t.hot_reals
     batch = t.desk[BATCH_NUMBER]
+    many = hot_ints.shape[0] > _MANY
     while index < count:
         code = UNUSUAL
         row = rows[index]
         if row < 0:
             break
+        if many and index + _FAR < count:
+            ahead = int64(rows[index + _FAR])
+            if ahead >= 0:
+                _prefetch_hot(t, ahead)
+            ahead = int64(rows[index + _NEAR])
+            if ahead >= 0 and times[index + _NEAR] >= hot_ints[ahead, HIGH_TIME]:
+                _prefetch_cold(t, ahead)
+            ahead = int64(rows[index + _NEXT])
+            if ahead >= 0 and times[index + _NEXT] >= hot_ints[ahead, HIGH_TIME]:
+                _prefetch_bars(t, ahead)
         price = prices[index]
         volume = volumes[index]
         ts = times[index]
@@ -1044,8 +1095,13 @@ def close_rows(t: Tables, rows: NDArray[np.int32], index: int, clock: int, due_a
         The index of the row that was not taken; the number of rows if all were.
     """
     ints = t.ints
-    while index < rows.shape[0]:
+    count = rows.shape[0]
+    while index < count:
         row = int64(rows[index])
+        if index + _NEAR < count:
+            _prefetch_hot(t, int64(rows[index + _NEAR]))
+            _prefetch_cold(t, int64(rows[index + _NEAR]))
+            _prefetch_bars(t, int64(rows[index + _NEXT]))
         if ints[row, TIMER_AT] == due_at:
             if not _has_space(t, row):
                 break
@@ -1190,7 +1246,11 @@ def publish_open(
     return n
 
 
-@KERNELS.add(_types.int64(_INTS, _INTS, int64[::1], int64, _LIST, _LIST, _INTS))
+@KERNELS.add(
+    _types.UniTuple(int64, 2)(
+        _INTS, _INTS, int64[::1], int64, _LIST, _LIST, _INTS, _INTS, int64[::1]
+    )
+)
 def find_open(
     hot_ints: NDArray[np.int64],
     ints: NDArray[np.int64],
@@ -1199,7 +1259,9 @@ def find_open(
     rows: NDArray[np.int32],
     lanes: NDArray[np.int32],
     times: NDArray[np.int64],
-) -> int:
+    groups: NDArray[np.int64],
+    group_of: NDArray[np.int64],
+) -> tuple[int, int]:
     """Find open bars, and how far they have come.
 
     Args:
@@ -1210,22 +1272,88 @@ def find_open(
         rows: takes the row of each.
         lanes: takes the lane of each.
         times: takes when each begins, and a time behind all that it may have had a trade at.
+        groups: takes when the bars of a group begin, the least and the greatest of these times.
+        group_of: takes the group of each; trading days have none, -1.
 
     Returns:
-        Of how many Python has to find out the phase.
+        How many groups there are, and of how many bars Python has to find out the phase.
     """
-    n = 0
+    n = unknown = 0
     for index in range(series.shape[0]):
         row, lane = series[index] // step, series[index] % step
         at = LANES + LANE * lane
         start = ints[row, at + START]
         latest = hot_ints[row, LAST_TS] if hot_ints[row, TRADES] else ints[row, LATEST]
+        reached = min(max(latest, start) + 1, ints[row, at + END])
         rows[index] = row
         lanes[index] = lane
         times[index, 0] = start
-        times[index, 1] = min(max(latest, start) + 1, ints[row, at + END])
-        n += ints[row, at + LANE_PHASE] < 0
-    return n
+        times[index, 1] = reached
+        unknown += ints[row, at + LANE_PHASE] < 0
+        group_of[index] = -1
+        if ints[row, at + SIZE] == 0:
+            continue
+        group = n - 1
+        oldest = max(n - _ENDS_SEARCHED, 0)
+        while group >= oldest and groups[group, 0] != start:
+            group -= 1
+        if group < oldest:
+            group = n
+            groups[group, 0] = start
+            groups[group, 1] = groups[group, 2] = reached
+            n += 1
+        else:
+            groups[group, 1] = min(groups[group, 1], reached)
+            groups[group, 2] = max(groups[group, 2], reached)
+        group_of[index] = group
+    return n, unknown
+
+
+@KERNELS.add(_types.UniTuple(int64, 2)(_INTS, _INTS, _LIST, _LIST, int64[::1]))
+def group_bars(
+    ints: NDArray[np.int64],
+    bars_ints: NDArray[np.int64],
+    places: NDArray[np.int32],
+    firsts: NDArray[np.int32],
+    group_of: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Find bars of the same time; revised ones and trading days stay alone.
+
+    Args:
+        ints: of the tables.
+        bars_ints: of the tables.
+        places: of the bars.
+        firsts: takes the place of one bar of each group.
+        group_of: takes the group of each.
+
+    Returns:
+        How many groups there are, and of how many bars Python has to find out the phase.
+    """
+    n = unknown = 0
+    for index in range(places.shape[0]):
+        bar = int64(places[index])
+        unknown += bars_ints[bar, PHASE] < 0
+        oldest = n
+        lane = bars_ints[bar, BAR_LANE]
+        size = ints[bars_ints[bar, BAR_ROW], LANES + LANE * lane + SIZE]
+        if bars_ints[bar, STATE] != REVISED and size:
+            oldest = max(n - _ENDS_SEARCHED, 0)
+        group = n - 1
+        while group >= oldest:
+            first = int64(firsts[group])
+            if (
+                bars_ints[first, BAR_START] == bars_ints[bar, BAR_START]
+                and bars_ints[first, BAR_LANE] == lane
+                and bars_ints[first, STATE] != REVISED
+            ):
+                break
+            group -= 1
+        if group < oldest:
+            group = n
+            firsts[group] = bar
+            n += 1
+        group_of[index] = group
+    return n, unknown
 
 
 @KERNELS.add(_types.int64(_TABLES, int64, int64, int64, int64, _LIST))

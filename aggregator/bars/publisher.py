@@ -67,15 +67,24 @@ class BarPublisher:
         if number < self._lanes:
             self._sheet.tables.desk[layout.WANT_ALL + number] = on
 
-    def present(self, series: int) -> tuple[list[Published], bool]:
-        """Return the bars that wait out the grace; publish the open one, say if there is one."""
-        row, number = divmod(series, self._intervals)
-        early: list[Published] = []
-        if number < self._lanes:
-            places = self._sheet.early(row, number)
-            self._sheet.fill_in(places)
-            early = self._writer.write_places(places)
-        return early, self.renew(series)
+    def present(self, series: Sequence[int]) -> tuple[list[Published], list[int]]:
+        """Return the bars that wait out the grace; publish the open ones, return their series."""
+        asked = np.array(series, np.int64)
+        rows, numbers = np.divmod(asked, self._intervals)
+        is_lane = numbers < self._lanes
+        found = [each for each in asked[~is_lane].tolist() if self.renew(each)]
+        asked, rows, numbers = asked[is_lane], rows[is_lane], numbers[is_lane]
+        tables, at = self._sheet.tables, LANES + LANE * numbers
+        early = self._sheet.early(rows, numbers)
+        # In the order in which they were published, which late trades may have made another one.
+        early = early[np.argsort(tables.bars_ints[early, layout.BAR_SEQUENCE], kind="stable")]
+        self._sheet.fill_in(early)
+        is_open = tables.ints[rows, at + layout.START] < tables.ints[rows, at + layout.END]
+        rows, at = rows[is_open], at[is_open]
+        sequences = tables.ints[rows, at + layout.LANE_SEQUENCE] + 1
+        tables.ints[rows, at + layout.LANE_SEQUENCE] = sequences
+        tables.ints[rows, at + layout.OPEN_SEQUENCE] = sequences
+        return self._writer.write_places(early), [*asked[is_open].tolist(), *found]
 
     def renew(self, series: int) -> bool:
         """Publish the open bar of a series once more; return whether there is one."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,16 +21,14 @@ from aggregator.bars.tables import (
 )
 from aggregator.sessions import RuleFor, SessionRule
 from aggregator.symbol_table import SymbolTable
-from marketdata.intervals import IntervalKind
 
-# What a bar in the pool has behind its candle, up to its phase, and up to its sequence.
+# What a bar in the pool has behind its candle.
+_TO_START = slice(layout.BAR_ROW, layout.BAR_START + 1)
 _TO_PHASE = slice(layout.BAR_ROW, layout.PHASE + 1)
 _TO_SEQUENCE = slice(layout.BAR_ROW, layout.BAR_SEQUENCE + 1)
+_NO_PLACES = np.zeros(0, np.int32)
 _STATES = {state.value: state for state in BarState}
 _COVERAGES = {coverage.value: coverage for coverage in Coverage}
-
-# Row, lane, and from when on it could have had a trade, to before when.
-OpenBar = tuple[int, int, Sequence[int]]
 
 
 class Sheet:
@@ -49,8 +45,6 @@ class Sheet:
         self._plan = plan
         self._rule_for = rule_for
         self._coverage = coverage
-        # Those whose bars are trading days.
-        self._daily = {n for n, i in enumerate(plan.by_clock) if i.kind is IntervalKind.DAY}
         # The rule of each row; rows and lanes of a rule are alike.
         self._rules: list[SessionRule] = []
         self._new_rows: dict[SessionRule, NDArray[np.int64]] = {}
@@ -143,31 +137,45 @@ class Sheet:
             ints[layout.OPEN_SEQUENCE] = ints[layout.LANE_SEQUENCE]
         return is_open
 
-    def open_coverages(self, bars: Iterable[OpenBar]) -> list[Coverage]:
-        """Return how much of the time of each open bar had a feed."""
-        # What has had a feed up to the latest time, has had one before.
-        full: dict[tuple[int, int], int] = {}
-        found = []
-        for row, lane, (start, end) in bars:
-            if lane in self._daily:
-                coverage = self._coverage(*self._lanes[self._rules[row]][lane].hours(start, end))
-            elif end <= full.get((lane, start), -1):
-                coverage = Coverage.FULL
-            else:
-                coverage = self._coverage(start, end)
-                if coverage is Coverage.FULL:
-                    full[lane, start] = end
-            found.append(coverage)
-        return found
+    def find_open(
+        self, series: NDArray[np.int64], step: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+        """Return row and lane of each, and how much of the time of its open bar had a feed.
 
-    def find_phases(self, bars: Iterable[OpenBar]) -> None:
-        """Write down the phase of each open bar of which it is not known."""
-        # Only Python's rules have phases.
-        ints = self.tables.ints
-        for row, lane, (start, _) in bars:
-            at = LANES + LANE * lane + layout.LANE_PHASE
-            if ints[row, at] < 0:
-                ints[row, at] = self._phase(row, lane, start)
+        Args:
+            series: row x step + lane.
+            step: how many series a row has.
+        """
+        tables, count = self.tables, len(series)
+        rows, lanes = np.empty((2, count), np.int32)
+        times, groups = np.empty((count, 2), np.int64), np.empty((count, 3), np.int64)
+        group_of = np.empty(count, np.int64)
+        n_groups, unknown = kernel.find_open(
+            tables.hot_ints, tables.ints, series, step, rows, lanes, times, groups, group_of
+        )
+        # Those without a group have the last answer.
+        alike = [*(self._alike(*group) for group in groups[:n_groups].tolist()), -1]
+        coverages = np.array(alike, np.int64)[group_of]
+        for index in np.flatnonzero(coverages < 0).tolist():
+            bounds = self._hours(int(rows[index]), int(lanes[index]), *times[index].tolist())
+            coverages[index] = self._coverage(*bounds)
+        if unknown:
+            # Only Python's rules have phases.
+            at = LANES + LANE * lanes + layout.LANE_PHASE
+            for index in np.flatnonzero(tables.ints[rows, at] < 0).tolist():
+                row, lane, start = int(rows[index]), int(lanes[index]), int(times[index, 0])
+                tables.ints[row, at[index]] = self._phase(row, lane, start)
+        return rows, lanes, coverages
+
+    def _alike(self, start: int, least: int, most: int) -> int:
+        # Of bars that begin together and have come less or more far: where both ends of them are
+        # covered alike, all between are.
+        coverage = self._coverage(start, most)
+        is_alike = least == most or coverage is self._coverage(start, least)
+        return coverage if is_alike else -1
+
+    def _hours(self, row: int, lane: int, start: int, end: int) -> tuple[int, int]:
+        return self._lanes[self._rules[row]][lane].hours(start, end)
 
     def _phase(self, row: int, lane: int, start: int) -> int:
         return layout.PHASES.index(self._lanes[self._rules[row]][lane].phase(start))
@@ -180,14 +188,14 @@ class Sheet:
 
     # Bars of the pool.
 
-    def early(self, row: int, lane: int) -> NDArray[np.int32]:
-        """Return the places of the bars that wait out the grace."""
-        place = int(self.tables.ints[row, LANES + LANE * lane + layout.EARLY_FIRST])
-        places = []
-        while place >= 0:
-            places.append(place)
-            place = int(self.tables.bars_ints[place, layout.NEXT])
-        return np.array(places, np.int32)
+    def early(self, rows: NDArray[np.int64], lanes: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the places of the bars that wait out the grace; of each lane in their order."""
+        places = self.tables.ints[rows, LANES + LANE * lanes + layout.EARLY_FIRST]
+        found = [_NO_PLACES]
+        while len(places := places[places >= 0]):
+            found.append(places.astype(np.int32))
+            places = self.tables.bars_ints[places, layout.NEXT]
+        return np.concatenate(found)
 
     def held(self, row: int, lane: int, from_ns: int, to_ns: int) -> NDArray[np.int32]:
         """Return the places of the bars with from_ns <= start < to_ns."""
@@ -200,22 +208,23 @@ class Sheet:
 
     def fill_in(self, places: NDArray[np.int32]) -> None:
         """Write down what the loops do not know of bars: coverage and phase."""
-        bars, known = self.tables.bars_ints, dict[tuple[int, int], Coverage]()
-        coverages = []
-        for index, columns in enumerate(bars[places, _TO_PHASE].tolist()):
-            row, lane, start, end, state, _revision, coverage, phase = columns
-            if state != BarState.REVISED:
-                bounds = start, end
-                if lane in self._daily:
-                    bounds = self._lanes[self._rules[row]][lane].hours(start, end)
-                if bounds not in known:
-                    known[bounds] = self._coverage(*bounds)
-                coverage = known[bounds]
-            coverages.append(coverage)
+        count, bars = len(places), self.tables.bars_ints
+        firsts, group_of = np.empty(count, np.int32), np.empty(count, np.int64)
+        n_groups, unknown = kernel.group_bars(self.tables.ints, bars, places, firsts, group_of)
+        if not n_groups:
+            return
+        answers = []
+        columns = bars[firsts[:n_groups], _TO_PHASE].tolist()
+        for row, lane, start, end, state, _revision, coverage, _phase in columns:
+            is_revised = state == BarState.REVISED
+            bounds = self._hours(row, lane, start, end)
+            answers.append(coverage if is_revised else self._coverage(*bounds))
+        bars[places, layout.COVERAGE] = np.array(answers, np.int64)[group_of]
+        if unknown:
             # Only Python's rules have phases.
-            if phase < 0:
-                bars[places[index], layout.PHASE] = self._phase(row, lane, start)
-        bars[places, layout.COVERAGE] = coverages
+            for place in places[bars[places, layout.PHASE] < 0].tolist():
+                row, lane, start = bars[place, _TO_START].tolist()
+                bars[place, layout.PHASE] = self._phase(row, lane, start)
 
     def bars(self, places: NDArray[np.int32]) -> list[Bar]:
         """Return copies of bars that are filled in."""

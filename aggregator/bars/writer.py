@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator import encoder
-from aggregator.bars import kernel, layout
+from aggregator.bars import layout
 from aggregator.bars.audience import Published
 from aggregator.bars.bar import Bar, BarState
 from aggregator.bars.sheet import Sheet
@@ -41,16 +41,8 @@ class BarWriter:
         count, sheet = len(series), self._sheet
         if not count:
             return []
+        rows, lanes, coverages = sheet.find_open(series, self._intervals)
         tables = sheet.tables
-        rows, lanes = np.empty((2, count), np.int32)
-        times = np.empty((count, 2), np.int64)
-        unknown = kernel.find_open(
-            tables.hot_ints, tables.ints, series, self._intervals, rows, lanes, times
-        )
-        bars = list(zip(rows.tolist(), lanes.tolist(), times.tolist(), strict=True))
-        if unknown:
-            sheet.find_phases(bars)
-        coverages = np.array(sheet.open_coverages(bars), np.int64)
         room = self._room
         room.reserve(count)
         encoder.encode_open_bars(

@@ -16,7 +16,11 @@ from aggregator.book import Applied, Book
 from aggregator.sessions import SessionRule, UtcDay
 from marketdata.intervals import parse_interval
 from marketdata.timestamps import NS_PER_S
+from marketdata.warm import load_kernels
 from marketdata.wire.market_data_pb2 import Tick, UpdateBatch
+
+# Else the first trade compiles for its own types, which nothing keeps for the services.
+load_kernels()
 
 LATEST = 2**62
 

@@ -92,12 +92,11 @@ def test_a_marker_stays_behind_its_bars_however_little_is_taken_at_once() -> Non
     assert seen == ["A", "B", "C", Completed("1s", DAY + S)]
 
 
-def test_present_states_come_first_once_per_topic() -> None:
+def test_present_states_come_first_and_once() -> None:
     floor = Floor()
     floor.desk.trade(Trade(DAY), Trade(DAY + S), Trade(DAY, symbol="B"))
     queue = floor.watch(("*", "1s"), ("A", "1s"))
-    # Those of A came again with its own topic, so they are behind that of B.
-    assert taken(queue) == [(0, PARTIAL, 1), (0, EARLY, 1), (1, PARTIAL, 1)]
+    assert taken(queue) == [(0, EARLY, 1), (1, PARTIAL, 1), (0, PARTIAL, 1)]
     floor.desk.trade(Trade(DAY + S))
     assert taken(queue) == [(1, PARTIAL, 2)]
 
@@ -204,6 +203,17 @@ def event_bars(symbol: str, interval: Interval) -> EventBars:
     return EventBars(symbol, interval, grace_ns=S, coverage=always_covered, phase=lambda _: "")
 
 
+def sequences_of(bars: Iterable[Bar]) -> Iterable[list[int]]:
+    """Return those of each series."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for bar in bars:
+        sequences = found.setdefault((bar.symbol, bar.interval), [])
+        # With a second topic the present states come again.
+        if bar.state is not EARLY or bar.sequence not in sequences:
+            sequences.append(bar.sequence)
+    return found.values()
+
+
 TOPICS = [Topic(symbol, interval) for symbol in ("A", "B", "*") for interval in ("1s", "1m", "2t")]
 moves = st.lists(
     st.one_of(
@@ -251,10 +261,7 @@ def test_however_slow_a_stream_is_sequences_grow_and_no_closed_state_is_missing(
     for queue in (slow, fickle):
         read(queue)
     for bars in seen.values():
-        sequences: dict[tuple[str, str], list[int]] = {}
-        for bar in bars:
-            sequences.setdefault((bar.symbol, bar.interval), []).append(bar.sequence)
-        assert all(each == sorted(set(each)) for each in sequences.values())
+        assert all(each == sorted(set(each)) for each in sequences_of(bars))
     closed = [
         [(bar.key, bar.revision, bar.sequence) for bar in seen[queue] if bar.state.is_closed]
         for queue in (prompt, slow)
@@ -268,3 +275,12 @@ def test_however_slow_a_stream_is_sequences_grow_and_no_closed_state_is_missing(
     for queue in seen:
         watchers.close(queue)
     assert watchers.watched_topics == 0
+
+
+def test_present_states_come_in_the_order_of_their_publication() -> None:
+    floor = Floor()
+    floor.desk.trade(Trade(DAY + 2 * S), Trade(DAY + S))
+    floor.desk.trade(Trade(DAY))
+    bars, _ = take(floor.watch(("A", "1s")))
+    assert [state[:2] for state in states_of(bars)] == [(1, EARLY), (0, EARLY), (2, PARTIAL)]
+    assert [bar.sequence for bar in bars] == sorted(bar.sequence for bar in bars)
