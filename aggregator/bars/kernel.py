@@ -313,7 +313,6 @@ def _make_bar(t, row, lane, start, end):  # type: ignore[no-untyped-def]
     bars[bar, BAR_START] = start
     bars[bar, BAR_END] = end
     bars[bar, STATE] = PARTIAL
-    bars[bar, COVERAGE] = 2
     bars[bar, PHASE] = -1 if t.ints[row, RULE] == BY_PYTHON else 0
     bars[bar, NEXT] = -1
     bars[bar, PREVIOUS] = -1
@@ -793,6 +792,8 @@ def _touch(t, bar):  # type: ignore[no-untyped-def]
                 t.bars_reals[twin, column] = t.bars_reals[bar, column]
             t.events[bars[bar, EVENT] - 1] = twin
             bars[bar, EVENT] = 0
+            # What it was covered like when it closed, nobody has asked yet.
+            bars[bar, COVERAGE] = 0
             _give_up(t, twin)
         bars[bar, STATE] = REVISED
         bars[bar, REVISION] += 1
@@ -1317,7 +1318,7 @@ def group_bars(
     firsts: NDArray[np.int32],
     group_of: NDArray[np.int64],
 ) -> tuple[int, int]:
-    """Find bars of the same time; revised ones and trading days stay alone.
+    """Find bars of the same time; trading days, and what keeps its coverage, stay alone.
 
     Args:
         ints: of the tables.
@@ -1336,7 +1337,8 @@ def group_bars(
         oldest = n
         lane = bars_ints[bar, BAR_LANE]
         size = ints[bars_ints[bar, BAR_ROW], LANES + LANE * lane + SIZE]
-        if bars_ints[bar, STATE] != REVISED and size:
+        is_kept = bars_ints[bar, STATE] == REVISED and bars_ints[bar, COVERAGE] != 0
+        if size and not is_kept:
             oldest = max(n - _ENDS_SEARCHED, 0)
         group = n - 1
         while group >= oldest:
@@ -1344,7 +1346,7 @@ def group_bars(
             if (
                 bars_ints[first, BAR_START] == bars_ints[bar, BAR_START]
                 and bars_ints[first, BAR_LANE] == lane
-                and bars_ints[first, STATE] != REVISED
+                and (bars_ints[first, STATE] != REVISED or bars_ints[first, COVERAGE] == 0)
             ):
                 break
             group -= 1

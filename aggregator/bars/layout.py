@@ -71,6 +71,7 @@ SESSION_REALS = 2
 LANE_REALS = 8
 
 # bars_ints: a candle, then:
+# COVERAGE is 0 until Python was asked; a revised bar keeps the one with which it closed.
 BAR_ROW, BAR_LANE, BAR_START, BAR_END, STATE, REVISION, COVERAGE, PHASE = range(6, 14)
 BAR_SEQUENCE = 14
 # Its neighbours among the lane's bars, which follow each other by start.

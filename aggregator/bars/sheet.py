@@ -216,9 +216,9 @@ class Sheet:
         answers = []
         columns = bars[firsts[:n_groups], _TO_PHASE].tolist()
         for row, lane, start, end, state, _revision, coverage, _phase in columns:
-            is_revised = state == BarState.REVISED
+            is_kept = state == BarState.REVISED and coverage
             bounds = self._hours(row, lane, start, end)
-            answers.append(coverage if is_revised else self._coverage(*bounds))
+            answers.append(coverage if is_kept else self._coverage(*bounds))
         bars[places, layout.COVERAGE] = np.array(answers, np.int64)[group_of]
         if unknown:
             # Only Python's rules have phases.
