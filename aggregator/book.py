@@ -184,25 +184,26 @@ class Book:
                     index += 1
         applied.accepted = count - min(skip, count) - len(applied.rejections)
         applied.rows = self._changed[:n_changed].copy()
-        engine.tables.hot_ints[applied.rows, layout.SEQUENCE] += 1
         if engine.wants_trades:
             self._hand_on(applied, batch, first_sequence, skip)
         engine.end_batch(applied.rows)
         return applied
 
     # Why a tick that the loop did not take is refused; None: its symbol is open now, try again.
+    # One that was restored is like a new one.
     def _check(self, batch: Batch, index: int, latest_ns: int, code: int) -> RejectReason | None:
         if code == kernel.OVERFLOW:
             return RejectReason.TOTAL_OVERFLOW
         price, volume = float(batch.prices[index]), int(batch.volumes[index])
         reason = check_values(price, volume, int(batch.times[index]), latest_ns)
         if reason is None:
-            symbol = batch.strangers[index]
+            symbol = batch.symbol(index, self._table)
             row = self._table.rows.get(symbol)
-            if row is None:
+            if row is None or code == kernel.NEED_OPEN:
                 reason = self._check_new(symbol, price * volume)
-                row = self.open(symbol) if reason is None else -1
-            batch.rows[index] = row
+                row = self.open(symbol) if reason is None else row
+            if row is not None:
+                batch.rows[index] = row
         return reason
 
     def _hand_on(self, applied: Applied, batch: Batch, first_sequence: int, skip: int) -> None:

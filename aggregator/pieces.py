@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# What the columns of phases are indices into.
-PHASES = ("", "pre", "regular", "post", "closed")
 _MIN_PIECES = 256
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from aggregator import encoder
 from aggregator.bars import layout
-from aggregator.pieces import PHASES, pack_names
+from aggregator.pieces import pack_names
 from aggregator.symbol_table import SymbolTable
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Spread
@@ -70,7 +70,7 @@ class Sheet:
             self.table.names,
             self.table.lengths,
             *pack_names(INTERVALS, encoder.INTERVAL_WIDTH),
-            *pack_names(PHASES, encoder.PHASE_WIDTH),
+            *pack_names(layout.PHASES, encoder.PHASE_WIDTH),
         )
         self.out = np.zeros(rows * encoder.MAX_BAR_BYTES, np.uint8)
         self.ends = np.zeros(rows, np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -30,6 +31,15 @@ class Coverage(IntEnum):
     NO_FEED = wire.COVERAGE_NO_FEED
     PARTIAL = wire.COVERAGE_PARTIAL
     FULL = wire.COVERAGE_FULL
+
+
+# From start <= time < end to how much of it had a feed.
+CoverageRule = Callable[[int, int], Coverage]
+
+
+def always_covered(_start: int, _end: int) -> Coverage:
+    """Return that there was a feed at all times."""
+    return Coverage.FULL
 
 
 class BarKey(NamedTuple):

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from math import ceil, inf
 
-from aggregator.bars.bar import Bar, BarState, Coverage
+from aggregator.bars.bar import Bar, BarState, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
 from marketdata.intervals import Interval, IntervalKind
 
@@ -19,8 +19,6 @@ MAX_PENDING = 100_000
 # half from rounding. 100 x 34.23 gives 3422.9999999999995 and fills a bar of 3423 all the same.
 _NEARLY = 1 - 2**-51
 
-# From start <= time < end to how much of it had a feed.
-CoverageOf = Callable[[int, int], Coverage]
 PhaseOf = Callable[[int], str]
 
 
@@ -43,7 +41,7 @@ class EventBars:
         interval: Interval,
         *,
         grace_ns: int,
-        coverage: CoverageOf,
+        coverage: CoverageRule,
         phase: PhaseOf,
     ) -> None:
         self._symbol = symbol

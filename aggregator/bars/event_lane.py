@@ -37,7 +37,7 @@ class EventBars(Protocol):
 
 
 class EventLane:
-    """What is published of such bars."""
+    """Such bars, and what is published of them."""
 
     __slots__ = ("bars", "name", "open_sequence", "recent", "sequence")
 
@@ -55,6 +55,21 @@ class EventLane:
         bar = bar.copy()
         bar.sequence = self.open_sequence
         return bar
+
+    def renew(self) -> bool:
+        """Count one more state of the bar that is not full; return whether there is one."""
+        if self.bars.open_bar is None:
+            return False
+        self.sequence += 1
+        self.open_sequence = self.sequence
+        return True
+
+    def keep(self, bars: Iterable[Bar]) -> None:
+        """Count one state of each bar that is full, and remember it."""
+        for bar in bars:
+            self.sequence += 1
+            bar.sequence = self.sequence
+            self.recent.append(bar)
 
 
 # From a symbol and an interval to its bars.

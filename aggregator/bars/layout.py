@@ -43,6 +43,8 @@ EARLY_COUNT = 16
 MOVED = 17
 # Of Python's last answer: start and end of the daily bar, the same if there is none.
 KNOWN_DAY_START, KNOWN_DAY_END = 18, 19
+# Whether it was restored, and is no symbol of the present life yet.
+UNOPENED = 20
 # The candle of the session, then the lanes: one for each interval by the clock.
 SESSION = 24
 LANES = 30
@@ -69,6 +71,7 @@ SESSION_REALS = 2
 LANE_REALS = 8
 
 # bars_ints: a candle, then:
+# COVERAGE is 0 until Python was asked; a revised bar keeps the one with which it closed.
 BAR_ROW, BAR_LANE, BAR_START, BAR_END, STATE, REVISION, COVERAGE, PHASE = range(6, 14)
 BAR_SEQUENCE = 14
 # Its neighbours among the lane's bars, which follow each other by start.

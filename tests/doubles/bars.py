@@ -53,6 +53,7 @@ class Desk:
         grace_s: float = 2,
         revise_s: float = 900,
         max_closed: int = 500_000,
+        max_symbols: int = 1_000,
         watched: Collection[str] = (),
         event_bars: EventBarsFactory | None = None,
     ) -> None:
@@ -66,7 +67,7 @@ class Desk:
         self.engine = BarEngine(plan, lambda _symbol: session_rule, event_bars=event_bars)
         self.engine.audience = self
         self.engine.sink = self
-        self.book = Book(self.engine, max_symbols=1_000, epoch=1)
+        self.book = Book(self.engine, max_symbols=max_symbols, epoch=1)
         for interval in watched:
             self.engine.want_all(self.engine.intervals.index(interval), True)
         self._sequence = 1

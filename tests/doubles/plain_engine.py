@@ -8,9 +8,9 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from aggregator.bars.audience import BarSink, NoStore
-from aggregator.bars.bar import Bar, BarKey, BarState
+from aggregator.bars.bar import Bar, BarKey, BarState, CoverageRule, always_covered
 from aggregator.bars.completion import Completion, Completions
-from aggregator.bars.engine import CoverageRule, TradeCounts, always_covered
+from aggregator.bars.engine import TradeCounts
 from aggregator.bars.event_lane import EventBarsFactory, EventLane
 from aggregator.bars.plan import BarPlan
 from aggregator.sessions import RuleFor

@@ -16,8 +16,7 @@ from aggregator.bar_watchers import (
     TooManyTopics,
     Topic,
 )
-from aggregator.bars.bar import Bar, BarState
-from aggregator.bars.engine import always_covered
+from aggregator.bars.bar import Bar, BarState, always_covered
 from aggregator.bars.event_bars import EventBars
 from aggregator.sessions import NS_PER_DAY
 from marketdata.intervals import Interval, InvalidInterval

@@ -14,7 +14,7 @@ from aggregator import encoder
 from aggregator.bars import layout
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
-from aggregator.pieces import PHASES, PieceRoom, message_of, pack_names
+from aggregator.pieces import PieceRoom, message_of, pack_names
 from aggregator.symbol_table import SymbolTable
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.wire.market_data_pb2 import Aggregate, UpdateBatch
@@ -79,7 +79,7 @@ class Columns:
         self.ints = np.zeros((ROWS, layout.LANES + layout.LANE * lanes), np.int64)
         self.reals = np.zeros((ROWS, layout.LANE_REALS + layout.CANDLE * lanes))
         self.intervals = pack_names(INTERVALS, encoder.INTERVAL_WIDTH)
-        self.phases = pack_names(PHASES, encoder.PHASE_WIDTH)
+        self.phases = pack_names(layout.PHASES, encoder.PHASE_WIDTH)
 
     def base(self, row: int, candle: Candle | None) -> None:
         if candle is not None:
@@ -183,7 +183,7 @@ bars = st.builds(
     state=st.sampled_from(BarState),
     revision=st.one_of(st.just(0), st.integers(0, 2**32 - 1)),
     coverage=st.sampled_from(Coverage),
-    phase=st.sampled_from(PHASES),
+    phase=st.sampled_from(layout.PHASES),
     sequence=sizes,
 )
 
@@ -204,7 +204,7 @@ def test_bars_are_those_of_the_library(
         ints[index, layout.BAR_START], ints[index, layout.BAR_END] = bar.start, bar.end
         ints[index, layout.STATE], ints[index, layout.REVISION] = bar.state, bar.revision
         ints[index, layout.COVERAGE] = bar.coverage
-        ints[index, layout.PHASE] = PHASES.index(bar.phase)
+        ints[index, layout.PHASE] = layout.PHASES.index(bar.phase)
         ints[index, layout.BAR_SEQUENCE] = bar.sequence
     picked = list(reversed(range(count)))
     room = make_room(encoder.MAX_BAR_BYTES, count)
@@ -258,7 +258,7 @@ def test_open_bars_are_those_of_the_library(
         piece = b""
         if whole is not None and start < end and sequence:
             bar = Bar(names[row], INTERVALS[number], start, end, whole)
-            bar.coverage, bar.sequence, bar.phase = coverage, sequence, PHASES[phase]
+            bar.coverage, bar.sequence, bar.phase = coverage, sequence, layout.PHASES[phase]
             piece = as_piece(bar, epoch)
         want.append(piece)
     count = len(lanes)

@@ -97,7 +97,8 @@ def shown(bar: Bar) -> tuple[object, ...]:
     candle = bar.candle
     numbers = (candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trades)
     # The money is summed up in another order.
-    return (*bar.key, bar.rank, bar.sequence, *numbers, round(candle.vwap, 9))
+    said = (bar.rank, bar.sequence, bar.coverage, bar.phase)
+    return (*bar.key, *said, *numbers, round(candle.vwap, 9))
 
 
 def state(aggregate: Aggregate | None) -> tuple[object, ...] | None:

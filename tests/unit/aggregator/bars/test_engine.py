@@ -430,6 +430,32 @@ def test_a_restored_bar_keeps_its_revisions() -> None:
     assert states(again.closed, "1m") == [(0, REVISED, 2, 3)]
 
 
+@pytest.mark.parametrize("bars", ["1m", "2t"])
+def test_a_restored_symbol_is_one_of_the_book_with_its_first_trade(bars: str) -> None:
+    desk = Desk("1m,2t", event_bars=Pairs)
+    desk.trade(Trade(DAY), Trade(DAY + 9 * S), Trade(DAY + 9 * S, symbol="B"))
+    again = Desk("1m,2t", event_bars=Pairs)
+    again.engine.restore([bar for bar in desk.engine.open_bars() if bar.interval == bars])
+    opened = list[str]()
+    again.book.opened = lambda symbol, _row: opened.append(symbol)
+    assert again.book.symbols() == []
+    again.trade(Trade(DAY + 10 * S, symbol="B"))
+    again.trade(Trade(DAY + 10 * S), Trade(DAY + 11 * S), Trade(DAY + 11 * S, symbol="B"))
+    assert (again.book.symbols(), opened) == (["A", "B"], ["B", "A"])
+    assert [again.book.state(symbol).trades for symbol in "AB"] == [2, 2]
+
+
+def test_a_restored_symbol_beyond_the_limit_is_refused_as_a_new_one() -> None:
+    desk = Desk("1m", max_symbols=1)
+    desk.trade(Trade(DAY))
+    again = Desk("1m", max_symbols=1)
+    again.trade(Trade(DAY, symbol="B"))
+    again.engine.restore(desk.engine.open_bars())
+    applied = again.trade(Trade(DAY + 1), Trade(DAY + 1, symbol="B"))
+    assert applied.rejections == [(2, RejectReason.TOO_MANY_SYMBOLS)]
+    assert (again.book.symbols(), again.book.aggregate("A")) == (["B"], None)
+
+
 class Pairs:
     """Bars of two trades each, in the order in which they come."""
 
