@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from tests.doubles.pipeline import make_tick, send
-from tests.doubles.processes import Service, free_port, run_backend, run_gateway, run_service
+from tests.doubles.ports import free_port
+from tests.doubles.processes import Service, run_backend, run_gateway, run_service
 
 AAPL = "/api/v1/marketdata/AAPL"
 # GATEWAY_DEADLINE_S, and what two busy cores may add to it.

@@ -17,7 +17,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.doubles.processes import TIMEOUT_S, free_port, open_http
+from tests.doubles.ports import free_port
+from tests.doubles.processes import TIMEOUT_S, open_http
 from tests.doubles.trades import ROOT
 
 PREFIXES = ("INGEST_", "AGGREGATOR_", "GATEWAY_", "FAKECLIENT_")

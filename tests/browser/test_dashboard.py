@@ -11,7 +11,8 @@ from playwright.async_api import Browser, expect
 
 from tests.browser.visits import visiting
 from tests.doubles.pipeline import make_tick
-from tests.doubles.processes import free_port, run_gateway, run_service
+from tests.doubles.ports import free_port
+from tests.doubles.processes import run_gateway, run_service
 from tests.integration.gateway.live import live
 
 
