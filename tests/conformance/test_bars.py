@@ -103,7 +103,7 @@ async def read_minutes(http: httpx.AsyncClient) -> list[dict[str, Any]]:
 @contextlib.asynccontextmanager
 async def market(path: Path) -> AsyncIterator[tuple[str, Feed]]:
     """Run a market whose first minutes are in the store alone; give the gateway and the feed."""
-    settings = {"store": f"sqlite:///{path}/bars.db", "bars": "1m,1d"}
+    settings: dict[str, Any] = {"store": f"sqlite:///{path}/bars.db", "bars": "1m,1d"}
     async with feeding(**settings) as (_, feed):
         for number in range(STORED):
             await feed.push(*minute_of(number))

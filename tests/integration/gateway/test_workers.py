@@ -44,8 +44,8 @@ def new_symbol() -> str:
 async def until_clients(workers: Workers, expected: list[int]) -> None:
     """Wait until each worker has so many; sessions of SockJS of the test before may still end."""
     async with asyncio.timeout(TIMEOUT_S):
-        while expected != await clients_of(workers):
-            # They end when their time has come, not when somebody asks.
+        # They end when their time has come, and tell nobody.
+        while expected != await clients_of(workers):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
