@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests that run beside each other; those that measure time come after them, one by one.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
 # What the gateway's pages load, built from our sources and npm's packages; its date is that of the
 # last build.
@@ -47,7 +49,8 @@ run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
 
 test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 format: $(VENV)/.setup-dev
 	$(BIN)/ruff format .

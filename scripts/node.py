@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import importlib.util
 import os
@@ -39,6 +40,12 @@ class Node:
         lock = folder / "package-lock.json"
         # npm writes it last.
         installed = folder / "node_modules" / ".package-lock.json"
+        # Tests that run beside each other come here at once.
+        with lock.open() as waiting:
+            fcntl.flock(waiting, fcntl.LOCK_EX)
+            self._install(folder, lock, installed)
+
+    def _install(self, folder: Path, lock: Path, installed: Path) -> None:
         if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
             options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
             subprocess.run(  # noqa: S603

@@ -23,6 +23,8 @@ from benchmarks.results import HISTORY, read_lines
 from marketdata.timestamps import NS_PER_S
 from tests.doubles.trades import ROOT
 
+pytestmark = pytest.mark.alone
+
 Lines = dict[str, Line]
 
 

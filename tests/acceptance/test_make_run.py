@@ -119,6 +119,7 @@ async def get_aapl(http: httpx.AsyncClient) -> dict[str, Any]:
 
 
 # A new user's first start, and the bound for every one after it.
+@pytest.mark.alone
 @pytest.mark.parametrize("within_s", [10, 5])
 async def test_it_starts_without_a_complaint_is_live_and_stops_in_order(within_s: float) -> None:
     began = monotonic()

@@ -7,6 +7,7 @@ import contextlib
 import signal
 
 import httpx
+import pytest
 from playwright.async_api import Browser, expect
 
 from tests.browser.visits import visiting
@@ -55,6 +56,7 @@ async def test_prices_move_and_new_symbols_appear(browser: Browser) -> None:
         assert visit.page.url.endswith("/")
 
 
+@pytest.mark.alone
 async def test_a_killed_aggregator_makes_it_stale_and_it_heals_by_itself(browser: Browser) -> None:
     port = free_port()
     env = {"AGGREGATOR_PORT": str(port)}

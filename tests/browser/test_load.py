@@ -11,6 +11,7 @@ import json
 import os
 from typing import Any
 
+import pytest
 from playwright.async_api import Browser, CDPSession
 
 from tests.browser.visits import visiting
@@ -57,6 +58,7 @@ def task_times_ms(trace: bytes) -> list[float]:
     ]
 
 
+@pytest.mark.alone
 async def test_two_thousand_symbols_leave_the_page_responsive_and_its_memory_flat(
     browser: Browser,
 ) -> None:

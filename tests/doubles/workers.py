@@ -46,7 +46,8 @@ class Workers:
     def sockets(self) -> set[str]:
         """Return the names of the sockets by which the workers talk, which their parent keeps."""
         connections = psutil.Process(self.service.process.pid).net_connections("unix")
-        return {each.laddr for each in connections if each.laddr.startswith(SOCKETS)}
+        names = {str(each.laddr) for each in connections}
+        return {name for name in names if name.startswith(SOCKETS)}
 
     async def connect(self, worker: int | None = None) -> HttpConnection:
         """Connect, to ``worker`` if it is named."""

@@ -128,6 +128,7 @@ async def test_an_open_breaker_says_in_the_503_when_it_will_ask_again(
     assert 90 <= int(response.headers["retry-after"]) <= 100
 
 
+@pytest.mark.alone
 async def test_a_hung_aggregator_is_answered_for_within_the_deadline(
     aggregator: FakeAggregator,
 ) -> None:
@@ -195,6 +196,7 @@ async def test_unknown_symbols_never_open_the_breaker(aggregator: FakeAggregator
     assert len(aggregator.calls) == 20
 
 
+@pytest.mark.alone
 async def test_live_data_is_back_within_six_seconds_of_the_aggregators_return(
     aggregator: FakeAggregator,
 ) -> None:
