@@ -34,8 +34,9 @@ SEED = 1
 RATE = 500
 MINUTES = 400
 MINUTE_NS = 60 * 10**9
-# Trades of a minute: of the symbol whose chart is shown, of those that people know, of the others.
-BUSY, KNOWN, QUIET = 60, 12, 1
+# Trades of a minute: of the symbol whose chart is shown, and of others that people know. The rest
+# begins when the live market does: a store takes its time for the bars of 500 symbols.
+BUSY, KNOWN = 60, 3
 # A trade of this minute before the last comes so many trades of its symbol late.
 LATE_MINUTE, LATE_TRADES = 40, 3 * BUSY
 DESK = {"width": 1440, "height": 860}
@@ -89,8 +90,8 @@ def hours(until_ns: int) -> list[Row]:
     }
     # By the time of arrival, which for one trade is not its own.
     arrivals: list[tuple[int, Row]] = []
-    for symbol in SYMBOLS:
-        a_minute = BUSY if symbol == SYMBOL else KNOWN if symbol in KNOWN_SYMBOLS else QUIET
+    for symbol in KNOWN_SYMBOLS:
+        a_minute = BUSY if symbol == SYMBOL else KNOWN
         rows = list(trades_before(until_ns, symbol, firsts[symbol], a_minute, chance))
         arrivals += [(row[3], row) for row in rows]
         if symbol == SYMBOL:
