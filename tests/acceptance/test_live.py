@@ -23,7 +23,7 @@ from tests.integration.fakeclient.recorder import Fakeclient, started
 
 pytestmark = needs_real_trades
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 LIST_DOORS: dict[str, Door] = {
     "STOMP": doors.stomp,
     "SockJS": doors.sockjs,

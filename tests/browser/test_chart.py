@@ -6,11 +6,14 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Browser, expect
 
 from tests.browser.bars import Bars
 from tests.browser.visits import Visit, visiting
 from tests.integration.gateway.live import live
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,8 @@ from tests.doubles.ports import free_port
 from tests.doubles.processes import run_gateway, run_service
 from tests.integration.gateway.live import live
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_it_shows_what_rest_says_at_the_same_sequence(browser: Browser) -> None:
     async with live() as (address, feed), visiting(browser, address) as visit:

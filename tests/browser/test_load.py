@@ -18,6 +18,8 @@ from tests.browser.visits import visiting
 from tests.doubles.processes import run_backend, run_gateway
 from tests.integration.fakeclient.recorder import started
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 SYMBOLS = 2_000
 UPDATES_PER_S = 5_000
 SOAK_S = float(os.environ.get("DASHBOARD_SOAK_S", "6"))

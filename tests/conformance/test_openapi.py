@@ -16,7 +16,7 @@ from tests.doubles.pipeline import make_tick
 from tests.doubles.processes import open_http
 from tests.integration.gateway.live import feeding, gateway_to, until_status
 
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 SYMBOLS = ("AAPL", "MSFT", "BRK/B", "^GSPC", "0")
 SECOND_NS = 10**9
 DAY_NS = 86_400 * SECOND_NS

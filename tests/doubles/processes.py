@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import orjson
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 
 class Service:
