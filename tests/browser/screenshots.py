@@ -33,6 +33,7 @@ SEED = 1
 # Of each symbol one trade a second.
 RATE = 500
 MINUTES = 400
+SPEED = 1500
 MINUTE_NS = 60 * 10**9
 # Trades of a minute: of the symbol whose chart is shown, and of others that people know. The rest
 # begins when the live market does: a store takes its time for the bars of 500 symbols.
@@ -77,7 +78,9 @@ async def replay_hours(path: Path, server: str) -> None:
     with path.open("w", newline="") as file:
         header = ("symbol", "price", "volume", "exchange_timestamp")
         csv.writer(file).writerows([header, *hours(time.time_ns())])
-    result = await fakeclient("replay", path, "--server", server, "--speed", "max")
+    # As it comes near the present it has to go on from batch to batch, not to leap: only then is it
+    # known that nothing is missing in between.
+    result = await fakeclient("replay", path, "--server", server, "--speed", SPEED)
     assert result.code == 0, result.errors
 
 
@@ -104,14 +107,16 @@ def hours(until_ns: int) -> list[Row]:
 def trades_before(
     until_ns: int, symbol: str, price: float, a_minute: int, chance: Random
 ) -> Iterator[Row]:
-    """Walk back from the last trade to the first, as lively by the minute at any pace."""
-    between_ns = MINUTE_NS // a_minute
+    """Walk back from the last trade to the first; some minutes are livelier than others."""
     step = 0.0015 / a_minute**0.5
-    ts_ns = until_ns
-    for _ in range(MINUTES * a_minute):
-        ts_ns -= int(between_ns * chance.uniform(0.5, 1.5))
+    ts_ns, minute, pace = until_ns, 0, 1.0
+    while minute < MINUTES:
+        ts_ns -= int(MINUTE_NS / a_minute / pace * chance.uniform(0.5, 1.5))
         yield symbol, round(price, 2), 1 + int(chance.random() * 500), ts_ns
         price *= 1 + chance.gauss(0, step)
+        if (until_ns - ts_ns) // MINUTE_NS != minute:
+            minute = (until_ns - ts_ns) // MINUTE_NS
+            pace = chance.lognormvariate(0, 0.4)
 
 
 async def send_bad(ingest_port: int) -> None:
