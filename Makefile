@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests that run beside each other; those that measure time come after them, one by one.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
 # What the gateway's pages load, built from our sources and npm's packages; its date is that of the
 # last build.
@@ -47,7 +49,8 @@ run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
 
 test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 format: $(VENV)/.setup-dev
 	$(BIN)/ruff format .
@@ -87,7 +90,10 @@ soak-dashboard: $(VENV)/.setup-dev $(STATIC)
 screenshots: $(VENV)/.setup-dev $(STATIC)
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
-check: lint types imports proto-check check-dashboard test
+# What needs no idle machine goes together, the tests' own needs with it.
+check: $(VENV)/.setup-dev
+	$(MAKE) -j$(JOBS) lint types imports proto-check check-dashboard assets $(VENV)/.kernels
+	$(MAKE) test
 
 bench: $(VENV)/.setup-dev $(VENV)/.kernels
 	$(BIN)/python -m benchmarks --full

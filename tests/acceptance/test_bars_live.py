@@ -13,7 +13,8 @@ from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.bar_doors import DOORS, BarFollower
 from tests.doubles.link import open_link
 from tests.doubles.pipeline import open_stub
-from tests.doubles.processes import free_port, run_gateway, run_service
+from tests.doubles.ports import free_port
+from tests.doubles.processes import run_gateway, run_service
 from tests.doubles.real_day import MINUTES, SYMBOLS, computed
 from tests.doubles.trades import REAL_TRADES, needs_real_trades
 from tests.integration.fakeclient.recorder import Fakeclient, started

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import nats, rabbitmq
+from benchmarks import nats, rabbitmq, shards
 from benchmarks.frames import Market
 from benchmarks.harness import WrongResult
 from benchmarks.ingest import EndOfRun, Producer
@@ -22,6 +22,8 @@ from benchmarks.report import Line
 from benchmarks.results import HISTORY, read_lines
 from marketdata.timestamps import NS_PER_S
 from tests.doubles.trades import ROOT
+
+pytestmark = pytest.mark.alone
 
 Lines = dict[str, Line]
 
@@ -97,7 +99,7 @@ def test_fan_out_stalled_readers_rest_and_the_store_are_in_it(lines: Lines) -> N
 
 
 def test_the_aggregator_is_measured_with_any_number_of_workers(lines: Lines) -> None:
-    for workers in (1, 2, 4):
+    for workers in shards.QUICK_WORKERS:
         for load in ("500/10000", "5000/1"):
             line = lines[f"shards/{load}/{workers}"]
             assert line.value > 0

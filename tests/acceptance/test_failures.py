@@ -8,9 +8,13 @@ from time import monotonic
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.doubles.pipeline import make_tick, send
-from tests.doubles.processes import Service, free_port, run_backend, run_gateway, run_service
+from tests.doubles.ports import free_port
+from tests.doubles.processes import Service, run_backend, run_gateway, run_service
+
+pytestmark = pytest.mark.alone
 
 AAPL = "/api/v1/marketdata/AAPL"
 # GATEWAY_DEADLINE_S, and what two busy cores may add to it.

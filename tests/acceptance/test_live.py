@@ -16,13 +16,14 @@ import pytest
 from tests.doubles import doors
 from tests.doubles.doors import Door
 from tests.doubles.follower import Follower, State
-from tests.doubles.processes import Service, free_port, run_gateway, run_service
+from tests.doubles.ports import free_port
+from tests.doubles.processes import Service, run_gateway, run_service
 from tests.doubles.trades import REAL_TRADES, needs_real_trades
 from tests.integration.fakeclient.recorder import Fakeclient, started
 
 pytestmark = needs_real_trades
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 LIST_DOORS: dict[str, Door] = {
     "STOMP": doors.stomp,
     "SockJS": doors.sockjs,

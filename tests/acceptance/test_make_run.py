@@ -17,7 +17,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.doubles.processes import TIMEOUT_S, free_port, open_http
+from tests.doubles.ports import free_port
+from tests.doubles.processes import TIMEOUT_S, open_http
 from tests.doubles.trades import ROOT
 
 PREFIXES = ("INGEST_", "AGGREGATOR_", "GATEWAY_", "FAKECLIENT_")
@@ -118,6 +119,7 @@ async def get_aapl(http: httpx.AsyncClient) -> dict[str, Any]:
 
 
 # A new user's first start, and the bound for every one after it.
+@pytest.mark.alone
 @pytest.mark.parametrize("within_s", [10, 5])
 async def test_it_starts_without_a_complaint_is_live_and_stops_in_order(within_s: float) -> None:
     began = monotonic()

@@ -27,8 +27,7 @@ class Bars:
 
     """
 
-    def __init__(self, count: int, start_ms: int = START_MS) -> None:
-        self._start_ms = start_ms
+    def __init__(self, count: int) -> None:
         self.bars = [self._make(minute) for minute in range(count)]
         self.questions: list[dict[str, str]] = []
         self.status = make_status()
@@ -52,7 +51,7 @@ class Bars:
         return bar
 
     def _make(self, minute: int) -> Json:
-        start = self._start_ms + minute * MINUTE_MS
+        start = START_MS + minute * MINUTE_MS
         # A walk that goes up and down, and ends where it began.
         middle = 100 + (minute * 7919 % 400) / 100
         return {

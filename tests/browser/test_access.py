@@ -14,6 +14,8 @@ from tests.browser.bars import Bars
 from tests.browser.visits import visiting
 from tests.integration.gateway.live import live
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 FOLDER = Path(__file__).resolve().parents[2] / "gateway" / "dashboard"
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 
 import httpx
+import pytest
 from playwright.async_api import Browser
 
 from tests.browser.visits import visiting
 from tests.doubles.pipeline import make_tick
 from tests.integration.gateway.live import live
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MINUTE = 60 * 10**9
 # Fewer than the minutes in which a bar may be revised: without a store older ones are forgotten.

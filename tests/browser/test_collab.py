@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.browser.bars import Bars
 from tests.browser.test_access import violations
 from tests.browser.visits import Visit, running_browser, visiting
 from tests.integration.gateway.live import live
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
@@ -69,7 +72,7 @@ DECODED = """
 """
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cameras() -> AsyncIterator[Browser]:
     async with running_browser(*CAMERA) as browser:
         yield browser

@@ -7,12 +7,16 @@ import contextlib
 import signal
 
 import httpx
+import pytest
 from playwright.async_api import Browser, expect
 
 from tests.browser.visits import visiting
 from tests.doubles.pipeline import make_tick
-from tests.doubles.processes import free_port, run_gateway, run_service
+from tests.doubles.ports import free_port
+from tests.doubles.processes import run_gateway, run_service
 from tests.integration.gateway.live import live
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_it_shows_what_rest_says_at_the_same_sequence(browser: Browser) -> None:
@@ -54,6 +58,7 @@ async def test_prices_move_and_new_symbols_appear(browser: Browser) -> None:
         assert visit.page.url.endswith("/")
 
 
+@pytest.mark.alone
 async def test_a_killed_aggregator_makes_it_stale_and_it_heals_by_itself(browser: Browser) -> None:
     port = free_port()
     env = {"AGGREGATOR_PORT": str(port)}

@@ -11,11 +11,14 @@ import json
 import os
 from typing import Any
 
+import pytest
 from playwright.async_api import Browser, CDPSession
 
 from tests.browser.visits import visiting
 from tests.doubles.processes import run_backend, run_gateway
 from tests.integration.fakeclient.recorder import started
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SYMBOLS = 2_000
 UPDATES_PER_S = 5_000
@@ -57,6 +60,7 @@ def task_times_ms(trace: bytes) -> list[float]:
     ]
 
 
+@pytest.mark.alone
 async def test_two_thousand_symbols_leave_the_page_responsive_and_its_memory_flat(
     browser: Browser,
 ) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
 from playwright.async_api import Browser, expect
 
 from tests.browser.visits import Visit, visiting
-from tests.integration.gateway.live import feeding, free_port, gateway_to, live, until_status
+from tests.doubles.ports import free_port
+from tests.integration.gateway.live import feeding, gateway_to, live, until_status
 from tests.integration.gateway.streams import run_market
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # Follows AAPL over a data channel, and keeps what comes.
 FOLLOW = """

@@ -25,7 +25,7 @@ FLAGS = (
     "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets,"
     "LocalNetworkAccessChecksWebRTC,WebRtcHideLocalIpsWithMdns",
 )
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 60_000
 
 # Before any script of the page: what its policy forbids is kept where a test finds it.
 _KEEP_VIOLATIONS = """

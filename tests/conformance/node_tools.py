@@ -76,7 +76,8 @@ class Script:
         """Return what it says next."""
         assert self._process.stdout is not None
         assert self._process.stderr is not None
-        line = await self._process.stdout.readline()
+        async with asyncio.timeout(TIMEOUT_S):
+            line = await self._process.stdout.readline()
         if not line:
             errors = await self._process.stderr.read()
             raise AssertionError(f"the script ended: {errors.decode()}")
@@ -103,8 +104,8 @@ async def node_script(script: str, *args: str) -> AsyncIterator[Script]:
         limit=2**22,
     )
     try:
+        yield Script(process)
         async with asyncio.timeout(TIMEOUT_S):
-            yield Script(process)
             output, errors = await process.communicate()
         assert process.returncode == 0, errors.decode()
         assert not output, output.decode()

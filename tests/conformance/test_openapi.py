@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-from tests.doubles.bar_book import FINAL
-from tests.integration.gateway.doubles import running_aggregator
-from tests.integration.gateway.streams import run_gateway
+from marketdata.wire import market_data_pb2 as wire
+from tests.doubles.pipeline import make_tick
+from tests.doubles.processes import open_http
+from tests.integration.gateway.live import feeding, gateway_to, until_status
 
-TIMEOUT_S = 120
+TIMEOUT_S = 300
+SYMBOLS = ("AAPL", "MSFT", "BRK/B", "^GSPC", "0")
+SECOND_NS = 10**9
+DAY_NS = 86_400 * SECOND_NS
 OPTIONS = (
     # Every phase but the stateful one: no answer of ours names an address to go on from.
     "--phases=examples,coverage,fuzzing",
@@ -33,18 +41,42 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 404, 422]
 """
 
 
+@contextlib.asynccontextmanager
+async def market(path: Path) -> AsyncIterator[str]:
+    """Run a market with bars in the store and in memory; give the address of the gateway."""
+    settings: dict[str, Any] = {"store": f"sqlite:///{path}/bars.db"}
+    now_ns = time.time_ns()
+    async with feeding(**settings) as (_, feed):
+        # Bars of every interval, most of them closed by what came after.
+        await feed.push(*trades(now_ns - 400 * DAY_NS, 3), *trades(now_ns - DAY_NS, 300))
+    async with feeding(**settings) as (port, feed), gateway_to(port) as address:
+        await until_status(address, "live")
+        await feed.push(*trades(now_ns - 80 * SECOND_NS, 3))
+        async with open_http(int(address.rpartition(":")[2])) as http:
+            for interval in ("1s", "1m", "1d"):
+                asked = {"interval": interval, "from": "0", "include_partial": "true"}
+                answer = await http.get("/api/v1/marketdata/AAPL/bars", params=asked)
+                assert len(answer.raise_for_status().json()["bars"]) >= 3
+        yield address
+
+
+def trades(begin_ns: int, count: int) -> list[wire.Tick]:
+    """Return a trade of each symbol every 20 s."""
+    return [
+        make_tick(symbol, price=1.0 + number % 3, ts_ns=begin_ns + number * 20 * SECOND_NS)
+        for number in range(count)
+        for symbol in SYMBOLS
+    ]
+
+
 async def test_the_gateway_does_what_its_openapi_document_says(tmp_path: Path) -> None:
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)
-    async with running_aggregator() as aggregator, run_gateway(aggregator.address) as gateway:
-        for symbol in ("AAPL", "MSFT", "BRK/B", "^GSPC", "0"):
-            aggregator.set(symbol, close=1.0)
-            for minute in range(3):
-                aggregator.publish_bar(symbol, "1m", minute * 60 * 10**9, state=FINAL)
+    async with market(tmp_path) as address:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "schemathesis.cli", "--config-file", str(config), "run", *OPTIONS),
-            f"http://{gateway.address}/openapi.json",
+            f"http://{address}/openapi.json",
             # It leaves a folder of its own.
             cwd=tmp_path,
             # A proxy of the machine is not for its own services.

@@ -22,7 +22,7 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
         self.reports: asyncio.Queue[wire.FeedReport] = asyncio.Queue()
         self._acking = asyncio.Event()
         self._acking.set()
-        self._delay_s = 0.0
+        self._postponing = False
         self._breaking = asyncio.Event()
         self._later: list[asyncio.Task[None]] = []
         self.port = 0
@@ -39,9 +39,10 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
         """End the stream of which an ack is withheld, with an error; the next one lives."""
         self._breaking.set()
 
-    def delay_acks(self, seconds: float) -> None:
-        """Read on at once and ack each batch later."""
-        self._delay_s = seconds
+    def postpone_acks(self) -> None:
+        """Read on, and ack all of it when :meth:`release_acks` is called."""
+        self._postponing = True
+        self._acking.clear()
 
     async def PublishTicks(  # type: ignore[override]  # noqa: N802
         self, request_iterator: AsyncIterator[wire.TickBatch], context: Any
@@ -52,10 +53,11 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
                 self.reports.put_nowait(batch.feed)
             if batch.ticks:
                 self.batches.put_nowait(batch)
-                await self._until_acking(context)
+                if not self._postponing:
+                    await self._until_acking(context)
             last = batch.first_sequence + len(batch.ticks) - 1
             ack = wire.BatchAck(last_sequence=last, accepted=len(batch.ticks))
-            if self._delay_s and batch.ticks:
+            if self._postponing and batch.ticks:
                 self._later.append(asyncio.create_task(self._write_later(context, ack)))
             else:
                 await context.write(ack)
@@ -73,7 +75,7 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
 
     async def _write_later(self, context: Any, ack: wire.BatchAck) -> None:
-        await asyncio.sleep(self._delay_s)
+        await self._acking.wait()
         await context.write(ack)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,7 +21,10 @@ TIMEOUT_S = 60
 # From the start of one minute to that of the next if there is a revise window between their trades.
 QUIET_NS = 900 * 10**9
 STATES = ("partial", "early", "final", "revised")
-FIELDS = " ".join(BarBody.model_fields)
+GRAPHQL_BARS = f"""subscription ($symbols: [String!]!, $interval: String!, $since: String) {{
+    bars(symbols: $symbols, interval: $interval, since: $since) {{
+        {" ".join(BarBody.model_fields)}
+    }} }}"""
 
 JsonBar = dict[str, Any]
 
@@ -50,14 +53,19 @@ async def stomp(
         while True:
             frame = await client.next()
             assert frame.command == "MESSAGE", frame
-            if frame["destination"] == "/topic/status":
-                continue
-            if frame.headers.get("type") == "interval_complete":
-                assert frame.json["interval"] == interval
-                yield Event(None, int(frame.json["endNs"]), frame.json["epoch"])
-            else:
-                recovered = frame.headers.get("recovered")
-                yield Event(frame.json, recovered=recovered == "true" if recovered else None)
+            if (event := stomp_event(interval, frame.headers, frame.json)) is not None:
+                yield event
+
+
+def stomp_event(interval: str, headers: Mapping[str, str], body: Any) -> Event | None:
+    """Return what a MESSAGE says of the bars of an interval."""
+    if headers["destination"] == "/topic/status":
+        return None
+    if headers.get("type") == "interval_complete":
+        assert body["interval"] == interval
+        return Event(None, int(body["endNs"]), body["epoch"])
+    recovered = headers.get("recovered")
+    return Event(body, recovered=recovered == "true" if recovered else None)
 
 
 async def stream_websocket(
@@ -102,10 +110,8 @@ def _event(message: dict[str, Any]) -> Event | None:
 async def graphql(
     address: str, symbols: Sequence[str], interval: str, since: str
 ) -> AsyncGenerator[Event | None, None]:
-    query = """subscription ($symbols: [String!]!, $interval: String!, $since: String) {
-        bars(symbols: $symbols, interval: $interval, since: $since) { %s } }"""
     variables = {"symbols": symbols, "interval": interval, "since": since}
-    payload = {"query": query % FIELDS, "variables": variables}
+    payload = {"query": GRAPHQL_BARS, "variables": variables}
     protocols = [Subprotocol("graphql-transport-ws")]
     async with connect(f"ws://{address}/graphql", subprotocols=protocols, proxy=None) as client:
         await client.send('{"type":"connection_init"}')
@@ -113,21 +119,33 @@ async def graphql(
         subscribe = {"type": "subscribe", "id": "1", "payload": payload}
         await client.send(orjson.dumps(subscribe).decode())
         yield None
-        status = "live"
+        events = GraphQLEvents()
         async for text in client:
             message = orjson.loads(text)
             assert message["type"] == "next", message
-            bar = message["payload"]["data"]["bars"]
-            extensions = message["payload"]["extensions"]
-            before, status = status, extensions["dataStatus"]
-            if status != before:
-                # Then the last bar comes again.
-                continue
-            if bar is not None:
-                yield Event(bar, recovered=extensions.get("recovered"))
-            elif "intervalComplete" in extensions:
-                marker = extensions["intervalComplete"]
-                yield Event(None, int(marker["endNs"]), marker["epoch"])
+            if (event := events.take(message["payload"])) is not None:
+                yield event
+
+
+class GraphQLEvents:
+    """What the results of one subscription say of bars."""
+
+    def __init__(self) -> None:
+        self._status = "live"
+
+    def take(self, result: Any) -> Event | None:
+        """Return what comes with one result."""
+        bar, extensions = result["data"]["bars"], result["extensions"]
+        before, self._status = self._status, extensions["dataStatus"]
+        if self._status != before:
+            # Then the last bar comes again.
+            return None
+        if bar is not None:
+            return Event(bar, recovered=extensions.get("recovered"))
+        if "intervalComplete" in extensions:
+            marker = extensions["intervalComplete"]
+            return Event(None, int(marker["endNs"]), marker["epoch"])
+        return None
 
 
 DOORS: list[Door] = [stomp, stream_websocket, sse, graphql]
@@ -136,8 +154,10 @@ DOORS: list[Door] = [stomp, stream_websocket, sse, graphql]
 class BarFollower:
     """Follow bars through one door; what must not come fails the test."""
 
-    def __init__(self, door: Door, symbols: Sequence[str], interval: str) -> None:
-        self.name = door.__name__
+    def __init__(
+        self, door: Door, symbols: Sequence[str], interval: str, name: str | None = None
+    ) -> None:
+        self.name = name or door.__name__
         self._door = door
         self._symbols = symbols
         self._interval = interval

@@ -16,7 +16,7 @@ from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import open_stub
 from tests.doubles.stomp import decode, encode, open_stomp
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 TOPIC = "/topic/market-data/"
 FIELDS = (
     *("symbol", "open", "high", "low", "close", "volume", "timestamp"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.doubles.stomp import Frame, StompClient, open_stomp
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 State = dict[str, Any]
 TOPIC = "/topic/market-data/"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 from gateway.app import running_gateway
 from gateway.settings import GatewaySettings
 from tests.doubles.pipeline import TIMEOUT_S, make_tick, open_stub, run_aggregator
+from tests.doubles.ports import free_port
 
 
 class Market:
@@ -53,8 +53,7 @@ class Market:
 @contextlib.asynccontextmanager
 async def run_market(**settings: Any) -> AsyncIterator[Market]:
     """Run both for the time of the context, without a rate limit unless told otherwise."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port = int(listener.getsockname()[1])
+    port = free_port()
     market = Market(port)
     values = {"port": 0, "aggregator": f"127.0.0.1:{port}", "rate_limit": 0, **settings}
     try:

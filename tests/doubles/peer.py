@@ -13,7 +13,7 @@ from aiortc.sdp import candidate_from_sdp
 
 from tests.doubles.stomp import StompClient, open_stomp
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 class PeerClient:

@@ -22,7 +22,7 @@ from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 if TYPE_CHECKING:  # only the stubs know it
     from marketdata.wire.market_data_pb2_grpc import MarketDataServiceAsyncStub
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 
 def make_tick(

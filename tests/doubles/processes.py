@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import httpx
 import orjson
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 
 class Service:
@@ -150,11 +149,3 @@ async def open_http(port: int) -> AsyncIterator[httpx.AsyncClient]:
         base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False, timeout=TIMEOUT_S
     ) as http:
         yield http
-
-
-def free_port() -> int:
-    """Return a port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

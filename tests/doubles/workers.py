@@ -7,7 +7,9 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import psutil
@@ -15,6 +17,14 @@ import psutil
 from tests.doubles.processes import TIMEOUT_S, Service, run_gateway
 from tests.doubles.stomp import StompClient, open_stomp
 from tests.integration.gateway.live import Feed, feeding
+
+SOCKETS = "@marketdata-gateway-"
+
+
+def left_of(sockets: set[str]) -> set[str]:
+    """Return those that the machine still has."""
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return sockets & {line.rpartition(" ")[2] for line in lines}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,12 @@ class Workers:
     def processes(self) -> list[psutil.Process]:
         """Return the workers, in the order in which they began."""
         return psutil.Process(self.service.process.pid).children()
+
+    def sockets(self) -> set[str]:
+        """Return the names of the sockets by which the workers talk, which their parent keeps."""
+        connections = psutil.Process(self.service.process.pid).net_connections("unix")
+        names = {str(each.laddr) for each in connections}
+        return {name for name in names if name.startswith(SOCKETS)}
 
     async def connect(self, worker: int | None = None) -> HttpConnection:
         """Connect, to ``worker`` if it is named."""
@@ -141,3 +157,31 @@ async def run_workers(count: int = 2, **env: str) -> AsyncIterator[Workers]:
         while (await workers.status())["status"] != "ok":
             await service.wait_for_log("feed connected")
         yield workers
+
+
+@contextlib.asynccontextmanager
+async def connection_to(
+    workers: Workers, worker: int | None = None
+) -> AsyncIterator[HttpConnection]:
+    """Connect for the time of the context, to ``worker`` if it is named."""
+    with contextlib.closing(await workers.connect(worker)) as connection:
+        yield connection
+
+
+async def open_session(workers: Workers, session: str, worker: int) -> HttpConnection:
+    """Open a session of SockJS at ``worker``, whosever it is."""
+    connection = await workers.connect(worker)
+    answer = await connection.post(f"/ws/0/{session}/xhr")
+    assert (answer.status, answer.body) == (200, b"o\n")
+    return connection
+
+
+async def session_of_another(workers: Workers, worker: int) -> str:
+    """Return the name of a new session that would not be of ``worker``."""
+    for _ in range(64):
+        name = uuid4().hex
+        async with connection_to(workers, worker) as connection:
+            await connection.post(f"/ws/0/{name}/xhr_send", b"[]")
+            if await connection.worker() != worker:
+                return name
+    raise AssertionError("every session is of one worker")

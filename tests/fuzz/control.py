@@ -20,7 +20,7 @@ from tests.doubles.pipeline import make_tick, send
 from tests.doubles.stomp import encode
 
 SYMBOL = "CONTROL"
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 _CLOSE = re.compile(r'"close":([0-9.]+)')
 _GRAPHQL = f'marketData(symbol: "{SYMBOL}") {{ close }}'
 _STOMP_CONNECT = encode("CONNECT", accept_version="1.2")

@@ -2,19 +2,15 @@
 // of sockjs-client's.
 import { createRequire } from 'node:module';
 
+import { makeSocket } from './stomp_socket.mjs';
+
 const require = createRequire(import.meta.url);
 const StompJs = require('@stomp/stompjs');
-const SockJS = require('sockjs-client');
-const { WebSocket } = require('ws');
 require('./stomp_scenario.js');
 
 const [address, transport, version] = process.argv.slice(2);
 const say = (step, result = null) => console.log(JSON.stringify({ step, result }));
+const open = () => makeSocket(address, transport, version);
 
-const makeSocket = () =>
-  transport === 'plain'
-    ? new WebSocket(`ws://${address}/ws`, [`v${version.replace('.', '')}.stomp`])
-    : new SockJS(`http://${address}/ws`, null, { transports: [transport] });
-
-say('done', await globalThis.stompScenario(StompJs, makeSocket, version, say));
+say('done', await globalThis.stompScenario(StompJs, open, version, say));
 process.exit(0);

@@ -36,7 +36,7 @@ async def port(harness: Harness) -> AsyncIterator[int]:
     harness.abort()
     for asyncio_server in server.servers:
         asyncio_server.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.server_state.connections or server.server_state.tasks:
             for connection in list(server.server_state.connections):
                 connection.shutdown()

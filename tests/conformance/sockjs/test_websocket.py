@@ -269,7 +269,12 @@ async def test_an_invalid_close_code_is_a_protocol_error(client: Client, code: i
     assert await close_code(connection) == 1002
 
 
-@pytest.mark.parametrize("frame", [client_frame(1, b"x", reserved=0x40), client_frame(3, b"")])
+# Their masks are random, so names that pytest makes of them would change from run to run.
+@pytest.mark.parametrize(
+    "frame",
+    [client_frame(1, b"x", reserved=0x40), client_frame(3, b"")],
+    ids=["reserved bit", "opcode"],
+)
 async def test_reserved_bits_and_opcodes_are_a_protocol_error(client: Client, frame: bytes) -> None:
     connection = await open_raw(client)
     connection.write(frame)

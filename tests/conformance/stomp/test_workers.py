@@ -19,7 +19,7 @@ from tests.doubles.workers import run_workers
 
 SESSIONS = 24
 SIGNALS = 15
-ROUNDS = 3
+ROUNDS = 2
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,7 +16,7 @@ from marketdata.wire.market_data_pb2 import Tick
 
 ROOT = Path(__file__).parents[3]
 # Generous: the test machine is shared.
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 
 
 @dataclass(eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +31,6 @@ class Feed:
         """Push a tick per price; each becomes a state of its own."""
         for price in prices:
             await self.push(make_tick(symbol, price))
-
-
-def free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

@@ -137,7 +137,7 @@ async def test_nothing_is_left_behind() -> None:
         assert (await http.get(f"http://{address}/api/v1/marketdata/AAPL")).status_code == 200
     if left := asyncio.all_tasks() - before:
         # gRPC's own task of a cancelled call ends when its core says so.
-        _, pending = await asyncio.wait(left, timeout=5)
+        _, pending = await asyncio.wait(left, timeout=30)
         assert not pending
     open_listener("127.0.0.1", int(address.rpartition(":")[2])).close()
 

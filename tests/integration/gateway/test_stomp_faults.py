@@ -17,16 +17,10 @@ from gateway.settings import GatewaySettings
 from gateway.stomp_door import StompDoor
 from tests.doubles.link import open_link
 from tests.doubles.pipeline import make_tick, open_stub
+from tests.doubles.ports import free_port
 from tests.doubles.processes import run_service
 from tests.doubles.stomp import Frame, open_lazy_stomp, open_stomp
-from tests.integration.gateway.live import (
-    Feed,
-    feeding,
-    free_port,
-    gateway_to,
-    live,
-    until_status,
-)
+from tests.integration.gateway.live import Feed, feeding, gateway_to, live, until_status
 
 AAPL = "/topic/market-data/AAPL"
 STALE, LIVE = {"status": "stale"}, {"status": "live"}
@@ -245,7 +239,11 @@ async def test_nothing_of_a_client_stays(built: list[Hub | StompDoor]) -> None:
 
 async def test_a_stop_with_clients_of_every_kind_is_orderly_and_quick() -> None:
     async with feeding() as (port, feed):
-        environment = {"GATEWAY_PORT": "0", "GATEWAY_AGGREGATOR": f"127.0.0.1:{port}"}
+        environment = {
+            "GATEWAY_PORT": "0",
+            "GATEWAY_AGGREGATOR": f"127.0.0.1:{port}",
+            "GATEWAY_SHUTDOWN_TIMEOUT_S": "60",
+        }
         async with run_service("gateway", environment) as service:
             address = f"127.0.0.1:{await service.wait_for_port()}"
             async with contextlib.AsyncExitStack() as stack:
@@ -272,5 +270,6 @@ async def test_a_stop_with_clients_of_every_kind_is_orderly_and_quick() -> None:
                 assert "shutting down" in (await poll).text
                 lazy.websocket.transport.abort()
         assert code == 0
-        assert took_s < 5
+        # Nobody waited for those who do not leave by themselves.
+        assert took_s < 20
         assert not [line for line in service.logs if line.get("level") in {"error", "critical"}]

@@ -423,7 +423,7 @@ async def test_connection_init_has_to_come_in_time() -> None:
     client = Client()
     handler = GraphQLWebSocket(door.door)
     handler.on_open(client)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await client.over.wait()
     assert client.closed == (4408, "Connection initialisation timeout")
     assert door.client.closed is None

@@ -134,7 +134,7 @@ function Ingest() {
             : `${producers} producer${producers === 1 ? '' : 's'}`}
       </Fact>
       <Fact name="Rejected" tone={status?.rejected.length ? 'warn' : undefined}>
-        {status === null ? NOTHING : status.rejected.length === 0 ? 'none' : ''}
+        {(status?.symbols ?? null) === null ? NOTHING : status?.rejected.length === 0 ? 'none' : ''}
       </Fact>
       {status?.rejected.slice(0, 4).map(([reason, count]) => (
         <Fact key={reason} name={reason.replaceAll('_', ' ')} indent>
