@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from benchmarks.clients import Crowd
-from benchmarks.harness import CpuMeter, Service, WrongResult, run_service
+from benchmarks.harness import CpuMeter, Service, WrongResult, no_collections, run_service
 from benchmarks.latencies import Latencies
 from benchmarks.limits import Limits
 from benchmarks.messages import RATE as MESSAGES_RATE
@@ -143,9 +143,10 @@ def measure_doors(plan: Plan, backend: Backend, gateway: Service) -> list[dict[s
             for rate in plan.rates:
                 with opened() as phase:
                     phase(rate, plan.warm_up_s)
-                    meter = CpuMeter(**services)
-                    latencies, states, sent = phase(rate, plan.seconds)
-                    seconds, cpu_s = meter.stop()
+                    with no_collections():
+                        meter = CpuMeter(**services)
+                        latencies, states, sent = phase(rate, plan.seconds)
+                        seconds, cpu_s = meter.stop()
                 found.append(
                     {
                         "door": door,

@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.clients import SMALL_RECEIVE_BUFFER, Crowd
-from benchmarks.harness import Service, WrongResult, run_service
+from benchmarks.harness import Service, WrongResult, no_collections, run_service
 from benchmarks.latencies import FEWEST_SURE, Spread
 from benchmarks.pacer import Pacer, run_pacer
 from benchmarks.pipeline import run_backend
@@ -180,7 +180,8 @@ class Stage:
         run_phase(self._readers, self._pacer, self._plan.rate, seconds)
 
     def _measure(self) -> Measured:
-        sent, _ = run_phase(self._readers, self._pacer, self._plan.rate, self._plan.seconds)
+        with no_collections():
+            sent, _ = run_phase(self._readers, self._pacer, self._plan.rate, self._plan.seconds)
         latencies = merge((client.arrivals for client in self._readers.clients), sent)
         return Measured(latencies.percentile(50) * 1000, latencies.percentile(99) * 1000)
 
