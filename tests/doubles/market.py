@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
+
 from gateway.app import running_gateway
 from gateway.settings import GatewaySettings
 from tests.doubles.pipeline import TIMEOUT_S, make_tick, open_stub, run_aggregator
@@ -62,6 +64,17 @@ async def run_market(**settings: Any) -> AsyncIterator[Market]:
             asyncio.timeout(2 * TIMEOUT_S),
             running_gateway(GatewaySettings.model_validate(values)) as market.address,
         ):
+            await until_live(market.address)
             yield market
     finally:
         await market.close()
+
+
+async def until_live(address: str) -> None:
+    """Ask the gateway at ``address`` until it follows the aggregator, which it does in its time."""
+    async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(TIMEOUT_S):
+        while True:
+            status = (await http.get(f"http://{address}/api/v1/status")).json()
+            if status["gateway"]["feed"] == "live":
+                return
+            await asyncio.sleep(0.01)
