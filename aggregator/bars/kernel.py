@@ -208,7 +208,7 @@ _jit: Any = njit(nogil=True)
 
 
 @_jit
-def _add(ints, reals, row, at, real_at, price, volume, ts, own):  # type: ignore[no-untyped-def]
+def _add(ints, reals, row, at, real_at, price, volume, ts, own):
     """Take one trade in."""
     notional = price * volume
     trades = ints[row, at + TRADES]
@@ -251,7 +251,7 @@ def _add(ints, reals, row, at, real_at, price, volume, ts, own):  # type: ignore
 
 
 @_jit
-def _merge(ints, reals, row, at, real_at, o_ints, o_reals, other, o_at, o_real_at):  # type: ignore[no-untyped-def]
+def _merge(ints, reals, row, at, real_at, o_ints, o_reals, other, o_at, o_real_at):
     """Take the trades of another candle in, which has some."""
     if ints[row, at + TRADES] == 0:
         for column in range(CANDLE):
@@ -288,7 +288,7 @@ def _merge(ints, reals, row, at, real_at, o_ints, o_reals, other, o_at, o_real_a
 
 
 @_jit
-def _has_room(ints, reals, row, at, real_at, volume, money):  # type: ignore[no-untyped-def]
+def _has_room(ints, reals, row, at, real_at, volume, money):
     """Whether a candle can take so much more volume and money."""
     if ints[row, at + TRADES] == 0:
         return money < inf
@@ -301,7 +301,7 @@ def _has_room(ints, reals, row, at, real_at, volume, money):  # type: ignore[no-
 
 
 @_jit
-def _make_bar(t, row, lane, start, end):  # type: ignore[no-untyped-def]
+def _make_bar(t, row, lane, start, end):
     """Return the place of a new bar without trades."""
     desk, bars = t.desk, t.bars_ints
     desk[N_FREE] -= 1
@@ -322,14 +322,14 @@ def _make_bar(t, row, lane, start, end):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _give_up(t, bar):  # type: ignore[no-untyped-def]
+def _give_up(t, bar):
     """Let the place of a bar be used again once the events were told."""
     t.limbo[t.desk[N_LIMBO]] = bar
     t.desk[N_LIMBO] += 1
 
 
 @_jit
-def _link_early(t, row, lane_at, bar):  # type: ignore[no-untyped-def]
+def _link_early(t, row, lane_at, bar):
     """Put a bar among those that wait out the grace."""
     ints, bars = t.ints, t.bars_ints
     bars[bar, STATE] = EARLY
@@ -353,7 +353,7 @@ def _link_early(t, row, lane_at, bar):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _unlink_early(t, row, lane_at, bar):  # type: ignore[no-untyped-def]
+def _unlink_early(t, row, lane_at, bar):
     ints, bars = t.ints, t.bars_ints
     ints[row, EARLY_COUNT] -= 1
     before, behind = bars[bar, PREVIOUS], bars[bar, NEXT]
@@ -366,7 +366,7 @@ def _unlink_early(t, row, lane_at, bar):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _unlink_closed(t, bar):  # type: ignore[no-untyped-def]
+def _unlink_closed(t, bar):
     """Take a closed bar out of both its lists, and give its place up."""
     desk, ints, bars = t.desk, t.ints, t.bars_ints
     row = bars[bar, BAR_ROW]
@@ -394,7 +394,7 @@ def _unlink_closed(t, bar):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _link_closed(t, bar):  # type: ignore[no-untyped-def]
+def _link_closed(t, bar):
     """Keep a closed bar, which may cost the one that closed longest ago its place."""
     desk, ints, bars = t.desk, t.ints, t.bars_ints
     row = bars[bar, BAR_ROW]
@@ -435,7 +435,7 @@ def _link_closed(t, bar):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _find(t, row, lane_at, start):  # type: ignore[no-untyped-def]
+def _find(t, row, lane_at, start):
     """Return the bar with a start that is not open, or -1."""
     bars = t.bars_ints
     bar = t.ints[row, lane_at + EARLY_FIRST]
@@ -456,12 +456,12 @@ def _find(t, row, lane_at, start):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _is_wanted(ints, desk, row, lane):  # type: ignore[no-untyped-def]
+def _is_wanted(ints, desk, row, lane):
     return desk[WANT_ALL + lane] != 0 or ints[row, LANES + LANE * lane + WANTED] != 0
 
 
 @_jit
-def _publish(t, bar):  # type: ignore[no-untyped-def]
+def _publish(t, bar):
     """Count one more state of a bar that is not open, and let it be told to whom it concerns."""
     desk, bars = t.desk, t.bars_ints
     row, lane = bars[bar, BAR_ROW], bars[bar, BAR_LANE]
@@ -477,7 +477,7 @@ def _publish(t, bar):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _count_end(t, lane, end, began, closed):  # type: ignore[no-untyped-def]
+def _count_end(t, lane, end, began, closed):
     """Count bars of a lane with an end that began or closed."""
     ends, count = t.ends, t.desk[N_ENDS]
     for index in range(count - 1, max(count - _ENDS_SEARCHED, 0) - 1, -1):
@@ -496,7 +496,7 @@ def _count_end(t, lane, end, began, closed):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _latest(t, row):  # type: ignore[no-untyped-def]
+def _latest(t, row):
     """The latest exchange time of the symbol, -1 before the first."""
     if t.hot_ints[row, TRADES]:
         return t.hot_ints[row, LAST_TS]
@@ -504,7 +504,7 @@ def _latest(t, row):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _session(t, row, ts):  # type: ignore[no-untyped-def]
+def _session(t, row, ts):
     """Return start and end of the session of a time, the same if there is none."""
     rule = t.ints[row, RULE]
     if rule == NO_SESSION:
@@ -516,7 +516,7 @@ def _session(t, row, ts):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _bounds(t, row, lane_at, ts):  # type: ignore[no-untyped-def]
+def _bounds(t, row, lane_at, ts):
     """Return start and end of the bar that a time belongs to, the same between two days."""
     size = t.ints[row, lane_at + SIZE]
     if size:
@@ -529,7 +529,7 @@ def _bounds(t, row, lane_at, ts):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _start_session(t, row, ts):  # type: ignore[no-untyped-def]
+def _start_session(t, row, ts):
     start, end = _session(t, row, ts)
     if start < end:
         t.ints[row, SESSION_START] = start
@@ -538,7 +538,7 @@ def _start_session(t, row, ts):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _fold_base(t, row):  # type: ignore[no-untyped-def]
+def _fold_base(t, row):
     """Move the base candle into the session and the open bars."""
     hot_ints, hot_reals, ints, reals = t.hot_ints, t.hot_reals, t.ints, t.reals
     if ints[row, IN_SESSION]:
@@ -556,7 +556,7 @@ def _fold_base(t, row):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _begin_base(t, row, ts):  # type: ignore[no-untyped-def]
+def _begin_base(t, row, ts):
     """Begin the base piece of a time, and the bars it is in."""
     ints = t.ints
     if ts >= ints[row, SESSION_END]:
@@ -594,7 +594,7 @@ def _begin_base(t, row, ts):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _find_due(t, row):  # type: ignore[no-untyped-def]
+def _find_due(t, row):
     ints = t.ints
     due = ints[row, BASE_END] if t.hot_ints[row, TRADES] else int64(NEVER)
     for lane in range(t.desk[N_LANES]):
@@ -608,7 +608,7 @@ def _find_due(t, row):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _make_early(t, row, lane, clock):  # type: ignore[no-untyped-def]
+def _make_early(t, row, lane, clock):
     """End the open bar of a lane, whose end has passed."""
     ints, bars = t.ints, t.bars_ints
     at = LANES + LANE * lane
@@ -628,7 +628,7 @@ def _make_early(t, row, lane, clock):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _make_final(t, bar, latest):  # type: ignore[no-untyped-def]
+def _make_final(t, bar, latest):
     """End the grace of a bar; the symbol's latest trade is of ``latest``."""
     ints, bars = t.ints, t.bars_ints
     row, lane = bars[bar, BAR_ROW], bars[bar, BAR_LANE]
@@ -648,7 +648,7 @@ def _make_final(t, bar, latest):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _close(t, row, clock, latest):  # type: ignore[no-untyped-def]
+def _close(t, row, clock, latest):
     """Close what ends at ``clock`` or before, and end the grace of what closed long enough ago."""
     ints, bars = t.ints, t.bars_ints
     if clock < ints[row, DUE_AT]:
@@ -675,7 +675,7 @@ def _close(t, row, clock, latest):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _set_limits(t, row):  # type: ignore[no-untyped-def]
+def _set_limits(t, row):
     """Say which trades only add to the base candle."""
     hot_ints, ints, desk = t.hot_ints, t.ints, t.desk
     lo = int64(0)
@@ -698,7 +698,7 @@ def _set_limits(t, row):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _came(t, row, clock):  # type: ignore[no-untyped-def]
+def _came(t, row, clock):
     """Note that the symbol had a trade that was more than an addition."""
     ints, desk = t.ints, t.desk
     if ints[row, MOVED] != desk[BATCH_NUMBER]:
@@ -712,7 +712,7 @@ def _came(t, row, clock):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _fits(t, row, volume, money, ts):  # type: ignore[no-untyped-def]
+def _fits(t, row, volume, money, ts):
     """Whether no candle that a trade in or after the base piece adds to would overflow."""
     hot_ints, ints, reals = t.hot_ints, t.ints, t.reals
     has_base = hot_ints[row, TRADES] != 0
@@ -757,7 +757,7 @@ def _fits(t, row, volume, money, ts):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _late_fits(t, row, lane, start, volume, money):  # type: ignore[no-untyped-def]
+def _late_fits(t, row, lane, start, volume, money):
     """Whether the bar that a late trade belongs to would not overflow."""
     ints, reals = t.ints, t.reals
     at = LANES + LANE * lane
@@ -777,7 +777,7 @@ def _late_fits(t, row, lane, start, volume, money):  # type: ignore[no-untyped-d
 
 
 @_jit
-def _touch(t, bar):  # type: ignore[no-untyped-def]
+def _touch(t, bar):
     """Let a bar take a late trade in; its new state is published when the batch ends."""
     desk, bars = t.desk, t.bars_ints
     if bars[bar, TOUCHED]:
@@ -807,7 +807,7 @@ def _touch(t, bar):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _add_late(t, row, lane, price, volume, ts, own):  # type: ignore[no-untyped-def]
+def _add_late(t, row, lane, price, volume, ts, own):
     """Add a late trade to its bar of one lane, which is made if it has to be."""
     ints, bars = t.ints, t.bars_ints
     at = LANES + LANE * lane
@@ -834,7 +834,7 @@ def _add_late(t, row, lane, price, volume, ts, own):  # type: ignore[no-untyped-
 
 
 @_jit
-def _take_late(t, row, price, volume, ts, own):  # type: ignore[no-untyped-def]
+def _take_late(t, row, price, volume, ts, own):
     """Take a trade from before the base piece, or for a bar that the wall clock closed."""
     ints, desk = t.ints, t.desk
     money = price * volume
@@ -894,7 +894,7 @@ def _take_late(t, row, price, volume, ts, own):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _has_space(t, row):  # type: ignore[no-untyped-def]
+def _has_space(t, row):
     """Whether every list has room for all that one trade can do."""
     desk = t.desk
     lanes = desk[N_LANES]
@@ -908,7 +908,7 @@ def _has_space(t, row):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _take(t, row, price, volume, ts, own):  # type: ignore[no-untyped-def]
+def _take(t, row, price, volume, ts, own):
     """Take one valid trade in; DONE: the session changed, UNUSUAL: it did not."""
     hot_ints, ints = t.hot_ints, t.ints
     if ints[row, UNOPENED]:
@@ -946,7 +946,7 @@ def _take(t, row, price, volume, ts, own):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _prefetch_hot(t, row):  # type: ignore[no-untyped-def]
+def _prefetch_hot(t, row):
     at = int64(t.hot_ints.ctypes.data) + row * (8 * HOT_INTS)
     prefetch(at)
     prefetch(at + 64)
@@ -954,7 +954,7 @@ def _prefetch_hot(t, row):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _prefetch_cold(t, row):  # type: ignore[no-untyped-def]
+def _prefetch_cold(t, row):
     size = 8 * t.ints.shape[1]
     at = int64(t.ints.ctypes.data) + row * size
     for offset in range(0, size, 64):
@@ -966,7 +966,7 @@ def _prefetch_cold(t, row):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _prefetch_bars(t, row):  # type: ignore[no-untyped-def]
+def _prefetch_bars(t, row):
     """Ask for the first early bar of the shortest interval, which may become final."""
     bar = t.ints[row, LANES + EARLY_FIRST]
     if t.desk[N_LANES] and bar >= 0:
