@@ -49,7 +49,9 @@ run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
 
 test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone" || \
+	  { echo "again, alone: what failed beside other tests"; \
+	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not alone"; }
 	$(BIN)/python -m pytest -m alone
 
 format: $(VENV)/.setup-dev
