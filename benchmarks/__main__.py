@@ -25,7 +25,6 @@ from benchmarks import (
     nats,
     rabbitmq,
     rest,
-    shards,
     stalled,
 )
 from benchmarks.limits import Limits
@@ -40,7 +39,6 @@ PARTS: dict[str, Part] = {
     "kernels": lambda _limits, _messages, full: kernels.measure(full=full),
     "ingest": lambda found, one, full: ingest.measure(found, one.ticks_per_s, full=full),
     "bars": lambda _limits, _messages, full: bars.measure(full=full),
-    "shards": lambda _limits, _messages, full: shards.measure(full=full),
     "nats": lambda found, _messages, full: nats.measure(found, full=full),
     "latency": lambda found, one, full: latency.measure(found, one, full=full),
     "fanout": lambda found, one, full: deliveries.measure(found, one.updates_per_cpu_s, full=full),

@@ -36,10 +36,9 @@ class Service:
         return f"127.0.0.1:{self.port}"
 
     def cpu_s(self) -> float:
-        """Return the CPU time that it took so far, with its workers."""
-        process = psutil.Process(self.pid)
-        found = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-        return float(sum(times.user + times.system for times in found))
+        """Return the CPU time that it took so far."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
 
     def memory(self) -> int:
         """Return its resident memory in bytes."""

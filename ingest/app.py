@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 
 import structlog
@@ -20,7 +19,6 @@ from marketdata.channel import client_options
 from marketdata.summary import DropSummary
 from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
-from marketdata.workers import this_worker
 
 log = structlog.get_logger()
 
@@ -56,20 +54,14 @@ class Ingest:
         self.listener = Listener(settings, intake, self._publisher, self.rejected, self.closed)
         self._publishing: asyncio.Task[None] | None = None
 
-    async def start(
-        self, on_failure: Callable[[], None], sockets: Sequence[socket.socket] = ()
-    ) -> None:
-        """Listen, with or without an aggregator; call ``on_failure`` if publishing breaks.
-
-        Args:
-            on_failure: called once.
-            sockets: what to listen on instead of the address of the settings.
+    async def start(self, on_failure: Callable[[], None]) -> None:
+        """Listen, with or without an aggregator; call ``on_failure`` once if publishing breaks.
 
         Raises:
             StartError: the address cannot be listened on.
         """
         load_kernels()
-        await self.listener.start(sockets)
+        await self.listener.start()
         self._publishing = asyncio.create_task(self._publisher.run())
         self._publishing.add_done_callback(lambda _: on_failure())
 
@@ -106,16 +98,7 @@ class Ingest:
 async def main(settings: IngestSettings, stop: asyncio.Event) -> int:
     """Run until ``stop`` is set; return the exit code."""
     ingest = Ingest(settings)
-    if (worker := this_worker()) is None:
-        await ingest.start(on_failure=stop.set)
-        log.info("ingest listening", address=f"{settings.host}:{ingest.listener.port}")
-    else:
-        structlog.contextvars.bind_contextvars(worker=worker.number)
-        worker.stop_with_parent(stop)
-        await ingest.start(stop.set, worker.sockets)
-        worker.tell_ready()
+    await ingest.start(on_failure=stop.set)
+    log.info("ingest listening", address=f"{settings.host}:{ingest.listener.port}")
     await stop.wait()
-    code = await ingest.stop()
-    if worker is not None:
-        worker.close()
-    return code
+    return await ingest.stop()

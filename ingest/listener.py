@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Sequence
 
 from ingest.connection import Connection
 from ingest.feed import Intake, Taken
@@ -42,7 +40,7 @@ class Listener:
         self._publisher = publisher
         self._drops = drops
         self._closed = closed
-        self._servers: list[asyncio.Server] = []
+        self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
         self._none_left = asyncio.Event()
         self.port = 0
@@ -58,8 +56,8 @@ class Listener:
         """How many of them have sent something."""
         return sum(connection.has_sent for connection in self._connections)
 
-    async def start(self, sockets: Sequence[socket.socket] = ()) -> None:
-        """Listen, on ``sockets`` if there are any, else where the settings say.
+    async def start(self) -> None:
+        """Listen where the settings say.
 
         Raises:
             AddressInUse: the address is taken.
@@ -68,25 +66,20 @@ class Listener:
         host, port = self._settings.host, self._settings.port
         loop = asyncio.get_running_loop()
         try:
-            for sock in sockets:
-                self._servers.append(
-                    await loop.create_server(self._make_connection, sock=sock, backlog=BACKLOG)
-                )
-            if not sockets:
-                self._servers.append(
-                    await loop.create_server(self._make_connection, host, port, backlog=BACKLOG)
-                )
+            self._server = await loop.create_server(
+                self._make_connection, host, port, backlog=BACKLOG
+            )
         except OSError as exc:
             raise listen_error(host, port, exc) from exc
-        self.port = self._servers[0].sockets[0].getsockname()[1]
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Accept nobody any more and read what has already arrived.
 
         A cancellation leaves the connections to :meth:`close`.
         """
-        for server in self._servers:
-            server.close()
+        if self._server is not None:
+            self._server.close()
         for _ in range(_ACCEPT_TURNS):
             await asyncio.sleep(0)
         for connection in self._connections:

@@ -41,9 +41,6 @@ class IngestSettings(ServiceSettings):
     ring_batches: int = Field(
         default=128, ge=1, description="unacked batches held; when full, reading stops"
     )
-    workers: int = Field(
-        default=1, ge=1, le=64, description="processes that share the port and the work"
-    )
     keepalive_s: float = Field(
         default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
     )

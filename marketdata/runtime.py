@@ -90,7 +90,7 @@ def configure_log(name: str, settings: ServiceSettings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
-        # One write per line, so that those of several workers do not run into each other.
+        # One write per line: lines of services that share a terminal stay whole.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(service=name)

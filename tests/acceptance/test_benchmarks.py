@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import nats, rabbitmq, shards
+from benchmarks import nats, rabbitmq
 from benchmarks.frames import Market
 from benchmarks.harness import WrongResult
 from benchmarks.ingest import EndOfRun, Producer
@@ -96,14 +96,6 @@ def test_fan_out_stalled_readers_rest_and_the_store_are_in_it(lines: Lines) -> N
     assert lines["stalled/beside"].value > 0
     assert lines["rest/32"].message == lines["message/gets"].value
     assert lines["store/p50"].value <= lines["store/p99"].value
-
-
-def test_the_aggregator_is_measured_with_any_number_of_workers(lines: Lines) -> None:
-    for workers in shards.QUICK_WORKERS:
-        for load in ("500/10000", "5000/1"):
-            line = lines[f"shards/{load}/{workers}"]
-            assert line.value > 0
-            assert ("workers" in line.note) == (workers > 1)
 
 
 def test_peers_are_measured_where_they_are_and_named_where_they_are_not(
