@@ -34,8 +34,9 @@ def check_grpc(address: str, timeout_s: float) -> None:
         HealthCheckResponse,
     )
 
-    # A proxy of the environment is for the way out, never for the way to ourselves.
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    from marketdata.channel import client_options  # noqa: PLC0415
+
+    with grpc.insecure_channel(address, options=client_options()) as channel:
         check: grpc.UnaryUnaryMultiCallable[HealthCheckRequest, HealthCheckResponse]
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",

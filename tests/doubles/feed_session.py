@@ -7,9 +7,9 @@ from collections import Counter
 from google.protobuf.message import DecodeError
 
 from marketdata.errors import WireError
-from marketdata.framing import FrameDecoder
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
+from tests.doubles.frame_decoder import FrameDecoder
 
 # A Tick is the repeated field of a TickBatch, so a serialized one behind this tag and its length
 # is already a piece of a batch.
