@@ -80,7 +80,7 @@ class Market:
 
         Args:
             batch: the ticks.
-            first_sequence: what their offsets are added to.
+            first_sequence: the sequence of the first one; the others follow without a gap.
             now_ns: when they arrived.
             skip: how many of the first ones to leave out.
             feed: the stream they came over.

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 import llvmlite
 from numba import config, njit
 from numba.core import caching
+from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -157,3 +158,16 @@ KERNELS = Kernels()
 def kernel_part(function: F) -> F:
     """Let kernels call a function, of any module; it is compiled with each of them."""
     return cast(F, njit(function))
+
+
+def fused_part(function: F) -> F:
+    """Make a part of kernels that is always built into its caller.
+
+    For a part that does less than to pass it its arguments costs.
+    """
+    return cast(F, njit(forceinline=True)(function))
+
+
+def inlined(function: F) -> F:
+    """Let kernels call a function, of any module, that stays a plain function for Python."""
+    return cast(F, register_jitable(function))

@@ -30,7 +30,7 @@ from aggregator.watch.bar_watchers import (
     read_topics,
 )
 from aggregator.watch.watchers import Watcher
-from aggregator.wire.pieces import message_of
+from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary
@@ -238,7 +238,7 @@ class MarketDataService(MarketDataServiceServicer):
             rejected=market.rejected,
             feeds=self._feeds.statuses(),
             store=self._store.status() if self._store else wire.StoreStatus(state="off"),
-            intervals=[interval.name for interval in market.book.engine.plan.intervals],
+            intervals=[interval.name for interval in market.book.engine.series.plan.intervals],
         )
 
     async def StreamAggregates(  # type: ignore[override]
@@ -271,7 +271,7 @@ class MarketDataService(MarketDataServiceServicer):
         try:
             # The reader learns at once whether what it knows is of this life.
             epoch = self._market.book.epoch
-            intervals = ",".join(i.name for i in self._market.book.engine.plan.intervals)
+            intervals = ",".join(i.name for i in self._market.book.engine.series.plan.intervals)
             await context.send_initial_metadata((("epoch", str(epoch)), ("intervals", intervals)))
             while True:
                 updates = await watcher.next_updates(MAX_UPDATES_PER_BATCH, MAX_BARS_PER_BATCH)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from aggregator.bars.audience import Published
-from aggregator.bars.engine import BarEngine
+from aggregator.bars.listener import Published
+from aggregator.bars.series import BarSeries
 from marketdata.errors import MarketDataError
 from marketdata.symbols import normalize_symbol
 from marketdata.wire.market_data_pb2 import BarTopic
@@ -177,20 +177,20 @@ class BarQueue:
 
 
 class BarWatchers:
-    """The streams that want bars, by symbol and interval; the engine's audience.
+    """The streams that want bars, by symbol and interval; the engine's listener.
 
     :attr:`overflows` counts streams that were too slow.
     """
 
-    def __init__(self, engine: BarEngine, max_topics: int, max_waiting: int) -> None:
-        self._engine = engine
+    def __init__(self, bars: BarSeries, max_topics: int, max_waiting: int) -> None:
+        self._bars = bars
         self._max_topics = max_topics
         self.max_waiting = max_waiting
         self.overflows = 0
-        self._intervals = len(engine.intervals)
-        self._numbers = {name: number for number, name in enumerate(engine.intervals)}
+        self._intervals = len(bars.intervals)
+        self._numbers = {name: number for number, name in enumerate(bars.intervals)}
         # Those that want the bars of every symbol, by the number of the interval.
-        self._of_all: list[set[BarQueue]] = [set() for _ in engine.intervals]
+        self._of_all: list[set[BarQueue]] = [set() for _ in bars.intervals]
         self._by_series: dict[int, set[BarQueue]] = {}
         # Of symbols that do not exist yet, by the number of the interval.
         self._awaited: dict[str, dict[int, set[BarQueue]]] = {}
@@ -214,7 +214,7 @@ class BarWatchers:
         """
         topics = list(topics)
         for topic in topics:
-            self._engine.plan.interval(topic.interval)
+            self._bars.plan.interval(topic.interval)
         # Each once, in their order.
         series: dict[int, None] = {}
         try:
@@ -226,26 +226,26 @@ class BarWatchers:
         finally:
             self._find_everyone()
         if series:
-            early, still_open = self._engine.present(list(series))
+            early, still_open = self._bars.present(list(series))
             queue.put_bars(early)
             queue.put_partials(still_open)
 
     # Returns the series that there are of the topic.
     def _add(self, queue: BarQueue, topic: Topic) -> Sequence[int]:
-        engine, number = self._engine, self._numbers[topic.interval]
+        bars, number = self._bars, self._numbers[topic.interval]
         queue.topics.add(topic)
         counts = self._by_interval.setdefault(topic.interval, {})
         counts[queue] = counts.get(queue, 0) + 1
         if topic.symbol == ALL:
             if not self._of_all[number]:
-                engine.want_all(number, True)
+                bars.want_all(number, True)
             self._of_all[number].add(queue)
-            return engine.all_series(number)
-        if (series := engine.series(topic.symbol, topic.interval)) is None:
+            return bars.of_all(number)
+        if (series := bars.number(topic.symbol, topic.interval)) is None:
             self._awaited.setdefault(topic.symbol, {}).setdefault(number, set()).add(queue)
             return ()
         if series not in self._by_series:
-            engine.want(series, True)
+            bars.want(series, True)
         self._by_series.setdefault(series, set()).add(queue)
         return (series,)
 
@@ -268,19 +268,19 @@ class BarWatchers:
             queue.drop_unwanted()
 
     def _remove(self, queue: BarQueue, topic: Topic) -> None:
-        engine, number = self._engine, self._numbers[topic.interval]
+        bars, number = self._bars, self._numbers[topic.interval]
         if topic.symbol == ALL:
             self._of_all[number].discard(queue)
             if not self._of_all[number]:
-                engine.want_all(number, False)
-        elif (series := engine.series(topic.symbol, topic.interval)) is None:
+                bars.want_all(number, False)
+        elif (series := bars.number(topic.symbol, topic.interval)) is None:
             _discard(self._awaited[topic.symbol], number, queue)
             if not self._awaited[topic.symbol]:
                 del self._awaited[topic.symbol]
         else:
             _discard(self._by_series, series, queue)
             if series not in self._by_series:
-                engine.want(series, False)
+                bars.want(series, False)
 
     def _find_everyone(self) -> None:
         queues = set().union(*self._by_interval.values())
@@ -300,11 +300,11 @@ class BarWatchers:
 
     def partials(self, series: Sequence[int]) -> list[bytes]:
         """Return the newest states of open bars, empty where none is open."""
-        return self._engine.partials(series)
+        return self._bars.partials(series)
 
     def renew(self, series: int) -> None:
         """Publish the open bar of a series once more, if there is one."""
-        self._engine.renew(series)
+        self._bars.renew(series)
 
     # What the engine tells.
 

@@ -28,8 +28,6 @@ class Batch:
     producer_id: str
     first_sequence: int
     count: int
-    # How much later each tick is in the producer's order than the first one.
-    offsets: NDArray[np.int32]
     # Row of the symbol, -1: it stands in ``strangers``.
     rows: NDArray[np.int32]
     prices: NDArray[np.float64]
@@ -85,7 +83,6 @@ class Decoder:
             producer_id,
             first_sequence,
             count,
-            self._offsets,
             self._rows,
             self._prices,
             self._volumes,
@@ -142,7 +139,6 @@ class Decoder:
     def _room(self, ticks: int) -> None:
         if len(getattr(self, "_rows", ())) < ticks:
             size = max(_MIN_TICKS, 2 * ticks)
-            self._offsets = np.arange(size, dtype=np.int32)
             self._rows = np.zeros(size, np.int32)
             self._prices = np.zeros(size, np.float64)
             self._volumes = np.zeros(size, np.int64)

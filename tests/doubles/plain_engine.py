@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable
 from heapq import heappop, heappush
 from typing import Protocol
 
-from aggregator.bars.audience import BarSink, NoStore
+from aggregator.bars.listener import BarSink, NoStore
 from aggregator.bars.bar import Bar, BarKey, BarState, CoverageRule, always_covered
 from aggregator.bars.completion import Completion
 from aggregator.bars.engine import TradeCounts
-from aggregator.bars.event_lane import EventBarsFactory, EventLane
+from aggregator.bars.event_series import EventBarsFactory, EventSeries
 from aggregator.bars.plan import BarPlan
 from aggregator.sessions.sessions import RuleFor
 from tests.doubles.plain_lane import Lane
@@ -84,8 +84,8 @@ class PlainEngine:
         self._times: list[int] = []
         self._due: dict[int, list[SymbolBars]] = {}
         # By symbol, then interval; and the symbols of them with trades in this batch.
-        self._event_lanes: dict[str, dict[str, EventLane]] = {}
-        self._traded: dict[str, dict[str, EventLane]] = {}
+        self._event_lanes: dict[str, dict[str, EventSeries]] = {}
+        self._traded: dict[str, dict[str, EventSeries]] = {}
 
     # What applies trades.
 
@@ -97,7 +97,7 @@ class PlainEngine:
             self.symbols[symbol] = bars
             if self._event_bars is not None:
                 self._event_lanes[symbol] = {
-                    interval.name: EventLane(interval.name, self._event_bars(symbol, interval))
+                    interval.name: EventSeries(interval.name, self._event_bars(symbol, interval))
                     for interval in self.plan.by_trades
                 }
         return bars
@@ -199,7 +199,7 @@ class PlainEngine:
         lane = self._lane(symbol, interval)
         if lane is None:
             return []
-        if isinstance(lane, EventLane):
+        if isinstance(lane, EventSeries):
             held = list(lane.recent)
         else:
             held = [*lane.closed.values(), *lane.early.values()]
@@ -337,14 +337,14 @@ class PlainEngine:
         if self._times[0] == time:
             self.wake_at(time)
 
-    def _lane(self, symbol: str, interval: str) -> Lane | EventLane | None:
+    def _lane(self, symbol: str, interval: str) -> Lane | EventSeries | None:
         bars, index = self.symbols.get(symbol), self._index.get(interval)
         if bars is None or index is None:
             return self._event_lanes.get(symbol, {}).get(interval)
         return bars.lanes[index]
 
-    def _open_state(self, symbol: str, lane: Lane | EventLane) -> Bar | None:
-        if isinstance(lane, EventLane):
+    def _open_state(self, symbol: str, lane: Lane | EventSeries) -> Bar | None:
+        if isinstance(lane, EventSeries):
             return lane.open_state()
         bars = self.symbols[symbol]
         bar = bars.open_bar(lane)
@@ -366,7 +366,7 @@ class PlainEngine:
                 if key is not None:
                     self.audience.partial_changed(key)
 
-    def _publish_partial(self, symbol: str, lane: Lane | EventLane) -> BarKey | None:
+    def _publish_partial(self, symbol: str, lane: Lane | EventSeries) -> BarKey | None:
         if isinstance(lane, Lane):
             key = BarKey(symbol, lane.name, lane.start, 0) if lane.start < lane.end else None
         else:
@@ -386,11 +386,11 @@ class PlainEngine:
             self._to_store.append(bar)
         self.audience.bar_published(bar)
 
-    def _release(self, lanes: dict[str, EventLane], clock: int) -> None:
+    def _release(self, lanes: dict[str, EventSeries], clock: int) -> None:
         for lane in lanes.values():
             self._publish_full(lane, lane.bars.advance(clock))
 
-    def _publish_full(self, lane: EventLane, bars: Iterable[Bar]) -> None:
+    def _publish_full(self, lane: EventSeries, bars: Iterable[Bar]) -> None:
         for bar in bars:
             lane.sequence += 1
             bar.sequence = lane.sequence

@@ -25,7 +25,7 @@ NOW = 1_700_000_000 * NS_PER_S
 
 def make_market(max_producers: int = 10, max_symbols: int = 100) -> Market:
     book = Book(BarEngine(BarPlan(), lambda _: UtcDay()), max_symbols=max_symbols, epoch=NOW)
-    watchers = Watchers(3, book, BarWatchers(book.engine, 3, 10))
+    watchers = Watchers(3, book, BarWatchers(book.engine.series, 3, 10))
     return Market(book, Producers(max_producers), watchers, max_future_skew_s=60)
 
 
