@@ -11,8 +11,8 @@ WIRE := $(wildcard proto/marketdata/wire/*.proto)
 # last build.
 STATIC := gateway/static/.built
 # What numba compiles, seconds that no start should take.
-KERNELS := aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode ingest.kernel
-KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
+KERNELS := ingest aggregator
+KERNEL_SOURCES := $(wildcard ingest/*.py aggregator/bars/kernel/*.py aggregator/wire/*.py marketdata/*.py)
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
 .PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench bench-quick bench-plot image constraints clean help

@@ -91,9 +91,7 @@ class Book:
         """
         texts = encode.Texts(self._known.names, self._known.lengths, *self._no_texts)
         out = self._room.reserve(len(rows))
-        encode.encode_states(
-            np.array(rows, np.int64), self._table.tables, texts, self.epoch, out
-        )
+        encode.encode_states(np.array(rows, np.int64), self._table.tables, texts, self.epoch, out)
         return self._room.cut(len(rows))
 
     def aggregate(self, symbol: str) -> Aggregate | None:

@@ -85,7 +85,9 @@ class Core:
             self.feeds.coverage,
             _event_bars(plan, rules, self.feeds),
         )
-        bar_watchers = engine.output.listener = BarWatchers(engine.series, MAX_TOPICS, MAX_WAITING_BARS)
+        bar_watchers = engine.output.listener = BarWatchers(
+            engine.series, MAX_TOPICS, MAX_WAITING_BARS
+        )
         self._close_timer = CloseTimer(engine, clock)
         book = Book(
             engine,

@@ -170,4 +170,4 @@ def fused_part(function: F) -> F:
 
 def inlined(function: F) -> F:
     """Let kernels call a function, of any module, that stays a plain function for Python."""
-    return cast(F, register_jitable(function))
+    return register_jitable(function)

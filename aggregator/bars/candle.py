@@ -23,7 +23,7 @@ class Candle(CandleNumbers):
     :meth:`merge` have a meaning. The compiled loops do the same to their records.
     """
 
-    __slots__ = NUMBERS
+    __slots__ = ()
 
     def __init__(self, values: Iterable[Any] = _ZEROS) -> None:
         for name, value in zip(NUMBERS, values, strict=True):

@@ -59,7 +59,14 @@ class BarEngine:
         ]
         if event_bars is not None and by_trades:
             self._sources.append(
-                EventBarSource(self.table, by_trades, event_bars, first, self.output, self._wake)
+                EventBarSource(
+                    self.table,
+                    by_trades,
+                    event_bars,
+                    first=first,
+                    output=self.output,
+                    wake=self._wake,
+                )
             )
         self.series = BarSeries(plan, self.table.symbols, self._sources)
 

@@ -36,6 +36,7 @@ class EventBarSource:
         table: BarTable,
         intervals: Sequence[Interval],
         factory: EventBarsFactory,
+        *,
         first: int,
         output: BarOutput,
         wake: Callable[[int], None],

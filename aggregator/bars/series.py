@@ -25,18 +25,14 @@ class BarSeries:
         sources: what makes the bars, in the order of the numbers of their intervals.
     """
 
-    def __init__(
-        self, plan: BarPlan, symbols: SymbolTable, sources: Sequence[BarSource]
-    ) -> None:
+    def __init__(self, plan: BarPlan, symbols: SymbolTable, sources: Sequence[BarSource]) -> None:
         self.plan = plan
         self.intervals = [name for source in sources for name in source.names]
         self._symbols = symbols
         self._sources = sources
         self._numbers = {name: number for number, name in enumerate(self.intervals)}
         # By the number of the interval: its source, and its index there.
-        self._places = [
-            (source, index) for source in sources for index in range(len(source.names))
-        ]
+        self._places = [(source, index) for source in sources for index in range(len(source.names))]
 
     def number(self, symbol: str, interval: str) -> int | None:
         """Return the series of a symbol and interval; None: no such symbol yet."""
@@ -125,9 +121,7 @@ class BarSeries:
         return found
 
     # Returns the series of each source, and their indexes; of a single source without a search.
-    def _split(
-        self, series: Sequence[int]
-    ) -> list[tuple[BarSource, Sequence[int], Sequence[int]]]:
+    def _split(self, series: Sequence[int]) -> list[tuple[BarSource, Sequence[int], Sequence[int]]]:
         if len(self._sources) == 1:
             return [(self._sources[0], series, range(len(series)))]
         asked = np.array(series, np.int64)

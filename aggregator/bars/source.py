@@ -29,7 +29,7 @@ class BarSource(Protocol):
     A row is a symbol, an index is one of :attr:`names`.
     """
 
-    names: Sequence[str]
+    names: list[str]
 
     # Trades and time.
 

@@ -70,7 +70,9 @@ class Segment:
         self._candles = {}
         self.candles = 0
 
-    def _fold(self, symbol: str, schedule: BarSchedule, buckets: dict[int, Candle]) -> Iterator[Bar]:
+    def _fold(
+        self, symbol: str, schedule: BarSchedule, buckets: dict[int, Candle]
+    ) -> Iterator[Bar]:
         bar: Bar | None = None
         for bucket in sorted(buckets):
             ts = bucket * self._base_ns

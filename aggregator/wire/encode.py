@@ -80,7 +80,9 @@ _BAR_OUT = _types.NamedTuple((_BYTES, INTS, from_dtype(BAR)[::1]), Out)
 
 @kernel_part
 def _symbol(texts: Texts, row: int) -> Text:
-    return Text(address_of(texts.symbols) + 8 * row * texts.symbols.shape[1], texts.symbol_lengths[row])
+    return Text(
+        address_of(texts.symbols) + 8 * row * texts.symbols.shape[1], texts.symbol_lengths[row]
+    )
 
 
 @kernel_part
@@ -93,9 +95,7 @@ def _phase(texts: Texts, index: int) -> Text:
     return Text(address_of(texts.phases) + NAME_WIDTH * index, texts.phase_lengths[index])
 
 
-_aggregate_size, _put_aggregate = make_writer(
-    Aggregate.DESCRIPTOR, AGGREGATE_FIELDS, STATE
-)
+_aggregate_size, _put_aggregate = make_writer(Aggregate.DESCRIPTOR, AGGREGATE_FIELDS, STATE)
 _bar_size, _put_bar = make_writer(Bar.DESCRIPTOR, BAR_FIELDS, BAR)
 
 
@@ -118,9 +118,7 @@ def _sum_up(whole: CandleNumbers, candle: CandleNumbers, base: CandleNumbers, jo
 
 
 @KERNELS.add(INT(INTS, TABLES, TEXTS, INT, _STATE_OUT))
-def encode_states(
-    rows: NDArray[np.int64], t: Tables, texts: Texts, epoch: int, out: Out
-) -> int:
+def encode_states(rows: NDArray[np.int64], t: Tables, texts: Texts, epoch: int, out: Out) -> int:
     """Write the states of symbols, each as one of the ``updates`` of an ``UpdateBatch``.
 
     A row without a state has an empty record.

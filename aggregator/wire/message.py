@@ -7,7 +7,7 @@ first one, and the compiler makes one function of all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -17,6 +17,8 @@ from aggregator.wire.put import number_size, put_double, put_number, put_text
 from marketdata.fields import Field, Kind
 from marketdata.kernels import fused_part
 from marketdata.words import store_byte, store_word
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _VARINT, _FIXED64, _LENGTH = 0, 1, 2
 _WIRE_TYPES = {FieldDescriptor.TYPE_DOUBLE: _FIXED64, FieldDescriptor.TYPE_STRING: _LENGTH}
@@ -62,7 +64,9 @@ def make_writer(
         fields: its fields, as the table describes them.
         record: the type of the records.
     """
-    by_number = {message.fields_by_name[each.on_wire].number: each for each in fields if each.on_wire}
+    by_number = {
+        message.fields_by_name[each.on_wire].number: each for each in fields if each.on_wire
+    }
     writer = Writer(_no_size, _no_put)
     # From the last to the first, so that each one knows what comes after it.
     for number, field in sorted(by_number.items(), reverse=True):
@@ -70,8 +74,12 @@ def make_writer(
         tag = _Tag(number << 3 | wire_type)
         get = _getter(field, record)
         if get is not None:
-            writer = _WITH.get(field.kind, _with_number)(tag, get, writer)
+            writer = _with(field.kind, tag, get, writer)
     return writer
+
+
+def _inline(function: F) -> F:
+    return cast(F, njit(inline="always")(function))
 
 
 class _Tag:
@@ -108,9 +116,6 @@ def _getter(field: Field, record: np.dtype[np.void]) -> Callable[[Any, Rest], An
     return get_other
 
 
-_inline: Any = njit(inline="always")
-
-
 @fused_part
 def _no_size(_record: Any, _rest: Rest) -> int:
     return 0
@@ -136,7 +141,12 @@ def _make_put_tag(tag: _Tag) -> Callable[[int], int]:
 
 
 def _with_real(tag: _Tag, get: Callable[[Any, Rest], float], others: Writer) -> Writer:
-    put_tag, put_others, size_others, own_size = _make_put_tag(tag), others.put, others.size, tag.size + 8
+    put_tag, put_others, size_others, own_size = (
+        _make_put_tag(tag),
+        others.put,
+        others.size,
+        tag.size + 8,
+    )
 
     @fused_part
     def put(at: int, record: Any, rest: Rest) -> int:
@@ -150,7 +160,12 @@ def _with_real(tag: _Tag, get: Callable[[Any, Rest], float], others: Writer) -> 
 
 
 def _with_number(tag: _Tag, get: Callable[[Any, Rest], int], others: Writer) -> Writer:
-    put_tag, put_others, size_others, tag_size = _make_put_tag(tag), others.put, others.size, tag.size
+    put_tag, put_others, size_others, tag_size = (
+        _make_put_tag(tag),
+        others.put,
+        others.size,
+        tag.size,
+    )
 
     @fused_part
     def put(at: int, record: Any, rest: Rest) -> int:
@@ -169,7 +184,12 @@ def _with_number(tag: _Tag, get: Callable[[Any, Rest], int], others: Writer) -> 
 
 
 def _with_text(tag: _Tag, get: Callable[[Any, Rest], Text], others: Writer) -> Writer:
-    put_tag, put_others, size_others, tag_size = _make_put_tag(tag), others.put, others.size, tag.size
+    put_tag, put_others, size_others, tag_size = (
+        _make_put_tag(tag),
+        others.put,
+        others.size,
+        tag.size,
+    )
 
     @fused_part
     def put(at: int, record: Any, rest: Rest) -> int:
@@ -187,5 +207,9 @@ def _with_text(tag: _Tag, get: Callable[[Any, Rest], Text], others: Writer) -> W
     return Writer(size, put)
 
 
-# Every other kind is a number.
-_WITH = {Kind.TEXT: _with_text, Kind.REAL: _with_real}
+def _with(kind: Kind, tag: _Tag, get: Callable[[Any, Rest], Any], others: Writer) -> Writer:
+    if kind is Kind.TEXT:
+        return _with_text(tag, get, others)
+    if kind is Kind.REAL:
+        return _with_real(tag, get, others)
+    return _with_number(tag, get, others)

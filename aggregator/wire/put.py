@@ -6,7 +6,8 @@ overwritten.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 from numpy.typing import NDArray
 
 from marketdata.kernels import kernel_part
@@ -17,7 +18,7 @@ _MORE = -0x7F7F7F7F7F7F7F80
 
 
 @kernel_part
-def address_of(buffer: NDArray[np.uint8]) -> int:
+def address_of(buffer: NDArray[Any]) -> int:
     """Return the address of the first byte."""
     # It is unsigned, and the sum of that and an int64 is an int64.
     return 0 + buffer.ctypes.data

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable
 from heapq import heappop, heappush
 from typing import Protocol
 
-from aggregator.bars.listener import BarSink, NoStore
 from aggregator.bars.bar import Bar, BarKey, BarState, CoverageRule, always_covered
 from aggregator.bars.completion import Completion
 from aggregator.bars.engine import TradeCounts
 from aggregator.bars.event_series import EventBarsFactory, EventSeries
+from aggregator.bars.listener import BarSink, NoStore
 from aggregator.bars.plan import BarPlan
 from aggregator.sessions.sessions import RuleFor
 from tests.doubles.plain_lane import Lane

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
-from aggregator.bars.kernel.records import BAR, BASE, SLOT, SYMBOL, Tables
+from aggregator.bars.kernel.records import BAR, BASE, INT, SLOT, SYMBOL, Tables, offset_of
 from marketdata.kernels import fused_part, kernel_part
 from marketdata.words import load_word, prefetch
 
@@ -15,8 +13,8 @@ FAR, NEAR, NEXT = 12, 5, 2
 _LINE = 64
 _BASE_BYTES, _SYMBOL_BYTES = BASE.itemsize, SYMBOL.itemsize
 _SLOT_BYTES, _BAR_BYTES = SLOT.itemsize, BAR.itemsize
-_HIGH_TIME = BASE.fields["high_time"][1]
-_EARLY_FIRST = SLOT.fields["early_first"][1]
+_HIGH_TIME = offset_of(BASE, "high_time")
+_EARLY_FIRST = offset_of(SLOT, "early_first")
 
 
 class Addresses(NamedTuple):
@@ -33,11 +31,11 @@ class Addresses(NamedTuple):
 def addresses_of(t: Tables) -> Addresses:
     """Return where the tables are."""
     return Addresses(
-        np.int64(t.bases.ctypes.data),
-        np.int64(t.symbols.ctypes.data),
-        np.int64(t.slots.ctypes.data),
+        INT(t.bases.ctypes.data),
+        INT(t.symbols.ctypes.data),
+        INT(t.slots.ctypes.data),
         t.slots.shape[1],
-        np.int64(t.bars.ctypes.data),
+        INT(t.bars.ctypes.data),
     )
 
 

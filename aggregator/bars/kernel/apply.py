@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from math import inf
 
-import numpy as np
-
 from aggregator.bars.kernel.ahead import (
     FAR,
     NEAR,
@@ -141,7 +139,7 @@ def apply_ticks(
     ahead = addresses_of(t)
     many = t.bases.shape[0] > _MANY
     while index < count:
-        row: int = np.int64(ticks.rows[index])
+        row: int = INT(ticks.rows[index])
         if row < 0:
             return UNUSUAL, index
         if many and index + FAR < count:

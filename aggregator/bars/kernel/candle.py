@@ -1,14 +1,15 @@
 """How a candle takes trades in: the one rule, for compiled loops and for Python.
 
 A candle is anything with the numbers that ``CANDLE_FIELDS`` names: a record of the loops, or a
-:class:`aggregator.bars.candle.Candle`. Without trades its volume is 0, and the other numbers mean nothing.
+:class:`aggregator.bars.candle.Candle`. Without trades its volume is 0, and the other numbers mean
+nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from numba import types
 from numba.core import cgutils
@@ -23,22 +24,28 @@ NUMBERS = tuple(field.name for field in CANDLE_FIELDS)
 
 
 class CandleNumbers:
-    """The numbers of ``CANDLE_FIELDS``, by name."""
+    """The numbers of ``CANDLE_FIELDS``, with their types for the type checker."""
 
-    __slots__ = ()
+    __slots__ = NUMBERS
 
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
-
-        def __setattr__(self, name: str, value: Any) -> None: ...
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int
+    trades: int
+    notional: float
+    notional_error: float
+    first_ts: int
+    first_sequence: int
+    last_ts: int
+    last_sequence: int
 
 
 @inlined
 def is_empty(candle: CandleNumbers) -> bool:
     """Return whether a candle has no trades."""
-    empty: bool = candle.volume == 0
-    return empty
+    return candle.volume == 0
 
 
 @inlined
@@ -63,9 +70,7 @@ def add(candle: CandleNumbers, price: float, volume: int, ts: int, sequence: int
             candle.close = price
             candle.last_ts = ts
             candle.last_sequence = sequence
-        elif ts <= candle.first_ts and (
-            ts < candle.first_ts or sequence < candle.first_sequence
-        ):
+        elif ts <= candle.first_ts and (ts < candle.first_ts or sequence < candle.first_sequence):
             candle.open = price
             candle.first_ts = ts
             candle.first_sequence = sequence
@@ -105,7 +110,7 @@ def merge(candle: CandleNumbers, other: CandleNumbers) -> None:
 @inlined
 def vwap(candle: CandleNumbers) -> float:
     """Return the sum of price x volume divided by the volume."""
-    mean: float = (candle.notional + candle.notional_error) / candle.volume
+    mean = (candle.notional + candle.notional_error) / candle.volume
     # Rounding must not carry the mean out of its range.
     return min(max(mean, candle.low), candle.high)
 
@@ -115,8 +120,7 @@ def has_room(candle: CandleNumbers, volume: int, money: float) -> bool:
     """Return whether a candle can take so much more volume and money."""
     if is_empty(candle):
         return money < inf
-    fits: bool = volume <= MAX_INT64 - candle.volume and candle.notional + money < inf
-    return fits
+    return volume <= MAX_INT64 - candle.volume and candle.notional + money < inf
 
 
 def copy(candle: Any, other: Any) -> None:
@@ -128,7 +132,8 @@ def copy(candle: Any, other: Any) -> None:
 def _copy_record(_context: Any, target: Any, source: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         size = context.get_constant(types.int64, signature.args[0].size)
-        cgutils.raw_memcpy(builder, *arguments, size, 1)
+        memcpy: Any = cgutils.raw_memcpy
+        memcpy(builder, *arguments, size, 1)
         return context.get_dummy_value()
 
     return types.void(target, source), generate
@@ -137,10 +142,13 @@ def _copy_record(_context: Any, target: Any, source: Any) -> Any:
 copy_record = cast(Callable[[Any, Any], None], intrinsic(_copy_record))
 
 
-@cast(Any, overload(copy))
 def _copy_candle(candle: Any, other: Any) -> Any:
     # Both are records of the same fields.
     def copied(candle: Any, other: Any) -> None:
         copy_record(candle, other)
 
     return copied
+
+
+# So do the loops.
+overload(copy)(_copy_candle)

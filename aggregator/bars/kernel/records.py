@@ -194,6 +194,12 @@ def _record(kind: type) -> np.dtype[np.void]:
     return np.dtype(fields, align=True)
 
 
+def offset_of(record: np.dtype[np.void], name: str) -> int:
+    """Return where a field of a record begins."""
+    fields: Any = record.fields
+    return int(fields[name][1])
+
+
 BASE = _record(Base)
 SYMBOL = _record(Symbol)
 SLOT = _record(Slot)
@@ -248,7 +254,7 @@ class Trade(NamedTuple):
     sequence: int
 
 
-# numba says nothing of its types.
+# numba says nothing of its types. In a loop, INT converts to int64.
 _types: Any = types
 INT: Any = _types.int64
 INTS: Any = INT[::1]

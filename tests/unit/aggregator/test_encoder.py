@@ -228,9 +228,7 @@ def test_open_bars_are_those_of_the_library(
     found["row"], found["slot"] = row, np.arange(count)
     room = make_room(encode.MAX_BAR_BYTES, BAR, count)
     coverages = np.full(count, coverage, np.int64)
-    end = encode.encode_open_bars(
-        found, coverages, columns.tables, columns.texts, epoch, room.out
-    )
+    end = encode.encode_open_bars(found, coverages, columns.tables, columns.texts, epoch, room.out)
     assert records(room, count, end) == want
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.bars.listener import Published
 from aggregator.bars.bar import Bar, BarKey
 from aggregator.bars.engine import BarEngine
+from aggregator.bars.listener import Published
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
 from aggregator.sessions.sessions import NoSession, SessionRule, UtcDay

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
 from aggregator.bars.engine import BarEngine
-from aggregator.bars.schedule import BarSchedule
 from aggregator.bars.plan import BarPlan, parse_intervals
+from aggregator.bars.schedule import BarSchedule
 from aggregator.book import Book
 from marketdata.intervals import parse_interval
 from marketdata.timestamps import NS_PER_S

@@ -329,7 +329,10 @@ def test_partial_bars_are_published_only_where_somebody_watches() -> None:
     desk = Desk("1s,1m", watched={"1m"})
     desk.trade(Trade(DAY))
     assert {bar.interval for bar in desk.published} == {"1m"}
-    assert (desk.engine.series.sequence("A", "1m"), desk.engine.series.sequence("A", "1s")) == (1, 0)
+    assert (desk.engine.series.sequence("A", "1m"), desk.engine.series.sequence("A", "1s")) == (
+        1,
+        0,
+    )
 
 
 def test_closed_bars_beyond_the_limit_are_given_up_oldest_first() -> None:
