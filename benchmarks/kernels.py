@@ -16,8 +16,9 @@ from benchmarks.frames import Market
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Spread
 from benchmarks.report import Line, Outcome
-from ingest.feed import READ_SIZE, Feed, Intake
-from ingest.outbox import Outbox
+from ingest.parser import READ_SIZE, FrameParser, ProducerStream
+from ingest.reports import FeedState
+from ingest.ring import BatchRing
 from marketdata.timestamps import NS_PER_S
 from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
@@ -38,29 +39,29 @@ class Passed:
 
 def run_ingest(frames: memoryview, now_ns: int) -> Passed:
     """Run the loop of ingest over reads of the usual size."""
-    outbox = Outbox(
+    ring = BatchRing(
         producer_id=NAME.decode(), first_sequence=1, batch_ticks=BATCH_TICKS, max_batches=1
     )
     rules = TickRules(timestamp_unit="auto", max_future_skew_s=60)
-    intake = Intake(rules, outbox, max_frame_size=1_000_000)
-    feed = Feed(intake)
+    parser = FrameParser(rules, ring, FeedState(0), max_frame_size=1_000_000)
+    stream = ProducerStream(parser)
     seconds = copying_s = 0.0
     batches = []
     for start in range(0, len(frames), READ_SIZE):
         read = frames[start : start + READ_SIZE]
         began = time.thread_time()
-        intake.window[: len(read)] = read
+        parser.window[: len(read)] = read
         copied = time.thread_time()
-        feed.receive_data(len(read), now_ns)
+        stream.receive_data(len(read), now_ns)
         seconds += time.thread_time() - copied
         copying_s += copied - began
         if start + READ_SIZE >= len(frames):
             # Nothing follows that would fill the last one.
-            outbox.close_batch()
-        while (batch := outbox.next_unsent()) is not None:
+            ring.close_batch()
+        while (batch := ring.next_unsent()) is not None:
             batches.append(batch.data)
-            outbox.acknowledge(batch.last_sequence)
-    return Passed(seconds, copying_s, batches, feed.accepted)
+            ring.acknowledge(batch.last_sequence)
+    return Passed(seconds, copying_s, batches, stream.accepted)
 
 
 def run_aggregator(aggregator: Aggregator, batches: list[bytes], now_ns: int) -> float:

@@ -92,9 +92,9 @@ async def test_history_and_live_are_one_on_every_door(tmp_path: Path) -> None:
         for _ in range(2):
             link.refuse()
             link.drop()
-            await ingest.wait_for_log("aggregator gone, ticks wait")
+            await ingest.wait_for_log("aggregator_lost")
             link.refuse(False)
-            await ingest.wait_for_log("aggregator connected")
+            await ingest.wait_for_log("aggregator_connected")
         assert (await program.end()).code == 0
         assert await ingest.stop() == 0
         bars = await read_minutes(http)

@@ -12,7 +12,7 @@ from marketdata.wire.market_data_pb2 import Tick, TickBatch
 from tests.doubles.frame_decoder import FrameDecoder
 
 # A Tick is the repeated field of a TickBatch, so a serialized one behind this tag and its length
-# is already a piece of a batch.
+# is already a record of a batch.
 _TICKS_TAG = TickBatch.TICKS_FIELD_NUMBER << 3 | 2
 # A normalized Tick has at most 76 bytes, so its length is one byte of varint.
 _MAX_TICK_SIZE = 127
@@ -45,11 +45,11 @@ class FeedSession:
     def receive_data(self, data: bytes, now_ns: int) -> tuple[list[bytes], Counter[str]]:
         """Return the ticks completed by ``data``, up to the first violation, and the rejects.
 
-        Each tick is its piece of a serialized :class:`TickBatch`.
+        Each tick is its record of a serialized :class:`TickBatch`.
         """
         # 1.0 us per tick, of which protobuf has 0.3.
         self.received_bytes += len(data)
-        pieces: list[bytes] = []
+        records: list[bytes] = []
         rejected: Counter[str] = Counter()
         amend = self._rules.amend
         # Behind a serialized tick it sets the field, whatever stood there: the last one wins.
@@ -63,17 +63,17 @@ class FeedSession:
             amended = amend(tick, now_ns)
             if amended is False:
                 # Serializing again would cost a fifth of all this.
-                piece = payload + stamp
+                record = payload + stamp
             elif amended is True:
-                piece = tick.SerializeToString() + stamp
+                record = tick.SerializeToString() + stamp
             else:
                 rejected[amended] += 1
                 continue
-            if len(piece) > _MAX_TICK_SIZE:
+            if len(record) > _MAX_TICK_SIZE:
                 # Fields we do not know came with it; the aggregator has no use for them.
                 tick.DiscardUnknownFields()
-                piece = tick.SerializeToString() + stamp
-            pieces.append(_PREFIXES[len(piece)] + piece)
-        self.accepted += len(pieces)
+                record = tick.SerializeToString() + stamp
+            records.append(_PREFIXES[len(record)] + record)
+        self.accepted += len(records)
         self.rejected.update(rejected)
-        return pieces, rejected
+        return records, rejected

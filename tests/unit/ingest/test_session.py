@@ -48,14 +48,14 @@ def accepted(tick: Tick) -> Tick:
     return tick
 
 
-def decode(pieces: list[bytes]) -> list[Tick]:
-    return list(TickBatch.FromString(b"".join(pieces)).ticks)
+def decode(records: list[bytes]) -> list[Tick]:
+    return list(TickBatch.FromString(b"".join(records)).ticks)
 
 
-def test_pieces_of_a_batch_are_the_normalized_ticks(make: Make) -> None:
+def test_records_of_a_batch_are_the_normalized_ticks(make: Make) -> None:
     session = make_session(make)
-    pieces, rejected = session.receive_data(frame(make_tick(" aApL ")) * 2, NOW)
-    assert decode(pieces) == [accepted(make_tick("AAPL"))] * 2
+    records, rejected = session.receive_data(frame(make_tick(" aApL ")) * 2, NOW)
+    assert decode(records) == [accepted(make_tick("AAPL"))] * 2
     assert not rejected
 
 
@@ -72,9 +72,9 @@ def test_pieces_of_a_batch_are_the_normalized_ticks(make: Make) -> None:
 )
 def test_each_tick_is_accepted_or_counted(make: Make, ticks: list[Tick]) -> None:
     session = make_session(make)
-    pieces, rejected = session.receive_data(b"".join(map(frame, ticks)), NOW)
-    assert len(decode(pieces)) + rejected.total() == len(ticks)
-    assert (session.accepted, session.rejected) == (len(pieces), rejected)
+    records, rejected = session.receive_data(b"".join(map(frame, ticks)), NOW)
+    assert len(decode(records)) + rejected.total() == len(ticks)
+    assert (session.accepted, session.rejected) == (len(records), rejected)
     assert session.failure is None
 
 
@@ -84,7 +84,7 @@ def test_payloads_pass_exactly_as_the_protobuf_library_reads_them(
     make: Make, payloads: list[bytes]
 ) -> None:
     session = make_session(make)
-    pieces, rejected = session.receive_data(b"".join(map(encode_frame, payloads)), NOW)
+    records, rejected = session.receive_data(b"".join(map(encode_frame, payloads)), NOW)
     rules = TickRules(timestamp_unit="auto", max_future_skew_s=60)
     expected, reasons = [], Counter[str]()
     for payload in payloads:
@@ -98,7 +98,7 @@ def test_payloads_pass_exactly_as_the_protobuf_library_reads_them(
             expected.append(tick)
         else:
             reasons[reason] += 1
-    assert decode(pieces) == expected
+    assert decode(records) == expected
     assert rejected == reasons
 
 
@@ -120,8 +120,8 @@ def test_the_ingest_time_is_ours_and_all_else_as_the_protobuf_library_reads_it(
     expected = Tick.FromString(payload)
     assert TickRules(timestamp_unit="auto", max_future_skew_s=60).normalize(expected, NOW) is None
     assert expected.ingest_timestamp == NOW
-    pieces, _ = make_session(make).receive_data(encode_frame(payload), NOW)
-    assert decode(pieces) == [expected]
+    records, _ = make_session(make).receive_data(encode_frame(payload), NOW)
+    assert decode(records) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,10 @@ def test_a_bad_payload_is_dropped_and_the_connection_lives_on(
     make: Make, payload: bytes, reason: RejectReason
 ) -> None:
     session = make_session(make)
-    pieces, rejected = session.receive_data(
+    records, rejected = session.receive_data(
         frame(make_tick("A")) + encode_frame(payload) + frame(make_tick("B")), NOW
     )
-    assert [tick.symbol for tick in decode(pieces)] == ["A", "B"]
+    assert [tick.symbol for tick in decode(records)] == ["A", "B"]
     assert rejected == {reason: 1}
     assert session.failure is None
 
@@ -152,8 +152,8 @@ def test_ticks_before_a_violation_are_kept(
     make: Make, bad_frame: bytes, error: type[Exception]
 ) -> None:
     session = make_session(make, max_frame_size=64)
-    pieces, _ = session.receive_data(frame(make_tick()) + bad_frame, NOW)
-    assert decode(pieces) == [accepted(make_tick())]
+    records, _ = session.receive_data(frame(make_tick()) + bad_frame, NOW)
+    assert decode(records) == [accepted(make_tick())]
     assert isinstance(session.failure, error)
 
 
@@ -161,6 +161,6 @@ def test_unknown_fields_do_not_travel_in_big_ticks(make: Make) -> None:
     padding = TickBatch(producer_id="x" * 5000).SerializeToString().replace(b"\x0a", b"\x7a", 1)
     session = make_session(make)
     payload = make_tick().SerializeToString() + padding
-    pieces, _ = session.receive_data(encode_frame(payload), NOW)
-    assert decode(pieces) == [accepted(make_tick())]
-    assert len(pieces[0]) < 100
+    records, _ = session.receive_data(encode_frame(payload), NOW)
+    assert decode(records) == [accepted(make_tick())]
+    assert len(records[0]) < 100

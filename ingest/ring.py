@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ingest.kernel import SLACK
-from ingest.ticks import MAX_PIECE_SIZE
+from ingest.ticks import MAX_RECORD_SIZE
 from marketdata.wire.market_data_pb2 import FeedReport, TickBatch
 
-# What stands before the ticks: the first sequence in 11 bytes, and the producer's id behind two.
+# Before the ticks: the first sequence in 11 bytes, and the producer's id after two.
 _HEAD_SIZE = 13
 
 
@@ -24,11 +24,11 @@ class Batch:
     data: bytes
 
 
-class Outbox:
+class BatchRing:
     """Number the ticks of one producer, batch them, and keep the batches until they are acked.
 
-    The bound is ``max_batches`` unacked batches; whoever adds looks at :attr:`is_full` first, so it
-    is passed by at most what one read of one connection brings.
+    The bound is ``max_batches`` unacked batches. Callers look at :attr:`is_full` before they read a
+    connection, so the ring exceeds the bound by at most what one read brings.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class Outbox:
         self._next_sequence = first_sequence
         self._batch_ticks = batch_ticks
         self._max_batches = max_batches
-        # The batch that is being filled: its head, since its first sequence is known, and pieces.
-        size = _HEAD_SIZE + len(producer_id.encode()) + batch_ticks * MAX_PIECE_SIZE + SLACK
+        # The batch that is being filled: its head, since its first sequence is known, and records.
+        size = _HEAD_SIZE + len(producer_id.encode()) + batch_ticks * MAX_RECORD_SIZE + SLACK
         buffer = np.empty(size, np.uint8)
         self._buffer_address: int = buffer.ctypes.data
         self._buffer = buffer.data
@@ -50,7 +50,7 @@ class Outbox:
         self._unacked: deque[Batch] = deque()
         # How many of the unacked were sent on the present stream.
         self._sent = 0
-        # Whether the first of the unacked is what a stream begins with.
+        # Whether the first of the unacked is the greeting of the stream.
         self._has_greeting = False
         self._open_batch()
 
@@ -96,10 +96,10 @@ class Outbox:
 
     @property
     def address(self) -> int:
-        """Where in memory the next piece goes.
+        """Where in memory the next record goes.
 
-        As many as there is room for may be written there, and SLACK bytes more spoiled; then
-        :meth:`advance` takes them in.
+        The caller may write as many as there is room for, and SLACK bytes more, and then calls
+        :meth:`advance`.
         """
         return self._buffer_address + self._used
 
@@ -110,10 +110,10 @@ class Outbox:
         if self._open_ticks == self._batch_ticks:
             self.close_batch()
 
-    def add(self, piece: bytes) -> None:
-        """Take one tick in."""
-        self._buffer[self._used : self._used + len(piece)] = piece
-        self.advance(self.address + len(piece), 1)
+    def add(self, record: bytes) -> None:
+        """Take one tick in, as its record in a ``TickBatch``."""
+        self._buffer[self._used : self._used + len(record)] = record
+        self.advance(self.address + len(record), 1)
 
     def close_batch(self, report: FeedReport | None = None) -> None:
         """Make the ticks taken in so far ready to be sent, with or without a report."""
@@ -153,7 +153,7 @@ class Outbox:
             self._sent -= 1
             self._has_greeting = False
             if gone.last_sequence == last_sequence:
-                # One behind it without ticks ends there too, and gets an ack of its own.
+                # A batch without ticks after it ends there too, and gets an ack of its own.
                 break
 
     def rewind(self, greeting: FeedReport | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The compiled feed takes, drops and counts what the plain one does, byte for byte of input."""
+"""The compiled parser takes, drops and counts what the plain one does, byte for byte of input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ingest.feed import HEADROOM
+from ingest.parser import HEADROOM
 from marketdata.framing import encode_frame
 from marketdata.validation import TickRules
 from marketdata.wire.market_data_pb2 import Tick
@@ -92,9 +92,9 @@ _plain = st.builds(
 def test_what_the_library_writes_gives_the_same_bytes(ticks: list[Tick]) -> None:
     data = b"".join(encode_frame(tick.SerializeToString()) for tick in ticks)
     expected, _ = FeedSession(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
-    pieces, _ = KernelSession(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
-    assert pieces == expected
-    assert len(pieces) == len(ticks)
+    records, _ = KernelSession(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
+    assert records == expected
+    assert len(records) == len(ticks)
 
 
 @pytest.mark.parametrize("number", range(256))
@@ -140,7 +140,7 @@ def test_a_long_frame_in_parts_is_read_and_each_byte_is_carried_at_most_twice(
     session = compare([data[at : at + part] for at in range(0, len(data), part)])
     assert session.accepted == 2
     # The length itself once more: it must be known before anything else is.
-    assert session.feed.carried_bytes <= 2 * len(data) + 4 * 4
+    assert session.stream.carried_bytes <= 2 * len(data) + 4 * 4
 
 
 def test_a_stream_in_reads_of_any_size_is_carried_only_where_a_frame_is_cut() -> None:
@@ -151,11 +151,11 @@ def test_a_stream_in_reads_of_any_size_is_carried_only_where_a_frame_is_cut() ->
     session = compare([data], read_size=4096)
     reads = -(-len(data) // 4096)
     assert session.accepted == 10_000
-    assert session.feed.carried_bytes <= reads * 2 * len(frame)
+    assert session.stream.carried_bytes <= reads * 2 * len(frame)
 
 
 def test_a_frame_that_never_comes_needs_no_memory_but_its_own() -> None:
     session = KernelSession(rules(), MAX_FRAME_SIZE)
     session.receive_data(MAX_FRAME_SIZE.to_bytes(4, "big") + b"x" * 1000, NOW)
     assert session.has_partial_frame
-    assert session.feed.carried_bytes == 1004
+    assert session.stream.carried_bytes == 1004
