@@ -26,7 +26,7 @@ HEADROOM = 1024
 # Ticks that the protobuf library reads in a row before the kernel is tried again.
 _LONGEST_RUN = 64
 
-# The fields of kernel.RULES, with the serialized ingest time as bytes.
+# kernel.Rules, with the serialized ingest time as bytes.
 _RULES = Struct("=qqqq16s")
 # Of the kernel's counts all but the last, the conversions, count rejects.
 _REASONS = [RejectReason(name) for name in (kernel.COUNTS.names or ())[:-1]]
@@ -71,10 +71,9 @@ class FrameParser:
         self._bytes = buffer.data
         self._window_address = buffer.ctypes.data + HEADROOM
         self._unit_ns = nanoseconds_in(rules.timestamp_unit)
-        self._kernel_rules = np.zeros(1, kernel.RULES)
+        self._kernel_rules = np.zeros(len(kernel.Rules._fields), np.int64)
         self._rules_bytes = self._kernel_rules.view(np.uint8).data
-        self._kernel_counts = np.zeros(1, kernel.COUNTS)
-        self._counts = self._kernel_counts.view(np.int64)
+        self._counts = np.zeros(len(_REASONS) + 1, np.int64)
         #: Where the next read of any connection goes.
         self.window = self._bytes[HEADROOM : HEADROOM + read_size]
 
@@ -101,30 +100,29 @@ class FrameParser:
         ring, window = self._ring, self._window_address
         run = 1
         while True:
-            parsed = kernel.parse_frames(
+            code, position, size, out, ticks = kernel.parse_frames(
                 window + begin,
                 window + end,
                 ring.address,
                 ring.room,
                 self._kernel_rules,
-                self._kernel_counts,
+                self._counts,
             )
-            begin = parsed.position - window
-            if parsed.ticks:
-                ring.advance(parsed.out, parsed.ticks)
-                result.accepted += parsed.ticks
-            if parsed.code == kernel.UNUSUAL:
+            begin = position - window
+            if ticks:
+                ring.advance(out, ticks)
+                result.accepted += ticks
+            if code == kernel.UNUSUAL:
                 # A producer that sends one unusual tick sends more, and a call of the kernel for
                 # each costs as much as the tick itself.
-                run = 1 if parsed.ticks else min(2 * run, _LONGEST_RUN)
+                run = 1 if ticks else min(2 * run, _LONGEST_RUN)
                 begin = self._parse_unusual(begin, end, run, now_ns, result)
-            elif parsed.code != kernel.FULL:
+            elif code != kernel.FULL:
                 break
-        if parsed.code == kernel.BAD_FRAME:
-            size = parsed.size
+        if code == kernel.BAD_FRAME:
             result.failure = FrameTooLarge(size, self._max_frame_size) if size else EmptyFrame()
         result.position = begin
-        result.needed = LENGTH_SIZE + parsed.size
+        result.needed = LENGTH_SIZE + size
         self._count(result)
 
     def _parse_unusual(
