@@ -11,13 +11,10 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-
-import grpc
+from typing import Any
 
 from aggregator.bars.bar import Bar
 from aggregator.bars.engine import BarEngine
@@ -25,17 +22,13 @@ from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
 from aggregator.sessions.sessions import UtcDay
 from aggregator.watch.close_timer import SYMBOLS_AT_ONCE
-from benchmarks.harness import Service, WrongResult, run_service
+from benchmarks.harness import WrongResult
 from benchmarks.latencies import Latencies
+from benchmarks.pipeline import Backend, run_backend
 from benchmarks.report import Line, Outcome
 from benchmarks.results import ROOT
-from marketdata.channel import client_options
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
-from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
-
-if TYPE_CHECKING:  # only the stubs know it
-    from marketdata.wire.market_data_pb2_grpc import MarketDataServiceAsyncStub
 
 ALL_BARS = "1s,1m,5m,15m,1h,1d"
 WATCHED = ("1s", "1m")
@@ -131,33 +124,18 @@ class Reader:
         return rank != before
 
 
-@asynccontextmanager
-async def run_backend(folder: str) -> AsyncIterator[tuple[Service, Service]]:
-    """Run an aggregator with a store and an ingest."""
-    store = f"sqlite:///{folder}/bars.db"
-    async with (
-        # Midnight must not end the session of a benchmark.
-        run_service("aggregator", session="none", bars="1s,1m,5m,15m,1h", store=store) as served,
-        run_service("ingest", aggregator=served.address) as ingest,
-    ):
-        yield served, ingest
-
-
 async def measure_live(plan: Plan) -> Live:
     """Send live trades for a while and time the bars that close."""
     with TemporaryDirectory() as folder:
-        async with (
-            run_backend(folder) as (aggregator, ingest),
-            grpc.aio.insecure_channel(aggregator.address, options=client_options()) as channel,
-        ):
-            return await _time_bars(plan, MarketDataServiceStub(channel), aggregator, ingest)
+        store = f"sqlite:///{folder}/bars.db"
+        # Midnight must not end the session of a benchmark.
+        async with run_backend(session="none", bars="1s,1m,5m,15m,1h", store=store) as backend:
+            return await _time_bars(plan, backend)
 
 
-async def _time_bars(
-    plan: Plan, stub: MarketDataServiceAsyncStub, aggregator: Service, ingest: Service
-) -> Live:
-    reader = Reader()
-    watch = stub.Watch()
+async def _time_bars(plan: Plan, backend: Backend) -> Live:
+    reader, aggregator = Reader(), backend.aggregator
+    watch = backend.stub.Watch()
     topics = [wire.BarTopic(symbol="*", interval=interval) for interval in WATCHED]
     await watch.write(wire.WatchRequest(add_bars=topics))
     await watch.initial_metadata()
@@ -166,7 +144,7 @@ async def _time_bars(
     reader.since_ns = began_ns + WARM_UP_S * NS_PER_S
     used = aggregator.cpu_s()
     feed = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "fakeclient", "--server", ingest.address),
+        *(sys.executable, "-m", "fakeclient", "--server", backend.ingest.address),
         *("--symbols", str(plan.symbols), "--rate", str(plan.rate)),
         *("--duration", str(seconds)),
         cwd=ROOT,
@@ -185,13 +163,13 @@ async def _time_bars(
                 elapsed_s = (time.time_ns() - began_ns) / NS_PER_S
     watch.cancel()
     await talking
-    await _check_totals(stub, reader)
+    await _check_totals(backend, reader)
     latencies = {name: Latencies(tuple(found)) for name, found in sorted(reader.due_s.items())}
     return Live(latencies, (used_then - used) / elapsed_s, live_states / elapsed_s)
 
 
-async def _check_totals(stub: MarketDataServiceAsyncStub, reader: Reader) -> None:
-    answer = await stub.GetAggregates(wire.AggregatesRequest(symbols=list(reader.trades)))
+async def _check_totals(backend: Backend, reader: Reader) -> None:
+    answer = await backend.stub.GetAggregates(wire.AggregatesRequest(symbols=list(reader.trades)))
     totals = {each.symbol: each.trades for each in answer.aggregates}
     if totals != reader.trades:
         raise WrongResult(f"bars have {reader.trades.total()} trades of {sum(totals.values())}")

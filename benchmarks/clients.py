@@ -146,6 +146,20 @@ class Crowd(Generic[C]):
             if time.monotonic() > deadline:
                 raise WrongResult(f"after {timeout_s:g} s: {what}")
 
+    def poll_until_all(self, done: Callable[[C], bool], timeout_s: float, what: str) -> None:
+        """Read until something is so for every client.
+
+        Raises:
+            WrongResult: it is not after a while.
+        """
+        waiting = list(self.clients)
+
+        def are_done() -> bool:
+            waiting[:] = [client for client in waiting if not done(client)]
+            return not waiting
+
+        self.poll_until(are_done, timeout_s, what)
+
     def stop(self) -> None:
         """Leave."""
         for client in self.clients:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.clients import GATEWAY, Client, Crowd, StompDialect
-from benchmarks.harness import Service, WrongResult, run_service
+from benchmarks.harness import Service, WrongResult, cpu_note, run_service
 from benchmarks.latencies import Spread
 from benchmarks.limits import Limits
 from benchmarks.report import Line, Outcome
@@ -166,13 +166,9 @@ class Load:
             WrongResult: somebody does not get it, or got another.
         """
         sent = self._source.sent
-        behind = list(self.crowd.clients)
-
-        def is_done() -> bool:
-            behind[:] = [client for client in behind if client.sequence() != sent]
-            return not behind
-
-        self.crowd.poll_until(is_done, TIMEOUT_S, "clients did not get everything")
+        self.crowd.poll_until_all(
+            lambda client: client.sequence() == sent, TIMEOUT_S, "clients did not get everything"
+        )
         for client in self.crowd.clients:
             client.check_state(sent)
 
@@ -251,8 +247,7 @@ def lines_of(
     lines = []
     for each in found["throughput"]:
         what = f"deliveries to {each['clients']:,} STOMP clients"
-        cpu = each["cpu"]
-        note = f"CPU: server {cpu['server']:.0%}, load {cpu['load']:.0%}"
+        note = cpu_note(each["cpu"])
         lines.append(
             Line(
                 f"{key}/{each['clients']}/per-core",

@@ -21,7 +21,7 @@ from typing import Any
 import grpc
 
 from benchmarks.frames import END, Market, Ticks
-from benchmarks.harness import CpuMeter
+from benchmarks.harness import CpuMeter, cpu_note
 from benchmarks.latencies import Spread
 from benchmarks.limits import Limits
 from benchmarks.pipeline import Backend, check_bars, check_states, run_backend
@@ -217,11 +217,6 @@ def add_up(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _cpu(phase: dict[str, Any]) -> str:
-    shares = (f"{name} {used / phase['seconds']:.0%}" for name, used in phase["cpu_s"].items())
-    return f"CPU: {', '.join(shares)}"
-
-
 def lines_of(case: dict[str, Any], limits: Limits, message_per_s: float) -> list[Line]:
     """Return what to say of a case."""
     symbols, connections = case["symbols"], case["connections"]
@@ -236,7 +231,7 @@ def lines_of(case: dict[str, Any], limits: Limits, message_per_s: float) -> list
         ("steady", steady, case["steady_ticks_per_s"]["median"], "within one second"),
     ):
         what = f"TCP to state and bars: {name}, {when}"
-        compared = (limit, "loopback", message_per_s, _cpu(phase))
+        compared = (limit, "loopback", message_per_s, cpu_note(phase["cpu_s"], phase["seconds"]))
         lines.append(Line(f"{key}/{suffix}", what, rate, "ticks/s", *compared))
     if not case["late"] and connections == 1:
         opening, boundary = case["opening_us_per_symbol"], case["second_us_per_symbol"]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.frames import Market, Ticks
-from benchmarks.harness import CpuMeter, Service, WrongResult
+from benchmarks.harness import CpuMeter, Service, WrongResult, cpu_note
 from benchmarks.limits import READ_SIZE, Limits
 from benchmarks.report import Line, Outcome
 from marketdata.timestamps import NS_PER_S
@@ -172,7 +172,6 @@ async def measure(limits: Limits, *, full: bool) -> Outcome:
     for each in found:
         connections = each["connections"]
         limit = limits.loopback_bytes_per_s / each["bytes_per_tick"]
-        cpu = ", ".join(f"{name} {used:.0%}" for name, used in each["cpu"].items())
         what = f"ticks to one subscriber, 500 symbols, {connections} connections"
         lines.append(
             Line(
@@ -182,7 +181,7 @@ async def measure(limits: Limits, *, full: bool) -> Outcome:
                 "ticks/s",
                 limit,
                 "loopback",
-                note=f"CPU: {cpu}",
+                note=cpu_note(each["cpu"]),
                 peer="NATS",
             )
         )

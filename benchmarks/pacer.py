@@ -70,22 +70,13 @@ def _send(
             time.sleep(max(sent / rate - elapsed, 0))
             continue
         now_ns = time.time_ns()
-        tail = _varint(now_ns)
+        tail = Tick(exchange_timestamp=now_ns).SerializeToString()[1:]
         # All that is due leaves at once.
         sock.sendall(b"".join([ready[n % len(ready)] + tail for n in range(sent, due)]))
         times[sent:due] = now_ns
         behind[sent:due] = elapsed - np.arange(sent, due) / rate
         sent = due
     return times, behind
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 class Pacer:

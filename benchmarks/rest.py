@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from benchmarks.clients import Client, Crowd
-from benchmarks.harness import CpuMeter, Service, WrongResult, run_service
+from benchmarks.harness import CpuMeter, Service, WrongResult, cpu_note, run_service
 from benchmarks.latencies import Latencies
 from benchmarks.limits import Limits
 from benchmarks.messages import Messages
@@ -129,9 +129,8 @@ async def measure(limits: Limits, messages: Messages, *, full: bool) -> Outcome:
     for each in found:
         clients = each["clients"]
         what = f"GET /api/v1/marketdata/SYMBOL, {clients} client{'s' * (clients > 1)}"
-        cpu = ", ".join(f"{name} {used:.0%}" for name, used in each["cpu"].items())
         compared = (limits.round_trips_per_s, "round trips", messages.gets_per_s)
-        note = f"p50 {each['latency']['p50_ms']:.2f} ms; CPU: {cpu}"
+        note = f"p50 {each['latency']['p50_ms']:.2f} ms; {cpu_note(each['cpu'])}"
         lines.append(
             Line(f"rest/{clients}", what, each["requests_per_s"], "per s", *compared, note)
         )

@@ -13,7 +13,7 @@ import asyncio
 import fcntl
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -162,19 +162,12 @@ class Stage:
     def _wake(self, stalled: Crowd[WatchingClient]) -> None:
         # They read again, and have what everyone has, however much they skipped.
         began = time.perf_counter()
-        stalled.poll_until(
-            self._have_all(stalled), CATCH_UP_S, "clients that stalled did not catch up"
+        stalled.poll_until_all(
+            lambda client: client.arrivals.has(self._pacer.volumes),
+            CATCH_UP_S,
+            "clients that stalled did not catch up",
         )
         self.caught_up_s = time.perf_counter() - began
-
-    def _have_all(self, crowd: Crowd[WatchingClient]) -> Callable[[], bool]:
-        behind = list(crowd.clients)
-
-        def is_done() -> bool:
-            behind[:] = [each for each in behind if not each.arrivals.has(self._pacer.volumes)]
-            return not behind
-
-        return is_done
 
     def _send(self, seconds: float) -> None:
         run_phase(self._readers, self._pacer, self._plan.rate, seconds)

@@ -137,13 +137,11 @@ def run_phase(
     while not pacer.is_done:
         crowd.poll(0.005)
     sent = pacer.finish()
-    waiting: list[WatchingClient] = list(crowd.clients)
-
-    def is_done() -> bool:
-        waiting[:] = [each for each in waiting if not each.arrivals.has(pacer.volumes)]
-        return not waiting
-
-    crowd.poll_until(is_done, CATCH_UP_S, "clients do not have the volume that was sent")
+    crowd.poll_until_all(
+        lambda client: client.arrivals.has(pacer.volumes),
+        CATCH_UP_S,
+        "clients do not have the volume that was sent",
+    )
     return sent, sum(client.arrivals.count() for client in crowd.clients)
 
 
