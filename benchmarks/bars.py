@@ -1,8 +1,8 @@
-"""How soon after its end a bar reaches a reader, and what it costs to close bars.
+"""Measure how soon after its end a bar reaches a reader, and what closing bars costs.
 
-A live random walk goes through ingest into the aggregator, which
-stores what closes, and one ``Watch`` stream has all bars of 1s and 1m. Then the engine alone, in
-seconds of CPU: with one trade per symbol and second every trade begins a bar.
+A live random walk goes through ingest into the aggregator, which stores closed bars, and one
+``Watch`` stream follows all bars of 1s and 1m. Then the engine is measured alone, in seconds of
+CPU: with one trade per symbol and second, every trade begins a bar.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ QUICK = Plan(symbols=100, rate=2_000, live_s=7, engine_symbols=(500,), engine_s=
 
 @dataclass
 class Live:
-    """What one round of the live measurement gave."""
+    """The results of one live measurement."""
 
-    # By interval and state, the time from the moment when it was due to its arrival.
+    # By interval and state: the time from the due moment to the arrival.
     latencies: dict[str, Latencies] = field(default_factory=dict)
     # Seconds of CPU of the aggregator in a second, and the states it published.
     cpu: float = 0.0
@@ -74,7 +74,7 @@ class Live:
 
 
 class Reader:
-    """Takes every state of every bar, and checks that each follows on the one before."""
+    """Take every state of every bar, and check that each follows the one before."""
 
     def __init__(self) -> None:
         self.due_s: dict[str, list[float]] = {}
@@ -88,7 +88,7 @@ class Reader:
         self.since_ns = 0
 
     def take(self, batch: wire.UpdateBatch, now_ns: int) -> None:
-        """Take what came at ``now_ns``.
+        """Take a batch that came at ``now_ns``.
 
         Raises:
             WrongResult: a state is older than one that came before, or came twice.
@@ -176,7 +176,7 @@ async def _check_totals(backend: Backend, reader: Reader) -> None:
 
 
 class _Counting:
-    """Keeps no bars."""
+    """Count bars and keep none."""
 
     def __init__(self) -> None:
         self.bars = 0
@@ -188,7 +188,7 @@ class _Counting:
 
 @dataclass
 class Cost:
-    """What one symbol costs that trades once a second, in seconds of CPU."""
+    """The cost of a symbol that trades once a second, in seconds of CPU."""
 
     symbols: int
     trade_s: float
@@ -231,7 +231,7 @@ def measure_engine(symbols: int, seconds: int) -> Cost:
 
 
 def lines_of(plan: Plan, live: Live, costs: Sequence[Cost]) -> list[Line]:
-    """Return what to say of them."""
+    """Return the lines of both measurements."""
     note = f"aggregator {live.cpu:.0%} of a core, {live.states_per_s:,.0f} states/s of bars"
     lines = []
     for name, latencies in live.latencies.items():

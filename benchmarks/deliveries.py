@@ -1,10 +1,9 @@
-"""What a delivery costs: as many as there can be, to many STOMP clients, with ``policy: buffer``.
+"""Measure deliveries to many STOMP clients with ``policy: buffer``, as fast as the server can.
 
-Every client subscribes to one of the symbols and gets every state. The states come from a source of
-ours in place of the aggregator, which keeps a few rounds on their way, no more: nobody is
-disconnected, and the server always has something to do. The load shares the machine; so beside the
-deliveries per second there are those per second of the server's CPU, which is what one core of it
-can do. Peers get the same load.
+Every client subscribes to one of the symbols and gets every state. A source of ours stands in for
+the aggregator. It keeps only a few rounds on their way, so the server always has work and no client
+is disconnected. The load shares the machine; so the table also has the deliveries per second of the
+server's CPU, which is the most that one core can do. Peers get the same load.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from benchmarks.states import Rounds, run_source
 # One MESSAGE is below 1 KiB, so this much ends with a whole one or more.
 TAIL = 2048
 TIMEOUT_S = 60.0
-# What is made only once is there after so many clients.
+# After so many clients all that the server makes only once has been made.
 FIRST_CLIENTS = 100
 
 
@@ -52,7 +51,7 @@ QUICK = Plan(clients=(100,), seconds=0.5, repeats=1, idle_clients=200)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Who delivers, how it is spoken to, and where its states come from."""
+    """The server under load, its STOMP dialect, and the source of its states."""
 
     service: Service
     source: Rounds
@@ -133,8 +132,8 @@ class Load:
         symbols = source.symbols
         for number in range(clients):
             self.crowd.add(CountingClient(server, symbols[number % len(symbols)]))
-        # What those are told who subscribe before the feed is there comes before the first state,
-        # and a server that keeps no state has none for them.
+        # Clients that subscribed before the feed was there get a status before the first state, and
+        # a server that keeps no state sends them none.
         source.publish()
         self.settle()
 
@@ -242,7 +241,7 @@ async def measure_idle_clients(opened: OpenServer, plan: Plan) -> float:
 def lines_of(
     found: dict[str, Any], limits: Limits, message_per_s: float | None, peer: str = ""
 ) -> list[Line]:
-    """Return what to say of one server."""
+    """Return the lines of one server."""
     key = peer.lower() or "fanout"
     lines = []
     for each in found["throughput"]:
@@ -281,7 +280,7 @@ async def measure(limits: Limits, message_per_s: float, *, full: bool) -> Outcom
 
 async def measure_peer(name: str, opened: OpenServer, limits: Limits, *, full: bool) -> Outcome:
     """Measure another server with the same load."""
-    # What it says is compared; less of it will do.
+    # A peer is only there to be compared with, so less will do.
     shorter = replace(FULL, repeats=1, seconds=4.0, window_deliveries=25_000, idle_clients=500)
     plan = shorter if full else QUICK
     found: list[dict[str, Any]] = []

@@ -64,8 +64,8 @@ class CpuMeter:
         return seconds, {name: now[name] - before for name, before in self._before.items()}
 
 
-def cpu_note(cpu_s: Mapping[str, float], seconds: float) -> str:
-    """Return the share of a core that each process took, in words."""
+def cpu_note(cpu_s: Mapping[str, float], seconds: float = 1.0) -> str:
+    """Return in words the share of a core that each process took in so many seconds."""
     shares = (f"{name} {used / seconds:.0%}" for name, used in cpu_s.items())
     return f"CPU: {', '.join(shares)}"
 

@@ -1,6 +1,6 @@
-"""How fast the compiled loops are alone, against a copy of the same bytes.
+"""Measure the compiled loops alone, against a copy of the same bytes.
 
-In seconds of CPU: they are one thread that waits for nothing, and others may use the machine.
+They are measured in seconds of CPU: one thread that never waits, on a machine that may be shared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAME = b"benchmark"
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What one pass over the ticks gave."""
+    """The results of one pass over the ticks."""
 
     ingest_s: float
     memcpy_s: float
@@ -56,7 +56,7 @@ def run_ingest(frames: memoryview, now_ns: int) -> Passed:
         seconds += time.thread_time() - copied
         copying_s += copied - began
         if start + READ_SIZE >= len(frames):
-            # Nothing follows that would fill the last one.
+            # No more ticks fill the last batch.
             ring.close_batch()
         while (batch := ring.next_unsent()) is not None:
             batches.append(batch.data)
@@ -86,7 +86,7 @@ def measure_symbols(symbols: int, ticks: int, passes: int) -> dict[str, Any]:
     aggregator = Aggregator(AggregatorSettings(store="off", port=0))
     now_ns = time.time_ns() // NS_PER_S * NS_PER_S
     start_ns = now_ns - 3600 * NS_PER_S
-    # Which opens the symbols, and is not of the steady state.
+    # The first part opens the symbols, and is not measured.
     parts = [market.opening(start_ns)[0]]
     share_ns = NS_PER_S // (passes + 1)
     for number in range(passes):

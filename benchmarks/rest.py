@@ -1,4 +1,4 @@
-"""How many states per second REST gives out, with the rate limit off."""
+"""Measure how many states per second REST serves, with the rate limit off."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ QUICK = Plan(clients=(1, 32), seconds=0.5)
 
 
 class Getter(Client):
-    """Asks for one symbol over a connection that it keeps, again as soon as it has the answer."""
+    """Request one symbol over one connection, again as soon as the answer is there."""
 
     def __init__(self, port: int, symbol: str) -> None:
         super().__init__(port)
@@ -50,16 +50,16 @@ class Getter(Client):
         self.asks = True
 
     def begin(self) -> bytes:
-        """Ask for the first time."""
+        """Send the request."""
         self._asked = time.perf_counter()
         self.socket.sendall(self._request)
         return b""
 
     def take(self) -> None:
-        """Check an answer, and ask again.
+        """Check an answer, and send the next request.
 
         Raises:
-            WrongResult: it is not the state of that symbol.
+            WrongResult: the answer is not the state of that symbol.
         """
         self._rest += self.read()
         head, _, body = self._rest.partition(b"\r\n\r\n")
@@ -80,7 +80,7 @@ class Getter(Client):
 def measure_clients(
     plan: Plan, clients: int, gateway: Service, aggregator: Service
 ) -> dict[str, Any]:
-    """Let so many clients ask."""
+    """Measure so many clients."""
     crowd: Crowd[Getter] = Crowd()
     symbols = choose_symbols(str(clients))
     try:
