@@ -13,7 +13,7 @@ from ingest.parser import HEADROOM
 from marketdata.framing import encode_frame
 from marketdata.validation import TickRules
 from marketdata.wire.market_data_pb2 import Tick
-from tests.doubles.feed_session import FeedSession
+from tests.doubles.compiled_parser import CompiledParser
 from tests.doubles.hostile_ticks import (
     MAX_FRAME_SIZE,
     NOW,
@@ -23,7 +23,7 @@ from tests.doubles.hostile_ticks import (
     tag,
     varint,
 )
-from tests.doubles.kernel_session import KernelSession
+from tests.doubles.plain_parser import PlainParser
 
 
 def rules() -> TickRules:
@@ -46,8 +46,8 @@ def test_arbitrary_bytes_give_the_same(data: bytes, cuts: list[int]) -> None:
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=10))
 def test_arbitrary_payloads_give_the_same_and_count_once(payloads: list[bytes]) -> None:
-    session = compare([b"".join(map(encode_frame, payloads))])
-    assert session.accepted + session.rejected.total() == len(payloads)
+    parser = compare([b"".join(map(encode_frame, payloads))])
+    assert parser.accepted + parser.rejected.total() == len(payloads)
 
 
 @settings(deadline=None)
@@ -91,8 +91,8 @@ _plain = st.builds(
 @example([Tick(symbol="A" * 32, price=1, volume=2**63 - 1, exchange_timestamp=NOW)])
 def test_what_the_library_writes_gives_the_same_bytes(ticks: list[Tick]) -> None:
     data = b"".join(encode_frame(tick.SerializeToString()) for tick in ticks)
-    expected, _ = FeedSession(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
-    records, _ = KernelSession(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
+    expected, _ = PlainParser(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
+    records, _ = CompiledParser(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
     assert records == expected
     assert len(records) == len(ticks)
 
@@ -137,10 +137,10 @@ def test_a_long_frame_in_parts_is_read_and_each_byte_is_carried_at_most_twice(
     data = encode_frame((payload + head).ljust(size, b"x"))
     assert len(data) == size + 4
     data += encode_frame(payload)
-    session = compare([data[at : at + part] for at in range(0, len(data), part)])
-    assert session.accepted == 2
+    parser = compare([data[at : at + part] for at in range(0, len(data), part)])
+    assert parser.accepted == 2
     # The length itself once more: it must be known before anything else is.
-    assert session.stream.carried_bytes <= 2 * len(data) + 4 * 4
+    assert parser.stream.carried_bytes <= 2 * len(data) + 4 * 4
 
 
 def test_a_stream_in_reads_of_any_size_is_carried_only_where_a_frame_is_cut() -> None:
@@ -148,14 +148,14 @@ def test_a_stream_in_reads_of_any_size_is_carried_only_where_a_frame_is_cut() ->
         Tick(symbol="AAPL", price=1, volume=1, exchange_timestamp=NOW).SerializeToString()
     )
     data = frame * 10_000
-    session = compare([data], read_size=4096)
+    parser = compare([data], read_size=4096)
     reads = -(-len(data) // 4096)
-    assert session.accepted == 10_000
-    assert session.stream.carried_bytes <= reads * 2 * len(frame)
+    assert parser.accepted == 10_000
+    assert parser.stream.carried_bytes <= reads * 2 * len(frame)
 
 
 def test_a_frame_that_never_comes_needs_no_memory_but_its_own() -> None:
-    session = KernelSession(rules(), MAX_FRAME_SIZE)
-    session.receive_data(MAX_FRAME_SIZE.to_bytes(4, "big") + b"x" * 1000, NOW)
-    assert session.has_partial_frame
-    assert session.stream.carried_bytes == 1004
+    parser = CompiledParser(rules(), MAX_FRAME_SIZE)
+    parser.receive_data(MAX_FRAME_SIZE.to_bytes(4, "big") + b"x" * 1000, NOW)
+    assert parser.has_partial_frame
+    assert parser.stream.carried_bytes == 1004

@@ -1,4 +1,4 @@
-"""The rules of a feed in plain Python and protobuf: what the compiled ones are held against."""
+"""Parse frames and ticks in plain Python and protobuf: the oracle of the compiled parser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_TICK_SIZE = 127
 _PREFIXES = [bytes((_TICKS_TAG, size)) for size in range(_MAX_TICK_SIZE + 1)]
 
 
-class FeedSession:
+class PlainParser:
     """Turn the bytes of one connection into validated ticks.
 
     After a violation :attr:`failure` says why, and later data is ignored.

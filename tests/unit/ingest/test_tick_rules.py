@@ -14,23 +14,23 @@ from marketdata.errors import EmptyFrame, FrameTooLarge
 from marketdata.framing import encode_frame
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
-from tests.doubles.feed_session import FeedSession
-from tests.doubles.kernel_session import KernelSession
+from tests.doubles.compiled_parser import CompiledParser
+from tests.doubles.plain_parser import PlainParser
 
 NOW = 1_735_201_234_567_000_000
 
 
-Session = FeedSession | KernelSession
-Make = Callable[[TickRules, int], Session]
+Parser = PlainParser | CompiledParser
+Make = Callable[[TickRules, int], Parser]
 
 
-@pytest.fixture(params=[FeedSession, KernelSession], scope="module")
+@pytest.fixture(params=[PlainParser, CompiledParser], scope="module")
 def make(request: pytest.FixtureRequest) -> Make:
     made: Make = request.param
     return made
 
 
-def make_session(make: Make, max_frame_size: int = 1_000_000) -> Session:
+def make_parser(make: Make, max_frame_size: int = 1_000_000) -> Parser:
     return make(TickRules(timestamp_unit="auto", max_future_skew_s=60), max_frame_size)
 
 
@@ -53,8 +53,8 @@ def decode(records: list[bytes]) -> list[Tick]:
 
 
 def test_records_of_a_batch_are_the_normalized_ticks(make: Make) -> None:
-    session = make_session(make)
-    records, rejected = session.receive_data(frame(make_tick(" aApL ")) * 2, NOW)
+    parser = make_parser(make)
+    records, rejected = parser.receive_data(frame(make_tick(" aApL ")) * 2, NOW)
     assert decode(records) == [accepted(make_tick("AAPL"))] * 2
     assert not rejected
 
@@ -71,11 +71,11 @@ def test_records_of_a_batch_are_the_normalized_ticks(make: Make) -> None:
     )
 )
 def test_each_tick_is_accepted_or_counted(make: Make, ticks: list[Tick]) -> None:
-    session = make_session(make)
-    records, rejected = session.receive_data(b"".join(map(frame, ticks)), NOW)
+    parser = make_parser(make)
+    records, rejected = parser.receive_data(b"".join(map(frame, ticks)), NOW)
     assert len(decode(records)) + rejected.total() == len(ticks)
-    assert (session.accepted, session.rejected) == (len(records), rejected)
-    assert session.failure is None
+    assert (parser.accepted, parser.rejected) == (len(records), rejected)
+    assert parser.failure is None
 
 
 @settings(deadline=None)
@@ -83,8 +83,8 @@ def test_each_tick_is_accepted_or_counted(make: Make, ticks: list[Tick]) -> None
 def test_payloads_pass_exactly_as_the_protobuf_library_reads_them(
     make: Make, payloads: list[bytes]
 ) -> None:
-    session = make_session(make)
-    records, rejected = session.receive_data(b"".join(map(encode_frame, payloads)), NOW)
+    parser = make_parser(make)
+    records, rejected = parser.receive_data(b"".join(map(encode_frame, payloads)), NOW)
     rules = TickRules(timestamp_unit="auto", max_future_skew_s=60)
     expected, reasons = [], Counter[str]()
     for payload in payloads:
@@ -120,7 +120,7 @@ def test_the_ingest_time_is_ours_and_all_else_as_the_protobuf_library_reads_it(
     expected = Tick.FromString(payload)
     assert TickRules(timestamp_unit="auto", max_future_skew_s=60).normalize(expected, NOW) is None
     assert expected.ingest_timestamp == NOW
-    records, _ = make_session(make).receive_data(encode_frame(payload), NOW)
+    records, _ = make_parser(make).receive_data(encode_frame(payload), NOW)
     assert decode(records) == [expected]
 
 
@@ -135,13 +135,13 @@ def test_the_ingest_time_is_ours_and_all_else_as_the_protobuf_library_reads_it(
 def test_a_bad_payload_is_dropped_and_the_connection_lives_on(
     make: Make, payload: bytes, reason: RejectReason
 ) -> None:
-    session = make_session(make)
-    records, rejected = session.receive_data(
+    parser = make_parser(make)
+    records, rejected = parser.receive_data(
         frame(make_tick("A")) + encode_frame(payload) + frame(make_tick("B")), NOW
     )
     assert [tick.symbol for tick in decode(records)] == ["A", "B"]
     assert rejected == {reason: 1}
-    assert session.failure is None
+    assert parser.failure is None
 
 
 @pytest.mark.parametrize(
@@ -151,16 +151,16 @@ def test_a_bad_payload_is_dropped_and_the_connection_lives_on(
 def test_ticks_before_a_violation_are_kept(
     make: Make, bad_frame: bytes, error: type[Exception]
 ) -> None:
-    session = make_session(make, max_frame_size=64)
-    records, _ = session.receive_data(frame(make_tick()) + bad_frame, NOW)
+    parser = make_parser(make, max_frame_size=64)
+    records, _ = parser.receive_data(frame(make_tick()) + bad_frame, NOW)
     assert decode(records) == [accepted(make_tick())]
-    assert isinstance(session.failure, error)
+    assert isinstance(parser.failure, error)
 
 
 def test_unknown_fields_do_not_travel_in_big_ticks(make: Make) -> None:
     padding = TickBatch(producer_id="x" * 5000).SerializeToString().replace(b"\x0a", b"\x7a", 1)
-    session = make_session(make)
+    parser = make_parser(make)
     payload = make_tick().SerializeToString() + padding
-    records, _ = session.receive_data(encode_frame(payload), NOW)
+    records, _ = parser.receive_data(encode_frame(payload), NOW)
     assert decode(records) == [accepted(make_tick())]
     assert len(records[0]) < 100

@@ -16,7 +16,7 @@ load_kernels()
 _PRODUCER = "p"
 
 
-class KernelSession:
+class CompiledParser:
     """Turn the bytes of one connection into the records of a batch."""
 
     def __init__(
@@ -51,7 +51,7 @@ class KernelSession:
         return self._feed.rejected
 
     def receive_data(self, data: bytes, now_ns: int) -> tuple[list[bytes], Counter[str]]:
-        """Return the records and the rejects, as the plain session does."""
+        """Return the records and the rejects, as the plain parser does."""
         rejected: Counter[str] = Counter()
         for start in range(0, len(data), self._read_size):
             part = data[start : start + self._read_size]
