@@ -27,14 +27,14 @@ from benchmarks import (
     rest,
     stalled,
 )
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.messages import Messages
 from benchmarks.publish import publish
 from benchmarks.report import Outcome, markdown_table, rows_of, text_table
 from benchmarks.results import RESULTS, Results, write_json
 
 # Each gets the limits of the machine and the results of one message per tick, of the same run.
-Part = Callable[[Limits, Messages, bool], Awaitable[Outcome]]
+Part = Callable[[MachineLimits, Messages, bool], Awaitable[Outcome]]
 PARTS: dict[str, Part] = {
     "kernels": lambda _limits, _messages, full: kernels.measure(full=full),
     "ingest": lambda found, one, full: ingest.measure(found, one.ticks_per_s, full=full),

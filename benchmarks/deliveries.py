@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.clients import GATEWAY, Client, Crowd, StompDialect
 from benchmarks.harness import Service, WrongResult, cpu_note, run_service
 from benchmarks.latencies import Spread
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.report import Line, Outcome
 from benchmarks.states import Rounds, run_source
 
@@ -239,7 +239,7 @@ async def measure_idle_clients(opened: OpenServer, plan: Plan) -> float:
 
 
 def lines_of(
-    found: dict[str, Any], limits: Limits, message_per_s: float | None, peer: str = ""
+    found: dict[str, Any], limits: MachineLimits, message_per_s: float | None, peer: str = ""
 ) -> list[Line]:
     """Return the lines of one server."""
     key = peer.lower() or "fanout"
@@ -269,7 +269,7 @@ def lines_of(
     return lines
 
 
-async def measure(limits: Limits, message_per_s: float, *, full: bool) -> Outcome:
+async def measure(limits: MachineLimits, message_per_s: float, *, full: bool) -> Outcome:
     """Measure the gateway."""
     plan = FULL if full else QUICK
     found = [await measure_clients(open_gateway, clients, plan) for clients in plan.clients]
@@ -278,7 +278,9 @@ async def measure(limits: Limits, message_per_s: float, *, full: bool) -> Outcom
     return Outcome(lines_of(details, limits, message_per_s), details)
 
 
-async def measure_peer(name: str, opened: OpenServer, limits: Limits, *, full: bool) -> Outcome:
+async def measure_peer(
+    name: str, opened: OpenServer, limits: MachineLimits, *, full: bool
+) -> Outcome:
     """Measure another server with the same load."""
     # A peer is only there to be compared with, so less will do.
     shorter = replace(FULL, repeats=1, seconds=4.0, window_deliveries=25_000, idle_clients=500)

@@ -119,7 +119,7 @@ async def _read_log(log: asyncio.StreamReader, address: asyncio.Future[str]) -> 
     # Reads to the end, so that the service never waits for us.
     last = b""
     async for last in log:
-        if not address.done() and b" listening" in last:
+        if not address.done() and b"listening" in last:
             address.set_result(json.loads(last)["address"])
     if not address.done():
         address.set_exception(RuntimeError(f"the service did not start: {last.decode()}"))

@@ -23,7 +23,7 @@ import grpc
 from benchmarks.frames import END, Market, Ticks
 from benchmarks.harness import CpuMeter, cpu_note
 from benchmarks.latencies import Spread
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.pipeline import Backend, check_bars, check_states, run_backend
 from benchmarks.report import Line, Outcome
 from marketdata.timestamps import NS_PER_S
@@ -217,7 +217,7 @@ def add_up(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def lines_of(case: dict[str, Any], limits: Limits, message_per_s: float) -> list[Line]:
+def lines_of(case: dict[str, Any], limits: MachineLimits, message_per_s: float) -> list[Line]:
     """Return the lines of a case."""
     symbols, connections = case["symbols"], case["connections"]
     order = f"{case['late']:.0%} late" if case["late"] else "in order"
@@ -246,7 +246,7 @@ def lines_of(case: dict[str, Any], limits: Limits, message_per_s: float) -> list
     return lines
 
 
-async def measure(limits: Limits, message_per_s: float, *, full: bool) -> Outcome:
+async def measure(limits: MachineLimits, message_per_s: float, *, full: bool) -> Outcome:
     """Measure every case."""
     plan = FULL if full else QUICK
     lines: list[Line] = []

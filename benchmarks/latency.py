@@ -19,7 +19,7 @@ import grpc
 from benchmarks.clients import Crowd
 from benchmarks.harness import CpuMeter, Service, WrongResult, no_collections, run_service
 from benchmarks.latencies import Latencies
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.messages import RATE as MESSAGES_RATE
 from benchmarks.messages import Messages
 from benchmarks.pacer import Pacer, Sent, run_pacer
@@ -162,7 +162,9 @@ def measure_endpoints(plan: Plan, backend: Backend, gateway: Service) -> list[di
     return found
 
 
-def lines_of(found: dict[str, Any], plan: Plan, limits: Limits, messages: Messages) -> list[Line]:
+def lines_of(
+    found: dict[str, Any], plan: Plan, limits: MachineLimits, messages: Messages
+) -> list[Line]:
     """Return the lines of one endpoint at one rate."""
     endpoint, rate = found["endpoint"], found["rate"]
     # From the producer to ingest, the aggregator, the gateway, the client.
@@ -193,7 +195,7 @@ def lines_of(found: dict[str, Any], plan: Plan, limits: Limits, messages: Messag
     return lines
 
 
-async def measure(limits: Limits, messages: Messages, *, full: bool) -> Outcome:
+async def measure(limits: MachineLimits, messages: Messages, *, full: bool) -> Outcome:
     """Measure every endpoint at every rate."""
     plan = FULL if full else QUICK
     async with (

@@ -25,7 +25,7 @@ SENT_TO = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MachineLimits:
     """Bytes, calls and round trips per second, on one core each."""
 
     memcpy_bytes_per_s: float
@@ -154,10 +154,10 @@ def measure_round_trips(count: int) -> float:
     return count / seconds
 
 
-def measure(*, full: bool) -> tuple[Limits, Outcome]:
+def measure(*, full: bool) -> tuple[MachineLimits, Outcome]:
     """Measure all of them."""
     per_s, per_cpu_s = measure_loopback(4_000_000_000 if full else 200_000_000)
-    limits = Limits(
+    limits = MachineLimits(
         memcpy_bytes_per_s=measure_memcpy(5 if full else 2),
         loopback_bytes_per_s=per_s,
         loopback_bytes_per_cpu_s=per_cpu_s,

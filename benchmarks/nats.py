@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.frames import Market, Ticks
 from benchmarks.harness import CpuMeter, Service, WrongResult, cpu_note
-from benchmarks.limits import READ_SIZE, Limits
+from benchmarks.limits import READ_SIZE, MachineLimits
 from benchmarks.report import Line, Outcome
 from marketdata.timestamps import NS_PER_S
 
@@ -158,7 +158,7 @@ def is_installed() -> bool:
     return find_program() is not None
 
 
-async def measure(limits: Limits, *, full: bool) -> Outcome:
+async def measure(limits: MachineLimits, *, full: bool) -> Outcome:
     """Measure it where it is installed."""
     program = find_program()
     if program is None:

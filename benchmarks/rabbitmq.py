@@ -15,7 +15,7 @@ from shutil import which
 from benchmarks.clients import StompDialect
 from benchmarks.deliveries import Plan, Server, measure_peer
 from benchmarks.harness import Service
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.report import Outcome
 from benchmarks.states import Rounds
 from gateway.encoding import aggregate_to_dict, encode_json
@@ -171,7 +171,7 @@ def is_installed() -> bool:
     return which(SCRIPT) is not None and which(EPMD) is not None
 
 
-async def measure(limits: Limits, *, full: bool) -> Outcome:
+async def measure(limits: MachineLimits, *, full: bool) -> Outcome:
     """Measure it where it is installed."""
     if not is_installed():
         return Outcome([], {}, skipped="RabbitMQ is not installed (Debian: rabbitmq-server)")

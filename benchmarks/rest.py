@@ -12,7 +12,7 @@ import orjson
 from benchmarks.clients import Client, Crowd
 from benchmarks.harness import CpuMeter, Service, WrongResult, cpu_note, run_service
 from benchmarks.latencies import Latencies
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.messages import Messages
 from benchmarks.pacer import run_pacer
 from benchmarks.pipeline import run_backend
@@ -114,7 +114,7 @@ def fill(ingest: Service, clients: int) -> None:
         pacer.finish()
 
 
-async def measure(limits: Limits, messages: Messages, *, full: bool) -> Outcome:
+async def measure(limits: MachineLimits, messages: Messages, *, full: bool) -> Outcome:
     """Measure each number of clients."""
     plan = FULL if full else QUICK
     async with run_backend(session="none") as backend:
