@@ -156,22 +156,8 @@ class BarsBody(_Body):
     )
 
 
-class WorkerStatusBody(_Body):
-    """How one process of the gateway is; with `no answer` the rest is left out."""
-
-    worker: int = Field(ge=0)
-    status: Literal["ok", "no answer"]
-    uptimeS: int = Field(default=0, ge=0)  # noqa: N815  the name on the wire
-    feed: Literal["live", "stale"] = "stale"
-    breaker: Literal["closed", "open", "half-open"] = "closed"
-    clients: int = Field(default=0, ge=0)
-    subscriptions: int = Field(default=0, ge=0)
-    topics: int = Field(default=0, ge=0)
-    conflated: str = Field(default="0", pattern=_DIGITS)
-
-
 class GatewayStatusBody(_Body):
-    """How this gateway is: the worst state, and the sum of the counts, of its processes."""
+    """The state of this gateway."""
 
     version: str
     uptimeS: int = Field(ge=0)  # noqa: N815  the name on the wire
@@ -181,8 +167,6 @@ class GatewayStatusBody(_Body):
     )
     clients: int = Field(ge=0, description="live clients of all doors")
     maxClients: int  # noqa: N815  the name on the wire
-    worker: int = Field(ge=0, description="the process that answered")
-    workers: list[WorkerStatusBody]
     subscriptions: int = Field(ge=0)
     topics: int = Field(ge=0, description="symbols and bars that are followed")
     conflated: str = Field(
