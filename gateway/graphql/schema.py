@@ -13,7 +13,7 @@ import strawberry
 from graphql import GraphQLSchema
 from strawberry.schema.config import StrawberryConfig
 
-from gateway.bars.question import Fill, build_subscription, check_interval, parse_question
+from gateway.bars.query import BarsQuery, Fill, build_subscription, check_interval, parse_range
 from gateway.bars.times import HELP
 from gateway.encoding import AGGREGATE_COLUMNS, BAR_COLUMNS, describe
 from gateway.errors import FieldError, InvalidInput
@@ -135,7 +135,7 @@ class BarConnection:
 
 @strawberry.enum(name="Fill", description="What stands for intervals without a trade.")
 class FillWith(Enum):
-    """The question's fills."""
+    """The fills of a query for bars."""
 
     NONE = strawberry.enum_value("none", description="nothing")
     PREV = strawberry.enum_value("prev", description="a bar at the close of the one before it")
@@ -243,17 +243,15 @@ async def _bars(
         strawberry.argument(description="whether the bar that is not closed yet is among them"),
     ] = False,
 ) -> BarConnection | None:
-    question = parse_question(
+    query = BarsQuery(
         parse_symbol("symbol", symbol),
         interval,
-        start=start,
-        end=to,
+        *parse_range(interval, start=start, end=to, limit=first, limit_field="first"),
         limit=first,
         fill=Fill(cast("str", fill.value)),
         include_partial=include_partial,
-        limit_field="first",
     )
-    page = await info.context.reader.read_bars(question, after or "")
+    page = await info.context.reader.read_bars(query, after or "")
     return cast("BarConnection | None", page)
 
 

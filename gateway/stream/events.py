@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from gateway.bars.question import build_subscription
+from gateway.bars.query import build_subscription
 from gateway.encoding import INTERVAL_COMPLETE
 from gateway.hub.hub import FeedStatus, TooManySymbols
 from gateway.hub.subscription import Resume, Subscription

@@ -1,4 +1,4 @@
-"""Check what is asked of history before anybody is asked."""
+"""Check what clients ask for of bars, before the aggregator is called."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from marketdata.intervals import InvalidInterval, parse_interval
 from marketdata.wire.market_data_pb2 import FILL_ALL, FILL_NONE, BarsRequest
 
 DEFAULT_LIMIT = 1000
-# The aggregator's own; 10,000 bars are about 1.2 MB on the wire and 4 MB of JSON.
+# The aggregator's own limit; 10,000 bars are about 1.2 MB on the wire and 4 MB of JSON.
 MAX_LIMIT = 10_000
 
 
 class Fill(StrEnum):
-    """What stands for intervals without a trade."""
+    """How intervals without a trade are filled."""
 
     NONE = "none"
     # A filler at the close of the bar before it.
@@ -31,8 +31,8 @@ class Fill(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BarsQuestion:
-    """Some bars of one symbol; all is checked but what only the aggregator knows."""
+class BarsQuery:
+    """Which bars of one symbol; checked as far as the gateway can."""
 
     symbol: str
     interval: str
@@ -44,7 +44,7 @@ class BarsQuestion:
     include_partial: bool = False
 
     def to_request(self) -> BarsRequest:
-        """Return the question as the aggregator is asked."""
+        """Return the request to the aggregator."""
         request = BarsRequest(
             symbol=self.symbol,
             interval=self.interval,
@@ -62,10 +62,10 @@ class BarsQuestion:
 
 
 def check_interval(interval: str) -> str:
-    """Return ``interval`` if it can be one.
+    """Return the interval in normal form.
 
     Raises:
-        InvalidInput: it cannot.
+        InvalidInput: it is not an interval.
     """
     try:
         return parse_interval(interval).name
@@ -83,10 +83,10 @@ def build_subscription(
     since: str | None,
     fields: tuple[str, str] = ("interval", "since"),
 ) -> Subscription:
-    """Return the subscription that a client asks for; empty text is as good as none.
+    """Return the subscription that a client asks for; empty text counts as absent.
 
     Raises:
-        InvalidInput: what it says of bars cannot be used.
+        InvalidInput: the interval or the start of history cannot be used.
     """
     interval_field, since_field = fields
     if not interval:
@@ -106,22 +106,18 @@ def build_subscription(
     return BarSubscription(interval, symbols, policy, resume, limits, join=join)
 
 
-def parse_question(
-    symbol: str,
+def parse_range(
     interval: str,
     *,
     start: str | None,
     end: str | None,
     limit: int = DEFAULT_LIMIT,
-    cursor: str = "",
-    fill: Fill = Fill.NONE,
-    include_partial: bool = False,
     limit_field: str = "limit",
-) -> BarsQuestion:
-    """Return what is asked: ``start`` <= bars < ``end``, and empty text is as good as none.
+) -> tuple[int | None, int | None]:
+    """Return the times of ``start`` and ``end``; empty text counts as absent.
 
     Raises:
-        InvalidInput: it names each field that cannot be used.
+        InvalidInput: names each field that cannot be used.
     """
     errors: list[FieldError] = []
 
@@ -145,4 +141,4 @@ def parse_question(
         errors.append(FieldError(limit_field, f"{limit} is not between 1 and {MAX_LIMIT}"))
     if errors:
         raise InvalidInput(errors)
-    return BarsQuestion(symbol, interval, from_ns, to_ns, limit, cursor, fill, include_partial)
+    return from_ns, to_ns

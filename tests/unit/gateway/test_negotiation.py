@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.bars.accept import choose
 from gateway.errors import NotAcceptable
+from gateway.rest.negotiation import choose_media_type
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
 OFFERED = (JSON, CSV, ARROW)
@@ -33,18 +33,18 @@ OFFERED = (JSON, CSV, ARROW)
     ],
 )
 def test_the_best_of_what_is_accepted_is_chosen(accept: str, chosen: str) -> None:
-    assert choose(accept, OFFERED) == chosen
+    assert choose_media_type(accept, OFFERED) == chosen
 
 
 @pytest.mark.parametrize("accept", ["text/html", "text/csv;q=0", "*/*;q=0", "image/*", "nonsense"])
 def test_what_accepts_none_is_told_what_there_is(accept: str) -> None:
     with pytest.raises(NotAcceptable, match="only application/json, text/csv, "):
-        choose(accept, OFFERED)
+        choose_media_type(accept, OFFERED)
 
 
 @given(st.text())
 def test_any_header_is_answered_or_refused(accept: str) -> None:
     try:
-        assert choose(accept, OFFERED) in OFFERED
+        assert choose_media_type(accept, OFFERED) in OFFERED
     except NotAcceptable as exc:
         assert str(exc).isascii()  # noqa: PT017
