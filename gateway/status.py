@@ -9,7 +9,8 @@ import grpc
 
 from gateway.backend.client import AggregatorClient
 from gateway.clients.capacity import Capacity
-from gateway.hub.hub import FeedStatus, Hub
+from gateway.hub.hub import Hub
+from gateway.hub.updates import FeedStatus
 from marketdata.timestamps import NS_PER_MS
 from marketdata.wire.market_data_pb2 import FeedReport, StatusRequest, StatusResponse
 from marketdata.wire.market_data_pb2 import FeedStatus as ProducerStatus

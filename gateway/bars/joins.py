@@ -9,10 +9,10 @@ from typing import Protocol
 import structlog
 
 from gateway.errors import AggregatorUnavailable, HistoryTooLong, InvalidInput
+from gateway.hub.backfill import Backfill
 from gateway.hub.bar_subscription import BarSubscription
-from gateway.hub.hub import Hub, Subscriber
-from gateway.hub.join import Join
-from gateway.hub.subscription import Subscription
+from gateway.hub.hub import Hub
+from gateway.hub.subscription import Subscriber, Subscription
 from marketdata.errors import MarketDataError
 from marketdata.wire.market_data_pb2 import BarsRequest, BarsResponse
 
@@ -81,7 +81,7 @@ class Joins:
         ``fail`` is called with InvalidInput or HistoryTooLong if it cannot be read. While the
         aggregator is away it is waited for.
         """
-        join = subscription.join
+        join = subscription.backfill
         if join is None or not isinstance(subscription, BarSubscription):
             return
         reader = _Reader(self, subscription, join, subscriber)
@@ -120,7 +120,7 @@ class _Reader:
     """Read for one subscription, for as long as it lasts."""
 
     def __init__(
-        self, joins: Joins, subscription: BarSubscription, join: Join, subscriber: Subscriber
+        self, joins: Joins, subscription: BarSubscription, join: Backfill, subscriber: Subscriber
     ) -> None:
         self._joins = joins
         self._subscription = subscription

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from gateway.bars.times import format_time, parse_time
 from gateway.errors import FieldError, InvalidInput
+from gateway.hub.backfill import Backfill
 from gateway.hub.bar_subscription import BarSubscription
-from gateway.hub.join import Join
 from gateway.hub.subscription import BufferLimits, Resume, Subscription
 from gateway.hub.updates import Policy
 from marketdata.intervals import InvalidInterval, parse_interval
@@ -96,14 +96,14 @@ def build_subscription(
             )
         return Subscription(symbols, policy, resume, limits)
     check_interval(interval)
-    join = None
+    backfill = None
     if since:
         if resume is not None:
             raise InvalidInput([FieldError(since_field, "cannot be had with what was seen last")])
         if symbols is None:
             raise InvalidInput([FieldError(since_field, "needs symbols by name, not *")])
-        join = Join(symbols, parse_time(since_field, since))
-    return BarSubscription(interval, symbols, policy, resume, limits, join=join)
+        backfill = Backfill(symbols, parse_time(since_field, since))
+    return BarSubscription(interval, symbols, policy, resume, limits, backfill=backfill)
 
 
 def parse_range(

@@ -12,7 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.protocol import State
 
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES
-from gateway.clients.texts import BINARY_FRAME, TEXT_FRAME, frame_head
+from gateway.clients.shared import TEXT_FRAME, frame_head
 
 # RFC 6455, 7.4.1: a close frame without a code came, or none.
 NO_STATUS = 1005
@@ -143,12 +143,8 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
 
-    def send_nowait(self, message: str | bytes) -> None:
-        """Send ``message`` at the end of this turn of the event loop."""
-        if isinstance(message, str):
-            opcode, data = TEXT_FRAME, message.encode()
-        else:
-            opcode, data = BINARY_FRAME, message
+    def send_nowait(self, data: bytes, opcode: int = TEXT_FRAME) -> None:
+        """Send one message at the end of this turn of the event loop."""
         size = len(data)
         due = self._due
         if not due:

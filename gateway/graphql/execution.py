@@ -69,11 +69,11 @@ class Projection:
 
     def __init__(self, executor: Executor[Context]) -> None:
         self._executor = executor
-        self._encoded: OrderedDict[Update | None, str] = OrderedDict()
+        self._encoded: OrderedDict[Update | None, bytes] = OrderedDict()
         # Who shares it; with one there is nothing to keep.
         self.users = 0
 
-    def encode(self, update: Update | None) -> str:
+    def encode(self, update: Update | None) -> bytes:
         """Return ``"data":...``, and ``,"errors":...`` if there are any; None: nothing known."""
         encoded = self._encoded.get(update)
         if encoded is None:
@@ -84,16 +84,16 @@ class Projection:
                     self._encoded.popitem(last=False)
         return encoded
 
-    def _encode(self, update: Update | None) -> str:
+    def _encode(self, update: Update | None) -> bytes:
         event = None if update is None else update.to_dict()
         # No field of an aggregate waits for anything.
         result = cast(
             "ExecutionResult",
             execute_subscription_event(self._executor.build_per_event_executor(event)),
         )
-        encoded = f'"data":{orjson.dumps(result.data).decode()}'
+        encoded = b'"data":%b' % orjson.dumps(result.data)
         if result.errors:
-            encoded += f',"errors":{orjson.dumps(format_field_errors(result.errors)).decode()}'
+            encoded += b',"errors":%b' % orjson.dumps(format_field_errors(result.errors))
         return encoded
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.hub.join import MAX_OPEN
+from gateway.hub.backfill import MAX_OPEN
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import ALL, BarTopic, BarUpdate
 from marketdata.wire.market_data_pb2 import Bar
@@ -85,10 +85,7 @@ class Bars:
                 series.unchecked = 0
             series.awaiting.clear()
             series.epoch, series.sequence = bar.epoch, bar.sequence
-        # A message of a list keeps the whole list in memory; this one stays.
-        own = Bar()
-        own.CopyFrom(bar)
-        update = BarUpdate(own, continuous=continuous, sure=series.is_sure)
+        update = BarUpdate(bar, continuous=continuous, sure=series.is_sure)
         before = series.open.pop(update.key, None)
         if before is not None:
             # Who keeps up has it, and in the history it would be most of the memory.

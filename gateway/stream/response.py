@@ -10,13 +10,18 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.clients.capacity import Capacity
-from gateway.clients.connection import NORMAL_CLOSURE, ConnectionHandler, HandlerFactory, Peer
+from gateway.clients.connection import (
+    NORMAL_CLOSURE,
+    ConnectionHandler,
+    HandlerFactory,
+    Peer,
+)
 from gateway.clients.guard import GuardedHandler
 from gateway.clients.handshake import peer_of
 from gateway.clients.head import is_head
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
 from gateway.clients.pump import Pump
-from gateway.clients.texts import Texts
+from gateway.clients.shared import SharedMessages
 from gateway.clients.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S, RETRY_AFTER_S
 from gateway.errors import TooManyClients
 from gateway.sockjs.receiver import until_disconnect
@@ -25,6 +30,8 @@ from gateway.stream.events import KEEPALIVE
 MEDIA_TYPE = "text/event-stream"
 # Events that are due at once go in one write, up to this much.
 MAX_BYTES_PER_SEND = 64 * 1024
+# About as much. Of a larger batch the client takes one update after the other, while it keeps up.
+MAX_BATCH = 100
 
 
 class EventStreamResponse(Response):
@@ -110,6 +117,7 @@ class EventStreamConnection:
         close_timeout_s: float = CLOSE_TIMEOUT_S,
     ) -> None:
         self.peer = peer
+        self.max_batch = MAX_BATCH
         self._send = send
         self._keepalive_s = keepalive_s
         self._close_timeout_s = close_timeout_s
@@ -142,13 +150,13 @@ class EventStreamConnection:
             self._outbox.put(message)
             self._pump.wake()
 
-    def send_texts(self, texts: Texts) -> None:
-        """Queue events that others are sent too.
+    def send_text(self, message: bytes) -> None:
+        """Queue events; as :meth:`send_nowait`."""
+        self.send_nowait(message)
 
-        Raises:
-            BufferFull: They would pass the bound; they were not queued.
-        """
-        self.send_nowait("".join(texts.messages))
+    def send_shared(self, messages: SharedMessages) -> None:
+        """Queue events that other clients are sent too; as :meth:`send_nowait`."""
+        self.send_nowait(b"".join(messages.messages))
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, then end the response; only the first call counts."""

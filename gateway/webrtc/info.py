@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from gateway.stomp.signaling import GATEWAY_ID
+from gateway.stomp.protocol.signaling import GATEWAY_ID
 from gateway.webrtc.options import PeerOptions
 
 PATH = "/api/v1/webrtc"

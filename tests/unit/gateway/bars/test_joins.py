@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from gateway.bars.joins import BARS_PER_PAGE, Joins
 from gateway.errors import AggregatorUnavailable, FieldError, HistoryTooLong, InvalidInput
+from gateway.hub.backfill import Backfill
 from gateway.hub.bar_subscription import BarSubscription
+from gateway.hub.batch import Batch
 from gateway.hub.history import History
-from gateway.hub.hub import FeedStatus, Hub
-from gateway.hub.join import Join
+from gateway.hub.hub import Hub
 from gateway.hub.subscription import Subscription
-from gateway.hub.updates import BarUpdate, Delivery, Policy
+from gateway.hub.updates import BarUpdate, Delivery, FeedStatus, Policy
 from marketdata.errors import MarketDataError
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.bar_book import EARLY, FINAL, PARTIAL, REVISED, BarBook
@@ -45,7 +46,9 @@ class World:
             self.hub, self, max_history=max_history, pause_s=0, check_after_s=check_after_s
         )
         self.symbols = sorted(symbols)
-        self.subscription = BarSubscription("1m", self.symbols, policy, join=Join(self.symbols, 0))
+        self.subscription = BarSubscription(
+            "1m", self.symbols, policy, backfill=Backfill(self.symbols, 0)
+        )
         # On its way to the hub; None: the aggregator has not heard that the bars are followed.
         self.on_the_way: deque[list[wire.Bar]] | None = None
         # Answers that were asked for, and those that are on their way back.
@@ -66,6 +69,9 @@ class World:
         return await answer
 
     # The reader
+
+    def send(self, subscription: Subscription, batch: Batch) -> bool:
+        return False
 
     def flush(self, subscriptions: Iterable[Subscription]) -> None:
         """It reads when it is told to."""

@@ -5,30 +5,32 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import time
 import warnings
 from typing import Any, cast
 
 import pytest
-from structlog.testing import capture_logs
 
 from gateway.backend.client import AggregatorClient
 from gateway.clients.capacity import Capacity
-from gateway.clients.connection import Connection, Peer
+from gateway.clients.connection import ANY_BATCH, Connection, Peer
 from gateway.clients.outbox import BufferFull
-from gateway.clients.texts import Texts
+from gateway.clients.shared import SharedMessages
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
 from gateway.graphql.schema import build_schema
-from gateway.graphql.websocket import GraphQLDoor, GraphQLWebSocket, WebSocketLimits
+from gateway.graphql.websocket import GraphQLEndpoint, GraphQLWebSocket, WebSocketLimits
 from gateway.hub.history import History
-from gateway.hub.hub import FeedStatus, Hub
+from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
-from gateway.hub.updates import UPDATE_BYTES, Update
+from gateway.hub.updates import UPDATE_BYTES, FeedStatus, Update
+from gateway.live.session import LiveLimits, Sessions
 from marketdata.wire.market_data_pb2 import Aggregate
 from tests.unit.gateway.stream.doubles import NoHistory
 
 SCHEMA = build_schema()
-LIMITS = WebSocketLimits(max_operations=3, max_symbols=20)
+LIMITS = WebSocketLimits(max_symbols=20)
+LIVE_LIMITS = LiveLimits(max_subscriptions=3)
 
 
 class Client(Connection):
@@ -54,15 +56,21 @@ class Client(Connection):
     def writable(self) -> bool:
         return self._writable
 
+    @property
+    def max_batch(self) -> int:
+        return ANY_BATCH
+
     def send_nowait(self, message: str | bytes) -> None:
+        raise AssertionError("every message is bytes of JSON")
+
+    def send_text(self, message: bytes) -> None:
         if self.full:
             raise BufferFull(len(message), 0, 0)
-        assert isinstance(message, str)
         self.messages.append(json.loads(message))
 
-    def send_texts(self, texts: Texts) -> None:
-        for message in texts.messages:
-            self.send_nowait(message)
+    def send_shared(self, messages: SharedMessages) -> None:
+        for message in messages.messages:
+            self.send_text(message)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = self.closed or (code, reason)
@@ -90,6 +98,7 @@ class Door:
     def __init__(
         self,
         limits: WebSocketLimits = LIMITS,
+        live_limits: LiveLimits = LIVE_LIMITS,
         subprotocol: str | None = "graphql-transport-ws",
         max_followed: int = 100,
     ) -> None:
@@ -103,14 +112,14 @@ class Door:
             max_symbols=10,
             buffer_limits=BufferLimits(3 * UPDATE_BYTES, 30),
         )
-        self.door = GraphQLDoor(
+        self.door = GraphQLEndpoint(
             self.execution,
-            self.hub,
+            Sessions(self.hub, NoHistory(), live_limits, time.monotonic, self._note_bug),
             Capacity(100),
-            joins=NoHistory(),
             allow_origin=lambda origin, connection: True,
             limits=limits,
         )
+        self.bugs = 0
         self.sequences: dict[str, int] = {}
         self.epoch = 7
         self.client, self.handler = self.connect(subprotocol)
@@ -125,6 +134,9 @@ class Door:
             handler.on_message('{"type":"connection_init"}')
             assert client.taken() == [{"type": "connection_ack"}]
         return client, handler
+
+    def _note_bug(self) -> None:
+        self.bugs += 1
 
     def send(self, **message: Any) -> None:
         self.handler.on_message(json.dumps(message))
@@ -143,7 +155,7 @@ class Door:
             aggregates.append(
                 Aggregate(
                     symbol=symbol, close=close, sequence=self.sequences[symbol], epoch=self.epoch
-                )
+                ).SerializeToString()
             )
         self.hub.publish(aggregates)
 
@@ -375,10 +387,10 @@ async def test_the_symbols_of_a_client_are_limited(door: Door) -> None:
 
 
 async def test_a_server_that_stops_says_so(door: Door) -> None:
-    door.door.stop()
+    door.door.sessions.stop()
     assert door.client.closed == (1001, "the server stops")
     door.handler.on_close(1001, "")
-    assert door.door.clients == set()
+    assert not list(door.door.sessions)
 
 
 async def test_a_bug_ends_one_client_and_not_the_feed(
@@ -386,19 +398,18 @@ async def test_a_bug_ends_one_client_and_not_the_feed(
 ) -> None:
     broken = door.client
     door.subscribe("1", "AAPL")
-    monkeypatch.setattr(door.handler, "_send_state", None)
+    monkeypatch.setattr(broken, "send_shared", None)
     door.client, door.handler = door.connect()
     door.subscribe("1", "AAPL")
-    with capture_logs() as logs:
-        door.publish(AAPL=1.0)
-        door.hub.set_status(FeedStatus.STALE)
+    door.publish(AAPL=1.0)
+    door.hub.set_status(FeedStatus.STALE)
     assert broken.closed == (1011, "Internal error")
-    assert {line["event"] for line in logs} == {"graphql client failed"}
+    assert door.bugs == 1
     assert [extensions for *_, extensions in door.states("1")] == [LIVE, STALE]
 
 
 async def test_a_client_that_sends_too_often_is_closed() -> None:
-    door = Door(WebSocketLimits(message_rate=1, message_burst=3))
+    door = Door(live_limits=LiveLimits(message_rate=1, message_burst=3))
     for _ in range(2):
         door.send(type="ping")
     assert door.client.closed is None
@@ -455,15 +466,14 @@ async def test_an_id_of_a_query_that_was_completed_is_free_while_the_query_still
     assert door.handler._queries == {}
 
 
-async def test_what_nobody_foresaw_closes_the_connection_and_is_logged(
+async def test_what_nobody_foresaw_closes_the_connection_and_is_reported(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door.execution, "run", None)
     door.send(type="subscribe", id="1", payload={"query": "{ __typename }"})
-    with capture_logs() as logs:
-        await asyncio.gather(*door.handler._queries.values())
+    await asyncio.gather(*door.handler._queries.values())
     assert door.client.closed == (1011, "Internal error")
-    assert [line["event"] for line in logs] == ["graphql client failed"]
+    assert door.bugs == 1
 
 
 async def test_an_update_is_encoded_once_for_all_who_select_the_same(
@@ -478,7 +488,7 @@ async def test_an_update_is_encoded_once_for_all_who_select_the_same(
     encoded: list[object] = []
     encode = projection._encode
 
-    def counting(update: Update | None) -> str:
+    def counting(update: Update | None) -> bytes:
         encoded.append(update)
         return encode(update)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.stomp.errors import (
+from gateway.stomp.protocol.errors import (
     BodyNotAllowed,
     FrameError,
     FrameSizeExceeded,
@@ -17,7 +17,7 @@ from gateway.stomp.errors import (
     UnencodableHeader,
     UnknownCommand,
 )
-from gateway.stomp.frames import (
+from gateway.stomp.protocol.frames import (
     BODY_COMMANDS,
     COMMANDS,
     UNESCAPED_COMMANDS,
@@ -26,7 +26,7 @@ from gateway.stomp.frames import (
     FrameLimits,
     encode_frame,
 )
-from gateway.stomp.versions import Version
+from gateway.stomp.protocol.versions import Version
 from tests.unit.gateway.stomp.chunks import chunked
 
 V1_0, V1_1, V1_2 = Version

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.stomp.errors import CloseCode, ConnectTimeout, HeartBeatMissed, InvalidHeader
-from gateway.stomp.heartbeat import parse_heart_beat
-from gateway.stomp.session import SessionLimits
+from gateway.stomp.protocol.errors import CloseCode, ConnectTimeout, HeartBeatMissed, InvalidHeader
+from gateway.stomp.protocol.heartbeat import parse_heart_beat
+from gateway.stomp.protocol.session import SessionLimits
 from tests.unit.gateway.stomp.harness import AAPL, Client
 
 

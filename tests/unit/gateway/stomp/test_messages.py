@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stomp.frames import FrameDecoder
-from gateway.stomp.messages import RESERVED_HEADERS, Message
-from gateway.stomp.versions import Version
+from gateway.stomp.protocol.frames import FrameDecoder
+from gateway.stomp.protocol.messages import RESERVED_HEADERS, Message
+from gateway.stomp.protocol.versions import Version
 
 
 def decode_tail(message: Message, version: Version) -> tuple[dict[str, str], bytes]:

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from gateway.stomp.destinations import MarketDataTopic, Policy, Resume, SignalingTopic
-from gateway.stomp.errors import (
+from gateway.stomp.protocol.destinations import MarketDataTopic, Policy, Resume, SignalingTopic
+from gateway.stomp.protocol.errors import (
     CloseCode,
     InvalidDestination,
     InvalidHeader,
@@ -27,11 +27,11 @@ from gateway.stomp.errors import (
     UnknownSubscription,
     UnsupportedVersion,
 )
-from gateway.stomp.events import AckMode, Connected, SignalSent, Subscribed, Unsubscribed
-from gateway.stomp.frames import CLIENT_COMMANDS, COMMANDS, SERVER_COMMANDS, FrameLimits
-from gateway.stomp.messages import Message
-from gateway.stomp.session import TRANSITIONS, Phase, SessionLimits
-from gateway.stomp.versions import Version
+from gateway.stomp.protocol.events import AckMode, Connected, SignalSent, Subscribed, Unsubscribed
+from gateway.stomp.protocol.frames import CLIENT_COMMANDS, COMMANDS, SERVER_COMMANDS, FrameLimits
+from gateway.stomp.protocol.messages import Message
+from gateway.stomp.protocol.session import TRANSITIONS, Phase, SessionLimits
+from gateway.stomp.protocol.versions import Version
 from tests.unit.gateway.stomp.harness import AAPL, MSFT, Client, frame
 
 JOIN = '{"type":"JOIN","senderId":"a"}'

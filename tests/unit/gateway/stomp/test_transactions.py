@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.stomp.errors import (
+from gateway.stomp.protocol.errors import (
     CloseCode,
     SessionLimitExceeded,
     StompError,
     TransactionInUse,
     UnknownTransaction,
 )
-from gateway.stomp.events import Event, SignalSent
-from gateway.stomp.session import SessionLimits
+from gateway.stomp.protocol.events import Event, SignalSent
+from gateway.stomp.protocol.session import SessionLimits
 from tests.unit.gateway.stomp.harness import Client
 
 

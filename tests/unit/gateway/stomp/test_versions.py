@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.stomp.errors import UnsupportedVersion
-from gateway.stomp.versions import Version, choose_subprotocol, negotiate_version
+from gateway.stomp.protocol.errors import UnsupportedVersion
+from gateway.stomp.protocol.versions import Version, choose_subprotocol, negotiate_version
 
 
 @pytest.mark.parametrize(

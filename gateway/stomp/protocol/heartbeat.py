@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import inf
 
-from gateway.stomp.errors import InvalidHeader
+from gateway.stomp.protocol.errors import InvalidHeader
 
 # Our EOL goes out after this part of the interval, so that it arrives in time over a slow network.
 SEND_EARLY = 0.75

@@ -14,15 +14,15 @@ _LENGTH_16 = struct.Struct("!BBH")
 _LENGTH_64 = struct.Struct("!BBQ")
 
 
-class Texts:
-    """Some messages, the same for everyone who is sent them."""
+class SharedMessages:
+    """Text messages in UTF-8, the same for every client that is sent them."""
 
     __slots__ = ("_forms", "_frames", "messages")
 
-    def __init__(self, messages: list[str]) -> None:
+    def __init__(self, messages: list[bytes]) -> None:
         self.messages = messages
         self._frames: bytes | None = None
-        self._forms: dict[Callable[[Iterable[str]], Any], Any] | None = None
+        self._forms: dict[Callable[[Iterable[bytes]], Any], Any] | None = None
 
     @property
     def frames(self) -> bytes:
@@ -32,7 +32,7 @@ class Texts:
             frames = self._frames = encode_text_frames(self.messages)
         return frames
 
-    def form(self, encode: Callable[[Iterable[str]], T]) -> T:
+    def form(self, encode: Callable[[Iterable[bytes]], T]) -> T:
         """Return ``encode(messages)``, computed once for all."""
         if self._forms is None:
             self._forms = {}
@@ -44,7 +44,7 @@ class Texts:
 
 
 def frame_head(opcode: int, size: int) -> bytes:
-    """Return what stands before ``size`` bytes of one whole WebSocket message of a server."""
+    """Return the header of one whole WebSocket message of a server, of ``size`` bytes."""
     if size < 126:
         return bytes((opcode, size))
     if size < 65536:
@@ -52,11 +52,10 @@ def frame_head(opcode: int, size: int) -> bytes:
     return _LENGTH_64.pack(opcode, 127, size)
 
 
-def encode_text_frames(messages: Iterable[str]) -> bytes:
+def encode_text_frames(messages: Iterable[bytes]) -> bytes:
     """Return the WebSocket frames of ``messages``, one each."""
     parts: list[bytes] = []
     for message in messages:
-        data = message.encode()
-        parts.append(frame_head(TEXT_FRAME, len(data)))
-        parts.append(data)
+        parts.append(frame_head(TEXT_FRAME, len(message)))
+        parts.append(message)
     return b"".join(parts)

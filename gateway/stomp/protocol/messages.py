@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from gateway.stomp.errors import UnencodableHeader
-from gateway.stomp.frames import encode_header
-from gateway.stomp.versions import Version
+from gateway.stomp.protocol.errors import UnencodableHeader
+from gateway.stomp.protocol.frames import encode_header
+from gateway.stomp.protocol.versions import Version
 
-_CONFLATED = "conflated:true\n"
+_CONFLATED = b"conflated:true\n"
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -67,46 +67,46 @@ class SharedHead:
 
     def __init__(self, subscription_id: str | None, version: Version, number: int) -> None:
         self.version = version
-        self._head = encode_head(subscription_id, f"m{number}-", version)
+        self._head = encode_head(subscription_id, f"m{number}-", version).encode()
 
-    def encode(self, message: StateMessage, number: int, *, conflated: bool) -> str:
+    def encode(self, message: UpdateMessage, number: int, *, conflated: bool) -> bytes:
         """Return the frame of ``message``, whose own number is ``number``."""
-        tail = message.tail(self.version)
-        return f"{self._head}{number}\n{_CONFLATED if conflated else ''}{tail}"
+        return b"%b%d\n%b%b" % (
+            self._head,
+            number,
+            _CONFLATED if conflated else b"",
+            message.tail(self.version),
+        )
 
 
 # The most that the gateway follows by name, in two versions; about 150 bytes each.
 @lru_cache(maxsize=100_000)
-def _encode_destination(destination: str, version: Version) -> str:
-    return encode_header("destination", destination, version)
+def _encode_destination(destination: str, version: Version) -> bytes:
+    return encode_header("destination", destination, version).encode()
 
 
-class StateMessage:
-    """The MESSAGE of one state; like :class:`Message`, without the cost of what it does not need.
+class UpdateMessage:
+    """The MESSAGE of one update; like :class:`Message`, without the cost of what it does not need.
 
     Args:
         destination: the topic of its symbol.
         body: JSON.
-        sequence: position among the states of its symbol.
-        epoch: the life of the aggregator that counted ``sequence``.
+        headers: further ones, encoded, each with its line feed.
     """
 
     __slots__ = ("_rest", "_tail", "_version", "destination")
 
-    def __init__(self, destination: str, body: bytes, sequence: int, epoch: int) -> None:
+    def __init__(self, destination: str, body: bytes, headers: bytes) -> None:
         self.destination = destination
-        self._rest = (
-            f"content-type:{JSON}\nsequence:{sequence}\nepoch:{epoch}\n"
-            f"content-length:{len(body)}\n\n{body.decode()}\0"
-        )
+        self._rest = b"%bcontent-length:%d\n\n%b\0" % (headers, len(body), body)
         # The tail that was asked for last; most sessions have the same version.
         self._version: Version | None = None
-        self._tail = ""
+        self._tail = b""
 
-    def tail(self, version: Version) -> str:
+    def tail(self, version: Version) -> bytes:
         """Return the end of the frame, from the shared headers to the NUL."""
         if version is not self._version:
-            self._tail = f"{_encode_destination(self.destination, version)}\n{self._rest}"
+            self._tail = b"%b\n%b" % (_encode_destination(self.destination, version), self._rest)
             self._version = version
         return self._tail
 

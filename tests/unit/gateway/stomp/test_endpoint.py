@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable
 
 import pytest
 
 from gateway.clients.capacity import Capacity
-from gateway.clients.connection import Peer
+from gateway.clients.connection import ANY_BATCH, Peer
 from gateway.clients.outbox import BufferFull
-from gateway.clients.texts import Texts
+from gateway.clients.shared import SharedMessages
 from gateway.hub.history import History
-from gateway.hub.hub import FeedStatus, Hub
-from gateway.stomp.session import SessionLimits
-from gateway.stomp_door import StompDoor, StompHandler, StompLimits
+from gateway.hub.hub import Hub
+from gateway.hub.updates import FeedStatus
+from gateway.live.session import LiveLimits, Sessions
+from gateway.stomp.endpoint import StompEndpoint, StompHandler, StompLimits
+from gateway.stomp.protocol.session import SessionLimits
 from marketdata.wire.market_data_pb2 import Aggregate
 from tests.doubles.stomp import Frame, decode, encode
 from tests.unit.gateway.stream.doubles import NoHistory
@@ -28,6 +31,7 @@ class FakeConnection:
 
     def __init__(self) -> None:
         self.peer = Peer("fake")
+        self.max_batch = ANY_BATCH
         self.buffered_bytes = 0
         self.writable = True
         self.full = False
@@ -46,9 +50,12 @@ class FakeConnection:
         self.sent.append(message)
         self.changed.set()
 
-    def send_texts(self, texts: Texts) -> None:
-        for message in texts.messages:
-            self.send_nowait(message)
+    def send_text(self, message: bytes) -> None:
+        self.send_nowait(message.decode())
+
+    def send_shared(self, messages: SharedMessages) -> None:
+        for message in messages.messages:
+            self.send_text(message)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = self.closed or (code, reason)
@@ -73,7 +80,7 @@ class FakeConnection:
 class Client:
     """A session of the door."""
 
-    def __init__(self, door: StompDoor, *subscriptions: str, **connect: str) -> None:
+    def __init__(self, door: StompEndpoint, *subscriptions: str, **connect: str) -> None:
         self.connection = FakeConnection()
         self.handler = StompHandler(door)
         self.handler.on_open(self.connection)
@@ -94,16 +101,26 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-async def door(hub: Hub) -> StompDoor:
-    return StompDoor(hub, Capacity(10), NoHistory())
+async def door(hub: Hub) -> StompEndpoint:
+    return make_door(hub)
+
+
+def make_door(hub: Hub, limits: StompLimits | None = None) -> StompEndpoint:
+    sessions = Sessions(hub, NoHistory(), LiveLimits(), time.monotonic)
+    return StompEndpoint(sessions, Capacity(10), limits=limits)
 
 
 def publish(hub: Hub, close: float, sequence: int, symbol: str = "AAPL") -> None:
-    hub.publish([Aggregate(symbol=symbol, close=close, sequence=sequence, epoch=1)])
+    hub.publish([state(close, sequence, symbol)])
+
+
+def state(close: float, sequence: int, symbol: str = "AAPL") -> bytes:
+    aggregate = Aggregate(symbol=symbol, close=close, sequence=sequence, epoch=1)
+    return aggregate.SerializeToString()
 
 
 async def test_a_reader_that_is_behind_gets_only_the_newest_of_each_symbol(
-    hub: Hub, door: StompDoor
+    hub: Hub, door: StompEndpoint
 ) -> None:
     client = Client(door, "/topic/market-data/*")
     client.connection.writable = False
@@ -122,7 +139,7 @@ async def test_a_reader_that_is_behind_gets_only_the_newest_of_each_symbol(
 
 
 async def test_a_status_that_came_and_went_is_told_once_and_before_the_states(
-    hub: Hub, door: StompDoor
+    hub: Hub, door: StompEndpoint
 ) -> None:
     client = Client(door, AAPL, "/topic/status")
     client.connection.writable = False
@@ -137,7 +154,7 @@ async def test_a_status_that_came_and_went_is_told_once_and_before_the_states(
     assert [frame.json for frame in frames[:2]] == [{"status": "live"}] * 2
 
 
-async def test_after_unsubscribe_nothing_is_told(hub: Hub, door: StompDoor) -> None:
+async def test_after_unsubscribe_nothing_is_told(hub: Hub, door: StompEndpoint) -> None:
     client = Client(door, AAPL, "/topic/status", "/topic/signaling")
     for number in range(3):
         client.say("UNSUBSCRIBE", id=str(number))
@@ -150,7 +167,7 @@ async def test_after_unsubscribe_nothing_is_told(hub: Hub, door: StompDoor) -> N
 
 
 async def test_who_cannot_be_sent_a_signal_is_a_slow_consumer_and_the_others_get_it(
-    door: StompDoor,
+    door: StompEndpoint,
 ) -> None:
     full, other = Client(door, "/topic/signaling"), Client(door, "/topic/signaling")
     full.connection.full = True
@@ -162,7 +179,7 @@ async def test_who_cannot_be_sent_a_signal_is_a_slow_consumer_and_the_others_get
     assert list(door.sessions) == [other.handler]
 
 
-async def test_a_bug_in_one_session_ends_no_other(hub: Hub, door: StompDoor) -> None:
+async def test_a_bug_in_one_session_ends_no_other(hub: Hub, door: StompEndpoint) -> None:
     topics = (AAPL, "/topic/signaling")
     broken, other = Client(door, *topics), Client(door, *topics)
     broken.connection.broken = True
@@ -179,7 +196,7 @@ async def test_a_bug_in_one_session_ends_no_other(hub: Hub, door: StompDoor) -> 
 
 async def test_heart_beats_go_out_and_replace_those_of_sockjs(hub: Hub) -> None:
     limits = StompLimits(session=SessionLimits(heart_beat_ms=(20, 10_000)))
-    client = Client(StompDoor(hub, Capacity(10), NoHistory(), limits=limits), heart_beat="10000,20")
+    client = Client(make_door(hub, limits), heart_beat="10000,20")
     assert not client.connection.heartbeats
     await client.connection.until(lambda: client.connection.sent.count("\n") >= 3)
     client.handler.on_close(1006, "")
@@ -187,9 +204,7 @@ async def test_heart_beats_go_out_and_replace_those_of_sockjs(hub: Hub) -> None:
 
 async def test_who_promised_heart_beats_and_is_silent_is_ended(hub: Hub) -> None:
     limits = StompLimits(session=SessionLimits(heart_beat_ms=(0, 20)))
-    client = Client(
-        StompDoor(hub, Capacity(10), NoHistory(), limits=limits), AAPL, heart_beat="20,0"
-    )
+    client = Client(make_door(hub, limits), AAPL, heart_beat="20,0")
     await client.connection.until(lambda: client.connection.closed)
     assert client.connection.closed is not None
     assert client.connection.closed[0] == 4408
@@ -198,18 +213,13 @@ async def test_who_promised_heart_beats_and_is_silent_is_ended(hub: Hub) -> None
 
 
 async def test_who_never_says_connect_is_ended(hub: Hub) -> None:
-    door = StompDoor(
-        hub,
-        Capacity(10),
-        NoHistory(),
-        limits=StompLimits(session=SessionLimits(connect_timeout_s=0.02)),
-    )
+    door = make_door(hub, StompLimits(session=SessionLimits(connect_timeout_s=0.02)))
     connection, handler = FakeConnection(), StompHandler(door)
     handler.on_open(connection)
     await connection.until(lambda: connection.closed)
     assert connection.closed is not None
     assert connection.closed[0] == 4408
-    assert not door.sessions
+    assert not list(door.sessions)
 
 
 def ids(frames: list[Frame]) -> list[str]:
@@ -217,7 +227,7 @@ def ids(frames: list[Frame]) -> list[str]:
 
 
 async def test_those_with_one_subscription_id_are_sent_the_same_bytes(
-    hub: Hub, door: StompDoor
+    hub: Hub, door: StompEndpoint
 ) -> None:
     one, two = Client(door, AAPL), Client(door, AAPL)
     for sequence in (1, 2, 3):
@@ -233,7 +243,7 @@ async def test_those_with_one_subscription_id_are_sent_the_same_bytes(
 
 
 async def test_two_subscriptions_of_one_session_never_share_a_message_id(
-    hub: Hub, door: StompDoor
+    hub: Hub, door: StompEndpoint
 ) -> None:
     client = Client(door, AAPL, "/topic/market-data/*")
     for sequence in (1, 2, 3):
@@ -241,7 +251,9 @@ async def test_two_subscriptions_of_one_session_never_share_a_message_id(
     assert len(set(ids(client.connection.take()))) == 6
 
 
-async def test_a_message_that_all_are_sent_may_be_acknowledged(hub: Hub, door: StompDoor) -> None:
+async def test_a_message_that_others_get_too_may_be_acknowledged(
+    hub: Hub, door: StompEndpoint
+) -> None:
     client = Client(door, AAPL)
     publish(hub, 1.0, 1)
     publish(hub, 2.0, 2)
@@ -252,7 +264,7 @@ async def test_a_message_that_all_are_sent_may_be_acknowledged(hub: Hub, door: S
     assert client.connection.closed is not None
 
 
-async def test_who_acknowledges_has_ids_of_its_own_session(hub: Hub, door: StompDoor) -> None:
+async def test_who_acknowledges_has_ids_of_its_own_session(hub: Hub, door: StompEndpoint) -> None:
     client = Client(door)
     client.say("SUBSCRIBE", id="0", destination=AAPL, ack="client")
     for sequence in (1, 2, 3):
@@ -262,13 +274,11 @@ async def test_who_acknowledges_has_ids_of_its_own_session(hub: Hub, door: Stomp
     assert len({message_id.rpartition("-")[0] for message_id in ids(frames)}) == 1
 
 
-async def test_a_skipped_state_is_told_on_the_short_way_too(hub: Hub, door: StompDoor) -> None:
+async def test_a_skipped_state_of_a_batch_is_told(hub: Hub, door: StompEndpoint) -> None:
     client, buffering = Client(door, AAPL), Client(door)
     buffering.say("SUBSCRIBE", id="0", destination=AAPL, policy="buffer")
     publish(hub, 1.0, 1)
-    hub.publish(
-        [Aggregate(symbol="AAPL", close=n, sequence=n, epoch=1) for n in range(2, 5)],
-    )
+    hub.publish([state(n, n) for n in range(2, 5)])
     first, newest = client.connection.take()
     assert "conflated" not in first.headers
     assert (newest["sequence"], newest["conflated"]) == ("4", "true")
@@ -278,7 +288,7 @@ async def test_a_skipped_state_is_told_on_the_short_way_too(hub: Hub, door: Stom
 
 
 async def test_what_is_shared_is_let_go_with_the_last_who_shares_it(
-    hub: Hub, door: StompDoor
+    hub: Hub, door: StompEndpoint
 ) -> None:
     one, two = Client(door, AAPL), Client(door, AAPL)
     publish(hub, 1.0, 1)
@@ -291,8 +301,8 @@ async def test_what_is_shared_is_let_go_with_the_last_who_shares_it(
     assert not len(door.encoders)
 
 
-async def test_who_cannot_be_sent_a_burst_is_a_slow_consumer_and_the_others_get_it(
-    hub: Hub, door: StompDoor
+async def test_who_cannot_be_sent_a_batch_is_a_slow_consumer_and_the_others_get_it(
+    hub: Hub, door: StompEndpoint
 ) -> None:
     full, other = Client(door, AAPL), Client(door, AAPL)
     publish(hub, 1.0, 1)
@@ -304,7 +314,7 @@ async def test_who_cannot_be_sent_a_burst_is_a_slow_consumer_and_the_others_get_
     assert hub.subscriptions == 1
 
 
-async def test_a_bug_on_the_short_way_ends_no_other(hub: Hub, door: StompDoor) -> None:
+async def test_a_bug_while_a_batch_is_sent_ends_no_other(hub: Hub, door: StompEndpoint) -> None:
     broken, other = Client(door, AAPL), Client(door, AAPL)
     publish(hub, 1.0, 1)
     broken.connection.broken = True
@@ -317,7 +327,7 @@ SIGNALING = "/topic/signaling"
 JOIN = '{"type":"JOIN","senderId":"ann"}'
 
 
-async def test_a_signal_goes_to_every_subscriber_and_to_no_other(door: StompDoor) -> None:
+async def test_a_signal_goes_to_every_subscriber_and_to_no_other(door: StompEndpoint) -> None:
     sender, other, outsider = (Client(door, topic) for topic in (SIGNALING, SIGNALING, AAPL))
     sender.say("SEND", JOIN, destination="/app/signal")
     for client in (sender, other):

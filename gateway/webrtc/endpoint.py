@@ -12,10 +12,10 @@ import structlog
 
 from gateway.clients.bucket import TokenBucket
 from gateway.clients.capacity import Capacity
-from gateway.stomp.destinations import SIGNALING
-from gateway.stomp.messages import Message
-from gateway.stomp.signaling import GATEWAY_ID, Signal, SignalType
-from gateway.stream.reader import Streams
+from gateway.live.session import Sessions
+from gateway.stomp.protocol.destinations import SIGNALING
+from gateway.stomp.protocol.messages import Message
+from gateway.stomp.protocol.signaling import GATEWAY_ID, Signal, SignalType
 from gateway.webrtc.errors import (
     InvalidOffer,
     OfferRefused,
@@ -74,11 +74,11 @@ class _Running:
     task: asyncio.Task[None] | None = None
 
 
-class WebRtcDoor:
+class WebRtcEndpoint:
     """All peers of the gateway.
 
     Args:
-        streams: where their states come from.
+        sessions: what live sessions share.
         capacity: counts the live clients of all doors.
         tasks: runs a task per peer.
         limits: what clients may ask for.
@@ -87,13 +87,13 @@ class WebRtcDoor:
 
     def __init__(
         self,
-        streams: Streams,
+        sessions: Sessions,
         capacity: Capacity,
         tasks: asyncio.TaskGroup,
         limits: PeerLimits,
         options: PeerOptions,
     ) -> None:
-        self._streams = streams
+        self._sessions = sessions
         self._capacity = capacity
         self._tasks = tasks
         self._limits = limits
@@ -186,7 +186,7 @@ class WebRtcDoor:
             peer: ServedPeer = module.MarketDataPeer(
                 offer,
                 _Replies(sender, sender_id),
-                self._streams,
+                self._sessions,
                 address=sender.address,
                 pacer=self._pacer,
                 options=self._options,

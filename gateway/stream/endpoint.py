@@ -1,4 +1,4 @@
-"""The stream door: its addresses, over WebSocket and over SSE."""
+"""The stream endpoints: their addresses, over WebSocket and over SSE."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from gateway.clients.handshake import OriginCheck
 from gateway.clients.websocket import serve_websocket
 from gateway.errors import FieldError, InvalidInput
 from gateway.hub.updates import Policy
+from gateway.live.session import Sessions
 from gateway.rest.schemas import ProblemBody
 from gateway.stream.events import EventSession
 from gateway.stream.messages import parse_wanted
 from gateway.stream.plain import DEFAULT_SYMBOL, PlainSession
-from gateway.stream.reader import Reader, Streams
+from gateway.stream.reader import Reader
 from gateway.stream.response import EventStreamConnection, EventStreamResponse
 from gateway.stream.session import StreamSession
 from marketdata.intervals import InvalidInterval
@@ -30,42 +31,38 @@ MIN_RETRY_MS = 1000
 MAX_RETRY_MS = 3000
 
 
-class StreamDoor:
+class StreamEndpoint:
     """Serve streams.
 
     Args:
-        streams: what they share.
-        capacity: counts the live clients of all doors.
+        sessions: what live sessions share.
+        capacity: counts the live clients of all endpoints.
         random: spreads the returns of clients.
         keepalive_s: silence after which an SSE client gets a comment.
-        max_message_bytes: the largest message of a WebSocket client.
         allow_origin: says which pages may open a WebSocket; None: all.
     """
 
     def __init__(
         self,
-        streams: Streams,
+        sessions: Sessions,
         capacity: Capacity,
         *,
         random: Random,
         keepalive_s: float,
-        max_message_bytes: int,
         allow_origin: OriginCheck | None = None,
     ) -> None:
-        self._streams = streams
+        self._sessions = sessions
         self._capacity = capacity
         self._random = random
         self._keepalive_s = keepalive_s
-        self._max_message_bytes = max_message_bytes
         self._allow_origin = allow_origin
         self._event_streams: set[EventStreamConnection] = set()
 
     def stop(self) -> None:
-        """End every stream, and those that still come."""
-        self._streams.stop()
+        """Do nothing: streams end as all sessions do."""
 
     def abort(self) -> None:
-        """Give up the clients that do not read the end."""
+        """Cut off the clients that do not read the end."""
         for connection in list(self._event_streams):
             connection.abort()
 
@@ -111,11 +108,11 @@ class StreamDoor:
     async def serve_plain(self, websocket: WebSocket) -> None:
         """Serve the states of one symbol as bare JSON."""
         symbol = _query_of(websocket).get("symbol", [DEFAULT_SYMBOL])[-1]
-        await self._serve(websocket, PlainSession(self._streams, symbol))
+        await self._serve(websocket, PlainSession(self._sessions, symbol))
 
     async def serve_stream(self, websocket: WebSocket) -> None:
         """Serve messages both ways."""
-        await self._serve(websocket, StreamSession(self._streams, _query_of(websocket)))
+        await self._serve(websocket, StreamSession(self._sessions, _query_of(websocket)))
 
     async def get_events(
         self,
@@ -161,9 +158,9 @@ class StreamDoor:
         """Send the present state of each symbol, and then each later one."""
         if interval:
             self._check_interval(interval)
-        wanted = parse_wanted("symbols", symbols, self._streams.limits.max_symbols)
+        wanted = parse_wanted("symbols", symbols, self._sessions.limits.max_symbols)
         session = EventSession(
-            self._streams,
+            self._sessions,
             symbols=wanted,
             policy=policy,
             # The header is newer: browsers keep the address and set it when they come back.
@@ -182,7 +179,7 @@ class StreamDoor:
     def _check_interval(self, interval: str) -> None:
         # Before anything is sent there is a status to say it with.
         try:
-            self._streams.hub.check_interval(interval)
+            self._sessions.hub.check_interval(interval)
         except InvalidInterval as exc:
             raise InvalidInput([FieldError("interval", str(exc))]) from exc
 
@@ -192,7 +189,7 @@ class StreamDoor:
             lambda: session,
             allow_origin=self._allow_origin,
             capacity=self._capacity,
-            max_payload_bytes=self._max_message_bytes,
+            max_payload_bytes=self._sessions.limits.max_message_bytes,
         )
 
 

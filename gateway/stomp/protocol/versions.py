@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from gateway.stomp.errors import UnsupportedVersion
+from gateway.stomp.protocol.errors import UnsupportedVersion
 
 
 class Version(StrEnum):

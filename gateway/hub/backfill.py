@@ -1,4 +1,4 @@
-"""Join history to live states: no hole, no repeat, never an older state of a bar after a newer.
+"""Backfill history to live states: no hole, no repeat, never an older state of a bar after a newer.
 
 Live states are held back while history is read, page by page. Each page says up to which sequence
 it has what was published of its symbol, so a live state of a bar that a page covers is known if its
@@ -121,7 +121,7 @@ class _Position:
         return self.live_first > base + 1
 
 
-class Join:
+class Backfill:
     """The history of one subscription, and what it means for live states.
 
     Args:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from math import inf, isfinite
 from typing import ClassVar
 
-from gateway.stomp.destinations import (
+from gateway.stomp.protocol.destinations import (
     SIGNALING,
     BarsTopic,
     MarketDataTopic,
@@ -18,7 +18,7 @@ from gateway.stomp.destinations import (
     parse_options,
     parse_topic,
 )
-from gateway.stomp.errors import (
+from gateway.stomp.protocol.errors import (
     CloseCode,
     ConnectTimeout,
     HeartBeatMissed,
@@ -32,7 +32,7 @@ from gateway.stomp.errors import (
     UnknownSubscription,
     UnsupportedVersion,
 )
-from gateway.stomp.events import (
+from gateway.stomp.protocol.events import (
     AckMode,
     Connected,
     Event,
@@ -41,18 +41,18 @@ from gateway.stomp.events import (
     Subscription,
     Unsubscribed,
 )
-from gateway.stomp.frames import (
+from gateway.stomp.protocol.frames import (
     CONNECT_COMMANDS,
     Frame,
     FrameDecoder,
     FrameLimits,
     encode_frame,
 )
-from gateway.stomp.heartbeat import HeartBeats, parse_heart_beat
-from gateway.stomp.messages import JSON, SHARED_ID, Message, StateMessage, encode_head
-from gateway.stomp.signaling import parse_signal
-from gateway.stomp.transactions import Transactions
-from gateway.stomp.versions import Version, negotiate_version
+from gateway.stomp.protocol.heartbeat import HeartBeats, parse_heart_beat
+from gateway.stomp.protocol.messages import JSON, SHARED_ID, Message, UpdateMessage, encode_head
+from gateway.stomp.protocol.signaling import parse_signal
+from gateway.stomp.protocol.transactions import Transactions
+from gateway.stomp.protocol.versions import Version, negotiate_version
 
 
 class Phase(StrEnum):
@@ -181,7 +181,7 @@ class StompSession:
     def send_message(
         self,
         subscription: Subscription,
-        message: Message | StateMessage,
+        message: Message,
         now: float,
         *,
         recovered: bool | None = None,
@@ -198,6 +198,33 @@ class StompSession:
         """
         if not subscription.active:
             return
+        head = self._next_head(subscription, recovered=recovered, conflated=conflated)
+        tail = message.tail(self.version)
+        self._outgoing.append(head + tail if isinstance(tail, str) else head.encode() + tail)
+        self._heart_beats.last_sent = now
+
+    def encode_update(
+        self,
+        subscription: Subscription,
+        message: UpdateMessage,
+        *,
+        recovered: bool | None = None,
+        conflated: bool = False,
+    ) -> bytes:
+        """Return the MESSAGE of an update for one subscription alone, which is sent as text.
+
+        Args:
+            subscription: one of this session.
+            message: the same object for every subscriber, so that it is encoded once.
+            recovered: in the first message after SUBSCRIBE, whether a resume was possible.
+            conflated: whether older states were left out before this one.
+        """
+        head = self._next_head(subscription, recovered=recovered, conflated=conflated)
+        return head.encode() + message.tail(self.version)
+
+    def _next_head(
+        self, subscription: Subscription, *, recovered: bool | None, conflated: bool
+    ) -> str:
         self._messages += 1
         head = f"{subscription.head}{self._messages}\n"
         if self.version == Version.V1_2 and subscription.ack is not AckMode.AUTO:
@@ -207,13 +234,11 @@ class StompSession:
             head += "recovered:true\n" if recovered else "recovered:false\n"
         if conflated:
             head += "conflated:true\n"
-        tail = message.tail(self.version)
-        self._outgoing.append(head + tail if isinstance(tail, str) else head.encode() + tail)
-        self._heart_beats.last_sent = now
+        return head
 
     def note_sent(self, now: float) -> None:
-        """Note that messages went out beside this session, as they do for many at once."""
-        self._heart_beats.last_sent = now
+        """Note that updates went out, which do not pass through :meth:`data_to_send`."""
+        self._heart_beats.last_sent = max(self._heart_beats.last_sent, now)
 
     def data_to_send(self) -> list[str | bytes]:
         """Return the WebSocket messages to write, in order: str as text, bytes as binary."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from gateway.stomp.errors import InvalidSignal
+from gateway.stomp.protocol.errors import InvalidSignal
 
 # An SDP with audio, video and many candidates has about 10 KiB.
 MAX_SDP_SIZE = 64 * 1024

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.stomp.destinations import SubscribeOptions, Topic
-from gateway.stomp.messages import Message
-from gateway.stomp.signaling import Signal
-from gateway.stomp.versions import Version
+from gateway.stomp.protocol.destinations import SubscribeOptions, Topic
+from gateway.stomp.protocol.messages import Message
+from gateway.stomp.protocol.signaling import Signal
+from gateway.stomp.protocol.versions import Version
 
 
 class AckMode(StrEnum):

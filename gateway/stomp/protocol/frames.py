@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.stomp.errors import (
+from gateway.stomp.protocol.errors import (
     BodyNotAllowed,
     FrameError,
     FrameSizeExceeded,
@@ -17,7 +17,7 @@ from gateway.stomp.errors import (
     UnencodableHeader,
     UnknownCommand,
 )
-from gateway.stomp.versions import Version
+from gateway.stomp.protocol.versions import Version
 
 CONNECT_COMMANDS = frozenset({"CONNECT", "STOMP"})
 CLIENT_COMMANDS = CONNECT_COMMANDS | {

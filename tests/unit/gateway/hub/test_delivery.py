@@ -1,24 +1,23 @@
-"""The short way to a client that keeps up: it changes nothing of what arrives."""
+"""What reaches a client, whether it keeps up or not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.hub.burst import Burst
+from gateway.hub.batch import Batch
 from gateway.hub.history import History
-from gateway.hub.hub import FeedStatus, Hub
-from gateway.hub.line import Line
+from gateway.hub.hub import Hub
+from gateway.hub.pending import Pending
 from gateway.hub.subscription import Resume, Subscription
-from gateway.hub.updates import Delivery, Policy
+from gateway.hub.updates import Delivery, FeedStatus, Policy
 from marketdata.wire.market_data_pb2 import Aggregate
 
 
 class Reader:
-    """A subscriber with a lane; sent what comes while ``keeps_up``, and the rest by ``read``."""
+    """A subscriber that is sent what comes while ``keeps_up``, and the rest by ``read``."""
 
     def __init__(
         self, hub: Hub, symbols: Sequence[str] | None, policy: Policy, resume: Resume | None = None
@@ -26,9 +25,8 @@ class Reader:
         self.hub = hub
         self.keeps_up = True
         self.got: list[Delivery] = []
-        self.bursts = 0
+        self.batches = 0
         self.subscription = Subscription(symbols, policy, resume)
-        self.subscription.lane = partial(self._take_burst, policy)
         hub.subscribe(self.subscription, self)
 
     def flush(self, subscriptions: Iterable[Subscription]) -> None:
@@ -43,10 +41,10 @@ class Reader:
         while (delivery := self.subscription.take()) is not None:
             self.got.append(delivery)
 
-    def _take_burst(self, policy: Policy, burst: Burst) -> bool:
+    def send(self, subscription: Subscription, batch: Batch) -> bool:
         if self.keeps_up:
-            self.bursts += 1
-            self.got += burst.form(policy, tuple)
+            self.batches += 1
+            self.got += batch.encoded(subscription.policy, tuple)
         return self.keeps_up
 
 
@@ -54,8 +52,10 @@ def make_hub() -> Hub:
     return Hub(History(1000, 60), linger_s=60, max_symbols=100, clock=lambda: 0.0)
 
 
-def states(*sequences: int, symbol: str = "AAPL", epoch: int = 1) -> list[Aggregate]:
-    return [Aggregate(symbol=symbol, sequence=n, epoch=epoch) for n in sequences]
+def states(*sequences: int, symbol: str = "AAPL", epoch: int = 1) -> list[bytes]:
+    return [
+        Aggregate(symbol=symbol, sequence=n, epoch=epoch).SerializeToString() for n in sequences
+    ]
 
 
 SYMBOLS = st.sampled_from(["AAPL", "MSFT"])
@@ -94,32 +94,30 @@ def test_whatever_the_reader_does_it_misses_nothing_and_sees_nothing_twice(
     assert hub.conflated == sum(each.conflated for each in reader.got)
 
 
-def test_a_burst_is_encoded_once_for_all_who_are_sent_the_same() -> None:
+def test_a_batch_is_encoded_once_for_all_that_are_sent_the_same() -> None:
     encoded: list[list[int]] = []
 
     def encode(deliveries: Sequence[Delivery]) -> int:
         encoded.append([each.update.sequence for each in deliveries])
         return len(encoded)
 
-    hub, sent = make_hub(), []
-    reader = Reader(hub, [], "buffer")
-    for number in range(4):
-        policy: Policy = "buffer" if number % 2 else "conflate"
-        subscription = Subscription(["AAPL"], policy)
+    sent: list[int] = []
 
-        def lane(burst: Burst, policy: Policy = policy) -> bool:
-            sent.append(burst.form(policy, encode))
+    class Encoding(Reader):
+        def send(self, subscription: Subscription, batch: Batch) -> bool:
+            sent.append(batch.encoded(subscription.policy, encode))
             return True
 
-        subscription.lane = lane
-        hub.subscribe(subscription, reader)
+    hub = make_hub()
+    for number in range(4):
+        Encoding(hub, ["AAPL"], "buffer" if number % 2 else "conflate")
     hub.publish(states(1, 2, 3))
     assert sorted(encoded) == [[1, 2, 3], [3]]
     assert len(sent) == 4
     assert len(set(sent)) == 2
 
 
-def test_what_does_not_continue_takes_the_long_way_that_says_so() -> None:
+def test_what_does_not_continue_waits_and_says_so() -> None:
     hub = make_hub()
     reader = Reader(hub, ["AAPL"], "buffer")
     hub.publish(states(1))
@@ -130,7 +128,7 @@ def test_what_does_not_continue_takes_the_long_way_that_says_so() -> None:
         (3, False),
         (4, None),
     ]
-    assert reader.bursts == 2
+    assert reader.batches == 2
 
 
 def test_who_resumes_is_told_first_whether_that_was_possible() -> None:
@@ -139,7 +137,7 @@ def test_who_resumes_is_told_first_whether_that_was_possible() -> None:
     hub.publish(states(1, 2, 3))
     reader = Reader(hub, ["AAPL"], "buffer", Resume(1, {"AAPL": 1}))
     hub.publish(states(4, 5))
-    assert reader.bursts == 0
+    assert reader.batches == 0
     reader.read()
     hub.publish(states(6))
     assert [(each.update.sequence, each.recovered) for each in reader.got] == [
@@ -149,21 +147,25 @@ def test_who_resumes_is_told_first_whether_that_was_possible() -> None:
         (5, None),
         (6, None),
     ]
-    assert reader.bursts == 1
+    assert reader.batches == 1
 
 
 @given(st.lists(st.one_of(st.integers(), st.none())))
-def test_a_line_is_a_queue_that_is_not_there_while_it_is_empty(steps: list[int | None]) -> None:
-    line: Line[int] = Line()
+def test_pending_is_a_queue_that_is_not_there_while_it_is_empty(steps: list[int | None]) -> None:
+    pending: Pending[int] = Pending()
     expected: list[int] = []
     for step in steps:
         if step is not None:
-            line.append(step)
+            pending.append(step)
             expected.append(step)
         elif expected:
-            assert line.first == expected[0]
-            assert line.popleft() == expected.pop(0)
-        assert (len(line), bool(line), list(line)) == (len(expected), bool(expected), expected)
-    line.extend([1, 2])
-    line.clear()
-    assert not line
+            assert pending.first == expected[0]
+            assert pending.popleft() == expected.pop(0)
+        assert (len(pending), bool(pending), list(pending)) == (
+            len(expected),
+            bool(expected),
+            expected,
+        )
+    pending.extend([1, 2])
+    pending.clear()
+    assert not pending

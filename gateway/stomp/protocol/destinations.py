@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from gateway.bars.times import HELP, parse_time
 from gateway.errors import InvalidInput
-from gateway.stomp.errors import (
+from gateway.stomp.protocol.errors import (
     InvalidDestination,
     InvalidOption,
     SendForbidden,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.stomp.errors import SessionLimitExceeded, TransactionInUse, UnknownTransaction
-from gateway.stomp.events import SignalSent
+from gateway.stomp.protocol.errors import SessionLimitExceeded, TransactionInUse, UnknownTransaction
+from gateway.stomp.protocol.events import SignalSent
 
 # What one held SEND costs beside its body and headers.
 _OVERHEAD = 1024

@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Line(Generic[T]):
-    """A deque that is there only while something stands in it.
+class Pending(Generic[T]):
+    """A deque that exists only while it has items.
 
-    An empty one has 760 bytes, which would be most of an idle subscription.
+    An empty deque takes 760 bytes, most of an idle subscription.
     """
 
     __slots__ = ("_items",)
@@ -31,32 +31,32 @@ class Line(Generic[T]):
 
     @property
     def first(self) -> T:
-        """What stands in front; there is something."""
+        """The oldest item; the queue must not be empty."""
         if self._items is None:
-            raise IndexError("nobody stands in line")
+            raise IndexError("the queue is empty")
         return self._items[0]
 
     def append(self, item: T) -> None:
-        """Let ``item`` stand at the end."""
+        """Add ``item`` at the end."""
         if self._items is None:
             self._items = deque((item,))
         else:
             self._items.append(item)
 
     def extend(self, items: Iterable[T]) -> None:
-        """Let ``items`` stand at the end."""
+        """Add ``items`` at the end."""
         for item in items:
             self.append(item)
 
     def popleft(self) -> T:
-        """Return what stands in front, and move on; there is something."""
+        """Remove and return the oldest item; the queue must not be empty."""
         if self._items is None:
-            raise IndexError("nobody stands in line")
+            raise IndexError("the queue is empty")
         item = self._items.popleft()
         if not self._items:
             self._items = None
         return item
 
     def clear(self) -> None:
-        """Send everyone away."""
+        """Remove all items."""
         self._items = None

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
-from gateway.clients.texts import BINARY_FRAME, Texts, encode_text_frames, frame_head
+from gateway.clients.shared import BINARY_FRAME, SharedMessages, encode_text_frames, frame_head
 
 # Both sides of each length that has another header.
 SIZES = st.sampled_from([0, 1, 125, 126, 127, 65535, 65536, 70000])
@@ -30,9 +30,8 @@ def parse(data: bytes) -> list[Frame]:
 
 @given(st.lists(st.one_of(st.text(), SIZES.map(lambda size: "x" * size)), max_size=5))
 def test_each_message_is_one_frame(messages: list[str]) -> None:
-    assert parse(encode_text_frames(messages)) == [
-        Frame(Opcode.TEXT, message.encode()) for message in messages
-    ]
+    encoded = [message.encode() for message in messages]
+    assert parse(encode_text_frames(encoded)) == [Frame(Opcode.TEXT, each) for each in encoded]
 
 
 @given(SIZES)
@@ -42,8 +41,8 @@ def test_a_head_tells_how_many_bytes_follow(size: int) -> None:
 
 
 def test_each_form_is_made_once() -> None:
-    texts = Texts(["a", "b"])
-    frames = texts.form(encode_text_frames)
+    messages = SharedMessages([b"a", b"b"])
+    frames = messages.form(encode_text_frames)
     assert frames == b"\x81\x01a\x81\x01b"
-    assert texts.form(encode_text_frames) is frames
-    assert texts.form(list) == ["a", "b"]
+    assert messages.form(encode_text_frames) is frames
+    assert messages.form(list) == [b"a", b"b"]
