@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from gateway.backend.client import AggregatorClient
 from gateway.backend.health import Readiness
 from gateway.backend.together import ReadsTogether
-from gateway.bars.joins import Joins
+from gateway.bars.backfills import Backfills
 from gateway.clients.capacity import Capacity
 from gateway.clients.direct import this_turn
 from gateway.clients.handshake import OriginCheck
@@ -261,7 +261,7 @@ def build_sessions(settings: GatewaySettings, hub: Hub, client: AggregatorClient
         buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
     )
     report_bug = partial(log.exception, "live_session_failed")
-    return Sessions(hub, Joins(hub, client), limits, time.monotonic, report_bug)
+    return Sessions(hub, Backfills(hub, client), limits, time.monotonic, report_bug)
 
 
 def build_streams(

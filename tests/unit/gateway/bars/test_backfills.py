@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.bars.joins import BARS_PER_PAGE, Joins
+from gateway.bars.backfills import BARS_PER_PAGE, Backfills
 from gateway.errors import AggregatorUnavailable, FieldError, HistoryTooLong, InvalidInput
 from gateway.hub.backfill import Backfill
 from gateway.hub.bar_subscription import BarSubscription
@@ -42,7 +42,7 @@ class World:
         self.book = BarBook()
         self.page = page
         self.hub = Hub(History(1000, 60), linger_s=60, max_symbols=100, clock=lambda: 0.0)
-        self.joins = Joins(
+        self.backfills = Backfills(
             self.hub, self, max_history=max_history, pause_s=0, check_after_s=check_after_s
         )
         self.symbols = sorted(symbols)
@@ -98,7 +98,7 @@ class World:
         self.hub.begin_epoch(self.book.epoch)
         self.hub.begin_stream(["1m"])
         self.hub.subscribe(self.subscription, self)
-        self.joins.begin(self.subscription, self, self.failures.append)
+        self.backfills.begin(self.subscription, self, self.failures.append)
 
     def register(self) -> None:
         """Let the aggregator hear that the bars are followed."""
@@ -162,7 +162,7 @@ class World:
     async def end(self) -> None:
         self.hub.unsubscribe(self.subscription)
         await self.settle()
-        assert not len(self.joins)
+        assert not len(self.backfills)
 
 
 async def test_history_comes_first_and_then_each_live_state() -> None:
@@ -300,7 +300,7 @@ async def test_skipped_open_states_do_not_make_history_be_read_anew() -> None:
         world.publish(start, FINAL)
         world.deliver()
     world.hub.subscribe(world.subscription, world)
-    world.joins.begin(world.subscription, world, world.failures.append)
+    world.backfills.begin(world.subscription, world, world.failures.append)
     await world.settle()
     world.answer()
     await world.receive()

@@ -18,35 +18,35 @@ from marketdata.wire.market_data_pb2 import BarsRequest, BarsResponse
 
 log = structlog.get_logger()
 
-# More would be a question for REST, which has pages.
+# For more there is REST, which has pages.
 MAX_HISTORY = 10_000
-# What waits for one reader at a time, about 125 KB.
+# At most one page waits for a reader, about 125 KB.
 BARS_PER_PAGE = 250
-# Pages that are asked for at the same time, for all readers together.
-MAX_QUESTIONS = 4
-# Before a page is asked for again that could not be had: as with live states, a reader whose
-# aggregator is away waits for it.
+# Calls at the same time, for all readers together.
+MAX_PAGES = 4
+# Before a failed page is asked for again. As with live states, a reader waits for an aggregator that
+# is away.
 PAUSE_S = 0.5
-# When to look whether something was published before the aggregator knew that it is followed.
+# When to check whether a state was published before the aggregator knew of the subscription.
 CHECK_AFTER_S = 1.0
 
 
 class BarsClient(Protocol):
-    """Who is asked for bars."""
+    """The part of the aggregator's client that reads bars."""
 
     async def get_bars(self, request: BarsRequest, *, caller: str | None) -> BarsResponse:
         """Return a page of bars."""
 
 
-class Joins:
-    """The readings of history of all live doors.
+class Backfills:
+    """Read the history of all live subscriptions.
 
     Args:
         hub: where the live states come from.
         client: where history is read.
         max_history: bars of one subscription.
         pause_s: before a page is asked for again.
-        check_after_s: how long after history a subscription is checked that got no live state.
+        check_after_s: how long after its history a subscription without live states is checked.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Joins:
         self.pause_s = pause_s
         self.check_after_s = check_after_s
         self._client = client
-        self._questions = asyncio.Semaphore(MAX_QUESTIONS)
+        self._pages = asyncio.Semaphore(MAX_PAGES)
         # The event loop itself holds tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,25 +76,25 @@ class Joins:
         subscriber: Subscriber,
         fail: Callable[[MarketDataError], None],
     ) -> None:
-        """Read the history of ``subscription``, which the hub has, until the hub lets go of it.
+        """Read the history of a ``subscription`` of the hub, until the hub ends it.
 
         ``fail`` is called with InvalidInput or HistoryTooLong if it cannot be read. While the
-        aggregator is away it is waited for.
+        aggregator is away, reading waits for it.
         """
-        join = subscription.backfill
-        if join is None or not isinstance(subscription, BarSubscription):
+        backfill = subscription.backfill
+        if backfill is None or not isinstance(subscription, BarSubscription):
             return
-        reader = _Reader(self, subscription, join, subscriber)
+        reader = _Reader(self, subscription, backfill, subscriber)
         task = asyncio.create_task(self._run(reader, fail))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
         def end() -> None:
-            # What ends a subscription may be the failure of its own reading.
+            # A failure of its own reading may end a subscription.
             if task is not asyncio.current_task():
                 task.cancel()
 
-        join.on_end = end
+        backfill.on_end = end
 
     async def _run(self, reader: _Reader, fail: Callable[[MarketDataError], None]) -> None:
         try:
@@ -107,58 +107,62 @@ class Joins:
             fail(AggregatorUnavailable(type(exc).__name__, self.pause_s))
 
     async def ask(self, request: BarsRequest) -> BarsResponse:
-        """Return a page, as soon as it can be had; all readers share the places."""
+        """Return a page, as soon as the aggregator gives it; all readers share the calls."""
         while True:
             try:
-                async with self._questions:
+                async with self._pages:
                     return await self._client.get_bars(request, caller=None)
             except AggregatorUnavailable:
                 await asyncio.sleep(self.pause_s)
 
 
 class _Reader:
-    """Read for one subscription, for as long as it lasts."""
+    """Read for one subscription as long as it lasts."""
 
     def __init__(
-        self, joins: Joins, subscription: BarSubscription, join: Backfill, subscriber: Subscriber
+        self,
+        backfills: Backfills,
+        subscription: BarSubscription,
+        backfill: Backfill,
+        subscriber: Subscriber,
     ) -> None:
-        self._joins = joins
+        self._backfills = backfills
         self._subscription = subscription
-        self._join = join
+        self._backfill = backfill
         self._subscriber = subscriber
         self._given = 0
-        # What is read anew is little, and the reader was let in.
+        # The limit holds for the first reading only: later ones are short.
         self._is_first = True
-        # Something happened: all that was read went out, or something is missing.
+        # Set when all that was read went out, or when states are missing.
         self._changed = asyncio.Event()
-        join.on_gap = join.on_drained = self._changed.set
+        backfill.on_gap = backfill.on_drained = self._changed.set
 
     async def run(self) -> None:
-        """Read history now, and again whenever something is missing."""
+        """Read history now, and again whenever states are missing."""
         while True:
-            while (symbol := self._join.next_unread()) is not None:
+            while (symbol := self._backfill.next_unread()) is not None:
                 await self._read(symbol)
             self._is_first = False
             self._subscription.release()
             self._subscriber.flush([self._subscription])
             await self._check()
-            while self._join.next_unread() is None:
+            while self._backfill.next_unread() is None:
                 self._changed.clear()
                 await self._changed.wait()
 
     async def _read(self, symbol: str) -> None:
-        reading = self._join.begin_reading(symbol)
+        reading = self._backfill.begin_reading(symbol)
         cursor = ""
         while True:
             await self._drained()
             request = self._request(symbol, cursor=cursor)
-            answer = await self._joins.ask(request)
-            while (bars := reading.take_page(answer, hub_epoch=self._joins.hub.epoch)) is None:
-                await asyncio.sleep(self._joins.pause_s)
-                answer = await self._joins.ask(request)
+            answer = await self._backfills.ask(request)
+            while (bars := reading.take_page(answer, hub_epoch=self._backfills.hub.epoch)) is None:
+                await asyncio.sleep(self._backfills.pause_s)
+                answer = await self._backfills.ask(request)
             self._given += len(bars)
-            if self._is_first and self._given > self._joins.max_history:
-                raise HistoryTooLong(self._joins.max_history)
+            if self._is_first and self._given > self._backfills.max_history:
+                raise HistoryTooLong(self._backfills.max_history)
             if bars:
                 self._subscription.add_history(bars)
                 self._subscriber.flush([self._subscription])
@@ -173,21 +177,21 @@ class _Reader:
             self._changed.clear()
             await self._changed.wait()
 
-    # A state that was published after history was read and before the aggregator knew that it is
-    # followed came no way, and where no other follows nothing tells.
+    # A state that was published after history was read, and before the aggregator knew of the
+    # subscription, was never sent. No later state reveals it while the symbol is quiet.
     async def _check(self) -> None:
-        if not self._join.unsure():
+        if not self._backfill.unsure():
             return
         self._changed.clear()
         try:
-            async with asyncio.timeout(self._joins.check_after_s):
-                while self._join.next_unread() is None and self._join.unsure():
+            async with asyncio.timeout(self._backfills.check_after_s):
+                while self._backfill.next_unread() is None and self._backfill.unsure():
                     await self._changed.wait()
                     self._changed.clear()
         except TimeoutError:
-            for symbol in self._join.unsure():
-                answer = await self._joins.ask(self._request(symbol, limit=1))
-                if self._join.is_behind(symbol, answer):
+            for symbol in self._backfill.unsure():
+                answer = await self._backfills.ask(self._request(symbol, limit=1))
+                if self._backfill.is_behind(symbol, answer):
                     self._subscription.hold()
 
     def _request(self, symbol: str, *, cursor: str = "", limit: int = BARS_PER_PAGE) -> BarsRequest:
@@ -199,5 +203,5 @@ class _Reader:
             include_partial=True,
         )
         # The name is a keyword of Python.
-        setattr(request, "from", self._join.since_ns)
+        setattr(request, "from", self._backfill.since_ns)
         return request
