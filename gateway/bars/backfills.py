@@ -24,8 +24,8 @@ MAX_HISTORY = 10_000
 BARS_PER_PAGE = 250
 # Calls at the same time, for all readers together.
 MAX_PAGES = 4
-# Before a failed page is asked for again. As with live states, a reader waits for an aggregator that
-# is away.
+# The pause before a failed page is asked for again. As with live states, a reader waits while the
+# aggregator is away.
 PAUSE_S = 0.5
 # When to check whether a state was published before the aggregator knew of the subscription.
 CHECK_AFTER_S = 1.0
@@ -103,7 +103,7 @@ class Backfills:
             fail(exc)
         except Exception as exc:
             # At the edge of a task: a bug ends this reader alone.
-            log.exception("history failed")
+            log.exception("backfill_failed")
             fail(AggregatorUnavailable(type(exc).__name__, self.pause_s))
 
     async def ask(self, request: BarsRequest) -> BarsResponse:

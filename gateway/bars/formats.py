@@ -28,10 +28,10 @@ BARS_PER_TURN = 500
 async def encode_page(
     media_type: str, query: BarsQuery, bars: Sequence[Bar], next_cursor: str
 ) -> bytes:
-    """Return the body of an answer; other work goes on while it is long.
+    """Return the body of a response; other work goes on while a long one is encoded.
 
     Raises:
-        NotAcceptable: the library that a form needs is not installed.
+        NotAcceptable: the library for this form is not installed.
     """
     arrow = await _load_arrow() if media_type == ARROW else None
     rows: list[JsonBar] = []

@@ -47,7 +47,7 @@ class GraphQLHttp:
             status = HTTPStatus.OK if media_type is MediaType.LEGACY else HTTPStatus.BAD_REQUEST
             return _respond(media_type, status, {"errors": format_request_errors(exc)})
         except Exception:
-            log.exception("graphql request failed")
+            log.exception("graphql_request_failed")
             message = "the gateway failed; the reason is in its log"
             error = {"message": message, "extensions": {"code": INTERNAL_SERVER_ERROR}}
             return _respond(media_type, HTTPStatus.INTERNAL_SERVER_ERROR, {"errors": [error]})

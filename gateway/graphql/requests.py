@@ -22,7 +22,7 @@ JSON = "application/json"
 class MediaType(StrEnum):
     """How a response is written."""
 
-    # "Status Codes": only here do they tell what happened to the operation.
+    # "Status Codes": only here the status says what happened to the operation.
     GRAPHQL = "application/graphql-response+json"
     # What older clients get: 200 for every operation, run or not.
     LEGACY = JSON
