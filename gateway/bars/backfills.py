@@ -156,17 +156,17 @@ class _Reader:
         while True:
             await self._drained()
             request = self._request(symbol, cursor=cursor)
-            answer = await self._backfills.ask(request)
-            while (bars := reading.take_page(answer, hub_epoch=self._backfills.hub.epoch)) is None:
+            page = await self._backfills.ask(request)
+            while (bars := reading.take_page(page, hub_epoch=self._backfills.hub.epoch)) is None:
                 await asyncio.sleep(self._backfills.pause_s)
-                answer = await self._backfills.ask(request)
+                page = await self._backfills.ask(request)
             self._given += len(bars)
             if self._is_first and self._given > self._backfills.max_history:
                 raise HistoryTooLong(self._backfills.max_history)
             if bars:
                 self._subscription.add_history(bars)
                 self._subscriber.flush([self._subscription])
-            cursor = answer.next_cursor
+            cursor = page.next_cursor
             if not cursor:
                 break
         reading.finish()
@@ -190,8 +190,8 @@ class _Reader:
                     self._changed.clear()
         except TimeoutError:
             for symbol in self._backfill.unsure():
-                answer = await self._backfills.ask(self._request(symbol, limit=1))
-                if self._backfill.is_behind(symbol, answer):
+                page = await self._backfills.ask(self._request(symbol, limit=1))
+                if self._backfill.is_behind(symbol, page):
                     self._subscription.hold()
 
     def _request(self, symbol: str, *, cursor: str = "", limit: int = BARS_PER_PAGE) -> BarsRequest:

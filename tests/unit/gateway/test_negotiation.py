@@ -1,4 +1,4 @@
-"""Which form an answer gets (RFC 9110, 12.5.1)."""
+"""Which form a response gets (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ OFFERED = (JSON, CSV, ARROW)
         ("text/csv;q=high", CSV),
     ],
 )
-def test_the_best_of_what_is_accepted_is_chosen(accept: str, chosen: str) -> None:
+def test_the_preferred_type_is_chosen(accept: str, chosen: str) -> None:
     assert choose_media_type(accept, OFFERED) == chosen
 
 
 @pytest.mark.parametrize("accept", ["text/html", "text/csv;q=0", "*/*;q=0", "image/*", "nonsense"])
-def test_what_accepts_none_is_told_what_there_is(accept: str) -> None:
+def test_a_header_that_accepts_none_is_rejected_with_the_offer(accept: str) -> None:
     with pytest.raises(NotAcceptable, match="only application/json, text/csv, "):
         choose_media_type(accept, OFFERED)
 
 
 @given(st.text())
-def test_any_header_is_answered_or_refused(accept: str) -> None:
+def test_any_header_chooses_or_is_rejected(accept: str) -> None:
     try:
         assert choose_media_type(accept, OFFERED) in OFFERED
     except NotAcceptable as exc:

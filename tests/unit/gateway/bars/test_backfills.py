@@ -28,7 +28,7 @@ Answer = asyncio.Future[wire.BarsResponse]
 
 
 class World:
-    """An aggregator whose Watch stream and answers move only when told; and one reader."""
+    """An aggregator whose Watch stream and responses move step by step; and one reader."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class World:
         return False
 
     def flush(self, subscriptions: Iterable[Subscription]) -> None:
-        """It reads when it is told to."""
+        """It reads when the test says so."""
 
     def on_status(self, status: FeedStatus) -> None:
         """It does not care."""
@@ -131,7 +131,7 @@ class World:
         self.register()
 
     def answer(self) -> None:
-        """Let the aggregator answer the oldest question as things are now."""
+        """Let the aggregator answer the oldest request from its present bars."""
         if self.asked:
             request, answer = self.asked.popleft()
             request.limit = min(request.limit, self.page)
