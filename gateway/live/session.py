@@ -182,7 +182,7 @@ class LiveSession(ABC):
     def send(self, subscription: Subscription, batch: Batch) -> bool:
         """Send ``batch`` for ``subscription``; return False if the client does not keep up."""
         connection = self.connection
-        if not connection.writable or len(batch.updates) > connection.max_batch:
+        if not connection.writable or batch.size > connection.max_batch:
             return False
         try:
             encode = self._formats[subscription].encode
