@@ -11,7 +11,7 @@ WIRE := $(wildcard proto/marketdata/wire/*.proto)
 # last build.
 STATIC := gateway/static/.built
 # What numba compiles, seconds that no start should take.
-KERNELS := aggregator.bars.kernel aggregator.encoder aggregator.kernel aggregator.shards.kernel ingest.kernel
+KERNELS := aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode ingest.kernel
 KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
