@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from gateway.clients.bucket import TokenBucket
 from gateway.clients.connection import INTERNAL_ERROR, Connection
 from gateway.clients.outbox import BufferFull
 from gateway.hub.batch import Batch
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits, Subscriber, Subscription
 from gateway.hub.updates import FeedStatus
+from gateway.limiter import RateLimiter
 from gateway.live.format import Format, StatusFormat
 from marketdata.errors import MarketDataError
 
@@ -133,7 +133,7 @@ class LiveSession(ABC):
         # When an update was sent last.
         self._sent_at = now = self._now()
         limits = self._limits
-        self._messages = TokenBucket(limits.message_rate, limits.message_burst, now)
+        self._messages = RateLimiter(limits.message_rate, limits.message_burst, now)
 
     # What differs
 
