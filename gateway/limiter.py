@@ -6,7 +6,7 @@ from __future__ import annotations
 class RateLimiter:
     """Let ``burst`` events through at once, and ``rate`` per second in the long run.
 
-    It is a token bucket, which never waits: who asks decides what a refused event means.
+    It is a token bucket, which never waits: the caller decides what a refused event means.
 
     Args:
         rate: events per second.

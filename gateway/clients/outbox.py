@@ -29,7 +29,7 @@ class BufferFull(MarketDataError):
 
 
 class Outbox(Generic[M]):
-    """Queue messages and know how many bytes the client is behind.
+    """Queue messages and know how many bytes the client still has to get.
 
     What :meth:`take` returned still counts until the next :meth:`take` or :meth:`written`,
     because it is still in memory and the client still does not have it.

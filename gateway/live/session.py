@@ -127,7 +127,7 @@ class LiveSession(ABC):
         self._formats: dict[Subscription, Format] = {}
         # Subscriptions that have something to send, in turn.
         self._waiting: dict[Subscription, None] = {}
-        # What the status is told to, and what may not know the present one.
+        # Those that are told the status, and those that may not know the present one.
         self._status_formats: dict[StatusFormat, None] = {}
         self._untold: dict[StatusFormat, None] = {}
         # When an update was sent last.
@@ -162,7 +162,7 @@ class LiveSession(ABC):
     # The connection
 
     def on_open(self, connection: Connection) -> None:
-        """Begin."""
+        """Begin, now that the connection is there."""
         self.connection = connection
         if self._sessions.add(self):
             self.begin()
@@ -227,7 +227,7 @@ class LiveSession(ABC):
 
     def on_status(self, status: FeedStatus) -> None:
         """Tell the client that the feed became stale, or live again."""
-        # A client that does not read is told the newest status only.
+        # A client that does not read gets the newest status only.
         self._untold = dict.fromkeys(self._status_formats)
         self.flush()
 

@@ -1,4 +1,4 @@
-"""Serve STOMP: join each session to the hub, to the signaling relay and to its connection."""
+"""Serve STOMP: connect each session to the hub, to the signaling relay and to its client."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from gateway.stomp.protocol.session import StompSession
 from gateway.stomp.protocol.versions import Version
 
 _JSON = JSON.encode()
-# What every subscriber is told, encoded once.
+# The same for every subscriber, encoded once.
 STATUS_MESSAGES = {
     status: UpdateMessage(
         STATUS, b'{"status":"%b"}' % status.value.encode(), b"content-type:%b\n" % _JSON

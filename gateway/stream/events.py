@@ -27,7 +27,7 @@ from marketdata.symbols import normalize_symbol
 
 # An id goes with every update, and comes back in a header: with 20 symbols it is about 300 bytes.
 MAX_SYMBOLS_IN_ID = 20
-# 500 symbols of 32 characters with sequences of 20 digits; what is longer is none of our ids.
+# 500 symbols of 32 characters with sequences of 20 digits; a longer id is not ours.
 MAX_ID_LENGTH = 32 * 1024
 KEEPALIVE = b":\n\n"
 
@@ -59,7 +59,7 @@ class Positions:
 def parse_event_id(event_id: str, symbols: Collection[str] | None) -> Positions | None:
     """Return the positions that ``event_id`` tells, of ``symbols`` (None: of all).
 
-    None: it is none of our ids. A client keeps it for as long as it likes, so this is no error.
+    None: the id is not ours. A client keeps it for as long as it likes, so this is no error.
     """
     if len(event_id) > MAX_ID_LENGTH:
         return None
@@ -95,9 +95,9 @@ class EventSession(Reader):
         symbols: in normal form; None: all.
         policy: what happens while the client is slow.
         last_event_id: the last id it saw; empty: it begins.
-        interval: whose bars; empty: it is for aggregates.
-        since: where the history of bars begins; empty: there is none, and none either for a client
-            that comes back, which goes on where it was.
+        interval: the interval of bars; empty: it is for aggregates.
+        since: where the history of bars begins; empty: without history. A client that comes back
+            goes on where it was instead.
         retry_ms: how long it should wait before it connects again.
     """
 

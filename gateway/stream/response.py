@@ -39,7 +39,7 @@ class EventStreamResponse(Response):
 
     Args:
         handler_factory: makes what is served.
-        capacity: counts the live clients of all doors.
+        capacity: counts the live clients of all endpoints.
         connections: where the connection is while it lasts.
         keepalive_s: see :class:`EventStreamConnection`.
     """
@@ -100,7 +100,7 @@ class EventStreamConnection:
 
     Args:
         handler: what is served.
-        peer: who asked.
+        peer: the client.
         send: writes to the client, and waits while it does not read.
         keepalive_s: a comment is sent after so long without an event, so that proxies see life.
     """
@@ -214,7 +214,7 @@ class EventStreamConnection:
         due = self._written_at + self._keepalive_s
         if due <= now:
             due = now + self._keepalive_s
-            # Who does not read needs no comment, and must not collect them.
+            # A client that does not read needs no comment, and must not collect them.
             if not self.buffered_bytes:
                 self.send_nowait(KEEPALIVE)
         self._keepalive_timer = self._loop.call_at(due, self._keep_alive)

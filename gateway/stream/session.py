@@ -136,7 +136,7 @@ class StreamSession(Reader):
         self.flush([subscription])
 
     def encode_status(self, status: FeedStatus) -> bytes:
-        """Return what the client is told of the feed."""
+        """Return the message of the feed's status."""
         return encode_status(status)
 
     def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:

@@ -79,7 +79,7 @@ class WebRtcEndpoint:
 
     Args:
         sessions: what live sessions share.
-        capacity: counts the live clients of all doors.
+        capacity: counts the live clients of all endpoints.
         tasks: runs a task per peer.
         limits: what clients may ask for.
         options: how peers connect.
@@ -109,10 +109,13 @@ class WebRtcEndpoint:
     def __len__(self) -> int:
         return len(self._running)
 
-    # The doors of the gateway
+    # The endpoint
 
     def stop(self) -> None:
-        """Answer no more offers, and end who is not connected yet; channels end as all streams."""
+        """Answer no more offers, and end peers that are not connected yet.
+
+        Channels end as all sessions do.
+        """
         self._stopped = True
         for running in list(self._running):
             if running.peer is None or not running.peer.connected:

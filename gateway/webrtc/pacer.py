@@ -31,11 +31,11 @@ class Pacer:
         self._timer: asyncio.TimerHandle | None = None
         self.open = True
 
-    def join(self, go_on: Callable[[], None]) -> None:
+    def add(self, go_on: Callable[[], None]) -> None:
         """Call ``go_on`` each time that there is room again."""
         self._channels[go_on] = None
 
-    def leave(self, go_on: Callable[[], None]) -> None:
+    def discard(self, go_on: Callable[[], None]) -> None:
         """Call it no more."""
         self._channels.pop(go_on, None)
         if not self._channels and self._timer is not None:
