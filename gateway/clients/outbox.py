@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from marketdata.errors import MarketDataError
 
-M = TypeVar("M", str, "str | bytes")
+M = TypeVar("M", str, bytes)
 
 # Below this a sender goes on, above it is asked to wait. The server's own write buffer under it
 # is as large again, so a reader that keeps up never gets here.

@@ -206,6 +206,9 @@ class LiveSession(ABC):
             if self._untold:
                 self._tell_status()
             for subscription in subscriptions:
+                if subscription not in self._formats:
+                    # It ended meanwhile.
+                    continue
                 if subscription.overflowed:
                     self.fail(SubscriptionOverflow(self._limits.buffer), subscription)
                 else:

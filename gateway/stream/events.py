@@ -12,6 +12,7 @@ from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import Resume, Subscription
 from gateway.hub.updates import BarUpdate, Delivery, FeedStatus, Policy, Update
 from gateway.live.session import Sessions
+from gateway.stream.client import StreamClient
 from gateway.stream.messages import (
     encode_error,
     encode_marker,
@@ -20,7 +21,6 @@ from gateway.stream.messages import (
     marker_head,
     update_head,
 )
-from gateway.stream.reader import Reader
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
 from marketdata.symbols import normalize_symbol
@@ -88,7 +88,7 @@ def encode_event(name: str, data: bytes, event_id: str | None = None) -> bytes:
     return b"%bdata: %b\n\n" % (f"event: {name}\n{id_line}".encode(), data)
 
 
-class EventSession(Reader):
+class EventSession(StreamClient):
     """One client of ``/api/v1/stream`` over SSE.
 
     Args:

@@ -10,6 +10,7 @@ from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import FeedStatus
 from gateway.live.session import Sessions
+from gateway.stream.client import StreamClient
 from gateway.stream.errors import (
     BinaryMessage,
     StreamError,
@@ -32,7 +33,6 @@ from gateway.stream.messages import (
     parse_resume,
     parse_wanted,
 )
-from gateway.stream.reader import Reader
 from marketdata.errors import MarketDataError
 from marketdata.intervals import InvalidInterval
 
@@ -45,7 +45,7 @@ Query = Mapping[str, Sequence[str]]
 _FORMATS = StreamFormats()
 
 
-class StreamSession(Reader):
+class StreamSession(StreamClient):
     """One client of ``/api/v1/stream`` over WebSocket.
 
     Args:

@@ -12,7 +12,7 @@ from gateway.stream.errors import ENDINGS, CloseCode, SlowConsumer, TooManyMessa
 from marketdata.errors import MarketDataError
 
 
-class Reader(LiveSession):
+class StreamClient(LiveSession):
     """One client of a stream."""
 
     def __init__(self, sessions: Sessions) -> None:
