@@ -106,8 +106,8 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
 async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
     """Accept clients while the body runs, under the host:port it is given.
 
-    At the end live clients are told and requests in progress get their answer, while no new clients
-    are accepted; then the channel to the aggregator is closed.
+    At the end live clients get a goodbye and requests in progress their answer, while no new
+    clients are accepted; then the channel to the aggregator is closed.
 
     Raises:
         AddressInUse: another program listens on the port.
@@ -148,7 +148,7 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
 async def say_goodbye(
     capacity: Capacity, sessions: Sessions, endpoints: Sequence[Endpoint]
 ) -> None:
-    """End every live client; those that read are told."""
+    """Say goodbye to every live client, and end it."""
     capacity.close()
     sessions.stop()
     for endpoint in endpoints:

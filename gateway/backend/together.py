@@ -39,7 +39,7 @@ class ReadsTogether:
             RateLimited: the caller asks too often.
             AggregatorUnavailable: it does not answer and the fallback is an error.
         """
-        await self._client.count(caller)
+        self._client.count(caller)
         if not self._waiting:
             self._loop.call_soon(self._read_waiting)
         future: asyncio.Future[Reading] = self._loop.create_future()

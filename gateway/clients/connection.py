@@ -31,7 +31,7 @@ class NotText(MarketDataError):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is on the other side, as far as the handshake told."""
+    """The client, as far as the handshake describes it."""
 
     transport: str
     address: str | None = None
@@ -46,7 +46,7 @@ class Connection(Protocol):
 
     @property
     def peer(self) -> Peer:
-        """Who is on the other side."""
+        """The client."""
 
     @property
     def max_batch(self) -> int:

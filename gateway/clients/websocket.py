@@ -38,7 +38,7 @@ class WebSocketConnection:
     Args:
         websocket: not accepted yet.
         handler_factory: makes what is served.
-        peer: who is on the other side.
+        peer: the client.
         on_lost: called once when it is over.
         max_payload_bytes: the largest message of the client.
         high_water_bytes: what may wait for a client that keeps up.

@@ -1,4 +1,4 @@
-"""Backfill history to live states: no hole, no repeat, never an older state of a bar after a newer.
+"""Put history before live states: no hole, no repeat, no older state of a bar after a newer.
 
 Live states are held back while history is read, page by page. Each page says up to which sequence
 it has what was published of its symbol, so a live state of a bar that a page covers is known if its
@@ -36,8 +36,8 @@ class Verdict(Enum):
     """What a live state is to a reader of history."""
 
     NEW = "new"
-    # It begins a new life of the aggregator: what was missed before it is not known.
-    NEW_LIFE = "new life"
+    # It begins a new epoch of the aggregator: what was missed before it is not known.
+    NEW_EPOCH = "new epoch"
     # History had it, or something newer of the same bar.
     KNOWN = "known"
 
@@ -63,7 +63,7 @@ class _Position:
 
     def __init__(self) -> None:
         self.unread = True
-        # The life that was read; 0: none was.
+        # The epoch that was read; 0: none yet.
         self.epoch = 0
         # Each page's last bar, and the sequence up to which it has all; the last page has what
         # comes later as well.
@@ -81,8 +81,8 @@ class _Position:
         self.live_last = 0
         # Whether they are known to be past the open bars that their stream began with.
         self.sure = False
-        # Behind the last live bar that closed, and behind all bars that closed and that the reader
-        # has: what is read of those before it without a sequence, from the store, is not new.
+        # After the last live bar that closed, and after all closed bars that the reader has: a bar
+        # before that is read without a sequence, from the store, is not new.
         self.live_closed: Place = (-1, 0)
         self.settled: Place = (-1, 0)
 
@@ -163,7 +163,7 @@ class Backfill:
             if not self.is_holding:
                 self.is_holding = True
                 self.on_gap()
-            return Verdict.NEW_LIFE
+            return Verdict.NEW_EPOCH
         if position.misses():
             position.unread = True
             position.confirmed = False
@@ -171,7 +171,7 @@ class Backfill:
                 self.is_holding = True
                 self.on_gap()
         if update.closed:
-            position.live_closed = max(position.live_closed, _behind(update.bar))
+            position.live_closed = max(position.live_closed, _after(update.bar))
         if position.has(_place(update.bar), sequence):
             return Verdict.KNOWN
         if not self.is_holding:
@@ -183,7 +183,7 @@ class Backfill:
     def has(self, update: BarUpdate) -> bool:
         """Return whether history has a live state that was held, or something newer."""
         position = self._positions[update.symbol]
-        # Pages come from the life of the newest live states, so any other is an earlier one.
+        # Pages come from the epoch of the newest live states, so any other is an earlier one.
         return update.epoch != position.epoch or position.has(_place(update.bar), update.sequence)
 
     def release(self) -> None:
@@ -235,19 +235,19 @@ class Reading:
         self._places: list[Place] = []
         self._sequences: list[int] = []
         self._epoch = 0
-        # Behind the bars that closed before the first that did not.
+        # After the bars that closed before the first that did not.
         self._settled: Place = (-1, 0)
         self._all_closed = True
 
     def take_page(self, answer: BarsResponse, *, hub_epoch: int) -> list[BarUpdate] | None:
         """Return the bars of a page that the reader does not have.
 
-        None: the page is of another life of the aggregator than live states, ask for it again.
+        None: the page is of another epoch than live states, ask for it again.
         """
         if answer.epoch != hub_epoch:
             return None
         if answer.epoch != self._epoch:
-            # Pages of an earlier life have nothing of what this one publishes.
+            # Pages of an earlier epoch have nothing of what this one publishes.
             self._epoch = answer.epoch
             self._sequences = [0] * len(self._sequences)
         bars = list(answer.bars)
@@ -257,7 +257,7 @@ class Reading:
         for bar in bars:
             self._all_closed &= bar.state in _CLOSED
             if self._all_closed:
-                self._settled = _behind(bar)
+                self._settled = _after(bar)
         if self._is_again:
             bars = [bar for bar in bars if self._is_new(bar)]
         return [BarUpdate(_own(bar), is_history=True) for bar in bars]
@@ -277,8 +277,8 @@ class Reading:
             follows and position.live_epoch == self._epoch and position.live_last > position.first
         )
 
-    # One without a sequence comes from the store: it closed in an earlier life, or so long ago that
-    # the aggregator gave up its own.
+    # A bar without a sequence comes from the store: it closed in an earlier epoch, or so long ago
+    # that the aggregator gave up its own.
     def _is_new(self, bar: Bar) -> bool:
         if not bar.sequence:
             return _place(bar) >= self._position.settled
@@ -289,7 +289,7 @@ def _place(bar: Bar) -> Place:
     return bar.start, bar.number
 
 
-def _behind(bar: Bar) -> Place:
+def _after(bar: Bar) -> Place:
     return bar.start, bar.number + 1
 
 

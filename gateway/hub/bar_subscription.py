@@ -29,7 +29,7 @@ class BarSubscription(Subscription):
     ``buffer``: as for aggregates.
 
     Args:
-        interval: whose bars it is for.
+        interval: the interval of its bars.
         symbols: the symbols it is for, in normal form; None: all, present and future.
         policy: what happens while the reader is slow.
         resume: where the reader left off.
@@ -114,8 +114,8 @@ class BarSubscription(Subscription):
                 self._move_ahead()
             if verdict is Verdict.KNOWN:
                 return
-            # Within one life what was missed will be read.
-            recovered = False if verdict is Verdict.NEW_LIFE else None
+            # Within one epoch what was missed will be read.
+            recovered = False if verdict is Verdict.NEW_EPOCH else None
         sequence = self._resuming.get(update.symbol)
         if sequence is not None:
             same_epoch = update.epoch == self._resume_epoch
@@ -158,7 +158,7 @@ class BarSubscription(Subscription):
             self._move_ahead()
 
     def release(self) -> None:
-        """Let live states go out behind the history, without those that it has."""
+        """Send live states after the history, without those that it has."""
         if self.backfill is None:
             return
         for key, waiting in list(self._newest.items()):
@@ -189,7 +189,7 @@ class BarSubscription(Subscription):
             self._recovered[update.symbol] = recovered
         key: object = update.key if isinstance(update, BarUpdate) else update
         waiting = Waiting(update, None)
-        # To the end of the line: a reader who says what it saw last has seen all before it.
+        # To the end: a reader that says which state it saw last has seen all before it.
         before = self._newest.pop(key, None)
         if before is not None:
             self.conflated += 1

@@ -30,6 +30,7 @@ class Batch:
         "continuous",
         "newest",
         "now",
+        "size",
         "skipped",
         "updates",
     )
@@ -38,20 +39,18 @@ class Batch:
         self.updates = updates
         self.newest = newest
         self.now = now
+        self.size = size = len(updates)
         # Whether each follows the one before it that the hub saw; most batches are of one.
-        if len(updates) == 1:
+        if size == 1:
             self.continuous = updates[0].continuous
         else:
             self.continuous = all(update.continuous for update in updates)
         # States that are left out for subscriptions that conflate.
-        self.skipped = len(updates) - len(newest)
+        self.skipped = size - len(newest)
         # What each policy is sent, made when it is first asked for.
         self._every: list[Delivery] | None = None
         self._newest: list[Delivery] | None = None
         self._messages: dict[tuple[bool, Encode[Any]], Any] = {}
-
-    def __len__(self) -> int:
-        return len(self.updates)
 
     def encoded(self, policy: Policy, encode: Encode[T]) -> T:
         """Return ``encode`` of what ``policy`` asks for, computed once for all."""

@@ -1,4 +1,4 @@
-"""Know who wants which states, and give each update to them."""
+"""Know the subscriptions of each topic, and give every update to them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TooManySymbols(MarketDataError):
 
 
 class Hub:
-    """Backfill subscriptions to one upstream.
+    """Connect subscriptions to one upstream.
 
     The upstream carries every topic that has a subscriber, once, and those that had one until
     ``linger_s`` ago, so that a client that comes back finds what it missed.
@@ -63,10 +63,10 @@ class Hub:
         self._subscribers: dict[Subscription, Subscriber] = {}
         # How many subscriptions each subscriber has.
         self._counts: dict[Subscriber, int] = {}
-        # Those who want to know the status whether they have subscriptions or not.
+        # Sessions that are told the status whether they have subscriptions or not.
         self._watchers: dict[Subscriber, None] = {}
         self._by_topic: dict[Topic, dict[Subscription, None]] = {}
-        # Those that are told when an interval is complete.
+        # Subscriptions that get the markers of an interval.
         self._by_interval: dict[str, dict[Subscription, None]] = {}
         # Followed without a subscriber, and until when; the first ends first.
         self._lingering: dict[Topic, float] = {}
@@ -76,9 +76,9 @@ class Hub:
         self._bars = Bars()
         # Those that the aggregator makes bars of, once it said so.
         self.intervals: tuple[str, ...] | None = None
-        # The life of the aggregator that states come from; 0: none came.
+        # The epoch of the aggregator that states come from; 0: none came.
         self.epoch = 0
-        # Symbols whose subscribers saw states of an earlier life of the aggregator.
+        # Symbols whose subscribers saw states of an earlier epoch.
         self._interrupted: set[str] = set()
         # What the upstream has to be told.
         self._added: set[Topic] = set()
@@ -146,7 +146,7 @@ class Hub:
         subscription.begin()
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Let ``subscription`` hear no more; an unknown one is ignored."""
+        """End ``subscription``; an unknown one is ignored."""
         subscriber = self._subscribers.pop(subscription, None)
         if subscriber is None:
             return
@@ -175,7 +175,7 @@ class Hub:
         """Check that there can be bars of ``interval``.
 
         Raises:
-            InvalidInterval: it is none, or not one of the aggregator's.
+            InvalidInterval: it is not an interval, or not one of the aggregator's.
         """
         parse_interval(interval)
         if self.intervals is not None and interval not in self.intervals:
@@ -236,7 +236,7 @@ class Hub:
         return next(iter(self._lingering.values())) if self._lingering else None
 
     def expire(self, now: float) -> None:
-        """Stop following what nobody asked for in the last ``linger_s``."""
+        """Stop following topics without a subscription in the last ``linger_s``."""
         self._history.expire(now)
         while self._lingering:
             topic, until = next(iter(self._lingering.items()))
@@ -254,7 +254,7 @@ class Hub:
         self._bars.begin_stream()
 
     def begin_epoch(self, epoch: int) -> None:
-        """Forget the states of an earlier life of the aggregator: they may be gone for good."""
+        """Forget the states of an earlier epoch: they may be gone for good."""
         self.epoch = epoch
         for symbol in [s for s, update in self._latest.items() if update.epoch != epoch]:
             self._forget(symbol)
@@ -270,7 +270,7 @@ class Hub:
                 subscriber.on_status(status)
 
     def publish(self, records: Iterable[bytes]) -> None:
-        """Send states, each an encoded Aggregate, to their subscriptions; waits for nobody."""
+        """Send states, each an encoded Aggregate, to their subscriptions, without waiting."""
         now = self._clock()
         by_symbol: dict[str, list[AggregateUpdate]] = {}
         updates: list[AggregateUpdate] = []
@@ -297,7 +297,7 @@ class Hub:
             update.let_go()
 
     def publish_bars(self, bars: Iterable[Bar], completed: Iterable[IntervalComplete] = ()) -> None:
-        """Send states of bars, and then that intervals are complete; waits for nobody.
+        """Send states of bars, and then that intervals are complete, without waiting.
 
         Each bar is a message of its own: one of a list would keep the whole list in memory.
         """
@@ -369,7 +369,7 @@ class Hub:
                 return None
             elif ahead != 1:
                 update.continuous = False
-            # Who keeps up has it, and in the history it would be most of the memory.
+            # Clients that keep up have it, and in the history it would be most of the memory.
             latest.shed_forms()
         update.number = self._next_number()
         self._latest[symbol] = update
@@ -386,7 +386,7 @@ class Hub:
     def _is_followed(self, topic: Topic) -> bool:
         return topic in self._by_topic or topic in self._lingering
 
-    # Of a topic that ended, forget what no other one covers.
+    # Forget what a topic that ended had, unless another topic covers it.
     def _forget_unfollowed(self, topic: Topic) -> None:
         if isinstance(topic, BarTopic):
             interval, symbol = topic

@@ -1,4 +1,4 @@
-"""What the hub hands out, encoded once per format for all who get it."""
+"""The updates that the hub sends, each encoded once per format."""
 
 from __future__ import annotations
 

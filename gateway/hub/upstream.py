@@ -25,8 +25,8 @@ MAX_TOPICS_PER_REQUEST = 10_000
 # were 1.5 s. At 10,000 per second a pause of 1.6 s leaves no hole.
 BUFFERED_STATES = 16_384
 # What is published in one turn of the event loop. A client is written to once per turn, and that is
-# most of what a delivery costs: 2.6 µs with 100, 1.3 µs with 400 (1,000 clients, 20 symbols). Those
-# who want every symbol get all of it, so the more they are, the less goes in one turn.
+# most of what a delivery costs: 2.6 µs with 100, 1.3 µs with 400 (1,000 clients, 20 symbols). A
+# wildcard gets all of it, so the more wildcards there are, the less goes in one turn.
 UPDATES_PER_TURN = 400
 DELIVERIES_PER_TURN = 40_000
 # A connection that is written to by a task takes about 64 KiB of JSON in one turn; more at once

@@ -21,7 +21,7 @@ class Format(Protocol):
 
 
 class StatusFormat(Protocol):
-    """Encodes what a client is told of the feed."""
+    """Encodes the status of the feed."""
 
     # What the client knows; None: nothing.
     told: FeedStatus | None

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from gateway.clients.bucket import TokenBucket
 from gateway.clients.connection import INTERNAL_ERROR, Connection
 from gateway.clients.outbox import BufferFull
 from gateway.hub.batch import Batch
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits, Subscriber, Subscription
 from gateway.hub.updates import FeedStatus
+from gateway.limiter import RateLimiter
 from gateway.live.format import Format, StatusFormat
 from marketdata.errors import MarketDataError
 
@@ -127,13 +127,13 @@ class LiveSession(ABC):
         self._formats: dict[Subscription, Format] = {}
         # Subscriptions that have something to send, in turn.
         self._waiting: dict[Subscription, None] = {}
-        # What the status is told to, and what may not know the present one.
+        # Those that are told the status, and those that may not know the present one.
         self._status_formats: dict[StatusFormat, None] = {}
         self._untold: dict[StatusFormat, None] = {}
         # When an update was sent last.
         self._sent_at = now = self._now()
         limits = self._limits
-        self._messages = TokenBucket(limits.message_rate, limits.message_burst, now)
+        self._messages = RateLimiter(limits.message_rate, limits.message_burst, now)
 
     # What differs
 
@@ -162,7 +162,7 @@ class LiveSession(ABC):
     # The connection
 
     def on_open(self, connection: Connection) -> None:
-        """Begin."""
+        """Begin, now that the connection is there."""
         self.connection = connection
         if self._sessions.add(self):
             self.begin()
@@ -182,7 +182,7 @@ class LiveSession(ABC):
     def send(self, subscription: Subscription, batch: Batch) -> bool:
         """Send ``batch`` for ``subscription``; return False if the client does not keep up."""
         connection = self.connection
-        if not connection.writable or len(batch.updates) > connection.max_batch:
+        if not connection.writable or batch.size > connection.max_batch:
             return False
         try:
             encode = self._formats[subscription].encode
@@ -206,6 +206,9 @@ class LiveSession(ABC):
             if self._untold:
                 self._tell_status()
             for subscription in subscriptions:
+                if subscription not in self._formats:
+                    # It ended meanwhile.
+                    continue
                 if subscription.overflowed:
                     self.fail(SubscriptionOverflow(self._limits.buffer), subscription)
                 else:
@@ -227,7 +230,7 @@ class LiveSession(ABC):
 
     def on_status(self, status: FeedStatus) -> None:
         """Tell the client that the feed became stale, or live again."""
-        # A client that does not read is told the newest status only.
+        # A client that does not read gets the newest status only.
         self._untold = dict.fromkeys(self._status_formats)
         self.flush()
 

@@ -1,4 +1,4 @@
-"""Serve STOMP: join each session to the hub, to the signaling relay and to its connection."""
+"""Serve STOMP: connect each session to the hub, to the signaling relay and to its client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Protocol
 
 from starlette.routing import BaseRoute
 
-from gateway.clients.bucket import TokenBucket
 from gateway.clients.capacity import Capacity
 from gateway.clients.handshake import OriginCheck
 from gateway.clients.outbox import BufferFull
@@ -23,6 +22,7 @@ from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import Resume
 from gateway.hub.subscription import Subscription as Feed
 from gateway.hub.updates import FeedStatus
+from gateway.limiter import RateLimiter
 from gateway.live.session import LiveSession, Sessions, SubscriptionOverflow
 from gateway.sockjs.app import SockJs, SockJsRoute
 from gateway.stomp.fanout import StompEncoders, StompFormat, marker_destination
@@ -156,7 +156,7 @@ class StompHandler(LiveSession):
         now = self._now()
         limits = endpoint.limits
         self._session = StompSession(secrets.token_hex(8), now, limits=limits.session)
-        self._signals = TokenBucket(limits.signal_rate, limits.signal_burst, now)
+        self._signals = RateLimiter(limits.signal_rate, limits.signal_burst, now)
         # What the hub fills for a subscription, and what says how its messages look.
         self._feeds: dict[Subscription, Feed] = {}
         self._stomp_formats: dict[Subscription, StompFormat] = {}

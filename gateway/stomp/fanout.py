@@ -23,7 +23,7 @@ from gateway.stomp.protocol.session import StompSession
 from gateway.stomp.protocol.versions import Version
 
 _JSON = JSON.encode()
-# What every subscriber is told, encoded once.
+# The same for every subscriber, encoded once.
 STATUS_MESSAGES = {
     status: UpdateMessage(
         STATUS, b'{"status":"%b"}' % status.value.encode(), b"content-type:%b\n" % _JSON
@@ -87,7 +87,7 @@ class StompFormat:
     subscription alone.
     """
 
-    __slots__ = ("_encoder", "_encoders", "_session", "_subscription", "told")
+    __slots__ = ("_encoders", "_session", "_subscription", "encode", "told")
 
     def __init__(
         self,
@@ -99,22 +99,18 @@ class StompFormat:
     ) -> None:
         self._session = session
         self._subscription = subscription
-        self._encoders = encoders
-        # None before the first MESSAGE of an update.
-        self._encoder: Encode[SharedMessages] | None = None
+        # None from the first MESSAGE on.
+        self._encoders: StompEncoders | None = encoders
+        self.encode: Encode[SharedMessages] = self._encode_for_session
         self.told = told
-
-    @property
-    def encode(self) -> Encode[SharedMessages]:
-        """Encodes a batch."""
-        encoder = self._encoder
-        return self._encode_for_session if encoder is None else encoder
 
     def encode_waiting(self, delivery: Delivery) -> bytes:
         """Return the MESSAGE of an update that waited for this subscription alone."""
         update, recovered, conflated = delivery
-        if self._encoder is None and self._subscription.ack is AckMode.AUTO:
-            self._encoder = self._encoders.get(self._subscription, self._session.version)
+        if self._encoders is not None:
+            if self._subscription.ack is AckMode.AUTO:
+                self.encode = self._encoders.get(self._subscription, self._session.version)
+            self._encoders = None
         return self._session.encode_update(
             self._subscription,
             encode_update(update, marker_destination(self._subscription.topic)),

@@ -15,10 +15,10 @@ from gateway.errors import FieldError, InvalidInput
 from gateway.hub.updates import Policy
 from gateway.live.session import Sessions
 from gateway.rest.schemas import ProblemBody
+from gateway.stream.client import StreamClient
 from gateway.stream.events import EventSession
 from gateway.stream.messages import parse_wanted
 from gateway.stream.plain import DEFAULT_SYMBOL, PlainSession
-from gateway.stream.reader import Reader
 from gateway.stream.response import EventStreamConnection, EventStreamResponse
 from gateway.stream.session import StreamSession
 from marketdata.intervals import InvalidInterval
@@ -183,7 +183,7 @@ class StreamEndpoint:
         except InvalidInterval as exc:
             raise InvalidInput([FieldError("interval", str(exc))]) from exc
 
-    async def _serve(self, websocket: WebSocket, session: Reader) -> None:
+    async def _serve(self, websocket: WebSocket, session: StreamClient) -> None:
         await serve_websocket(
             websocket,
             lambda: session,

@@ -12,6 +12,7 @@ from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import Resume, Subscription
 from gateway.hub.updates import BarUpdate, Delivery, FeedStatus, Policy, Update
 from gateway.live.session import Sessions
+from gateway.stream.client import StreamClient
 from gateway.stream.messages import (
     encode_error,
     encode_marker,
@@ -20,14 +21,13 @@ from gateway.stream.messages import (
     marker_head,
     update_head,
 )
-from gateway.stream.reader import Reader
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
 from marketdata.symbols import normalize_symbol
 
 # An id goes with every update, and comes back in a header: with 20 symbols it is about 300 bytes.
 MAX_SYMBOLS_IN_ID = 20
-# 500 symbols of 32 characters with sequences of 20 digits; what is longer is none of our ids.
+# 500 symbols of 32 characters with sequences of 20 digits; a longer id is not ours.
 MAX_ID_LENGTH = 32 * 1024
 KEEPALIVE = b":\n\n"
 
@@ -59,7 +59,7 @@ class Positions:
 def parse_event_id(event_id: str, symbols: Collection[str] | None) -> Positions | None:
     """Return the positions that ``event_id`` tells, of ``symbols`` (None: of all).
 
-    None: it is none of our ids. A client keeps it for as long as it likes, so this is no error.
+    None: the id is not ours. A client keeps it for as long as it likes, so this is no error.
     """
     if len(event_id) > MAX_ID_LENGTH:
         return None
@@ -88,16 +88,16 @@ def encode_event(name: str, data: bytes, event_id: str | None = None) -> bytes:
     return b"%bdata: %b\n\n" % (f"event: {name}\n{id_line}".encode(), data)
 
 
-class EventSession(Reader):
+class EventSession(StreamClient):
     """One client of ``/api/v1/stream`` over SSE.
 
     Args:
         symbols: in normal form; None: all.
         policy: what happens while the client is slow.
         last_event_id: the last id it saw; empty: it begins.
-        interval: whose bars; empty: it is for aggregates.
-        since: where the history of bars begins; empty: there is none, and none either for a client
-            that comes back, which goes on where it was.
+        interval: the interval of bars; empty: it is for aggregates.
+        since: where the history of bars begins; empty: without history. A client that comes back
+            goes on where it was instead.
         retry_ms: how long it should wait before it connects again.
     """
 

@@ -18,7 +18,7 @@ from marketdata.symbols import normalize_symbol
 
 # An id is sent with every update.
 MAX_ID_LENGTH = 64
-# What we say of a message is short, however long what it says of itself.
+# An error message is short, however long the message that it is about.
 MAX_ERROR_LENGTH = 300
 ALL = "*"
 # 64 bits, as strings: JavaScript's numbers end at 2**53.
@@ -78,7 +78,7 @@ def parse_message(text: str) -> ClientMessage:
     """Return the message that a client sent.
 
     Raises:
-        MalformedMessage: it is none.
+        MalformedMessage: a client must not send it.
     """
     try:
         return _CLIENT_MESSAGE.validate_json(text)
@@ -107,7 +107,7 @@ def parse_resume(fields: ResumeFields, limit: int) -> Resume:
     """Return where the client left off.
 
     Raises:
-        InvalidInput: it names more than ``limit`` symbols, or one that is none.
+        InvalidInput: it names more than ``limit`` symbols, or an invalid one.
     """
     sequences = fields.sequences
     if len(sequences) > limit:
@@ -140,7 +140,7 @@ def encode_pong() -> bytes:
 
 
 def encode_status(status: FeedStatus) -> bytes:
-    """Return what a client is told of the feed."""
+    """Return the message of the feed's status."""
     return _encode(type="status", status=str(status))
 
 

@@ -12,8 +12,8 @@ from gateway.hub.subscription import Subscription
 from gateway.hub.updates import AggregateUpdate, Delivery, FeedStatus, Update
 from gateway.live.session import Sessions
 from gateway.rest.inputs import parse_symbol
+from gateway.stream.client import StreamClient
 from gateway.stream.messages import encode_error
-from gateway.stream.reader import Reader
 from marketdata.errors import MarketDataError
 from marketdata.timestamps import NS_PER_MS
 
@@ -35,7 +35,7 @@ class PlainFormat:
 _FORMAT = PlainFormat()
 
 
-class PlainSession(Reader):
+class PlainSession(StreamClient):
     """One client of ``/ws/marketdata``; what it sends is ignored.
 
     Args:

@@ -39,7 +39,7 @@ class EventStreamResponse(Response):
 
     Args:
         handler_factory: makes what is served.
-        capacity: counts the live clients of all doors.
+        capacity: counts the live clients of all endpoints.
         connections: where the connection is while it lasts.
         keepalive_s: see :class:`EventStreamConnection`.
     """
@@ -100,7 +100,7 @@ class EventStreamConnection:
 
     Args:
         handler: what is served.
-        peer: who asked.
+        peer: the client.
         send: writes to the client, and waits while it does not read.
         keepalive_s: a comment is sent after so long without an event, so that proxies see life.
     """
@@ -121,7 +121,7 @@ class EventStreamConnection:
         self._send = send
         self._keepalive_s = keepalive_s
         self._close_timeout_s = close_timeout_s
-        self._outbox: Outbox[str | bytes] = Outbox(high_water_bytes, max_buffered_bytes)
+        self._outbox: Outbox[bytes] = Outbox(high_water_bytes, max_buffered_bytes)
         self._pump: Pump[bytes] = Pump()
         self._closing = False
         self._loop = asyncio.get_running_loop()
@@ -146,17 +146,17 @@ class EventStreamConnection:
         Raises:
             BufferFull: They would pass the bound; they were not queued.
         """
+        self.send_text(message.encode() if isinstance(message, str) else message)
+
+    def send_text(self, message: bytes) -> None:
+        """Queue events; as :meth:`send_nowait`."""
         if not self._closing:
             self._outbox.put(message)
             self._pump.wake()
 
-    def send_text(self, message: bytes) -> None:
-        """Queue events; as :meth:`send_nowait`."""
-        self.send_nowait(message)
-
     def send_shared(self, messages: SharedMessages) -> None:
         """Queue events that other clients are sent too; as :meth:`send_nowait`."""
-        self.send_nowait(b"".join(messages.messages))
+        self.send_text(b"".join(messages.messages))
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, then end the response; only the first call counts."""
@@ -200,7 +200,7 @@ class EventStreamConnection:
         if not was_writable and self._outbox.writable:
             self._handler.drained()
         if batch:
-            return b"".join(part if isinstance(part, bytes) else part.encode() for part in batch)
+            return b"".join(batch)
         # Nothing is the last.
         return b"" if self._closing else None
 
@@ -214,7 +214,7 @@ class EventStreamConnection:
         due = self._written_at + self._keepalive_s
         if due <= now:
             due = now + self._keepalive_s
-            # Who does not read needs no comment, and must not collect them.
+            # A client that does not read needs no comment, and must not collect them.
             if not self.buffered_bytes:
-                self.send_nowait(KEEPALIVE)
+                self.send_text(KEEPALIVE)
         self._keepalive_timer = self._loop.call_at(due, self._keep_alive)

@@ -10,6 +10,7 @@ from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import FeedStatus
 from gateway.live.session import Sessions
+from gateway.stream.client import StreamClient
 from gateway.stream.errors import (
     BinaryMessage,
     StreamError,
@@ -32,7 +33,6 @@ from gateway.stream.messages import (
     parse_resume,
     parse_wanted,
 )
-from gateway.stream.reader import Reader
 from marketdata.errors import MarketDataError
 from marketdata.intervals import InvalidInterval
 
@@ -45,7 +45,7 @@ Query = Mapping[str, Sequence[str]]
 _FORMATS = StreamFormats()
 
 
-class StreamSession(Reader):
+class StreamSession(StreamClient):
     """One client of ``/api/v1/stream`` over WebSocket.
 
     Args:
@@ -136,7 +136,7 @@ class StreamSession(Reader):
         self.flush([subscription])
 
     def encode_status(self, status: FeedStatus) -> bytes:
-        """Return what the client is told of the feed."""
+        """Return the message of the feed's status."""
         return encode_status(status)
 
     def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:

@@ -28,7 +28,7 @@ class ChannelConnection:
     Args:
         channel: what carries the messages.
         handler: what is served.
-        peer: who is on the other side.
+        peer: the client.
         pacer: shared by all channels.
         on_closed: called when no more will be sent.
         max_message_bytes: the largest message that we take.
@@ -68,12 +68,12 @@ class ChannelConnection:
         return not self._full and self._pacer.open
 
     def open(self) -> None:
-        """Begin."""
+        """Begin to take messages and to send."""
         self._channel.bufferedAmountLowThreshold = HIGH_WATER_BYTES // 4
         self._channel.on("bufferedamountlow", self._drained)
         self._channel.on("message", self._take)
         self._channel.on("close", self._gone)
-        self._pacer.join(self._go_on)
+        self._pacer.add(self._go_on)
         self._handler.open()
 
     def send_nowait(self, message: str | bytes) -> None:
@@ -155,6 +155,6 @@ class ChannelConnection:
             self._end(ABNORMAL_CLOSURE, "")
 
     def _end(self, code: int, reason: str) -> None:
-        self._pacer.leave(self._go_on)
+        self._pacer.discard(self._go_on)
         self._handler.close_soon(code, reason)
         self._on_closed()

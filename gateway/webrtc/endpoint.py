@@ -10,8 +10,8 @@ from typing import Protocol
 
 import structlog
 
-from gateway.clients.bucket import TokenBucket
 from gateway.clients.capacity import Capacity
+from gateway.limiter import RateLimiter
 from gateway.live.session import Sessions
 from gateway.stomp.protocol.destinations import SIGNALING
 from gateway.stomp.protocol.messages import Message
@@ -60,7 +60,7 @@ class ServedPeer(Protocol):
 
 @dataclass(slots=True)
 class _Client:
-    offers: TokenBucket
+    offers: RateLimiter
     # By the id that it gives itself.
     peers: dict[str, _Running] = field(default_factory=dict)
 
@@ -79,7 +79,7 @@ class WebRtcEndpoint:
 
     Args:
         sessions: what live sessions share.
-        capacity: counts the live clients of all doors.
+        capacity: counts the live clients of all endpoints.
         tasks: runs a task per peer.
         limits: what clients may ask for.
         options: how peers connect.
@@ -109,10 +109,13 @@ class WebRtcEndpoint:
     def __len__(self) -> int:
         return len(self._running)
 
-    # The doors of the gateway
+    # The endpoint
 
     def stop(self) -> None:
-        """Answer no more offers, and end who is not connected yet; channels end as all streams."""
+        """Answer no more offers, and end peers that are not connected yet.
+
+        Channels end as all sessions do.
+        """
         self._stopped = True
         for running in list(self._running):
             if running.peer is None or not running.peer.connected:
@@ -134,7 +137,7 @@ class WebRtcEndpoint:
             if signal.type is SignalType.OFFER:
                 if client is None:
                     now = self._loop.time()
-                    client = _Client(TokenBucket(self._limits.offer_rate, OFFER_BURST, now))
+                    client = _Client(RateLimiter(self._limits.offer_rate, OFFER_BURST, now))
                     self._clients[sender] = client
                 self._take_offer(signal, sender, client)
             elif signal.type is SignalType.ICE and client is not None:

@@ -1,4 +1,4 @@
-"""Tell browsers how to connect: the STUN and TURN servers, and whom to offer to."""
+"""Tell browsers how to connect: the STUN and TURN servers, and the target of offers."""
 
 from __future__ import annotations
 

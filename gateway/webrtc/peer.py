@@ -55,7 +55,7 @@ class MarketDataPeer:
     Args:
         offer: what the client offered.
         signaling: the way back to it.
-        streams: where the states come from.
+        sessions: what live sessions share.
         address: of the client, as its signaling connection tells.
         pacer: shared by all channels.
         options: what an operator says.
@@ -97,7 +97,7 @@ class MarketDataPeer:
             self._changed.set()
 
     async def run(self) -> None:
-        """Answer the offer and serve the channel until it is over; leave nothing behind.
+        """Answer the offer and serve the channel until it is over.
 
         Raises:
             InvalidOffer: the offer cannot be answered.

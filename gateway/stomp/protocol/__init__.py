@@ -2,7 +2,7 @@
 
 How an edge uses it, for one WebSocket or SockJS session:
 
-- ``choose_subprotocol(offered)`` for the handshake, then ``StompSession(session_id, now)``.
+- ``StompSession(session_id, now)``.
 - For each message of the socket: ``events = session.receive_data(message, now)``, empty ones too.
   Handle the events without awaiting, then write ``session.data_to_send()``: so a RECEIPT for a
   SUBSCRIBE goes out when no later message can be missed. Read on when it is written.

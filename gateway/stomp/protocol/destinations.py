@@ -112,7 +112,7 @@ def parse_topic(destination: str) -> Topic:
 
     Raises:
         InvalidDestination: a symbol in it is not one, or an interval.
-        UnknownDestination: it is none of our topics.
+        UnknownDestination: it is not one of our topics.
     """
     if destination == SIGNALING:
         return SignalingTopic()
@@ -147,7 +147,7 @@ def parse_options(topic: Topic, headers: Mapping[str, str]) -> SubscribeOptions:
     """Return what our own headers of a SUBSCRIBE to ``topic`` ask for.
 
     ``last-sequence`` is one number where the topic is one symbol, and ``AAPL:41,MSFT:7`` for any
-    topic of symbols: a number alone would not say whose it is.
+    topic of symbols: a number alone would not say which symbol it is of.
 
     Raises:
         InvalidOption: a header has a value that cannot be used, or another one is missing.

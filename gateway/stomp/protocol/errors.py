@@ -47,7 +47,7 @@ from marketdata.errors import MarketDataError
 
 
 class CloseCode(IntEnum):
-    """How a session ends, as the WebSocket close code; 4xxx follow HTTP where it has a word."""
+    """How a session ends, as the WebSocket close code; 4xxx follow HTTP where it has a status."""
 
     NORMAL = 1000
     GOING_AWAY = 1001
@@ -65,7 +65,7 @@ class CloseCode(IntEnum):
 class StompError(MarketDataError):
     """A STOMP session must end.
 
-    ``reason`` is the word under which it is counted, ``close_code`` tells the client, and
+    ``reason`` is the name under which it is counted, ``close_code`` tells the client, and
     ``receipt_id`` is the receipt that the frame at fault asked for.
     """
 
@@ -302,7 +302,7 @@ class SendForbidden(RequestRefused):
 
 
 class UnknownDestination(RequestRefused):
-    """A destination is none of ours."""
+    """A destination is not ours."""
 
     reason = "unknown_destination"
     close_code = CloseCode.NOT_FOUND

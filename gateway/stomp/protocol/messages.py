@@ -119,7 +119,7 @@ class Message:
         body: JSON, unless ``content_type`` says otherwise.
         content_type: text goes out as text, application/octet-stream as binary.
         sequence: position among the states of its symbol.
-        epoch: the life of the aggregator that counted ``sequence``.
+        epoch: the epoch of the aggregator that counted ``sequence``.
         user_headers: those of the SEND that caused it; reserved names are left out.
     """
 

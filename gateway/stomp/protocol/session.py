@@ -420,7 +420,7 @@ class StompSession:
         return value
 
     def _check_message_id(self, message_id: str) -> None:
-        # One that the message has in every session; it is not kept who was sent it.
+        # One that the message has in every session; receivers are not remembered.
         if SHARED_ID.fullmatch(message_id):
             return
         session_id, _, number = message_id.rpartition("-")

@@ -16,7 +16,7 @@ MAX_SDP_SIZE = 64 * 1024
 MAX_CANDIDATE_SIZE = 4 * 1024
 # A UUID has 36.
 MAX_ID_LENGTH = 128
-# Whom offers of market-data channels are addressed to; nobody else may say to be it.
+# The target of offers for market-data channels; no client may use it as its own id.
 GATEWAY_ID = "gateway"
 
 

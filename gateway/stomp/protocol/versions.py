@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 
 from gateway.stomp.protocol.errors import UnsupportedVersion
@@ -36,12 +35,3 @@ def negotiate_version(accept_version: str | None) -> Version:
     if not common:
         raise UnsupportedVersion(accept_version, SUPPORTED_VERSIONS)
     return common[-1]
-
-
-def choose_subprotocol(offered: Iterable[str]) -> str | None:
-    """Return which of the ``offered`` WebSocket subprotocols to select, or None to select none.
-
-    A client is free to CONNECT with another version than the subprotocol it offered.
-    """
-    names = set(offered)
-    return next((name for name in SUBPROTOCOLS if name in names), None)

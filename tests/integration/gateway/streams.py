@@ -19,7 +19,7 @@ from gateway import app
 from gateway.hub.hub import Hub
 from gateway.live.session import Sessions
 from gateway.settings import GatewaySettings
-from gateway.stream.reader import Reader
+from gateway.stream.client import StreamClient
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import TIMEOUT_S, make_tick, open_stub, run_aggregator
 
@@ -39,9 +39,9 @@ class Gateway:
         return self.sessions.hub
 
     @property
-    def streams(self) -> list[Reader]:
+    def streams(self) -> list[StreamClient]:
         """The sessions of WebSockets, SSE and data channels."""
-        return [session for session in self.sessions if isinstance(session, Reader)]
+        return [session for session in self.sessions if isinstance(session, StreamClient)]
 
     async def wait_until_left(self) -> None:
         """Wait until no client is there any more, and check that it left nothing behind."""

@@ -29,7 +29,6 @@ TWO = MarketDataTopic(("AAPL", "MSFT"))
 ALL = MarketDataTopic(None)
 
 
-# 38
 @pytest.mark.parametrize(
     ("destination", "topic"),
     [

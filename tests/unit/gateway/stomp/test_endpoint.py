@@ -1,4 +1,4 @@
-"""The STOMP door on connections that do as they are told."""
+"""The STOMP endpoint on connections that do as they are told."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ class FakeConnection:
 
 
 class Client:
-    """A session of the door."""
+    """A session of the endpoint."""
 
-    def __init__(self, door: StompEndpoint, *subscriptions: str, **connect: str) -> None:
+    def __init__(self, endpoint: StompEndpoint, *subscriptions: str, **connect: str) -> None:
         self.connection = FakeConnection()
-        self.handler = StompHandler(door)
+        self.handler = StompHandler(endpoint)
         self.handler.on_open(self.connection)
         self.say("CONNECT", accept_version="1.2", **connect)
         for number, destination in enumerate(subscriptions):
@@ -101,11 +101,11 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-async def door(hub: Hub) -> StompEndpoint:
-    return make_door(hub)
+async def endpoint(hub: Hub) -> StompEndpoint:
+    return make_endpoint(hub)
 
 
-def make_door(hub: Hub, limits: StompLimits | None = None) -> StompEndpoint:
+def make_endpoint(hub: Hub, limits: StompLimits | None = None) -> StompEndpoint:
     sessions = Sessions(hub, NoHistory(), LiveLimits(), time.monotonic)
     return StompEndpoint(sessions, Capacity(10), limits=limits)
 
@@ -120,9 +120,9 @@ def state(close: float, sequence: int, symbol: str = "AAPL") -> bytes:
 
 
 async def test_a_reader_that_is_behind_gets_only_the_newest_of_each_symbol(
-    hub: Hub, door: StompEndpoint
+    hub: Hub, endpoint: StompEndpoint
 ) -> None:
-    client = Client(door, "/topic/market-data/*")
+    client = Client(endpoint, "/topic/market-data/*")
     client.connection.writable = False
     for sequence in range(1, 6):
         publish(hub, sequence, sequence)
@@ -139,9 +139,9 @@ async def test_a_reader_that_is_behind_gets_only_the_newest_of_each_symbol(
 
 
 async def test_a_status_that_came_and_went_is_told_once_and_before_the_states(
-    hub: Hub, door: StompEndpoint
+    hub: Hub, endpoint: StompEndpoint
 ) -> None:
-    client = Client(door, AAPL, "/topic/status")
+    client = Client(endpoint, AAPL, "/topic/status")
     client.connection.writable = False
     for _ in range(3):
         hub.set_status(FeedStatus.STALE)
@@ -154,8 +154,8 @@ async def test_a_status_that_came_and_went_is_told_once_and_before_the_states(
     assert [frame.json for frame in frames[:2]] == [{"status": "live"}] * 2
 
 
-async def test_after_unsubscribe_nothing_is_told(hub: Hub, door: StompEndpoint) -> None:
-    client = Client(door, AAPL, "/topic/status", "/topic/signaling")
+async def test_after_unsubscribe_nothing_is_told(hub: Hub, endpoint: StompEndpoint) -> None:
+    client = Client(endpoint, AAPL, "/topic/status", "/topic/signaling")
     for number in range(3):
         client.say("UNSUBSCRIBE", id=str(number))
     hub.set_status(FeedStatus.STALE)
@@ -163,30 +163,30 @@ async def test_after_unsubscribe_nothing_is_told(hub: Hub, door: StompEndpoint) 
     client.say("SEND", '{"type":"JOIN","senderId":"a"}', destination="/app/signal")
     assert not client.connection.take()
     assert not hub.subscriptions
-    assert not door.signaling
+    assert not endpoint.signaling
 
 
 async def test_who_cannot_be_sent_a_signal_is_a_slow_consumer_and_the_others_get_it(
-    door: StompEndpoint,
+    endpoint: StompEndpoint,
 ) -> None:
-    full, other = Client(door, "/topic/signaling"), Client(door, "/topic/signaling")
+    full, other = Client(endpoint, "/topic/signaling"), Client(endpoint, "/topic/signaling")
     full.connection.full = True
     other.say("SEND", '{"type":"JOIN","senderId":"a"}', destination="/app/signal")
     assert full.connection.closed is not None
     assert full.connection.closed[0] == 4490
     assert [frame.command for frame in other.connection.take()] == ["MESSAGE"]
-    assert door.failed == {"slow_consumer": 1}
-    assert list(door.sessions) == [other.handler]
+    assert endpoint.failed == {"slow_consumer": 1}
+    assert list(endpoint.sessions) == [other.handler]
 
 
-async def test_a_bug_in_one_session_ends_no_other(hub: Hub, door: StompEndpoint) -> None:
+async def test_a_bug_in_one_session_ends_no_other(hub: Hub, endpoint: StompEndpoint) -> None:
     topics = (AAPL, "/topic/signaling")
-    broken, other = Client(door, *topics), Client(door, *topics)
+    broken, other = Client(endpoint, *topics), Client(endpoint, *topics)
     broken.connection.broken = True
     publish(hub, 1.0, 1)
     assert broken.connection.closed == (1011, "Internal error")
     assert [frame["destination"] for frame in other.connection.take()] == [AAPL]
-    broken = Client(door, "/topic/signaling")
+    broken = Client(endpoint, "/topic/signaling")
     broken.connection.broken = True
     other.say("SEND", '{"type":"JOIN","senderId":"a"}', destination="/app/signal")
     assert broken.connection.closed == (1011, "Internal error")
@@ -196,7 +196,7 @@ async def test_a_bug_in_one_session_ends_no_other(hub: Hub, door: StompEndpoint)
 
 async def test_heart_beats_go_out_and_replace_those_of_sockjs(hub: Hub) -> None:
     limits = StompLimits(session=SessionLimits(heart_beat_ms=(20, 10_000)))
-    client = Client(make_door(hub, limits), heart_beat="10000,20")
+    client = Client(make_endpoint(hub, limits), heart_beat="10000,20")
     assert not client.connection.heartbeats
     await client.connection.until(lambda: client.connection.sent.count("\n") >= 3)
     client.handler.on_close(1006, "")
@@ -204,7 +204,7 @@ async def test_heart_beats_go_out_and_replace_those_of_sockjs(hub: Hub) -> None:
 
 async def test_who_promised_heart_beats_and_is_silent_is_ended(hub: Hub) -> None:
     limits = StompLimits(session=SessionLimits(heart_beat_ms=(0, 20)))
-    client = Client(make_door(hub, limits), AAPL, heart_beat="20,0")
+    client = Client(make_endpoint(hub, limits), AAPL, heart_beat="20,0")
     await client.connection.until(lambda: client.connection.closed)
     assert client.connection.closed is not None
     assert client.connection.closed[0] == 4408
@@ -213,13 +213,13 @@ async def test_who_promised_heart_beats_and_is_silent_is_ended(hub: Hub) -> None
 
 
 async def test_who_never_says_connect_is_ended(hub: Hub) -> None:
-    door = make_door(hub, StompLimits(session=SessionLimits(connect_timeout_s=0.02)))
-    connection, handler = FakeConnection(), StompHandler(door)
+    endpoint = make_endpoint(hub, StompLimits(session=SessionLimits(connect_timeout_s=0.02)))
+    connection, handler = FakeConnection(), StompHandler(endpoint)
     handler.on_open(connection)
     await connection.until(lambda: connection.closed)
     assert connection.closed is not None
     assert connection.closed[0] == 4408
-    assert not list(door.sessions)
+    assert not list(endpoint.sessions)
 
 
 def ids(frames: list[Frame]) -> list[str]:
@@ -227,9 +227,9 @@ def ids(frames: list[Frame]) -> list[str]:
 
 
 async def test_those_with_one_subscription_id_are_sent_the_same_bytes(
-    hub: Hub, door: StompEndpoint
+    hub: Hub, endpoint: StompEndpoint
 ) -> None:
-    one, two = Client(door, AAPL), Client(door, AAPL)
+    one, two = Client(endpoint, AAPL), Client(endpoint, AAPL)
     for sequence in (1, 2, 3):
         publish(hub, 10.0 * sequence, sequence)
     assert one.connection.sent[1:] == two.connection.sent[1:]
@@ -243,18 +243,18 @@ async def test_those_with_one_subscription_id_are_sent_the_same_bytes(
 
 
 async def test_two_subscriptions_of_one_session_never_share_a_message_id(
-    hub: Hub, door: StompEndpoint
+    hub: Hub, endpoint: StompEndpoint
 ) -> None:
-    client = Client(door, AAPL, "/topic/market-data/*")
+    client = Client(endpoint, AAPL, "/topic/market-data/*")
     for sequence in (1, 2, 3):
         publish(hub, 1.0, sequence)
     assert len(set(ids(client.connection.take()))) == 6
 
 
 async def test_a_message_that_others_get_too_may_be_acknowledged(
-    hub: Hub, door: StompEndpoint
+    hub: Hub, endpoint: StompEndpoint
 ) -> None:
-    client = Client(door, AAPL)
+    client = Client(endpoint, AAPL)
     publish(hub, 1.0, 1)
     publish(hub, 2.0, 2)
     for message_id in ids(client.connection.take()):
@@ -264,8 +264,35 @@ async def test_a_message_that_others_get_too_may_be_acknowledged(
     assert client.connection.closed is not None
 
 
-async def test_who_acknowledges_has_ids_of_its_own_session(hub: Hub, door: StompEndpoint) -> None:
-    client = Client(door)
+async def test_a_subscription_that_ends_in_the_message_that_begins_it_is_sent_nothing(
+    hub: Hub, endpoint: StompEndpoint
+) -> None:
+    client, _ = Client(endpoint), Client(endpoint, AAPL)
+    publish(hub, 1.0, 1)
+    begin = encode("SUBSCRIBE", "", id="0", destination=AAPL)
+    client.handler.on_message(begin + encode("UNSUBSCRIBE", "", id="0"))
+    assert client.connection.take() == []
+    assert client.connection.closed is None
+
+
+async def test_two_subscriptions_that_overflow_end_the_session_once(
+    hub: Hub, endpoint: StompEndpoint
+) -> None:
+    client = Client(endpoint)
+    for number in range(2):
+        client.say("SUBSCRIBE", id=str(number), destination=AAPL, policy="buffer")
+    client.connection.writable = False
+    for sequence in range(1, 2000):
+        publish(hub, 1.0, sequence)
+    assert client.connection.closed is not None
+    assert client.connection.closed[0] == 4490
+    assert endpoint.failed == {"slow_consumer": 1}
+
+
+async def test_who_acknowledges_has_ids_of_its_own_session(
+    hub: Hub, endpoint: StompEndpoint
+) -> None:
+    client = Client(endpoint)
     client.say("SUBSCRIBE", id="0", destination=AAPL, ack="client")
     for sequence in (1, 2, 3):
         publish(hub, 1.0, sequence)
@@ -274,8 +301,8 @@ async def test_who_acknowledges_has_ids_of_its_own_session(hub: Hub, door: Stomp
     assert len({message_id.rpartition("-")[0] for message_id in ids(frames)}) == 1
 
 
-async def test_a_skipped_state_of_a_batch_is_told(hub: Hub, door: StompEndpoint) -> None:
-    client, buffering = Client(door, AAPL), Client(door)
+async def test_a_skipped_state_of_a_batch_is_told(hub: Hub, endpoint: StompEndpoint) -> None:
+    client, buffering = Client(endpoint, AAPL), Client(endpoint)
     buffering.say("SUBSCRIBE", id="0", destination=AAPL, policy="buffer")
     publish(hub, 1.0, 1)
     hub.publish([state(n, n) for n in range(2, 5)])
@@ -288,23 +315,23 @@ async def test_a_skipped_state_of_a_batch_is_told(hub: Hub, door: StompEndpoint)
 
 
 async def test_what_is_shared_is_let_go_with_the_last_who_shares_it(
-    hub: Hub, door: StompEndpoint
+    hub: Hub, endpoint: StompEndpoint
 ) -> None:
-    one, two = Client(door, AAPL), Client(door, AAPL)
+    one, two = Client(endpoint, AAPL), Client(endpoint, AAPL)
     publish(hub, 1.0, 1)
-    assert len(door.encoders) == 1
+    assert len(endpoint.encoders) == 1
     one.say("UNSUBSCRIBE", id="0")
-    assert len(door.encoders) == 1
+    assert len(endpoint.encoders) == 1
     two.handler.on_close(1006, "")
     del two
     gc.collect()
-    assert not len(door.encoders)
+    assert not len(endpoint.encoders)
 
 
 async def test_who_cannot_be_sent_a_batch_is_a_slow_consumer_and_the_others_get_it(
-    hub: Hub, door: StompEndpoint
+    hub: Hub, endpoint: StompEndpoint
 ) -> None:
-    full, other = Client(door, AAPL), Client(door, AAPL)
+    full, other = Client(endpoint, AAPL), Client(endpoint, AAPL)
     publish(hub, 1.0, 1)
     full.connection.full = True
     publish(hub, 2.0, 2)
@@ -314,8 +341,8 @@ async def test_who_cannot_be_sent_a_batch_is_a_slow_consumer_and_the_others_get_
     assert hub.subscriptions == 1
 
 
-async def test_a_bug_while_a_batch_is_sent_ends_no_other(hub: Hub, door: StompEndpoint) -> None:
-    broken, other = Client(door, AAPL), Client(door, AAPL)
+async def test_a_bug_while_a_batch_is_sent_ends_no_other(hub: Hub, endpoint: StompEndpoint) -> None:
+    broken, other = Client(endpoint, AAPL), Client(endpoint, AAPL)
     publish(hub, 1.0, 1)
     broken.connection.broken = True
     publish(hub, 2.0, 2)
@@ -327,8 +354,8 @@ SIGNALING = "/topic/signaling"
 JOIN = '{"type":"JOIN","senderId":"ann"}'
 
 
-async def test_a_signal_goes_to_every_subscriber_and_to_no_other(door: StompEndpoint) -> None:
-    sender, other, outsider = (Client(door, topic) for topic in (SIGNALING, SIGNALING, AAPL))
+async def test_a_signal_goes_to_every_subscriber_and_to_no_other(endpoint: StompEndpoint) -> None:
+    sender, other, outsider = (Client(endpoint, topic) for topic in (SIGNALING, SIGNALING, AAPL))
     sender.say("SEND", JOIN, destination="/app/signal")
     for client in (sender, other):
         assert [frame.json["senderId"] for frame in client.connection.take()] == ["ann"]

@@ -30,7 +30,6 @@ def failure(client: Client) -> StompError | None:
     return client.session.close.error
 
 
-# 44
 def test_sends_of_a_transaction_appear_only_at_commit_in_order() -> None:
     client = Client.connected()
     client.send("BEGIN", "transaction:t")

@@ -13,7 +13,7 @@ from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.updates import FeedStatus
 from gateway.live.session import LiveLimits, Sessions
-from gateway.stream.reader import Reader
+from gateway.stream.client import StreamClient
 from marketdata.wire.market_data_pb2 import Aggregate
 
 EPOCH = 7
@@ -73,7 +73,7 @@ class Feed:
 class Client:
     """A connection that takes ``room`` messages, and what it was sent."""
 
-    def __init__(self, reader: Reader, *, room: int = 1_000_000) -> None:
+    def __init__(self, reader: StreamClient, *, room: int = 1_000_000) -> None:
         self.peer = Peer("test")
         self.max_batch = ANY_BATCH
         self.room = room

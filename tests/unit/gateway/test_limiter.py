@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.clients.bucket import TokenBucket
+from gateway.limiter import RateLimiter
 
 
 def test_a_burst_passes_at_once_and_the_next_waits_for_the_rate() -> None:
-    bucket = TokenBucket(rate=10, burst=3, now=0.0)
+    bucket = RateLimiter(rate=10, burst=3, now=0.0)
     assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
     assert not bucket.take(0.09)
     assert bucket.take(0.1)
@@ -17,13 +17,13 @@ def test_a_burst_passes_at_once_and_the_next_waits_for_the_rate() -> None:
 
 
 def test_a_long_silence_saves_no_more_than_a_burst() -> None:
-    bucket = TokenBucket(rate=10, burst=3, now=0.0)
+    bucket = RateLimiter(rate=10, burst=3, now=0.0)
     assert bucket.take(1000.0, 3)
     assert not bucket.take(1000.0)
 
 
 def test_what_is_over_the_limit_costs_nothing() -> None:
-    bucket = TokenBucket(rate=1, burst=2, now=0.0)
+    bucket = RateLimiter(rate=1, burst=2, now=0.0)
     assert not bucket.take(0.0, 3)
     assert bucket.take(0.0, 2)
 
@@ -37,7 +37,7 @@ def test_what_is_over_the_limit_costs_nothing() -> None:
 def test_no_order_of_events_passes_the_rate(
     rate: int, burst: int, events: list[tuple[float, int]]
 ) -> None:
-    bucket = TokenBucket(rate, burst, now=0.0)
+    bucket = RateLimiter(rate, burst, now=0.0)
     now, passed = 0.0, 0
     for pause, count in events:
         now += pause

@@ -12,7 +12,7 @@ from gateway.stream.errors import ENDINGS, CloseCode, SlowConsumer, TooManyMessa
 from marketdata.errors import MarketDataError
 
 
-class Reader(LiveSession):
+class StreamClient(LiveSession):
     """One client of a stream."""
 
     def __init__(self, sessions: Sessions) -> None:
@@ -53,7 +53,7 @@ class Reader(LiveSession):
 
     @abstractmethod
     def encode_status(self, status: FeedStatus) -> bytes | None:
-        """Return what the client is told of the feed; None: nothing."""
+        """Return the message of the feed's status; None: there is none."""
 
     @abstractmethod
     def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:
