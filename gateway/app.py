@@ -67,7 +67,8 @@ GOODBYE_S = 1.0
 OTHER_FILES = 1000
 # A full collection looks at the whole history, and pauses every client for 60 ms. Nearly nothing
 # needs one: sent updates are freed by their count, and only closed connections, 40 objects each,
-# are cycles. Python's own thresholds gave 764 small and 6 full ones in a minute of load, these 22 and none.
+# are cycles. Python's own thresholds gave 764 small and 6 full ones in a minute of load, these 22
+# and none.
 COLLECTIONS = 3
 # Where STOMP is, over WebSocket and SockJS.
 STOMP_PREFIX = "/ws"
