@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 # Tests that run beside each other; those that measure time come after them, one by one.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
-# What the gateway's pages load, built from our sources and npm's packages; its date is that of the
-# last build.
+# The files that the gateway's pages load, built from our sources and npm's packages. The date of
+# this file is the date of the last build.
 STATIC := gateway/static/.built
-# What numba compiles, seconds that no start should take.
+# The modules that numba compiles: half a minute that no start should take.
 KERNELS := aggregator.bars.kernel aggregator.encoder aggregator.kernel aggregator.shards.kernel ingest.kernel
 KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
-ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
+ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
+  gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
 .PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench bench-quick bench-plot image constraints clean help
 
@@ -26,29 +27,31 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m scripts.install .
 	@touch $@
 
 $(VENV)/.setup-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m scripts.install '.[dev]'
 	@touch $@ $(VENV)/.setup
 
-$(STATIC): $(ASSETS) | $(BIN)/python
+$(STATIC): $(ASSETS) | $(VENV)/.setup
 	$(BIN)/python -m scripts.assets
 	@touch $@
 
 $(VENV)/.kernels: $(VENV)/.setup $(KERNEL_SOURCES)
-	$(BIN)/python -m marketdata.warm $(KERNELS)
+	$(BIN)/python -m scripts.kernels $(KERNELS)
 	@touch $@
 
-setup: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
+# The packages first; then the loops are compiled beside the build of the pages.
+setup: $(VENV)/.setup
+	@$(MAKE) --no-print-directory -j2 $(VENV)/.kernels $(STATIC)
 
 assets: $(STATIC)
 
-run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
+run: setup
 	@$(BIN)/python -m scripts.run
 
-test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
+test: $(VENV)/.setup-dev setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone" || \
 	  { echo "again, alone: what failed beside other tests"; \
 	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not alone"; }
@@ -118,4 +121,4 @@ constraints: | $(BIN)/python
 	  "$$fresh/bin/pip" freeze --exclude-editable >constraints.txt
 
 clean:
-	rm -rf $(VENV) gateway/static gateway/assets/node_modules gateway/dashboard/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) gateway/static gateway/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

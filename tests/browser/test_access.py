@@ -16,7 +16,7 @@ from tests.integration.gateway.live import live
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-FOLDER = Path(__file__).resolve().parents[2] / "gateway" / "dashboard"
+FOLDER = Path(__file__).resolve().parents[2] / "gateway"
 
 
 @functools.cache
