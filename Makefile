@@ -48,10 +48,10 @@ setup: $(VENV)/.setup
 
 assets: $(STATIC)
 
-run: setup
+run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
 
-test: $(VENV)/.setup-dev setup
+test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone" || \
 	  { echo "again, alone: what failed beside other tests"; \
 	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not alone"; }
