@@ -78,6 +78,12 @@ def walk(
             "or --duration, or once.",
         ),
     ] = None,
+    continue_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Begin at the last prices that this aggregator knows."
+        ),
+    ] = None,
     retry: Retry = None,
 ) -> None:
     """Push trades to ingest: a random walk, or the replay of a file.
