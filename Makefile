@@ -1,6 +1,7 @@
 # make setup  install into .venv          make check  all that CI checks
 # make run    start everything            make test   the tests alone
 # make image  build the container image   docker compose up --build  runs it
+# make wheel  build a wheel with the pages make lowest  try the lowest allowed packages
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,10 +17,10 @@ KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
-.PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets wheel run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench bench-quick bench-plot image constraints clean help
 
 help:
-	@sed -n '1,3p' Makefile
+	@sed -n '1,4p' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -47,6 +48,12 @@ setup: $(VENV)/.setup
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.kernels $(STATIC)
 
 assets: $(STATIC)
+
+# A wheel with the built pages in dist/: installing it needs no Node.js.
+wheel: $(STATIC)
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls -l dist/*.whl
 
 run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run

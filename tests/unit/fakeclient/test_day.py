@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date, datetime
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -84,7 +85,7 @@ def test_prices_are_whole_cents_that_move_in_small_steps_and_stay_near(rows: lis
         assert all(price > 0 and price == round(price, 2) for price in prices)
         assert max(prices) < 1.08 * min(prices)
         # Most trades are at the price before or a cent or two from it.
-        steps = [abs(b - a) for a, b in zip(prices, prices[1:], strict=False)]
+        steps = [abs(b - a) for a, b in pairwise(prices)]
         assert sorted(steps)[len(steps) // 2] <= 0.001 * prices[0]
 
 
