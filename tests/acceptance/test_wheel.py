@@ -17,6 +17,7 @@ from tests.doubles.trades import ROOT
 
 # pip takes 15 s on an idle machine.
 TIMEOUT_S = 300.0
+PACKAGES = ("marketdata", "ingest", "aggregator", "gateway", "fakeclient")
 PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
@@ -24,6 +25,11 @@ async def run(*command: object, cwd: Path) -> None:
     process = await asyncio.create_subprocess_exec(*map(str, command), cwd=cwd)
     async with asyncio.timeout(TIMEOUT_S):
         assert await process.wait() == 0, command
+
+
+def only_wheel(folder: Path) -> Path:
+    (wheel,) = folder.glob("*.whl")
+    return wheel
 
 
 async def get_page(http: httpx.AsyncClient, path: str) -> httpx.Response:
@@ -42,11 +48,10 @@ async def test_it_serves_the_pages_from_an_empty_environment(tmp_path: Path) -> 
     # From a copy of what the build reads, so that no build folder is left in the tree.
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "marketdata", "ingest", "aggregator", "gateway"):
+    for name in ("pyproject.toml", "README.md", *PACKAGES):
         (source / name).symlink_to(ROOT / name)
-    (source / "fakeclient").symlink_to(ROOT / "fakeclient")
     await run(sys.executable, *PIP, "wheel", "--no-deps", "-w", tmp_path, source, cwd=tmp_path)
-    (wheel,) = tmp_path.glob("*.whl")
+    wheel = only_wheel(tmp_path)
 
     environment = tmp_path / "environment"
     await run(sys.executable, "-m", "venv", environment, cwd=tmp_path)
