@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 from tests.doubles.processes import TIMEOUT_S, run_backend, run_gateway
 from tests.doubles.trades import ROOT
@@ -20,8 +21,10 @@ async def test_the_producer_makes_a_bar_of_demo() -> None:
         )
         async with asyncio.timeout(TIMEOUT_S):
             output, _ = await producer.communicate()
-            while (state := (await http.get("/api/v1/marketdata/DEMO")).json())["volume"] != "500":
+            state: dict[str, Any] = {}
+            while state.get("volume") != "500":
                 await asyncio.sleep(0.05)
+                state = (await http.get("/api/v1/marketdata/DEMO")).json()
     assert producer.returncode == 0
     assert len(output.splitlines()) == 5
     numbers = [state[field] for field in ("open", "high", "low", "close")]
