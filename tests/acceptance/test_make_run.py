@@ -19,7 +19,7 @@ import pytest
 
 from scripts.run import fold
 from tests.doubles.ports import free_port
-from tests.doubles.processes import TIMEOUT_S, open_http
+from tests.doubles.processes import TIMEOUT_S, bound, open_http
 from tests.doubles.trades import ROOT
 
 PREFIXES = ("INGEST_", "AGGREGATOR_", "GATEWAY_", "FAKECLIENT_")
@@ -43,7 +43,8 @@ class Run:
         env |= {f"{name}_PORT": str(port) for name, port in self.ports.items()}
         env |= {MARK: self.mark, "GATEWAY_RATE_LIMIT": "0", "AGGREGATOR_STORE": "off"}
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "scripts.run"),
+            # Its own end is orderly: it stops what it started.
+            *bound(sys.executable, "-m", "scripts.run", end=signal.SIGTERM),
             cwd=ROOT,
             env=env,
             stdout=asyncio.subprocess.PIPE,
