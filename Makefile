@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 # Tests that run beside each other; those that measure time come after them, one by one.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
@@ -17,7 +18,7 @@ KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
-.PHONY: setup assets wheel run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets wheel run test lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench bench-quick bench-plot image constraints clean help
 
 help:
 	@sed -n '1,4p' Makefile
@@ -63,6 +64,18 @@ test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
 	  { echo "again, alone: what failed beside other tests"; \
 	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not alone"; }
 	$(BIN)/python -m pytest -m alone
+
+# The lowest versions that pyproject.toml allows, in an environment of their own: they must work
+# together. What they compile stays there too.
+$(LOWEST)/.setup: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev]'
+	@touch $@
+
+lowest: $(LOWEST)/.setup
+	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/kernels \
+	  $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider tests/acceptance/test_smoke.py
 
 format: $(VENV)/.setup-dev
 	$(BIN)/ruff format .
@@ -128,4 +141,4 @@ constraints: | $(BIN)/python
 	  "$$fresh/bin/pip" freeze --exclude-editable >constraints.txt
 
 clean:
-	rm -rf $(VENV) gateway/static gateway/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) gateway/static gateway/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
