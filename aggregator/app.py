@@ -12,18 +12,23 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from aggregator.calls import ShuttingDown
 from aggregator.core import Core
-from aggregator.malformed import RefuseMalformed
-from aggregator.service import SERVICE_NAME, TAKES_BYTES, WRITES_BYTES
+from aggregator.rpc.calls import ShuttingDown
+from aggregator.rpc.malformed import RefuseMalformed
+from aggregator.rpc.service import SERVICE_NAME, TAKES_BYTES, WRITES_BYTES
+from aggregator.rpc.undecoded import LeaveUndecoded
 from aggregator.settings import AggregatorSettings
-from aggregator.undecoded import LeaveUndecoded
 from marketdata.addresses import check_address
 from marketdata.channel import server_options
 from marketdata.errors import AddressInUse
+from marketdata.runtime import collect_rarely
 from marketdata.wire import market_data_pb2_grpc
 
 log = structlog.get_logger()
+
+# A full collection looks at every bar in memory and finds nothing, since bars form no cycles. Reads
+# of 1,000 of 10 million stored bars had p99 36 ms with Python's own thresholds, and 11 with these.
+COLLECTIONS = 1_000
 
 # For calls in progress when every stream was told to end.
 GRACE_S = 1.0
@@ -115,6 +120,7 @@ class Aggregator:
 
 async def main(settings: AggregatorSettings, stop: asyncio.Event) -> int:
     """Run until ``stop`` is set; return the exit code."""
+    collect_rarely(COLLECTIONS)
     aggregator = Aggregator(settings)
     await aggregator.start()
     await stop.wait()

@@ -13,11 +13,11 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator import encoder
 from aggregator.bars import kernel, layout
 from aggregator.bars.engine import BarEngine
-from aggregator.columns import Batch, Decoder
-from aggregator.pieces import PieceRoom, message_of
+from aggregator.wire import encode as encoder
+from aggregator.wire.batch import Batch, Decoder
+from aggregator.wire.pieces import PieceRoom, message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values

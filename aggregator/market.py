@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from aggregator.book import Applied, Book
-from aggregator.columns import Batch
-from aggregator.feeds import Feed
-from aggregator.numbering import Numbering, heard_times, make_ack
-from aggregator.producers import Producers
-from aggregator.watchers import Watchers
+from aggregator.coverage.feeds import Feed
+from aggregator.producers.numbering import Numbering, heard_times, make_ack
+from aggregator.producers.producers import Producers
+from aggregator.watch.watchers import Watchers
+from aggregator.wire.batch import Batch
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import BatchAck, Tick
 

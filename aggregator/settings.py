@@ -71,9 +71,6 @@ class AggregatorSettings(ServiceSettings):
         ge=1,
         description="closed bars held while late ticks can revise them, 600 bytes each",
     )
-    workers: int = Field(
-        default=1, ge=1, le=64, description="processes that share the symbols and the work"
-    )
     max_symbols: int = Field(
         default=100_000, ge=1, description="live symbols; ticks of further ones are rejected"
     )

@@ -23,8 +23,8 @@ from aggregator.bars.bar import Bar
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
-from aggregator.close_timer import SYMBOLS_AT_ONCE
-from aggregator.sessions import UtcDay
+from aggregator.sessions.sessions import UtcDay
+from aggregator.watch.close_timer import SYMBOLS_AT_ONCE
 from benchmarks.harness import Service, WrongResult, run_service
 from benchmarks.latencies import Latencies
 from benchmarks.report import Line, Outcome

@@ -18,9 +18,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from aggregator.app import COLLECTIONS
 from aggregator.bars.bar import Bar, Coverage
 from aggregator.history.reader import BarReader
-from aggregator.processes import COLLECTIONS
 from aggregator.store.address import parse_store
 from aggregator.store.database import Database
 from aggregator.store.queries import Range, select_range

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from aggregator import encoder
 from aggregator.bars import layout
-from aggregator.pieces import pack_names
-from aggregator.symbol_table import SymbolTable
+from aggregator.wire import encode as encoder
+from aggregator.wire.pieces import pack_names
+from aggregator.wire.symbol_table import SymbolTable
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Spread
 from marketdata.timestamps import NS_PER_S

@@ -3,20 +3,6 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import Protocol
-
-
-class Completions(Protocol):
-    """What is told of bars that begin and end, and says which ends are complete."""
-
-    def opened(self, interval: int, end: int, bars: int = 1) -> None:
-        """Count bars."""
-
-    def closed(self, interval: int, end: int, bars: int = 1) -> None:
-        """Discount bars that became final."""
-
-    def next_complete(self, interval: int, clock: int) -> int | None:
-        """Return the next end that is complete, once, or None for not yet."""
 
 
 class Completion:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from aggregator.bars import kernel, layout
 from aggregator.bars.audience import BarAudience, BarSink, Published
 from aggregator.bars.bar import Bar, BarState, CoverageRule, always_covered
-from aggregator.bars.completion import Completion, Completions
+from aggregator.bars.completion import Completion
 from aggregator.bars.event_lane import EventBarsFactory, EventLane
 from aggregator.bars.event_lanes import EventLanes
 from aggregator.bars.kernel import Tables
@@ -20,7 +20,7 @@ from aggregator.bars.plan import BarPlan
 from aggregator.bars.publisher import BarPublisher
 from aggregator.bars.sheet import Sheet
 from aggregator.bars.timers import Timers
-from aggregator.sessions import RuleFor
+from aggregator.sessions.sessions import RuleFor
 
 
 @dataclass(slots=True)
@@ -55,7 +55,6 @@ class BarEngine:
         rule_for: RuleFor,
         coverage: CoverageRule = always_covered,
         event_bars: EventBarsFactory | None = None,
-        completion: Completions | None = None,
     ) -> None:
         self.plan = plan
         self.wake_at: Callable[[int], None] = lambda _ns: None
@@ -67,7 +66,7 @@ class BarEngine:
         self._lane_count = len(self._sheet.names)
         self.intervals = [*self._sheet.names, *self._events.names]
         self._numbers = {name: number for number, name in enumerate(self.intervals)}
-        completion = completion or Completion(self._lane_count, plan.revise_ns)
+        completion = Completion(self._lane_count, plan.revise_ns)
         self._publisher = BarPublisher(self._sheet, self._events, completion)
         self._timers = Timers(self._wake)
 

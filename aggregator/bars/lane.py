@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import Candle
-from aggregator.sessions import SessionRule
+from aggregator.sessions.sessions import SessionRule
 from marketdata.intervals import Interval, IntervalKind
 
 

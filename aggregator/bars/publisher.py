@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aggregator.bars import kernel, layout
 from aggregator.bars.audience import BarAudience, BarSink, NoAudience, NoStore, Published
 from aggregator.bars.bar import Bar
-from aggregator.bars.completion import Completions
+from aggregator.bars.completion import Completion
 from aggregator.bars.event_lanes import EventLanes, Filled
 from aggregator.bars.layout import LANE, LANES
 from aggregator.bars.sheet import Sheet
@@ -27,7 +27,7 @@ class BarPublisher:
         completion: says when every bar that ends at some time is final.
     """
 
-    def __init__(self, sheet: Sheet, events: EventLanes, completion: Completions) -> None:
+    def __init__(self, sheet: Sheet, events: EventLanes, completion: Completion) -> None:
         self.audience: BarAudience = NoAudience()
         self.sink: BarSink = NoStore()
         self._sheet = sheet

@@ -19,8 +19,8 @@ from aggregator.bars.tables import (
     with_room,
     write_candle,
 )
-from aggregator.sessions import RuleFor, SessionRule
-from aggregator.symbol_table import SymbolTable
+from aggregator.sessions.sessions import RuleFor, SessionRule
+from aggregator.wire.symbol_table import SymbolTable
 
 # What a bar in the pool has behind its candle.
 _TO_START = slice(layout.BAR_ROW, layout.BAR_START + 1)

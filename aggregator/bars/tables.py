@@ -12,7 +12,7 @@ from aggregator.bars import layout
 from aggregator.bars.candle import Candle
 from aggregator.bars.kernel import MAX_MONEY, Tables
 from aggregator.bars.plan import BarPlan, InvalidPlan
-from aggregator.sessions import NoSession, SessionRule, UtcDay
+from aggregator.sessions.sessions import NoSession, SessionRule, UtcDay
 from marketdata.intervals import IntervalKind
 
 _MIN_ROWS = 512

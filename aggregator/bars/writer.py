@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator import encoder
 from aggregator.bars import layout
 from aggregator.bars.audience import Published
 from aggregator.bars.bar import Bar, BarState
 from aggregator.bars.sheet import Sheet
-from aggregator.pieces import PieceRoom, pack_names
+from aggregator.wire import encode as encoder
+from aggregator.wire.pieces import PieceRoom, pack_names
 from marketdata.wire.market_data_pb2 import UpdateBatch
 
 _PHASES = pack_names(layout.PHASES, encoder.PHASE_WIDTH)

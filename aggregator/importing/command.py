@@ -23,9 +23,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from aggregator.calendars import load_rules
+from aggregator.app import main
 from aggregator.importing.job import Import, Rules, Screen
-from aggregator.processes import main
+from aggregator.sessions.calendars import load_rules
 from aggregator.settings import AggregatorSettings
 from aggregator.store.address import parse_store
 from aggregator.store.database import STORE_ERRORS, Database

@@ -12,7 +12,7 @@ from typing import Protocol
 from aggregator.importing.progress import Progress
 from aggregator.importing.segment import Segment
 from aggregator.importing.staging import Staging
-from aggregator.sessions import SessionRule
+from aggregator.sessions.sessions import SessionRule
 from aggregator.store.database import Database
 from marketdata.intervals import Interval
 from marketdata.symbols import normalize_symbol

@@ -8,7 +8,7 @@ from math import gcd
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.bars.lane import Lane
-from aggregator.sessions import SessionRule
+from aggregator.sessions.sessions import SessionRule
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval, IntervalKind
 from marketdata.timestamps import NS_PER_S

@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cache
 from random import Random
 from typing import Any
 
@@ -127,19 +126,18 @@ class BarStore:
         intervals: Iterable[Interval],
         window_ns: int,
         max_bars: int,
-        wanted: Callable[[str], bool] = lambda _symbol: True,
     ) -> list[Bar]:
         """Return what the last life left open, and what is not too old to be revised.
 
-        Only of symbols that are ``wanted``. Of the latter at most ``max_bars`` are looked at, and
-        what can be read in some seconds. A late trade for one that is left out makes a fragment,
-        which the store does not take in its place. Nothing where the database does not answer.
+        Of the latter at most ``max_bars`` are read, for some seconds at most. A late trade for a
+        bar that is left out makes a fragment, which the store does not take in its place. The list
+        is empty when the database does not answer.
         """
         found: list[Bar] = []
         if not self.is_failing:
             try:
                 async with asyncio.timeout(START_TIMEOUT_S):
-                    await self._load(found, list(intervals), window_ns, max_bars, wanted)
+                    await self._load(found, list(intervals), window_ns, max_bars)
             except STORE_ERRORS as exc:
                 self._failed(exc)
         return found
@@ -150,14 +148,11 @@ class BarStore:
         intervals: list[Interval],
         window_ns: int,
         max_bars: int,
-        wanted: Callable[[str], bool],
     ) -> None:
-        # Each symbol has many rows.
-        wanted = cache(wanted)
         names = [interval.name for interval in intervals]
         async with self._database.read() as connection:
             rows = (await connection.execute(select_open())).tuples()
-            found += (to_bar(row) for row in rows if row[1] in names and wanted(row[0]))
+            found += (to_bar(row) for row in rows if row[1] in names)
         now = asyncio.get_running_loop().time
         deadline = now() + RESTORE_S
         last_times = select_last_times(names, is_sqlite=self._database.is_sqlite)
@@ -173,7 +168,7 @@ class BarStore:
                 await self._database.go_by_key(connection)
                 async with connection.stream(statement) as rows_in_parts:
                     async for part in rows_in_parts.partitions(_RESTORED_AT_ONCE):
-                        found += (to_bar(row) for row in part if row[0] and wanted(row[0]))
+                        found += (to_bar(row) for row in part if row[0])
                         if now() > deadline:
                             log.warning("old bars left in the store", interval=interval.name)
                             return

@@ -13,7 +13,7 @@ from aggregator.bars.engine import BarEngine
 from aggregator.bars.event_lane import EventBarsFactory
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Applied, Book
-from aggregator.sessions import SessionRule, UtcDay
+from aggregator.sessions.sessions import SessionRule, UtcDay
 from marketdata.intervals import parse_interval
 from marketdata.timestamps import NS_PER_S
 from marketdata.warm import load_kernels

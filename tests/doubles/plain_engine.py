@@ -9,11 +9,11 @@ from typing import Protocol
 
 from aggregator.bars.audience import BarSink, NoStore
 from aggregator.bars.bar import Bar, BarKey, BarState, CoverageRule, always_covered
-from aggregator.bars.completion import Completion, Completions
+from aggregator.bars.completion import Completion
 from aggregator.bars.engine import TradeCounts
 from aggregator.bars.event_lane import EventBarsFactory, EventLane
 from aggregator.bars.plan import BarPlan
-from aggregator.sessions import RuleFor
+from aggregator.sessions.sessions import RuleFor
 from tests.doubles.plain_lane import Lane
 from tests.doubles.plain_symbol import SymbolBars
 
@@ -52,7 +52,7 @@ class PlainEngine:
         rule_for: RuleFor,
         coverage: CoverageRule = always_covered,
         event_bars: EventBarsFactory | None = None,
-        completion: Completions | None = None,
+        completion: Completion | None = None,
     ) -> None:
         self.plan = plan
         self._rule_for = rule_for

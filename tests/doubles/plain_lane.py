@@ -6,7 +6,7 @@ from collections import deque
 
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import Candle
-from aggregator.sessions import SessionRule
+from aggregator.sessions.sessions import SessionRule
 from marketdata.intervals import Interval, IntervalKind
 
 

@@ -16,7 +16,7 @@ from aggregator.bars.bar import Bar, BarState
 from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.bars.engine import TradeCounts
 from aggregator.bars.plan import BarPlan
-from aggregator.sessions import SessionRule
+from aggregator.sessions.sessions import SessionRule
 from marketdata.timestamps import NS_PER_S
 from tests.doubles.plain_lane import Lane
 

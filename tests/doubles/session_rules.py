@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aggregator.sessions import NS_PER_DAY, Session, UtcDay
+from aggregator.sessions.sessions import NS_PER_DAY, Session, UtcDay
 from marketdata.timestamps import NS_PER_S
 
 S = NS_PER_S

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from aggregator.app import Aggregator
-from aggregator.service import SERVICE_NAME
+from aggregator.rpc.service import SERVICE_NAME
 from marketdata.channel import client_options
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import TIMEOUT_S, make_tick, open_channel, open_stub, run_aggregator

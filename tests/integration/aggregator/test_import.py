@@ -23,7 +23,7 @@ from aggregator.importing import job
 from aggregator.importing.job import Import, Rules
 from aggregator.importing.segment import TotalOverflow
 from aggregator.importing.staging import ImportRunsElsewhere, Staging
-from aggregator.sessions import UtcDay
+from aggregator.sessions.sessions import UtcDay
 from aggregator.store.rows import to_bar, to_row
 from aggregator.store.schema import bars as bars_table
 from marketdata.intervals import NS_PER_DAY, parse_interval

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.bar_watchers import (
+from aggregator.bars.bar import Bar, BarState, always_covered
+from aggregator.bars.event_bars import EventBars
+from aggregator.sessions.sessions import NS_PER_DAY
+from aggregator.watch.bar_watchers import (
     BarQueue,
     BarWatchers,
     Completed,
@@ -16,9 +19,6 @@ from aggregator.bar_watchers import (
     TooManyTopics,
     Topic,
 )
-from aggregator.bars.bar import Bar, BarState, always_covered
-from aggregator.bars.event_bars import EventBars
-from aggregator.sessions import NS_PER_DAY
 from marketdata.intervals import Interval, InvalidInterval
 from marketdata.timestamps import NS_PER_S
 from tests.doubles.bars import Desk, Trade, read_bar

@@ -13,7 +13,7 @@ from aggregator.bars.candle import MAX_INT64
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan
 from aggregator.book import Applied, Book
-from aggregator.sessions import NS_PER_DAY, NoSession, UtcDay
+from aggregator.sessions.sessions import NS_PER_DAY, NoSession, UtcDay
 from marketdata.validation import RejectReason
 from marketdata.wire.market_data_pb2 import Aggregate, Tick
 

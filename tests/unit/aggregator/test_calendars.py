@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aggregator.calendars import CalendarsNotInstalled, UnknownSession, load_rules
+from aggregator.sessions.calendars import CalendarsNotInstalled, UnknownSession, load_rules
 from marketdata.errors import SettingsError
 
 
@@ -85,7 +85,7 @@ def test_a_calendar_that_the_library_cannot_compute_is_refused(
 
 def test_who_names_no_calendar_does_not_load_the_library() -> None:
     code = (
-        "import sys; from aggregator.calendars import load_rules; "
+        "import sys; from aggregator.sessions.calendars import load_rules; "
         "load_rules('day:Europe/London', 'A=none', anchored=True); "
         "assert not {'pandas', 'exchange_calendars'} & sys.modules.keys()"
     )

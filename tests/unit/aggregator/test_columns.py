@@ -7,8 +7,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.columns import Decoder
-from aggregator.symbol_table import SymbolTable
+from aggregator.wire.batch import Decoder
+from aggregator.wire.symbol_table import SymbolTable
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
 
 KNOWN = [

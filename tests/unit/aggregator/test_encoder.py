@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aggregator import encoder
 from aggregator.bars import layout
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
-from aggregator.pieces import PieceRoom, message_of, pack_names
-from aggregator.symbol_table import SymbolTable
+from aggregator.wire import encode as encoder
+from aggregator.wire.pieces import PieceRoom, message_of, pack_names
+from aggregator.wire.symbol_table import SymbolTable
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.wire.market_data_pb2 import Aggregate, UpdateBatch
 

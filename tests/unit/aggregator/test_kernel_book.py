@@ -15,7 +15,7 @@ from aggregator.bars.bar import Bar, BarKey
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
-from aggregator.sessions import NoSession, SessionRule, UtcDay
+from aggregator.sessions.sessions import NoSession, SessionRule, UtcDay
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import Aggregate, Tick, TickBatch
 from tests.doubles.bars import read_bar

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.bar_watchers import BarWatchers, TooManyWatched
 from aggregator.bars.candle import MAX_INT64
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan
 from aggregator.book import Book
 from aggregator.market import Market
-from aggregator.numbering import InvalidBatch
-from aggregator.producers import Producers
-from aggregator.sessions import UtcDay
-from aggregator.watchers import Watcher, Watchers
+from aggregator.producers.numbering import InvalidBatch
+from aggregator.producers.producers import Producers
+from aggregator.sessions.sessions import UtcDay
+from aggregator.watch.bar_watchers import BarWatchers, TooManyWatched
+from aggregator.watch.watchers import Watcher, Watchers
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import Aggregate, Tick, TickBatch, UpdateBatch
 

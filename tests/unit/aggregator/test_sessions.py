@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.calendars import load_calendar, load_rules
-from aggregator.sessions import (
+from aggregator.sessions.calendars import load_calendar, load_rules
+from aggregator.sessions.sessions import (
     END_OF_TIME,
     NS_PER_DAY,
     Calendar,

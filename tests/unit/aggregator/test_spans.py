@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.spans import Span, Spans
+from aggregator.coverage.spans import Span, Spans
 
 spans = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=30)
 times = st.integers(-2, 64)

@@ -9,7 +9,7 @@ from aggregator.bars.bar import Coverage
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
-from aggregator.sessions import NS_PER_DAY, UtcDay
+from aggregator.sessions.sessions import NS_PER_DAY, UtcDay
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import Tick
 from tests.doubles.bars import LATEST, read_bar

@@ -129,9 +129,7 @@ class BarQueue:
         """Do not send what waits of bars that the stream does not want any more."""
         for place in list(self._waiting):
             if isinstance(place, Completed):
-                wanted = self._registry.follows(self) or any(
-                    topic.interval == place.interval for topic in self.topics
-                )
+                wanted = any(topic.interval == place.interval for topic in self.topics)
             else:
                 series = place if isinstance(place, int) else place[0]
                 wanted = self in self._registry.of(series)
@@ -200,8 +198,6 @@ class BarWatchers:
         self._by_interval: dict[str, dict[BarQueue, int]] = {}
         # Those that want whatever anyone wants; None: that is not so.
         self._everyone: list[BarQueue] | None = []
-        # Those that have every marker.
-        self._followers: set[BarQueue] = set()
 
     @property
     def watched_topics(self) -> int:
@@ -253,18 +249,9 @@ class BarWatchers:
         self._by_series.setdefault(series, set()).add(queue)
         return (series,)
 
-    def add_follower(self, queue: BarQueue) -> None:
-        """Let a stream have the markers of all intervals."""
-        self._followers.add(queue)
-
     def close(self, queue: BarQueue) -> None:
         """Leave nothing of a stream behind."""
         self.remove(queue, list(queue.topics))
-        self._followers.discard(queue)
-
-    def follows(self, queue: BarQueue) -> bool:
-        """Return whether a stream has the markers of all intervals."""
-        return queue in self._followers
 
     def remove(self, queue: BarQueue, topics: Iterable[Topic]) -> None:
         """Let a stream have no more of these bars; what waits of them is not sent."""
@@ -356,7 +343,7 @@ class BarWatchers:
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Let a marker wait for those who want any bars of the interval."""
-        for queue in self._by_interval.get(interval, {}).keys() | self._followers:
+        for queue in self._by_interval.get(interval, {}):
             queue.put_completed(Completed(interval, end))
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from aggregator import kernel
-from aggregator.symbol_table import SymbolTable
+from aggregator.wire import decode as kernel
+from aggregator.wire.symbol_table import SymbolTable
 from marketdata.wire.market_data_pb2 import FeedReport, Tick, TickBatch
 
 _MIN_TICKS = 1024

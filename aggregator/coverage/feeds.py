@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from aggregator.bars.bar import Coverage
-from aggregator.sessions import END_OF_TIME, NS_PER_DAY
-from aggregator.spans import Span, Spans
+from aggregator.coverage.spans import Span, Spans
+from aggregator.sessions.sessions import END_OF_TIME, NS_PER_DAY
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import FeedReport, FeedStatus
 

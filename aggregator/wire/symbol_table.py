@@ -7,7 +7,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator import kernel
+from aggregator.wire import decode as kernel
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 
 _WORDS = struct.Struct("<4q")

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bar_watchers import BarQueue, BarWatchers, Completed, TooManyWatched
+from aggregator.watch.bar_watchers import BarQueue, BarWatchers, Completed, TooManyWatched
 
 _MIN_ROWS = 1024
 

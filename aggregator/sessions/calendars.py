@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from aggregator.sessions import (
+from aggregator.sessions.sessions import (
     Calendar,
     CalendarDay,
     NoSession,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aggregator.bars.candle import MAX_INT64
-from aggregator.columns import Batch
-from aggregator.producers import Producers
+from aggregator.producers.producers import Producers
+from aggregator.wire.batch import Batch
 from marketdata.errors import MarketDataError
 from marketdata.validation import RejectReason
 from marketdata.wire.market_data_pb2 import BatchAck, Rejection

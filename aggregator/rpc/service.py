@@ -14,23 +14,23 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from aggregator.bar_watchers import (
+from aggregator.coverage.feeds import Feed, Feeds
+from aggregator.history.asked import InvalidBars
+from aggregator.history.reader import BarReader
+from aggregator.market import Market
+from aggregator.producers.numbering import InvalidBatch
+from aggregator.rpc.calls import Calls, ShuttingDown
+from aggregator.rpc.malformed import refuse
+from aggregator.store.store import BarStore, StoreUnavailable
+from aggregator.watch.bar_watchers import (
     Completed,
     TooManyBarsWait,
     TooManyTopics,
     TooManyWatched,
     read_topics,
 )
-from aggregator.calls import Calls, ShuttingDown
-from aggregator.feeds import Feed, Feeds
-from aggregator.history.asked import InvalidBars
-from aggregator.history.reader import BarReader
-from aggregator.malformed import refuse
-from aggregator.market import Market
-from aggregator.numbering import InvalidBatch
-from aggregator.pieces import message_of
-from aggregator.store.store import BarStore, StoreUnavailable
-from aggregator.watchers import Watcher
+from aggregator.watch.watchers import Watcher
+from aggregator.wire.pieces import message_of
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary
@@ -96,9 +96,6 @@ class MarketDataService(MarketDataServiceServicer):
 
     Its server leaves the requests of :data:`TAKES_BYTES` undecoded, and what the methods of
     :data:`WRITES_BYTES` write unencoded.
-
-    With ``every_marker`` each Watch stream has the markers of all intervals, in messages of their
-    own: for a reader who puts together the streams of several services.
     """
 
     def __init__(
@@ -110,7 +107,6 @@ class MarketDataService(MarketDataServiceServicer):
         *,
         store: BarStore | None = None,
         clock: Callable[[], int] = time.time_ns,
-        every_marker: bool = False,
     ) -> None:
         self._market = market
         self._bars = bars
@@ -118,7 +114,6 @@ class MarketDataService(MarketDataServiceServicer):
         self._store = store
         self._clock = clock
         self._rules = rules
-        self._every_marker = every_marker
         self._drops = DropSummary(log, "ticks rejected")
         self.producers = Calls()
 
@@ -272,8 +267,6 @@ class MarketDataService(MarketDataServiceServicer):
     ) -> None:
         """Send the states of a changing set of symbols, as fast as the stream takes them."""
         watcher = self._market.watchers.open()
-        if self._every_marker:
-            self._market.watchers.bars.add_follower(watcher.bars)
         changes = asyncio.create_task(self._follow(request_iterator, watcher))
         try:
             # The reader learns at once whether what it knows is of this life.
@@ -282,14 +275,8 @@ class MarketDataService(MarketDataServiceServicer):
             await context.send_initial_metadata((("epoch", str(epoch)), ("intervals", intervals)))
             while True:
                 updates = await watcher.next_updates(MAX_UPDATES_PER_BATCH, MAX_BARS_PER_BATCH)
-                batch = b"".join((*updates.states, *updates.bars))
                 markers = _write_markers(updates.completed, epoch)
-                if not self._every_marker:
-                    await context.write(batch + markers)
-                    continue
-                for each in (batch, markers):
-                    if each:
-                        await context.write(each)
+                await context.write(b"".join((*updates.states, *updates.bars, markers)))
         except MarketDataError as exc:
             await abort(context, exc)
         finally:

@@ -1,0 +1,1 @@
+"""For which times there was a feed."""

@@ -1,0 +1,1 @@
+"""Which ticks of a producer were applied, and the order of arrival."""

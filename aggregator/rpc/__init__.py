@@ -1,0 +1,1 @@
+"""The gRPC edge: calls in, messages out."""

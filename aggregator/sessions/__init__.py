@@ -1,0 +1,1 @@
+"""Which session and trading day a time belongs to."""

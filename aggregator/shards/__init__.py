@@ -1,1 +1,0 @@
-"""The aggregator as several processes: ticks and questions in, each to the owner of its symbol."""

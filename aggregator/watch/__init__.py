@@ -1,0 +1,1 @@
+"""What each Watch stream still has to send."""

@@ -1,0 +1,1 @@
+"""Wire bytes to columns and columns to wire bytes."""
