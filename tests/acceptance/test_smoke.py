@@ -12,6 +12,8 @@ import httpx
 import orjson
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from marketdata.framing import encode_frame
 from marketdata.wire.market_data_pb2 import Tick
@@ -62,6 +64,8 @@ async def test_ticks_reach_every_kind_of_client(store: str, tmp_path: Path) -> N
                 while volume != "40":
                     message = orjson.loads(await websocket.recv())
                     volume = message.get("data", {}).get("volume")
+        with pytest.raises(InvalidStatus, match="403"):
+            await connect(f"ws://{gateway}/ws", origin=Origin("https://other.example"), proxy=None)
         bars = f"{path}/bars?interval=1m&include_partial=true"
         found = await ask(http, bars, lambda body: len(body["bars"]) > 0)
         assert found["bars"][-1]["close"] == 151.5
