@@ -24,7 +24,7 @@ from aggregator.sessions.sessions import SessionRules
 from aggregator.settings import AggregatorSettings
 from aggregator.store.address import parse_store
 from aggregator.store.database import Database
-from aggregator.store.kept import read_retention
+from aggregator.store.retention import read_retention
 from aggregator.store.store import BarStore
 from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer

@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from aggregator.bars.plan import BarPlan, InvalidPlan, parse_intervals
 from aggregator.store.address import InvalidStore, parse_store
-from aggregator.store.kept import read_retention
+from aggregator.store.retention import read_retention
 from marketdata.channel import KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
 from marketdata.settings import ServiceSettings

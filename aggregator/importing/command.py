@@ -29,7 +29,7 @@ from aggregator.sessions.calendars import load_rules
 from aggregator.settings import AggregatorSettings
 from aggregator.store.address import parse_store
 from aggregator.store.database import STORE_ERRORS, Database
-from aggregator.store.kept import read_retention
+from aggregator.store.retention import read_retention
 from marketdata.errors import MarketDataError, SettingsError
 from marketdata.runtime import run_service
 from marketdata.settings import load_settings

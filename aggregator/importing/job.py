@@ -14,6 +14,7 @@ from aggregator.importing.segment import Segment
 from aggregator.importing.staging import Staging
 from aggregator.sessions.sessions import SessionRule
 from aggregator.store.database import Database
+from aggregator.store.feed_spans import save_spans
 from marketdata.intervals import Interval
 from marketdata.symbols import normalize_symbol
 from marketdata.timestamps import TimestampUnit, to_nanoseconds
@@ -118,7 +119,8 @@ class Import:
             self._screen.stored(count)
         if self.progress.trades:
             # The files say all there was in their time.
-            await self._database.save_spans([(self.progress.first_ts, self.progress.last_ts + 1)])
+            span = self.progress.first_ts, self.progress.last_ts + 1
+            await save_spans(self._database, [span])
         await staging.finish()
 
     def _name(self) -> str:

@@ -15,7 +15,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from aggregator.coverage.feeds import Feed, Feeds
-from aggregator.history.asked import InvalidBars
+from aggregator.history.query import InvalidBars
 from aggregator.history.reader import BarReader
 from aggregator.market import Market
 from aggregator.producers.numbering import InvalidBatch

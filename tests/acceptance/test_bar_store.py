@@ -49,7 +49,7 @@ async def fail_meanwhile(
     ):
         await feed.line_with("ticks/s")
         with fail:
-            await aggregator.wait_for_log("store failing")
+            await aggregator.wait_for_log("store_failing")
             # Ticks flow while bars wait.
             waiting = int((await store_status(http))["waiting"])
             while int((status := await store_status(http))["waiting"]) <= waiting:
@@ -60,7 +60,7 @@ async def fail_meanwhile(
             assert int(status["waiting"]) > waiting
             assert status["lost"] == "0"
             assert (await health(port, "store"), await health(port, "")) == (NOT_SERVING, SERVING)
-        await aggregator.wait_for_log("store ok")
+        await aggregator.wait_for_log("store_ok")
         assert await health(port, "store") == SERVING
         assert (await store_status(http))["state"] == "ok"
         feed.process.terminate()

@@ -24,6 +24,7 @@ from aggregator.importing.job import Import, Rules
 from aggregator.importing.segment import TotalOverflow
 from aggregator.importing.staging import ImportRunsElsewhere, Staging
 from aggregator.sessions.sessions import UtcDay
+from aggregator.store.feed_spans import load_spans
 from aggregator.store.rows import to_bar, to_row
 from aggregator.store.schema import bars as bars_table
 from marketdata.intervals import NS_PER_DAY, parse_interval
@@ -132,7 +133,7 @@ async def test_any_order_of_trades_gives_the_bars_of_all_of_them(
     async with database.read() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM import_bars")) == 0
         assert await connection.scalar(text("SELECT count(*) FROM imports")) == 0
-    assert await database.load_spans() == [(START_NS, rows and max(r[3] for r in rows) + 1)]
+    assert await load_spans(database) == [(START_NS, rows and max(r[3] for r in rows) + 1)]
 
 
 async def test_done_twice_it_changes_nothing(database: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.bars.bar import Bar, BarState, Coverage
-from aggregator.history.asked import InvalidBars, read_cursor, write_cursor
+from aggregator.history.query import InvalidBars, read_cursor, write_cursor
 from aggregator.history.reader import BarReader
 from aggregator.store.backlog import Backlog
 from aggregator.store.queries import Range

@@ -1,4 +1,4 @@
-"""Read what a request for bars asks, and refuse what cannot be answered."""
+"""Check a request for bars, and read and write the cursors of its pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Place = tuple[int, int]
 
 
 class InvalidBars(MarketDataError):
-    """A request for bars asks what cannot be answered."""
+    """A field of a request for bars has a value that cannot be used."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
@@ -31,8 +31,8 @@ class InvalidBars(MarketDataError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request for bars with from_ns <= start < to_ns that can be answered."""
+class BarQuery:
+    """A valid request for the bars with from_ns <= start < to_ns."""
 
     symbol: str
     interval: Interval
@@ -47,11 +47,11 @@ class Asked:
     fill: bool
 
 
-def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -> Asked:
-    """Return what ``request`` asks.
+def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -> BarQuery:
+    """Return the query that ``request`` describes.
 
     Raises:
-        InvalidSymbol: the symbol is none.
+        InvalidSymbol: the symbol is invalid.
         InvalidInterval: there are no bars of that interval.
         InvalidBars: another field cannot be used; the message names it.
     """
@@ -69,7 +69,7 @@ def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -
         raise InvalidBars("limit", f"{request.limit} is above {MAX_LIMIT}")
     fill = request.fill != wire.FILL_NONE
     if fill and not interval.by_clock:
-        raise InvalidBars("fill", f"is for intervals of time, {interval.name} is none")
+        raise InvalidBars("fill", f"is for intervals of time, {interval.name} is not one")
     if (
         fill
         and has_from
@@ -81,7 +81,7 @@ def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -
             "fill", f"of {length} intervals between from and to, limit is {MAX_FILL_INTERVALS}"
         )
     after = read_cursor(request.cursor) if request.cursor else None
-    return Asked(
+    return BarQuery(
         symbol,
         interval,
         from_ns,
@@ -104,7 +104,7 @@ def read_cursor(cursor: str) -> Place:
     """Return the bar after which ``cursor`` continues.
 
     Raises:
-        InvalidBars: it is none of ours.
+        InvalidBars: we never gave that cursor.
     """
     try:
         text = urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
