@@ -16,15 +16,12 @@ from aggregator.sessions.calendars import load_calendar, load_rules
 from aggregator.sessions.sessions import (
     END_OF_TIME,
     NS_PER_DAY,
-    Calendar,
-    CalendarDay,
     NoSession,
     SessionRule,
-    TradingDay,
-    UsualHours,
     UtcDay,
     ZoneDay,
 )
+from aggregator.sessions.trading_days import Calendar, CalendarDay, TradingDay, UsualHours
 from marketdata.timestamps import NS_PER_S
 
 NEW_YORK = ZoneInfo("America/New_York")
