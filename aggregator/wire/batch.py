@@ -39,6 +39,18 @@ class Batch:
     strangers: dict[int, str] = field(default_factory=dict)
     feed: FeedReport | None = None
 
+    def time_range(self, latest_ns: int) -> tuple[int, int] | None:
+        """Return the earliest and the latest exchange time within 1..latest_ns, if there is one."""
+        times = self.times[: self.count]
+        if not times.size:
+            return None
+        first, last = int(times.min()), int(times.max())
+        if first > 0 and last <= latest_ns:
+            return first, last
+        # Ticks with other times will be rejected.
+        times = times[(times > 0) & (times <= latest_ns)]
+        return (int(times.min()), int(times.max())) if times.size else None
+
     def symbol(self, index: int, table: SymbolTable) -> str:
         """Return the symbol of a tick, whatever it is."""
         row = int(self.rows[index])

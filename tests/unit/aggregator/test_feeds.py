@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.bars.bar import Coverage
-from aggregator.coverage.feeds import MAX_PLACES, MAX_REPORT_BYTES, MAX_SENDERS, Feed, Feeds
+from aggregator.coverage.feed import MAX_PLACES, MAX_REPORT_BYTES, Feed
+from aggregator.coverage.feeds import MAX_SENDERS, Feeds
 from aggregator.coverage.spans import Span
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import FeedReport

@@ -15,18 +15,26 @@ from aggregator.market import Market
 from aggregator.producers.numbering import InvalidBatch
 from aggregator.producers.producers import Producers
 from aggregator.sessions.sessions import UtcDay
-from aggregator.watch.bar_watchers import BarWatchers, TooManyWatched
-from aggregator.watch.watchers import Watcher, Watchers
+from aggregator.watch.bar_watchers import BarWatchers
+from aggregator.watch.watcher import Watcher
+from aggregator.watch.watchers import TooManyWatched, Watchers
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import Aggregate, Tick, TickBatch, UpdateBatch
 
 NOW = 1_700_000_000 * NS_PER_S
 
 
-def make_market(max_producers: int = 10, max_symbols: int = 100) -> Market:
+class WatchedMarket(Market):
+    """A market with its watchers."""
+
+    def __init__(self, book: Book, producers: Producers) -> None:
+        self.watchers = Watchers(3, book, BarWatchers(book.engine, 3, 10))
+        super().__init__(book, producers, self.watchers.notify, max_future_skew_s=60)
+
+
+def make_market(max_producers: int = 10, max_symbols: int = 100) -> WatchedMarket:
     book = Book(BarEngine(BarPlan(), lambda _: UtcDay()), max_symbols=max_symbols, epoch=NOW)
-    watchers = Watchers(3, book, BarWatchers(book.engine, 3, 10))
-    return Market(book, Producers(max_producers), watchers, max_future_skew_s=60)
+    return WatchedMarket(book, Producers(max_producers))
 
 
 def make_batch(first: int, count: int, producer: str = "p", symbol: str = "A") -> TickBatch:
@@ -177,7 +185,7 @@ async def test_after_watching_all_only_named_symbols_are_sent_again() -> None:
     assert await next_symbols(watcher, 10) == ["A"]
 
 
-def buffering_watcher(market: Market, max_states: int) -> Watcher:
+def buffering_watcher(market: WatchedMarket, max_states: int) -> Watcher:
     watcher = market.watchers.open()
     watcher.buffer(max_states)
     watcher.watch_all(True)
