@@ -67,7 +67,7 @@ def by_columns(data: bytes) -> Seen | None:
     rows = []
     for index in range(batch.count):
         row = int(batch.rows[index])
-        symbol = batch.strangers[index] if row < 0 else known.symbols[row]
+        symbol = batch.unknown[index] if row < 0 else known.symbols[row]
         price, volume, ts = batch.prices[index], batch.volumes[index], batch.times[index]
         rows.append((symbol, float(price), int(volume), int(ts)))
     feed = None if batch.feed is None else batch.feed.SerializeToString(deterministic=True)
@@ -159,4 +159,4 @@ def test_thousands_of_symbols_are_found() -> None:
     )
     decoded = Decoder(known).decode(batch.SerializeToString())
     assert decoded.rows[: decoded.count].tolist() == list(range(5_000))
-    assert not decoded.strangers
+    assert not decoded.unknown
