@@ -60,7 +60,7 @@ class Core:
     """The trades and bars of all symbols, and the RPCs that read them.
 
     Args:
-        settings: what the operator chose.
+        settings: the operator's settings.
         clock: the wall clock in ns.
         tell_store: called with False when the store begins to fail, with True when it works again.
     """

@@ -1,4 +1,4 @@
-"""The aggregator's core: one book, the sequences of its producers, and who is told of changes."""
+"""Apply the batches of producers to the book, once each."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Feed:
         self._places: list[Span] = []
 
     def before_batch(self, batch: Batch, latest_ns: int, now_ns: int) -> None:
-        """Note what a batch says of its time and producers; call it before its ticks are applied.
+        """Note the times and producers of a batch; call it before its ticks are applied.
 
         Exchange times after ``latest_ns`` do not count: such ticks are rejected.
         """
@@ -95,7 +95,7 @@ class Feed:
             self._extend(first_ts, first_ts + 1, live_within)
 
     def report(self, producer_id: str, report: FeedReport, now_ns: int) -> None:
-        """Note what a sender reports about its producers.
+        """Note the report of a sender.
 
         A report without a producer comes after the ticks of its batch, any other before them.
         """
@@ -128,7 +128,7 @@ class Feed:
         self._registry.remove(self)
 
     def spans(self, now_ns: int) -> list[Span]:
-        """Return what it covers up to now."""
+        """Return the times it covers up to now."""
         live = [] if self._live_since is None else [Span(self._live_since, now_ns)]
         return live + self._places
 

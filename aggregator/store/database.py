@@ -145,7 +145,7 @@ class Database:
         return said.replace(self._password, "***") if self._password else said
 
     def insert(self, table: Table) -> Any:
-        """Return an insert that can also update what is there already."""
+        """Return an insert that can also update rows that exist."""
         # The two dialects have the same methods and no common type.
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 

@@ -1,4 +1,4 @@
-"""Remove bars that are older than they are kept."""
+"""Remove the stored bars whose time is over."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from aggregator.store.database import Database
 from aggregator.store.queries import delete_old, select_nth_old
 from aggregator.store.schema import symbols
 
-# Bars per transaction: a few ms, during which no bar is written.
+# Bars per transaction: it takes a few ms, during which no bar is written.
 BATCH_BARS = 1_000
 _PAUSE_S = 0.01
 
 
 async def remove_old(database: Database, retention: Mapping[str, int], now_ns: int) -> int:
-    """Remove what is too old, a little at a time; return how many bars that were.
+    """Remove bars that are too old, in small transactions; return how many.
 
     Args:
-        database: where they are.
-        retention: for how long bars are kept, in ns, by interval.
+        database: where the bars are.
+        retention: how long bars are kept, in ns by interval.
         now_ns: the time.
     """
     async with database.read() as connection:
@@ -36,7 +36,7 @@ async def remove_old(database: Database, retention: Mapping[str, int], now_ns: i
 async def _remove(database: Database, symbol: str, interval: str, before_ns: int) -> int:
     removed = 0
     while True:
-        # Reading first costs the writer nothing where nothing is to be removed.
+        # Read first: if there is nothing to remove, the writer does not have to wait.
         async with database.read() as connection:
             first = select_nth_old(symbol, interval, before_ns, 0)
             if await connection.scalar(first) is None:

@@ -1,4 +1,4 @@
-"""Read for how long bars are kept."""
+"""Read the setting that says how long bars are kept."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 366 * 86_400}
 
 
 def read_retention(value: str) -> dict[str, int]:
-    """Return for how long bars are kept, in ns by interval.
+    """Return how long bars are kept, in ns by interval; other intervals are kept for ever.
 
-    ``1s=7d,1m=90d``: those of a second for seven days, those of a minute for ninety, others for
-    ever. Periods have the units h, d, w and y. ``none``: all for ever.
+    ``1s=7d,1m=90d`` keeps bars of a second for seven days and bars of a minute for ninety. Periods
+    have the units h, d, w and y. ``none`` keeps all bars.
 
     Raises:
-        ValueError: it does not say so.
+        ValueError: it has another form.
     """
     kept: dict[str, int] = {}
     if value == "none":

@@ -50,7 +50,7 @@ def stored_fields(fields: Iterable[Field]) -> tuple[Field, ...]:
 
 
 STORED = stored_fields(BAR_FIELDS)
-# What a bar has beyond its trades: how far it is, not what was traded.
+# These say how far a bar is, not what was traded.
 _PROGRESS = ("state", "revision", "coverage")
 # The bars of an unfinished import are all final and covered, so these columns would say nothing.
 STAGED = tuple(field for field in STORED if field.name not in _PROGRESS)
@@ -99,7 +99,7 @@ imports = Table(
     Column("id", Text, nullable=False),
     Column("file", Integer, nullable=False),
     Column("row", BigInteger, nullable=False),
-    # JSON: what the final report says about the rows so far.
+    # JSON: the counts of the final report, for the rows so far.
     Column("counts", Text, nullable=False),
     # When it last made progress.
     Column("updated", BigInteger, nullable=False),

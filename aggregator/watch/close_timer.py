@@ -29,7 +29,7 @@ class CloseTimer:
         self._arm()
 
     def stop(self) -> None:
-        """Stop waking the engine; what would close later stays open."""
+        """Stop waking the engine; bars that would close later stay open."""
         self._engine.wake_at = lambda _ns: None
         if self._handle is not None:
             self._handle.cancel()
