@@ -38,8 +38,8 @@ class AggregatorSettings(ServiceSettings):
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on, 0: any free")
     session: str = Field(
         default="utc-day",
-        description="the session that one Aggregate covers: utc-day, none, day:<time zone>, or a calendar such "
-        "as XNYS or XNYS:regular",
+        description="the session that one Aggregate covers: utc-day, none, day:<time zone>, or a "
+        "calendar such as XNYS or XNYS:regular",
     )
     calendars: str = Field(
         default="",

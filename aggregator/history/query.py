@@ -7,6 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from aggregator.store.queries import Range
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval, InvalidInterval
 from marketdata.symbols import normalize_symbol
@@ -31,20 +32,11 @@ class InvalidBars(MarketDataError):
 
 
 @dataclass(frozen=True, slots=True)
-class BarQuery:
-    """A valid request for the bars with from_ns <= start < to_ns."""
+class BarQuery(Range):
+    """A valid request for bars."""
 
-    symbol: str
-    interval: Interval
-    from_ns: int
-    to_ns: int
-    limit: int
-    # Only bars after this one.
-    after: Place | None
-    # Whether the limit counts from the end.
-    newest: bool
-    include_partial: bool
-    fill: bool
+    # Whether intervals without a trade get a filler.
+    fill: bool = False
 
 
 def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -> BarQuery:
@@ -83,13 +75,13 @@ def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -
     after = read_cursor(request.cursor) if request.cursor else None
     return BarQuery(
         symbol,
-        interval,
+        interval.name,
         from_ns,
         to_ns,
         request.limit or DEFAULT_LIMIT,
         after,
         newest=not has_from and after is None,
-        include_partial=request.include_partial,
+        closed_only=not request.include_partial,
         fill=fill,
     )
 

@@ -106,24 +106,14 @@ class BarReader:
 
     async def _read(self, query: BarQuery) -> tuple[list[wire.Bar], int]:
         # The bars by start and number, and the sequence of the newest state published until then.
-        symbol, interval = query.symbol, query.interval.name
+        symbol, interval = query.symbol, query.interval
         if self._store is None:
             bars, sequence = self._merge(query, [], {}), self._memory.sequence(symbol, interval)
             return await self._to_messages(bars), sequence
-        stored = Range(
-            symbol,
-            interval,
-            query.from_ns,
-            query.to_ns,
-            query.limit,
-            query.after,
-            newest=query.newest,
-            closed_only=not query.include_partial,
-        )
         # While the database answers, a bar may be closed, written and removed from memory: then
         # only the context still has it.
         with self._store.reading(symbol, interval) as waiting:
-            rows = await self._store.fetch(stored)
+            rows = await self._store.fetch(query)
             # No await between these two: both describe the same moment.
             bars = self._merge(query, rows, waiting)
             sequence = self._memory.sequence(symbol, interval)
@@ -135,7 +125,7 @@ class BarReader:
     ) -> list[Bar | Row]:
         live = dict(waiting)
         for bar in self._memory.open_and_recent(
-            query.symbol, query.interval.name, query.from_ns, query.to_ns
+            query.symbol, query.interval, query.from_ns, query.to_ns
         ):
             place = bar.start, bar.number
             other = live.get(place)
@@ -149,7 +139,7 @@ class BarReader:
             if row is not None and rank_of(row) > _rank(bar):
                 continue
             within = query.from_ns <= bar.start < query.to_ns and place > after
-            if within and (query.include_partial or bar.state.is_closed):
+            if within and (bar.state.is_closed or not query.closed_only):
                 chosen[place] = bar
         places = sorted(chosen)
         places = places[-query.limit :] if query.newest else places[: query.limit]
@@ -169,7 +159,8 @@ class BarReader:
     def _fill(
         self, query: BarQuery, bars: list[wire.Bar], before: wire.Bar | None
     ) -> list[wire.Bar]:
-        filler = Filler(query.interval, self._hours(query.symbol), self._coverage)
+        interval = self._intervals[query.interval]
+        filler = Filler(interval, self._hours(query.symbol), self._coverage)
         after_ns = query.after[0] if query.after is not None else -1
         if query.newest:
             # From the end and only up to the limit: the gaps before may be of any length.

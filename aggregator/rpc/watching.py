@@ -71,9 +71,9 @@ class WatchCalls:
             async for request in requests:
                 if request.HasField("buffer"):
                     watcher.buffer(min(request.buffer, MAX_BUFFERED_UPDATES))
-                watcher.unwatch(map(normalize_symbol, request.remove))
+                self._watchers.unwatch(watcher, map(normalize_symbol, request.remove))
                 if request.HasField("all"):
-                    watcher.watch_all(request.all)
+                    self._watchers.watch_all(watcher, request.all)
                     if request.all:
                         self._mark(watcher, self._book.symbols())
                 self._watch(watcher, list(map(normalize_symbol, request.add)))
@@ -85,7 +85,7 @@ class WatchCalls:
             watcher.end(exc)
 
     def _watch(self, watcher: Watcher, symbols: list[str]) -> None:
-        watcher.watch(symbols)
+        self._watchers.watch(watcher, symbols)
         # No await between the two, so no change is lost between the present state and later ones.
         self._mark(watcher, symbols)
 

@@ -68,7 +68,7 @@ class UtcDay:
         return ""
 
     def anchor(self, _interval_ns: int) -> int:
-        """Return 0."""
+        """Return 0: intraday bars start at whole multiples of their interval in UTC."""
         return 0
 
 

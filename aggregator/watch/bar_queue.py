@@ -7,6 +7,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from aggregator.bars.audience import Published
+from aggregator.bars.engine import BarEngine
 from aggregator.watch.topics import Topic
 from marketdata.errors import MarketDataError
 
@@ -31,26 +32,13 @@ class Completed(NamedTuple):
     end: int
 
 
-class OpenBars(Protocol):
-    """The engine, as far as a queue needs it."""
-
-    def partials(self, series: Sequence[int]) -> list[bytes]:
-        """Return the newest states of open bars, empty where none is open."""
-
-    def renew(self, series: int) -> bool:
-        """Publish the open bar of a series once more; return whether there is one."""
-
-
 class Registry(Protocol):
     """All queues, as far as one of them needs it."""
 
+    engine: BarEngine
     max_waiting: int
     # How many queues were too slow.
     overflows: int
-
-    @property
-    def engine(self) -> OpenBars:
-        """What has the open bars."""
 
     def of(self, series: int) -> Collection[BarQueue]:
         """Return the queues that want the bars of a series."""

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
 
 from aggregator.watch.bar_queue import BarQueue, Completed
 from aggregator.watch.bar_watchers import BarWatchers
-
-
-class Registry(Protocol):
-    """All watchers, as far as one of them needs it."""
-
-    bars: BarWatchers
-
-    def states(self, rows: Sequence[int]) -> list[bytes]:
-        """Return present states, each as one of the ``updates`` of an ``UpdateBatch``."""
-
-    def add(self, watcher: Watcher, symbols: Iterable[str]) -> None:
-        """Let ``watcher`` watch ``symbols``."""
-
-    def remove(self, watcher: Watcher, symbols: Iterable[str]) -> None:
-        """Let ``watcher`` no longer watch ``symbols`` by name."""
-
-    def set_all(self, watcher: Watcher, on: bool) -> None:
-        """Let ``watcher`` watch every symbol, or only the named ones."""
 
 
 @dataclass(slots=True)
@@ -46,10 +27,14 @@ class Watcher:
     By default only the rows of changed symbols wait: when the stream reads again, it gets their
     states of that moment. With :meth:`buffer`, the states themselves wait in order, up to a limit;
     beyond it the stream skips to the newest states until it has caught up.
+
+    Args:
+        states: returns present states by row, each as one of the ``updates`` of an ``UpdateBatch``.
+        bars: the streams that want bars.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, states: Callable[[Sequence[int]], list[bytes]], bars: BarWatchers) -> None:
+        self._states = states
         self.symbols: set[str] = set()
         self.watches_all = False
         # Rows of symbols whose newest state is due. A dict keeps the order of change, so no symbol
@@ -60,7 +45,7 @@ class Watcher:
         self._max_buffered = 0
         self._wake = asyncio.Event()
         self._end: BaseException | None = None
-        self.bars = BarQueue(registry.bars, self._wake.set)
+        self.bars = BarQueue(bars, self._wake.set)
 
     @property
     def waiting(self) -> int:
@@ -74,7 +59,7 @@ class Watcher:
     def mark(self, rows: Sequence[int]) -> None:
         """Queue the present states of symbols; each must have one."""
         if not self._due and self._max_buffered:
-            self._buffered.extend(zip(rows, self._registry.states(rows), strict=True))
+            self._buffered.extend(zip(rows, self._states(rows), strict=True))
             if len(self._buffered) > self._max_buffered:
                 self._due.update(dict.fromkeys(row for row, _ in self._buffered))
                 self._buffered.clear()
@@ -133,20 +118,4 @@ class Watcher:
         rows = list(islice(self._due, limit))
         for row in rows:
             del self._due[row]
-        return self._registry.states(rows)
-
-    def watch(self, symbols: Iterable[str]) -> None:
-        """Add ``symbols``; they need not exist yet.
-
-        Raises:
-            TooManyWatched: the stream would watch more symbols than the limit.
-        """
-        self._registry.add(self, symbols)
-
-    def unwatch(self, symbols: Iterable[str]) -> None:
-        """Remove ``symbols``, also their states that wait."""
-        self._registry.remove(self, symbols)
-
-    def watch_all(self, on: bool) -> None:
-        """Watch every symbol, present and future, or only the named ones again."""
-        self._registry.set_all(self, on)
+        return self._states(rows)

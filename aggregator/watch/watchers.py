@@ -42,7 +42,7 @@ class Watchers:
     def __init__(self, max_symbols_per_watcher: int, states: States, bars: BarWatchers) -> None:
         self._limit = max_symbols_per_watcher
         self.bars = bars
-        self.states = states.states
+        self._states = states.states
         self._row = states.row
         states.opened = self._opened
         self._by_row: dict[int, set[Watcher]] = {}
@@ -66,7 +66,7 @@ class Watchers:
 
     def open(self) -> Watcher:
         """Return a watcher that watches nothing yet; :meth:`close` it."""
-        watcher = Watcher(self)
+        watcher = Watcher(self._states, self.bars)
         self._open.add(watcher)
         if self._closed is not None:
             watcher.end(self._closed)
@@ -74,7 +74,7 @@ class Watchers:
 
     def close(self, watcher: Watcher) -> None:
         """Remove ``watcher``."""
-        self.remove(watcher, list(watcher.symbols))
+        self.unwatch(watcher, list(watcher.symbols))
         self.bars.close(watcher.bars)
         self._all.discard(watcher)
         self._open.discard(watcher)
@@ -85,8 +85,12 @@ class Watchers:
         for watcher in self._open:
             watcher.end(reason)
 
-    def add(self, watcher: Watcher, symbols: Iterable[str]) -> None:
-        """Let ``watcher`` watch ``symbols``."""
+    def watch(self, watcher: Watcher, symbols: Iterable[str]) -> None:
+        """Let ``watcher`` watch ``symbols``; they need not have data yet.
+
+        Raises:
+            TooManyWatched: it would watch more symbols than the limit.
+        """
         for symbol in symbols:
             if symbol in watcher.symbols:
                 continue
@@ -101,8 +105,8 @@ class Watchers:
                 self._by_row.setdefault(row, set()).add(watcher)
                 self._flag(row)
 
-    def remove(self, watcher: Watcher, symbols: Iterable[str]) -> None:
-        """Let ``watcher`` no longer watch ``symbols`` by name."""
+    def unwatch(self, watcher: Watcher, symbols: Iterable[str]) -> None:
+        """Let ``watcher`` no longer watch ``symbols`` by name; remove their states that wait."""
         for symbol in symbols:
             if symbol not in watcher.symbols:
                 continue
@@ -122,8 +126,8 @@ class Watchers:
         if not watcher.symbols:
             self._namers.discard(watcher)
 
-    def set_all(self, watcher: Watcher, on: bool) -> None:
-        """Let ``watcher`` watch every symbol, or only the named ones."""
+    def watch_all(self, watcher: Watcher, on: bool) -> None:
+        """Let ``watcher`` watch every symbol, present and future, or only the named ones."""
         watcher.watches_all = on
         if on:
             self._all.add(watcher)

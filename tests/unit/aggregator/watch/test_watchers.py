@@ -25,7 +25,7 @@ async def next_symbols(watcher: Watcher, limit: int = 10) -> list[str]:
 async def test_a_watcher_that_does_not_read_holds_each_symbol_once() -> None:
     market = make_market()
     watcher = market.watchers.open()
-    watcher.watch(["A", "B"])
+    market.watchers.watch(watcher, ["A", "B"])
     for i in range(100):
         market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]).SerializeToString(), NOW)
     assert await next_symbols(watcher, 10) == ["A", "B"]
@@ -34,7 +34,7 @@ async def test_a_watcher_that_does_not_read_holds_each_symbol_once() -> None:
 async def test_the_longest_waiting_symbol_is_sent_first_and_a_limit_leaves_the_rest() -> None:
     market = make_market()
     watcher = market.watchers.open()
-    watcher.watch_all(True)
+    market.watchers.watch_all(watcher, True)
     for i, symbol in enumerate("CABC"):
         market.publish_batch(make_batch(1 + i, 1, symbol=symbol).SerializeToString(), NOW)
     assert await next_symbols(watcher, 2) == ["C", "A"]
@@ -44,10 +44,10 @@ async def test_the_longest_waiting_symbol_is_sent_first_and_a_limit_leaves_the_r
 async def test_what_is_no_longer_watched_is_not_sent() -> None:
     market = make_market()
     watcher = market.watchers.open()
-    watcher.watch(["A", "B"])
+    market.watchers.watch(watcher, ["A", "B"])
     market.publish_batch(make_batch(1, 1, symbol="A").SerializeToString(), NOW)
     market.publish_batch(make_batch(2, 1, symbol="B").SerializeToString(), NOW)
-    watcher.unwatch(["A"])
+    market.watchers.unwatch(watcher, ["A"])
     market.publish_batch(make_batch(3, 1, symbol="A").SerializeToString(), NOW)
     assert await next_symbols(watcher, 10) == ["B"]
 
@@ -55,10 +55,10 @@ async def test_what_is_no_longer_watched_is_not_sent() -> None:
 async def test_after_watching_all_only_named_symbols_are_sent_again() -> None:
     market = make_market()
     watcher = market.watchers.open()
-    watcher.watch(["A"])
-    watcher.watch_all(True)
+    market.watchers.watch(watcher, ["A"])
+    market.watchers.watch_all(watcher, True)
     market.publish_batch(make_batch(1, 1, symbol="B").SerializeToString(), NOW)
-    watcher.watch_all(False)
+    market.watchers.watch_all(watcher, False)
     market.publish_batch(make_batch(2, 1, symbol="A").SerializeToString(), NOW)
     assert await next_symbols(watcher, 10) == ["A"]
 
@@ -66,7 +66,7 @@ async def test_after_watching_all_only_named_symbols_are_sent_again() -> None:
 def buffering_watcher(market: WatchedMarket, max_states: int) -> Watcher:
     watcher = market.watchers.open()
     watcher.buffer(max_states)
-    watcher.watch_all(True)
+    market.watchers.watch_all(watcher, True)
     return watcher
 
 
@@ -101,10 +101,10 @@ async def test_a_full_buffer_skips_to_the_newest_and_then_buffers_again() -> Non
 async def test_what_is_no_longer_watched_leaves_the_buffer() -> None:
     market = make_market()
     watcher = buffering_watcher(market, 10)
-    watcher.watch(["B"])
+    market.watchers.watch(watcher, ["B"])
     for i, symbol in enumerate("ABA"):
         market.publish_batch(make_batch(1 + i, 1, symbol=symbol).SerializeToString(), NOW)
-    watcher.watch_all(False)
+    market.watchers.watch_all(watcher, False)
     assert await next_symbols(watcher) == ["B"]
 
 
@@ -112,8 +112,8 @@ def test_a_closed_watcher_leaves_nothing_behind() -> None:
     watchers = make_market().watchers
     for _ in range(100):
         watcher = watchers.open()
-        watcher.watch(["A", "B"])
-        watcher.watch_all(True)
+        watchers.watch(watcher, ["A", "B"])
+        watchers.watch_all(watcher, True)
         watchers.close(watcher)
     assert (len(watchers), watchers.watched_symbols) == (0, 0)
     watchers.notify(np.zeros(1, np.int32))
@@ -123,15 +123,15 @@ def test_one_stream_watches_a_bounded_number_of_symbols() -> None:
     watchers = make_market().watchers
     watcher = watchers.open()
     with pytest.raises(TooManyWatched, match="at most 3 symbols"):
-        watcher.watch(["A", "B", "A", "C", "D"])
+        watchers.watch(watcher, ["A", "B", "A", "C", "D"])
 
 
 async def test_a_symbol_that_does_not_exist_is_waited_for_by_all_who_watch_it() -> None:
     market = make_market(max_symbols=3_000)
     first, second, third = (market.watchers.open() for _ in range(3))
     for watcher in (first, second, third):
-        watcher.watch(["LAST"])
-    third.unwatch(["LAST"])
+        market.watchers.watch(watcher, ["LAST"])
+    market.watchers.unwatch(third, ["LAST"])
     assert market.watchers.watched_symbols == 1
     ticks = [
         Tick(symbol=symbol, price=1, volume=1, exchange_timestamp=NOW)
@@ -149,8 +149,8 @@ async def test_a_symbol_that_does_not_exist_is_waited_for_by_all_who_watch_it() 
 async def test_each_watcher_hears_of_its_own_symbols() -> None:
     market = make_market()
     first, second = market.watchers.open(), market.watchers.open()
-    first.watch(["A", "B"])
-    second.watch(["B", "C"])
+    market.watchers.watch(first, ["A", "B"])
+    market.watchers.watch(second, ["B", "C"])
     for number, symbol in enumerate("ABC"):
         market.publish_batch(make_batch(1 + number, 1, symbol=symbol).SerializeToString(), NOW)
     assert await next_symbols(first) == ["A", "B"]
@@ -185,15 +185,15 @@ async def test_every_watcher_has_the_newest_state_of_what_it_watches_and_nothing
         match what, detail:
             case "watch", str() as symbol if len(names[number]) < 3:
                 names[number].add(symbol)
-                watcher.watch([symbol])
+                market.watchers.watch(watcher, [symbol])
             case "unwatch", str() as symbol:
                 if symbol in names[number] and not whole[number]:
                     mine.pop(symbol, None)
                 names[number].discard(symbol)
-                watcher.unwatch([symbol])
+                market.watchers.unwatch(watcher, [symbol])
             case "all", bool() as on:
                 whole[number] = on
-                watcher.watch_all(on)
+                market.watchers.watch_all(watcher, on)
                 due[number] = {s: None for s in mine if on or s in names[number]}
             case "take", int() as limit if mine:
                 taken = await next_states(watcher, limit)
