@@ -160,3 +160,14 @@ def test_thousands_of_symbols_are_found() -> None:
     decoded = Decoder(known).decode(batch.SerializeToString())
     assert decoded.rows[: decoded.count].tolist() == list(range(5_000))
     assert not decoded.unknown
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [([], None), ([5, 3, 9], (3, 9)), ([0, 4, 2, 11], (2, 4)), ([-1, 0, 11], None)],
+)
+def test_only_times_that_are_accepted_count_for_the_range_of_a_batch(
+    times: list[int], expected: tuple[int, int] | None
+) -> None:
+    ticks = [Tick(symbol="A", price=1, volume=1, exchange_timestamp=time) for time in times]
+    assert Decoder(table()).read(ticks).time_range(latest_ns=10) == expected
