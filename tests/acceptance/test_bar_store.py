@@ -1,4 +1,4 @@
-"""While the database is away ticks flow and everybody can see it; afterwards it has every bar."""
+"""While the database is away, ticks flow and the status shows it; later it has every bar."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def store_status(http: httpx.AsyncClient) -> dict[str, Any]:
 async def fail_meanwhile(
     store: str, fail: contextlib.AbstractContextManager[object], problem: str
 ) -> None:
-    """Send live trades while the store fails and heals; then every one is in a stored bar."""
+    """Send live trades while the store fails and recovers; then each is in a stored bar."""
     settings = {"AGGREGATOR_STORE": store, "AGGREGATOR_BARS": "1s,1m,1d"}
     async with (
         run_backend(**settings) as (aggregator, port, ingest, ingest_port),

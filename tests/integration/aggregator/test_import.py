@@ -1,4 +1,4 @@
-"""Files of trades become stored bars, whatever happens on the way."""
+"""Files of trades become stored bars, also after crashes and interruptions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Trade = tuple[str, float, int, int]
 
 
 class Blind:
-    """Nobody watches."""
+    """Shows nothing."""
 
     def reading(self, path: Path, size: int) -> None:
         pass
@@ -313,7 +313,7 @@ async def test_bad_rows_are_counted_by_reason_and_the_first_are_named(
     assert task.progress.examples[0] == "a.csv: row 3: symbol '' is empty"
     assert len(task.progress.examples) == 5
     seconds = [row for row in await content(database) if row[1] == "1s"]
-    # Symbols and units are those of a replay.
+    # Symbols and units are read as in a replay.
     assert ("MSFT", START_NS) in [(row[0], row[2]) for row in seconds]
 
 

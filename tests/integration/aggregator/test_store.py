@@ -1,4 +1,4 @@
-"""What a store promises, in SQLite and in PostgreSQL."""
+"""A store keeps its promises in SQLite and in PostgreSQL."""
 
 from __future__ import annotations
 

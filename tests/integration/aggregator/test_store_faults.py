@@ -1,4 +1,4 @@
-"""What a store does while its database cannot do what it should."""
+"""A store whose database fails: bars wait, are counted and are written later."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_bars_wait_while_a_sqlite_file_is_locked(
             status = store.status()
             assert (status.state, status.waiting) == ("failing", 600)
             assert status.problem == "database is locked"
-            # Reading goes on.
+            # Reads still work.
             assert await stored(store) == []
             other.execute("COMMIT")
         await expect(told, True)

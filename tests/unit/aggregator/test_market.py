@@ -1,4 +1,4 @@
-"""Batches: each tick counts once, and the ack says what became of it."""
+"""Batches: each tick counts once, and the ack reports the rejected ones."""
 
 from __future__ import annotations
 

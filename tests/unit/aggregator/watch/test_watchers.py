@@ -176,7 +176,7 @@ async def test_every_watcher_has_the_newest_state_of_what_it_watches_and_nothing
 ) -> None:
     market = make_market()
     watchers = [market.watchers.open() for _ in range(3)]
-    # What each is to be sent, the longest waiting first.
+    # The symbols that wait for each, the longest waiting first.
     due: list[dict[str, None]] = [{}, {}, {}]
     names: list[set[str]] = [set(), set(), set()]
     whole = [False] * 3

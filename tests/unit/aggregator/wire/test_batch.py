@@ -1,4 +1,4 @@
-"""Columns hold what the protobuf library reads, whatever the bytes."""
+"""Any bytes give the same ticks as the protobuf library reads."""
 
 from __future__ import annotations
 
