@@ -1,4 +1,4 @@
-"""What waits for the store is bounded, newest per bar, and never lost from sight."""
+"""The backlog is bounded, holds the newest state of each bar, and shows all of it to readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times as few spans."""
+"""A set of times, kept as few spans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_spans_hold_the_times_that_were_added_and_no_others(pairs: list[tuple[in
     for pair in pairs:
         kept.add(*pair)
     assert times_of([(s.start, s.end) for s in kept.all()]) == times_of(pairs)
-    # As few as can be.
+    # No fewer spans would hold the same times.
     assert all(before.end < after.start for before, after in pairwise(kept.all()))
     assert all(span.start < span.end for span in kept.all())
     assert kept.first() == kept.all()[:1]

@@ -1,4 +1,4 @@
-"""Read what a request for bars asks, and refuse what cannot be answered."""
+"""Check a request for bars, and read and write the cursors of its pages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from aggregator.store.queries import Range
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval, InvalidInterval
 from marketdata.symbols import normalize_symbol
@@ -23,7 +24,7 @@ Place = tuple[int, int]
 
 
 class InvalidBars(MarketDataError):
-    """A request for bars asks what cannot be answered."""
+    """A field of a request for bars has a value that cannot be used."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
@@ -31,27 +32,18 @@ class InvalidBars(MarketDataError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request for bars with from_ns <= start < to_ns that can be answered."""
+class BarQuery(Range):
+    """A valid request for bars."""
 
-    symbol: str
-    interval: Interval
-    from_ns: int
-    to_ns: int
-    limit: int
-    # Only bars after this one.
-    after: Place | None
-    # Whether the limit counts from the end.
-    newest: bool
-    include_partial: bool
-    fill: bool
+    # Whether intervals without a trade get a filler.
+    fill: bool = False
 
 
-def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -> Asked:
-    """Return what ``request`` asks.
+def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -> BarQuery:
+    """Return the query that ``request`` describes.
 
     Raises:
-        InvalidSymbol: the symbol is none.
+        InvalidSymbol: the symbol is invalid.
         InvalidInterval: there are no bars of that interval.
         InvalidBars: another field cannot be used; the message names it.
     """
@@ -69,7 +61,7 @@ def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -
         raise InvalidBars("limit", f"{request.limit} is above {MAX_LIMIT}")
     fill = request.fill != wire.FILL_NONE
     if fill and not interval.by_clock:
-        raise InvalidBars("fill", f"is for intervals of time, {interval.name} is none")
+        raise InvalidBars("fill", f"is for intervals of time, {interval.name} is not one")
     if (
         fill
         and has_from
@@ -81,15 +73,15 @@ def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -
             "fill", f"of {length} intervals between from and to, limit is {MAX_FILL_INTERVALS}"
         )
     after = read_cursor(request.cursor) if request.cursor else None
-    return Asked(
+    return BarQuery(
         symbol,
-        interval,
+        interval.name,
         from_ns,
         to_ns,
         request.limit or DEFAULT_LIMIT,
         after,
         newest=not has_from and after is None,
-        include_partial=request.include_partial,
+        closed_only=not request.include_partial,
         fill=fill,
     )
 
@@ -104,7 +96,7 @@ def read_cursor(cursor: str) -> Place:
     """Return the bar after which ``cursor`` continues.
 
     Raises:
-        InvalidBars: it is none of ours.
+        InvalidBars: we never gave that cursor.
     """
     try:
         text = urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()

@@ -1,4 +1,4 @@
-"""Columns hold what the protobuf library reads, whatever the bytes."""
+"""Any bytes give the same ticks as the protobuf library reads."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def by_columns(data: bytes) -> Seen | None:
     rows = []
     for index in range(batch.count):
         row = int(batch.rows[index])
-        symbol = batch.strangers[index] if row < 0 else known.symbols[row]
+        symbol = batch.unknown[index] if row < 0 else known.symbols[row]
         price, volume, ts = batch.prices[index], batch.volumes[index], batch.times[index]
         rows.append((symbol, float(price), int(volume), int(ts)))
     feed = None if batch.feed is None else batch.feed.SerializeToString(deterministic=True)
@@ -159,4 +159,15 @@ def test_thousands_of_symbols_are_found() -> None:
     )
     decoded = Decoder(known).decode(batch.SerializeToString())
     assert decoded.rows[: decoded.count].tolist() == list(range(5_000))
-    assert not decoded.strangers
+    assert not decoded.unknown
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [([], None), ([5, 3, 9], (3, 9)), ([0, 4, 2, 11], (2, 4)), ([-1, 0, 11], None)],
+)
+def test_only_times_that_are_accepted_count_for_the_range_of_a_batch(
+    times: list[int], expected: tuple[int, int] | None
+) -> None:
+    ticks = [Tick(symbol="A", price=1, volume=1, exchange_timestamp=time) for time in times]
+    assert Decoder(table()).read(ticks).time_range(latest_ns=10) == expected

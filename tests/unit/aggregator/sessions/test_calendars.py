@@ -1,4 +1,4 @@
-"""Settings that name sessions which do not exist."""
+"""Settings with unknown sessions."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(importlib, "import_module", without)
     with pytest.raises(CalendarsNotInstalled, match=r"market-data-server\[calendars\]"):
         load_rules("XNYS", "", anchored=False)
-    # What needs no library works without.
+    # Other sessions work without the library.
     load_rules("day:Europe/London", "A=none,B=utc-day", anchored=True)
 
 

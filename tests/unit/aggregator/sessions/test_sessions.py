@@ -16,15 +16,12 @@ from aggregator.sessions.calendars import load_calendar, load_rules
 from aggregator.sessions.sessions import (
     END_OF_TIME,
     NS_PER_DAY,
-    Calendar,
-    CalendarDay,
     NoSession,
     SessionRule,
-    TradingDay,
-    UsualHours,
     UtcDay,
     ZoneDay,
 )
+from aggregator.sessions.trading_days import Calendar, CalendarDay, TradingDay, UsualHours
 from marketdata.timestamps import NS_PER_S
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -127,15 +124,15 @@ def test_every_time_is_in_its_day_and_days_leave_no_gap(zone: str, moments: list
 @pytest.mark.parametrize(
     ("moment", "expected"),
     [
-        # A plain Tuesday.
+        # An ordinary Tuesday.
         ("2024-07-16 10:00", "2024-07-15 20:00 2024-07-16 20:00"),
         ("2024-07-16 19:59", "2024-07-15 20:00 2024-07-16 20:00"),
-        # After the close comes the next day's.
+        # Times after the close belong to the next day.
         ("2024-07-16 20:00", "2024-07-16 20:00 2024-07-17 20:00"),
-        # A weekend is the Monday's.
+        # A weekend belongs to the Monday.
         ("2024-07-12 20:00", "2024-07-12 20:00 2024-07-15 20:00"),
         ("2024-07-14 12:00", "2024-07-12 20:00 2024-07-15 20:00"),
-        # A holiday is the next day's: Thanksgiving is before a half day.
+        # A holiday belongs to the next day: here Thanksgiving, before a half day.
         ("2024-11-28 12:00", "2024-11-27 20:00 2024-11-29 17:00"),
         ("2024-11-29 16:59", "2024-11-27 20:00 2024-11-29 17:00"),
         ("2024-11-29 17:00", "2024-11-29 17:00 2024-12-02 20:00"),
@@ -236,18 +233,18 @@ def test_every_time_has_its_place_also_beyond_the_known_days(
         assert session is None or session.opens < session.closes
         assert regular or session is not None
         assert not regular or (session is None) == (phase in {"pre", "post"} or _outside(rule, ts))
-        # What was asked before changes no answer.
+        # Earlier calls change no result.
         assert (fresh.phase(ts), fresh.session(ts)) == (phase, session)
 
 
 def _outside(rule: CalendarDay, ts: int) -> bool:
-    # Closed, and not for a break within the session.
+    # Closed, but not for a break within the session.
     return rule.phase(ts) == "closed" and rule.session(ts) is None
 
 
 def test_beyond_the_known_days_every_weekday_has_the_usual_hours() -> None:
     rule = xnys()
-    # Christmas 2090 is a Monday. Nobody promises that it is a holiday.
+    # Christmas 2090 is a Monday; the calendar does not know yet that it is a holiday.
     assert hours(rule, at("2090-12-25 12:00")) == "2090-12-22 20:00 2090-12-25 20:00"
     assert rule.phase(at("2090-12-25 12:00")) == "regular"
     assert rule.phase(at("2090-07-15 12:00")) == "closed"  # a Saturday
@@ -265,7 +262,7 @@ def test_a_calendar_without_known_days_has_usual_ones() -> None:
     assert len(offsets) == 6
     usual = UsualHours(ZoneInfo("UTC"), frozenset({0}), offsets)
     rule = CalendarDay(Calendar([], usual))
-    # The first Monday of all.
+    # The first Monday after 1970-01-01.
     monday = 4 * NS_PER_DAY
     assert rule.session(1) == (0, monday + 16 * HOUR, monday + 8 * HOUR, monday + 16 * HOUR)
     with pytest.raises(ValueError, match="without a trading day"):

@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 from aggregator.bars.bar import Bar, BarState, always_covered
 from aggregator.bars.event_bars import EventBars
 from aggregator.sessions.sessions import NS_PER_DAY
-from aggregator.watch.bar_watchers import (
-    BarQueue,
-    BarWatchers,
-    Completed,
-    TooManyBarsWait,
-    TooManyTopics,
-    Topic,
-)
+from aggregator.watch.bar_queue import BarQueue, Completed, TooManyBarsWait
+from aggregator.watch.bar_watchers import BarWatchers, TooManyTopics
+from aggregator.watch.topics import Topic
 from marketdata.intervals import Interval, InvalidInterval
 from marketdata.timestamps import NS_PER_S
 from tests.doubles.bars import Desk, Trade, read_bar

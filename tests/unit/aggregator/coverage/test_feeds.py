@@ -1,4 +1,4 @@
-"""When there was a feed."""
+"""Which times had a feed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.bars.bar import Coverage
-from aggregator.coverage.feeds import MAX_PLACES, MAX_REPORT_BYTES, MAX_SENDERS, Feed, Feeds
+from aggregator.coverage.feed import MAX_PLACES, MAX_REPORT_BYTES, Feed
+from aggregator.coverage.feeds import MAX_SENDERS, Feeds
 from aggregator.coverage.spans import Span
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import FeedReport
@@ -108,7 +109,7 @@ def test_a_broken_stream_leaves_no_hole_where_the_producers_stayed() -> None:
     assert feeds.coverage(NOW + MINUTE, NOW + 2 * MINUTE) is NO_FEED
     again = feeds.open(NOW + 5 * MINUTE)
     again.report("p", report(1, NOW), NOW + 5 * MINUTE)
-    # What ingest held meanwhile.
+    # Ticks that ingest held meanwhile.
     again.heard(NOW + MINUTE, NOW + 2 * MINUTE, NOW + 5 * MINUTE)
     assert feeds.coverage(NOW + MINUTE, NOW + 2 * MINUTE) is FULL
     assert feeds.coverage(NOW, NOW + 10 * MINUTE) is FULL
@@ -119,7 +120,7 @@ def test_reports_that_come_again_after_a_break_end_where_the_last_one_says() -> 
     live_feed(feeds).close(NOW + MINUTE)
     again, then = feeds.open(NOW + 9 * MINUTE), NOW + 9 * MINUTE
     again.report("p", report(1, NOW + 5 * MINUTE), then)
-    # Sent before and not acked: they left, and came back.
+    # Sent again, since it was not acked: the producers left and came back.
     again.report("p", report(0, NOW + 2 * MINUTE), then)
     again.report("p", report(1, NOW + 5 * MINUTE), then)
     assert feeds.coverage(NOW + 3 * MINUTE, NOW + 4 * MINUTE) is NO_FEED
@@ -203,7 +204,7 @@ def test_two_replays_at_once_are_told_apart() -> None:
     feeds = make_feeds()
     feed = replay(feeds)
     for step in range(0, 50 * MINUTE, MINUTE):
-        # Both in each batch.
+        # Ticks of both in each batch.
         feed.heard(OLD + step, OLD + 900 * DAY + step, NOW + SECOND)
     assert feeds.coverage(OLD, OLD + 49 * MINUTE) is FULL
     assert feeds.coverage(OLD + 900 * DAY, OLD + 900 * DAY + 49 * MINUTE) is FULL
@@ -258,7 +259,7 @@ def test_more_places_than_are_told_apart_are_kept_as_they_are() -> None:
     assert feeds.all_spans(NOW + SECOND) == [Span(p, p + SECOND + 1) for p in places]
 
 
-# What is kept.
+# The spans and senders that are kept.
 
 
 def test_spans_of_an_earlier_life_count() -> None:
@@ -358,7 +359,7 @@ def test_live_coverage_is_that_of_counting_seconds(
         now += wait
     seconds = range(start, start + length)
     running = any(open_feeds[i] is not None and since[i] is not None for i in range(2))
-    # A feed that runs covers what is to come.
+    # An open feed covers the future too.
     inside = [second in covered or (running and second >= now) for second in seconds]
     expected = FULL if all(inside) else PARTIAL if any(inside) else NO_FEED
     assert feeds.coverage(NOW + start * SECOND, NOW + (start + length) * SECOND) is expected

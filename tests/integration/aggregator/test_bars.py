@@ -30,7 +30,7 @@ PARTIAL, EARLY, FINAL, REVISED = (
 )
 
 
-# The clock stands, so ticks may be far ahead of it.
+# The clock does not move, so ticks may be far ahead of it.
 DEFAULTS: dict[str, Any] = {
     **{"port": 0, "drain_s": 0.2, "store": "off"},
     "max_future_skew_s": 1e6,
@@ -38,7 +38,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 class Clock:
-    """A wall clock that stands until it is set."""
+    """A wall clock that moves only when it is set."""
 
     def __init__(self) -> None:
         self.now_ns = NOW
@@ -49,7 +49,7 @@ class Clock:
 
 
 class Desk:
-    """An aggregator, and verbs for what comes to it."""
+    """An aggregator, with verbs to send to it and read from it."""
 
     def __init__(self, aggregator: Aggregator, stub: Stub, clock: Clock) -> None:
         self.aggregator = aggregator

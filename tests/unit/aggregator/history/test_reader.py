@@ -1,4 +1,4 @@
-"""Bars are read from memory, from what waits and from the store as one series."""
+"""Bars from memory, from the backlog and from the store are one series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.bars.bar import Bar, BarState, Coverage
-from aggregator.history.asked import InvalidBars, read_cursor, write_cursor
+from aggregator.history.query import InvalidBars, read_cursor, write_cursor
 from aggregator.history.reader import BarReader
 from aggregator.store.backlog import Backlog
 from aggregator.store.queries import Range
@@ -26,12 +26,12 @@ INTERVALS = {name: parse_interval(name) for name in ("1s", "1m", "1d", "100t")}
 
 
 class StoreInMemory:
-    """A database that is a dict, with a real backlog before it."""
+    """A database that is a dict, with a real backlog."""
 
     def __init__(self) -> None:
         self.backlog = Backlog(100)
         self.rows: dict[tuple[int, int], Sequence[Any]] = {}
-        # Happens while the database answers, after it has looked.
+        # Called while the database answers, after it has read.
         self.meanwhile: Callable[[], None] = lambda: None
 
     def reading(self, symbol: str, interval: str) -> AbstractContextManager[Mapping[Any, Bar]]:
@@ -79,7 +79,7 @@ class Setup:
         self.memory = MemoryOfBars()
         self.store = StoreInMemory()
         self.hours = Hours()
-        # When there was a feed, in seconds.
+        # The time with a feed, in seconds.
         self.feed = range(10**9)
         self.reader = BarReader(
             self.memory,
@@ -271,7 +271,7 @@ async def test_pages_of_fillers_join(bars: Setup) -> None:
 
 
 async def test_the_last_bars_are_filled_from_the_end(bars: Setup) -> None:
-    # A second of 1970 and one of today: no filler more than asked is made.
+    # One bar of 1970 and one of today: no more fillers are made than the limit.
     bars.put_stored(make_bar(0), make_bar(1_700_000_000), make_bar(1_700_000_003))
     response = await bars.read(limit=6, fill=wire.FILL_ALL)
     assert starts(response) == [1_699_999_998 + n for n in range(6)]
