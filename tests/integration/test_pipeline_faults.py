@@ -59,7 +59,7 @@ async def test_an_aggregator_that_starts_later_gets_everything() -> None:
 
 
 async def cut(link: Link, aggregator: Aggregator, times: int) -> None:
-    """Reset the connection, each time after some more ticks have passed."""
+    """Reset the connection again and again, each time after some more ticks."""
     for number in range(1, times + 1):
         await wait_for_trades(aggregator, "AAPL", number * TICKS // (times + 2))
         link.drop()

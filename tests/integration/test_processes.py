@@ -23,7 +23,7 @@ async def test_ingest_hands_over_all_it_has_read_and_exits_0(number: signal.Sign
         async with connect(ingest_port) as (_, writer):
             writer.write(frame(make_tick()) * 50_000)
             await writer.drain()
-            # All of it is in the kernel now; most of it nobody has read.
+            # All of it is in the kernel now; most of it is not read yet.
             assert await ingest.stop(number) == 0
             stopped = ingest.logs[-1]
         assert stopped["event"] == "ingest_stopped"
