@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.bars.engine import BarEngine
-from aggregator.bars.kernel import codes
+from aggregator.bars.kernel import codes, encode
 from aggregator.bars.kernel.apply import apply_ticks
-from aggregator.bars.kernel.records import Ticks
 from aggregator.bars.source import Accepted
-from aggregator.wire import encode
 from aggregator.wire.batch import Batch, Decoder
 from aggregator.wire.encoded import EncodedRoom, message_of
 from marketdata.errors import InvalidSymbol
@@ -138,7 +136,7 @@ class Book:
             now_ns: when they arrived; 0: their bars close by their own time alone.
             skip: how many of the first ones to leave out.
         """
-        table, ticks = self._table, Ticks(batch.rows, batch.prices, batch.volumes, batch.times)
+        table, ticks = self._table, batch.ticks
         rejected: list[tuple[int, RejectReason]] = []
         self.engine.begin_batch(now_ns, latest_ns)
         index = skip

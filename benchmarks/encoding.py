@@ -1,4 +1,4 @@
-"""How fast states are written as Watch sends them, by the compiled loops alone."""
+"""Measure the compiled loops that encode states as Watch sends them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from aggregator.bars.kernel import encode
 from aggregator.bars.kernel.query import OPEN_BAR
 from aggregator.bars.kernel.records import BAR, BASE, PHASES, SLOT, SYMBOL
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.bars.tables import make_tables
-from aggregator.wire import encode
-from aggregator.wire.encoded import pack_names
+from aggregator.wire.encoded import Out, pack_names
 from aggregator.wire.symbol_table import SymbolTable
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Spread
@@ -69,8 +69,8 @@ class BusyTables:
         )
         self.data = np.zeros(rows * encode.MAX_BAR_BYTES, np.uint8)
         ends = np.zeros(rows, np.int64)
-        self._states_out = encode.Out(self.data, ends, np.zeros(1, encode.STATE))
-        self._bars_out = encode.Out(self.data, ends, np.zeros(1, BAR))
+        self._states_out = Out(self.data, ends, np.zeros(1, encode.STATE))
+        self._bars_out = Out(self.data, ends, np.zeros(1, BAR))
         self._picked = np.arange(rows)
         self._open_bars = np.zeros(rows, OPEN_BAR)
         self._open_bars["row"], self._open_bars["slot"] = self._picked, 1

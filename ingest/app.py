@@ -10,10 +10,12 @@ from random import Random
 
 import structlog
 
-from ingest.feed import Intake
 from ingest.listener import Listener
-from ingest.outbox import Outbox
+from ingest.parser import FrameParser
 from ingest.publisher import Publisher
+from ingest.reports import FeedState
+from ingest.ring import BatchRing
+from ingest.scheduler import BatchScheduler
 from ingest.settings import IngestSettings
 from marketdata.channel import client_options
 from marketdata.summary import DropSummary
@@ -28,30 +30,33 @@ class Ingest:
 
     def __init__(self, settings: IngestSettings) -> None:
         self._settings = settings
-        self.rejected = DropSummary(log, "ticks rejected")
-        self.closed = DropSummary(log, "connections closed")
+        self.rejected = DropSummary(log, "ticks_rejected")
+        self.closed = DropSummary(log, "connections_closed")
         self.rules = TickRules(
             timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
         )
-        self.outbox = Outbox(
-            # New at every start: ticks of an earlier life must not pass for ours.
+        self.feed = FeedState(time.time_ns())
+        self.ring = BatchRing(
+            # New at every start: ticks of an earlier process must not pass for ours.
             producer_id=f"ingest-{os.urandom(8).hex()}",
-            # Sequences begin at the clock, so they grow across restarts and a tie in exchange time
-            # between a tick before and one after falls to arrival.
+            # Sequences begin at the clock, so they grow across restarts: if a tick before and one
+            # after have the same exchange time, arrival decides.
             first_sequence=time.time_ns(),
             batch_ticks=settings.batch_ticks,
             max_batches=settings.ring_batches,
         )
+        scheduler = BatchScheduler(self.ring, self.feed, settings.batch_linger_s)
+        parser = FrameParser(self.rules, self.ring, self.feed, settings.max_frame_size)
+        self.listener = Listener(settings, parser, scheduler, self.rejected, self.closed)
+        self._scheduler = scheduler
         self._publisher = Publisher(
-            self.outbox,
+            self.ring,
+            scheduler,
             aggregator=settings.aggregator,
-            linger_s=settings.batch_linger_s,
             drops=self.rejected,
             options=client_options(settings.keepalive_s, settings.keepalive_timeout_s),
             random=Random(),  # noqa: S311  jitter, not a secret
         )
-        intake = Intake(self.rules, self.outbox, settings.max_frame_size)
-        self.listener = Listener(settings, intake, self._publisher, self.rejected, self.closed)
         self._publishing: asyncio.Task[None] | None = None
 
     async def start(self, on_failure: Callable[[], None]) -> None:
@@ -71,22 +76,22 @@ class Ingest:
         try:
             async with asyncio.timeout(deadline_s):
                 await self.listener.stop()
-                await self._publisher.drain()
+                await self._scheduler.drain()
         except TimeoutError:
-            log.warning("shutdown deadline passed", deadline_s=deadline_s)
+            log.warning("shutdown_deadline_passed", deadline_s=deadline_s)
         await self.listener.close()
         if self._publishing is not None:
             self._publishing.cancel()
             (failure,) = await asyncio.gather(self._publishing, return_exceptions=True)
             if isinstance(failure, Exception):
-                log.error("publishing failed", exc_info=failure)
+                log.error("publishing_failed", exc_info=failure)
         self.rejected.flush()
         self.closed.flush()
-        lost = self.outbox.unacked_ticks
-        say = log.error if lost else log.info
-        say(
-            "ingest stopped",
-            accepted=self.listener.accepted,
+        lost = self.ring.unacked_ticks
+        write = log.error if lost else log.info
+        write(
+            "ingest_stopped",
+            accepted=self.feed.accepted,
             rejected=dict(self.rejected.totals),
             closed=dict(self.closed.totals),
             converted_timestamps=self.rules.conversions,

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from aggregator.bars.bar import Bar
-from aggregator.bars.kernel.records import Ticks
 from aggregator.bars.listener import Published
+from aggregator.wire.ticks import Ticks
 
 
 class Accepted(NamedTuple):

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from aggregator.bars.bar import BarState
 from aggregator.bars.bar_table import BarTable
+from aggregator.bars.kernel import encode
 from aggregator.bars.kernel.records import BAR, PHASES
 from aggregator.bars.listener import Published
-from aggregator.wire import encode
 from aggregator.wire.encoded import EncodedRoom, pack_names
 
 _PHASES = pack_names(PHASES, encode.NAME_WIDTH)

@@ -6,14 +6,20 @@ Joined they are the serialized batch, so what was encoded once goes to any numbe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.wire.encode import Out
-
 _MIN_RECORDS = 256
+
+
+class Out(NamedTuple):
+    """Where the encoders write: bytes, where each record ends, and a record that they work on."""
+
+    data: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+    scratch: NDArray[Any]
 
 
 class EncodedRoom:

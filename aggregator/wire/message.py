@@ -7,18 +7,15 @@ first one, and the compiler makes one function of all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from numba import njit
 
 from aggregator.wire.put import number_size, put_double, put_number, put_text
 from marketdata.fields import Field, Kind
-from marketdata.kernels import fused_part
+from marketdata.kernels import fused_part, inlined_part
 from marketdata.words import store_byte, store_word
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _VARINT, _FIXED64, _LENGTH = 0, 1, 2
 _WIRE_TYPES = {FieldDescriptor.TYPE_DOUBLE: _FIXED64, FieldDescriptor.TYPE_STRING: _LENGTH}
@@ -78,10 +75,6 @@ def make_writer(
     return writer
 
 
-def _inline(function: F) -> F:
-    return cast(F, njit(inline="always")(function))
-
-
 class _Tag:
     # Up to field 15 a tag has one byte, then two.
     def __init__(self, value: int) -> None:
@@ -93,14 +86,14 @@ def _getter(field: Field, record: np.dtype[np.void]) -> Callable[[Any, Rest], An
     name = field.name
     if name in (record["candle"].names or ()):
 
-        @_inline
+        @inlined_part
         def get_of_candle(record: Any, rest: Rest) -> Any:
             return record.candle[name]
 
         return get_of_candle
     if field.kind is not Kind.TEXT and name in (record.names or ()):
 
-        @_inline
+        @inlined_part
         def get(record: Any, rest: Rest) -> Any:
             return record[name]
 
@@ -109,7 +102,7 @@ def _getter(field: Field, record: np.dtype[np.void]) -> Callable[[Any, Rest], An
         return None
     index = Rest._fields.index(name)
 
-    @_inline
+    @inlined_part
     def get_other(record: Any, rest: Rest) -> Any:
         return rest[index]
 
@@ -129,7 +122,7 @@ def _no_put(at: int, _record: Any, _rest: Rest) -> int:
 def _make_put_tag(tag: _Tag) -> Callable[[int], int]:
     word, size = tag.word, tag.size
 
-    @_inline
+    @inlined_part
     def put_tag(at: int) -> int:
         if size == 1:
             store_byte(at, word)

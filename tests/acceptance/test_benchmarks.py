@@ -74,13 +74,13 @@ def test_ingest_is_measured_late_and_in_order_over_one_connection_and_many(lines
             assert "load" in line.note
 
 
-def test_every_tick_has_a_latency_at_every_door(run: dict[str, Any], lines: Lines) -> None:
-    for each in run["details"]["latency"]["doors"]:
+def test_every_tick_has_a_latency_at_every_endpoint(run: dict[str, Any], lines: Lines) -> None:
+    for each in run["details"]["latency"]["endpoints"]:
         latency = each["latency"]
         # A tick counts once on the Watch stream, and once for the client that follows its symbol.
         assert latency["count"] == sum(latency["histogram_ms"].values()) == each["rate"]
         assert 0 < latency["p50_ms"] <= latency["p99_ms"] <= latency["max_ms"]
-        line = lines[f"latency/{each['door']}/{each['rate']}/p99"]
+        line = lines[f"latency/{each['endpoint']}/{each['rate']}/p99"]
         assert line.value == latency["p99_ms"]
 
 

@@ -18,7 +18,7 @@ from tests.doubles.plain_lane import Lane
 from tests.doubles.plain_symbol import SymbolBars
 
 
-class PlainAudience(Protocol):
+class PlainBarListener(Protocol):
     """Who hears of bars at once."""
 
     def symbols_wanted(self) -> Collection[str] | None:
@@ -41,7 +41,7 @@ class PlainEngine:
     """The trades and bars of all symbols.
 
     Trades go to the :class:`SymbolBars` of their symbol between :meth:`begin_batch` and
-    :meth:`end_batch`; then the changes go to :attr:`audience` and the closed bars to :attr:`sink`.
+    :meth:`end_batch`; then the changes go to :attr:`listener` and the closed bars to :attr:`sink`.
     For symbols whose trades are of the present the wall clock closes bars too: call
     :meth:`close_due` when it reaches :meth:`next_timer`; :attr:`wake_at` hears of an earlier time.
     """
@@ -60,7 +60,7 @@ class PlainEngine:
         self._event_bars = event_bars
         # Those no clock ends are made of single trades: hand each one to :meth:`traded`.
         self.wants_trades = event_bars is not None and bool(plan.by_trades)
-        self.audience: PlainAudience
+        self.listener: PlainBarListener
         self.sink: BarSink = NoStore()
         self.wake_at: Callable[[int], None] = lambda _ns: None
         self.counts = TradeCounts()
@@ -270,7 +270,7 @@ class PlainEngine:
 
     def early(self, lane: Lane, bar: Bar) -> None:
         """Publish a bar whose end has passed."""
-        if lane.name in self.audience.wanted(lane.symbol):
+        if lane.name in self.listener.wanted(lane.symbol):
             self._publish(lane, bar)
         else:
             # Half of all states are these, and whoever asks for them gets their coverage then.
@@ -359,12 +359,12 @@ class PlainEngine:
         bar.coverage = self._coverage(start, end)
 
     def _publish_open(self, symbol: str) -> None:
-        for name in self.audience.wanted(symbol):
+        for name in self.listener.wanted(symbol):
             lane = self._lane(symbol, name)
             if isinstance(lane, Lane) or (lane is not None and symbol in self._traded):
                 key = self._publish_partial(symbol, lane)
                 if key is not None:
-                    self.audience.partial_changed(key)
+                    self.listener.partial_changed(key)
 
     def _publish_partial(self, symbol: str, lane: Lane | EventSeries) -> BarKey | None:
         if isinstance(lane, Lane):
@@ -384,7 +384,7 @@ class PlainEngine:
             self._cover(lane, bar)
         if bar.state.is_closed:
             self._to_store.append(bar)
-        self.audience.bar_published(bar)
+        self.listener.bar_published(bar)
 
     def _release(self, lanes: dict[str, EventSeries], clock: int) -> None:
         for lane in lanes.values():
@@ -396,7 +396,7 @@ class PlainEngine:
             bar.sequence = lane.sequence
             lane.recent.append(bar)
             self._to_store.append(bar)
-            self.audience.bar_published(bar)
+            self.listener.bar_published(bar)
 
     def _remember(self, lane: Lane, start: int) -> None:
         lane.order.append(start)
@@ -409,7 +409,7 @@ class PlainEngine:
     def _flush(self) -> None:
         for index, name in enumerate(self._names):
             while (end := self._completion.next_complete(index, self._clock)) is not None:
-                self.audience.interval_completed(name, end)
+                self.listener.interval_completed(name, end)
         if self._to_store:
             bars, self._to_store = self._to_store, []
             self.sink.put(bars)

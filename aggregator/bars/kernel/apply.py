@@ -43,16 +43,15 @@ from aggregator.bars.kernel.records import (
     BY_PYTHON,
     INT,
     TABLES,
-    TICKS,
     Base,
     EngineState,
     Symbol,
     Tables,
-    Ticks,
     Trade,
     UniTuple,
 )
 from aggregator.bars.kernel.session import begin_base, latest_time
+from aggregator.wire.ticks import TICKS, Ticks
 from marketdata.kernels import KERNELS, kernel_part
 
 # More rows than a cache holds.

@@ -236,15 +236,6 @@ class Tables(NamedTuple):
     all_wanted: NDArray[np.bool_]
 
 
-class Ticks(NamedTuple):
-    """The columns of a batch: the row of the symbol (-1: it is not known), and the trade."""
-
-    rows: NDArray[np.int32]
-    prices: NDArray[np.float64]
-    volumes: NDArray[np.int64]
-    times: NDArray[np.int64]
-
-
 class Trade(NamedTuple):
     """One trade, for the loops."""
 
@@ -271,4 +262,3 @@ TABLES: Any = _types.NamedTuple(
     ),
     Tables,
 )
-TICKS: Any = _types.NamedTuple((_types.int32[::1], _types.float64[::1], INTS, INTS), Ticks)

@@ -17,9 +17,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.app import allow_open_files, open_listener, running_gateway
+from gateway.app import running_gateway
+from gateway.server import allow_open_files, open_listener
 from gateway.settings import GatewaySettings
 from marketdata.errors import AddressInUse, StartError
+from tests.doubles.processes import bound
 from tests.integration.gateway.doubles import AAPL, FakeAggregator
 
 ROOT = Path(__file__).parents[3]
@@ -29,8 +31,7 @@ ROOT = Path(__file__).parents[3]
 async def gateway_process(**environment: str) -> AsyncIterator[Process]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-W", "error", "-m", "gateway"),
+        *bound(sys.executable, "-W", "error", "-m", "gateway"),
         cwd=ROOT,
         env={**inherited, "GATEWAY_PORT": "0", **environment},
         stdin=DEVNULL,
@@ -64,7 +65,7 @@ async def test_it_says_where_it_listens_and_stops_in_order(
             url = f"http://{line['address']}/api/v1/marketdata/AAPL"
             assert (await http.get(url)).json()["close"] == 151.5
             process.send_signal(number)
-            while (line := await next_line(process))["event"].startswith("feed "):
+            while (line := await next_line(process))["event"].startswith("feed_"):
                 pass
             assert line["event"] == "gateway stopped"
         assert await process.wait() == 0

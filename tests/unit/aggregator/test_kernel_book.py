@@ -128,7 +128,7 @@ def make_engine(rule: SessionRule, plan: BarPlan) -> tuple[BarEngine, Listener]:
 def make_plain_engine(rule: SessionRule, plan: BarPlan) -> tuple[PlainEngine, PlainListener]:
     engine = PlainEngine(plan, lambda _symbol: rule)
     listener = PlainListener()
-    engine.audience = engine.sink = listener
+    engine.listener = engine.sink = listener
     return engine, listener
 
 
