@@ -17,7 +17,7 @@ from marketdata.timestamps import nanoseconds_in
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick
 
-# One read.
+# The most bytes in one read.
 READ_SIZE = 256 * 1024
 # Room before the read for the beginning of a frame whose rest comes with it. A longer beginning
 # stays with its connection until the frame is whole.

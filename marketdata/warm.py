@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,12 +26,12 @@ from marketdata.kernels import KERNELS
 
 log = structlog.get_logger()
 
-# So begins a kernel.
+# The first line of a kernel.
 _REGISTERED = re.compile(r"^@KERNELS\.add\(", re.MULTILINE)
 
 
 def load_kernels() -> None:
-    """Make every kernel that was imported ready; say so if that means to compile."""
+    """Make the kernels of all imported modules ready; warn of each that must be compiled."""
     for dispatcher, signature in KERNELS.waiting:
         with event.install_listener("numba:compile", _Warn(_name_of(dispatcher))):
             _make_ready(dispatcher, signature)
@@ -43,10 +44,15 @@ def compile_ahead(modules: Iterable[str]) -> None:
     """Compile the kernels of ``modules`` that are not in the cache, side by side."""
     for module in modules:
         import_module(module)
-    count = len(KERNELS.waiting)
-    # A fork has all that was imported.
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("fork")) as pool:
-        list(pool.map(_compile, range(count)))
+    numbers = range(len(KERNELS.waiting))
+    # Other systems than Linux do not let a process fork that has loaded LLVM.
+    if (cores := len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1) > 1:
+        # A fork has the modules that were imported.
+        with ProcessPoolExecutor(cores, get_context("fork")) as pool:
+            list(pool.map(_compile, numbers))
+    else:
+        for number in numbers:
+            _compile(number)
 
 
 def find_kernels(names: Sequence[str]) -> Iterator[str]:
@@ -88,13 +94,13 @@ def _name_of(dispatcher: Any) -> str:
 
 
 class _Warn(event.Listener):
-    # Told only when nothing that fits is in the cache.
+    # numba starts the event only if the cache has nothing that fits.
     def __init__(self, name: str) -> None:
         self._name = name
         self._warned = False
 
     def on_start(self, event: object) -> None:
-        # What the kernel calls is compiled within.
+        # The functions that a kernel calls are compiled within.
         if not self._warned:
             self._warned = True
             log.warning(
@@ -109,4 +115,6 @@ class _Warn(event.Listener):
 
 
 if __name__ == "__main__":
+    # Ctrl-C ends all processes without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     compile_ahead(find_kernels(sys.argv[1:]))
