@@ -75,7 +75,8 @@ $(LOWEST)/.setup: pyproject.toml
 
 lowest: $(LOWEST)/.setup
 	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/kernels \
-	  $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider tests/acceptance/test_smoke.py
+	  $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider \
+	  tests/acceptance/test_smoke.py tests/integration/gateway/webrtc/test_example.py
 
 format: $(VENV)/.setup-dev
 	$(BIN)/ruff format .
