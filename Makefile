@@ -18,7 +18,7 @@ KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
-.PHONY: setup assets wheel run test lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets wheel run test lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
 
 help:
 	@sed -n '1,4p' Makefile
@@ -104,6 +104,10 @@ proto-check: $(VENV)/.setup-dev
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call PROTOC,"$$fresh") && \
 	  diff -r -x __pycache__ -x __init__.py "$$fresh/marketdata/wire" marketdata/wire || \
 	  { echo "generated code is not current: run make proto"; exit 1; }
+
+# The TypeScript types of aggregates and bars; a test says when they are not current.
+fields: $(VENV)/.setup
+	$(BIN)/python -m scripts.fields
 
 # The dashboard's TypeScript: its types, and the logic that needs no browser.
 check-dashboard: $(VENV)/.setup-dev

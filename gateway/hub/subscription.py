@@ -1,17 +1,28 @@
-"""Hold what one subscription still has to be sent, in the way its reader chose."""
+"""Send one subscription its updates, or hold them while its reader is slow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from gateway.hub.burst import Burst
-from gateway.hub.join import Join
-from gateway.hub.line import Line
-from gateway.hub.updates import ALL, UPDATE_BYTES, Delivery, Policy, Topic, Update
+from gateway.hub.backfill import Backfill
+from gateway.hub.batch import Batch
+from gateway.hub.pending import Pending
+from gateway.hub.updates import ALL, UPDATE_BYTES, Delivery, FeedStatus, Policy, Topic, Update
 
-# Sends a burst at once, or says that it has to wait.
-Lane = Callable[[Burst], bool]
+
+class Subscriber(Protocol):
+    """One live session, as the hub sees it. No method may wait or raise."""
+
+    def send(self, subscription: Subscription, batch: Batch) -> bool:
+        """Send ``batch`` for one subscription; return False if the client does not keep up."""
+
+    def flush(self, subscriptions: Iterable[Subscription]) -> None:
+        """Send what waits in ``subscriptions``, all of this subscriber, as far as it goes."""
+
+    def on_status(self, status: FeedStatus) -> None:
+        """Tell the client that the feed became stale, or live again."""
 
 
 class Waiting:
@@ -28,7 +39,7 @@ class Waiting:
         self.conflated = 0
 
     def delivery(self) -> Delivery:
-        """Return what the reader takes now."""
+        """Return the delivery that the reader takes now."""
         return Delivery(self.update, self.recovered, self.conflated)
 
 
@@ -49,7 +60,7 @@ class Resume:
 
 
 class Subscription:
-    """What waits for one reader.
+    """One subscription, and the updates that wait for its reader.
 
     ``conflate``: only the newest state per symbol waits, in the order in which symbols changed.
     ``buffer``: every state waits, up to the limits; beyond, :attr:`overflowed` is set, nothing
@@ -62,11 +73,11 @@ class Subscription:
         limits: the bounds of ``buffer``.
     """
 
-    # Whose bars it is for, and the history that they begin with; here, it is for aggregates.
+    # The interval of its bars, and the history that they begin with; here, it is for aggregates.
     interval: str | None = None
-    join: Join | None = None
-    # How many states the reader may have had that did not come here yet; the hub says so.
-    max_lead = 0
+    backfill: Backfill | None = None
+    # Set by the hub while the subscription lasts.
+    subscriber: Subscriber | None = None
 
     def __init__(
         self,
@@ -80,21 +91,20 @@ class Subscription:
         self.overflowed = False
         # States that were left out because the reader was slow.
         self.conflated = 0
-        # The short way to a client that keeps up, where its door has one.
-        self.lane: Lane | None = None
         self._limits = limits or BufferLimits()
         self._resume_epoch = resume.epoch if resume else 0
         # Symbols whose first delivery has still to say whether it continues where the reader was.
         self._resuming = dict(resume.last_sequences) if resume else {}
         # By symbol.
         self._newest: dict[object, Waiting] = {}
-        self._all: Line[tuple[float, Delivery]] = Line()
-        # How many still wait of those that came with the subscription; None: they still come.
+        self._all: Pending[tuple[float, Delivery]] = Pending()
+        # How many of the first updates, a snapshot or recovered ones, still wait; None: they still
+        # come.
         self._initial: int | None = None
 
     @property
     def topics(self) -> list[Topic]:
-        """What it is for, as the hub has it."""
+        """The topics that it is for."""
         return [ALL] if self.symbols is None else list(self.symbols)
 
     @property
@@ -112,24 +122,37 @@ class Subscription:
         sequence = self._resuming.get(symbol)
         return None if sequence is None else (self._resume_epoch, sequence)
 
-    def pass_on(self, burst: Burst) -> bool:
-        """Send ``burst`` on the short way; return False if its updates have to be offered."""
-        lane = self.lane
-        if lane is None or self._resuming or self.overflowed or not burst.continuous:
-            return False
-        if self._newest:
-            return self._replace(burst)
-        if self._all or not lane(burst):
-            return False
-        if self.policy == "conflate":
-            self.conflated += burst.skipped
+    @property
+    def has_next(self) -> bool:
+        """Whether :meth:`take` has something to return."""
+        return not self.is_empty
+
+    def put(self, batch: Batch) -> bool:
+        """Send ``batch`` to a client that keeps up, or let it wait.
+
+        Returns:
+            Whether the subscriber has to be woken.
+        """
+        if batch.continuous and not self._resuming and not self.overflowed:
+            if self._newest:
+                # No need to wake: the update that waited goes out when the client has drained, and
+                # this one in its place.
+                if self._replace(batch):
+                    return False
+            elif not self._all:
+                subscriber = self.subscriber
+                if subscriber is not None and subscriber.send(self, batch):
+                    if self.policy == "conflate":
+                        self.conflated += batch.skipped
+                    return False
+        for update in batch.updates:
+            self.offer(update, batch.now)
         return True
 
-    def _replace(self, burst: Burst) -> bool:
-        # What :meth:`offer` does where a state of the same symbol waits, for a third of the time:
-        # readers that do not read cost those that do. Nobody has to be woken either: what waited
-        # before was flushed, and goes out when the client has drained.
-        newest = burst.newest
+    def _replace(self, batch: Batch) -> bool:
+        # The same as :meth:`offer` where a state of the same symbol waits, in a third of the time:
+        # clients that do not read take time from those that do.
+        newest = batch.newest
         if len(newest) != 1:
             return False
         ((update, skipped),) = newest
@@ -150,8 +173,7 @@ class Subscription:
         if self._resuming:
             sequence = self._resuming.get(update.symbol)
             if sequence is not None:
-                lead = sequence - update.sequence
-                if update.epoch == self._resume_epoch and 0 <= lead <= self.max_lead:
+                if (update.epoch, update.sequence) == (self._resume_epoch, sequence):
                     # The reader has this one; the next will tell.
                     return
                 del self._resuming[update.symbol]
@@ -159,21 +181,21 @@ class Subscription:
         self._add(update, recovered, now)
 
     def recover(self, missed: Iterable[Update], now: float) -> None:
-        """Let all that the reader missed of one symbol wait for it."""
+        """Let all updates of one symbol wait that the reader missed."""
         for update in missed:
             self._resuming.pop(update.symbol, None)
             self._add(update, True, now)
 
     def begin(self) -> None:
-        """Count what comes from now on against the limits.
+        """Count updates that come from now on against the limits.
 
-        What waits by now, a snapshot or what a returning reader missed, says nothing of how fast
-        it reads. It is bounded by the symbols and the history that the hub has.
+        The updates that wait already, a snapshot or those that a returning reader missed, do not
+        show how fast it reads. The symbols and the history of the hub bound them.
         """
         self._initial = len(self._all)
 
     def take(self) -> Delivery | None:
-        """Return what waits longest, or None."""
+        """Return the delivery that waits longest, or None."""
         if self._newest:
             return self._newest.pop(next(iter(self._newest))).delivery()
         if not self._all:

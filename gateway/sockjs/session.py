@@ -35,22 +35,22 @@ GO_AWAY = (3000, "Go away!")
 
 
 class State(Enum):
-    """Where a session is in its life."""
+    """The state of a session."""
 
     CONNECTING = auto()
     OPEN = auto()
-    # Closed for the application; who asks still gets what is queued, and the close frame.
+    # Closed for the application; a receiver still gets what is queued, and the close frame.
     CLOSING = auto()
     CLOSED = auto()
 
 
 class Event(Enum):
-    """What moves a session on."""
+    """The events that change the state of a session."""
 
     OPEN_FRAME_TAKEN = auto()
     # The application closes, or a receiver was cut off.
     CLOSE = auto()
-    # The session is over at once: nobody came for it in time, or its WebSocket ended.
+    # The session is over at once: no receiver came in time, or its WebSocket ended.
     END = auto()
 
 
@@ -147,7 +147,7 @@ class SockJsSession:
         self._move(Event.CLOSE)
 
     def end(self, code: int, reason: str) -> None:
-        """End at once: there is nobody left to tell."""
+        """End at once: no receiver is left."""
         if self.close_reason is None:
             self.close_reason = (code, reason)
         self._outbox.clear()
@@ -199,7 +199,7 @@ class SockJsSession:
         """End the receiver that was cut off.
 
         "Some messages may have been lost, there is not much we can do about it." So the session
-        closes, and says so to whoever asks again.
+        closes, and says so to the next receiver.
         """
         self._receiving = False
         self._outbox.clear()
@@ -220,7 +220,7 @@ class SockJsSession:
         return None
 
     def check_timers(self, now: float) -> None:
-        """Make a heartbeat due, or end the session if nobody came for it in time.
+        """Make a heartbeat due, or end the session if no receiver came in time.
 
         A closing session ends even with a receiver, which then reads too slowly to be told.
         """

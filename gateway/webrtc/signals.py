@@ -1,10 +1,10 @@
-"""Write what the gateway says on the signaling topic."""
+"""Encode the gateway's own signaling messages."""
 
 from __future__ import annotations
 
 import orjson
 
-from gateway.stomp.signaling import GATEWAY_ID
+from gateway.stomp.protocol.signaling import GATEWAY_ID
 from gateway.webrtc.errors import OfferRefused
 
 

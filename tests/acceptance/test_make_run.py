@@ -26,7 +26,7 @@ PREFIXES = ("INGEST_", "AGGREGATOR_", "GATEWAY_", "FAKECLIENT_")
 MARK = "MARKETDATA_TEST_RUN"
 FIELDS = ("symbol", "open", "high", "low", "close", "volume", "timestamp")
 # What each says last, in the order in which they are to end.
-LAST_WORDS = ("fakeclient | sent ", "ingest stopped", "gateway stopped", "aggregator stopped")
+LAST_WORDS = ("fakeclient | sent ", "ingest_stopped", "gateway stopped", "aggregator stopped")
 
 
 class Run:
@@ -222,7 +222,7 @@ def test_lines_are_folded_between_words_to_the_width_of_the_terminal() -> None:
 
 async def test_when_one_service_dies_the_others_stop_in_order_and_it_exits_1() -> None:
     async with started() as run:
-        await run.wait_for_line("producer connected")
+        await run.wait_for_line("producer_connected")
         (ingest,) = [each for each in run.left_behind() if each.cmdline()[-1] == "ingest"]
         ingest.kill()
         assert await run.end() == 1

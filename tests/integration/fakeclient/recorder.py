@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from marketdata.errors import WireError
-from marketdata.framing import FrameDecoder
 from marketdata.wire.market_data_pb2 import Tick
+from tests.doubles.frame_decoder import FrameDecoder
 from tests.doubles.processes import bound
 
 ROOT = Path(__file__).parents[3]

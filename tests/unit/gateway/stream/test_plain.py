@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.encoding import FIELDS
-from gateway.hub.hub import FeedStatus
+from gateway.encoding import AGGREGATE_KEYS
+from gateway.hub.updates import FeedStatus
 from gateway.stream.plain import PlainSession
 from tests.unit.gateway.stream.doubles import Client, Feed
 
 
 def connect(feed: Feed, symbol: str = "AAPL", *, room: int = 1000) -> Client:
-    return Client(PlainSession(feed.streams, symbol), room=room)
+    return Client(PlainSession(feed.sessions, symbol), room=room)
 
 
 def test_each_state_is_bare_json_with_numbers_where_the_original_had_them() -> None:
@@ -17,7 +17,7 @@ def test_each_state_is_bare_json_with_numbers_where_the_original_had_them() -> N
     client = connect(feed, " aapl ")
     feed.publish("AAPL", "MSFT")
     (state,) = client.take()
-    assert tuple(state) == FIELDS
+    assert tuple(state) == AGGREGATE_KEYS
     assert (state["symbol"], state["volume"], state["timestamp"]) == ("AAPL", 2**60, 0)
     assert (state["sequence"], state["timestampNs"]) == ("1", "0")
 
@@ -68,4 +68,4 @@ def test_a_client_that_leaves_leaves_nothing_behind() -> None:
     feed = Feed()
     client = connect(feed)
     client.leave()
-    assert (feed.hub.subscriptions, len(feed.streams)) == (0, 0)
+    assert (feed.hub.subscriptions, len(feed.sessions)) == (0, 0)
