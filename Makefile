@@ -1,24 +1,27 @@
 # make setup  install into .venv          make check  all that CI checks
 # make run    start everything            make test   the tests alone
 # make image  build the container image   docker compose up --build  runs it
+# make wheel  build a wheel with the pages make lowest  try the lowest allowed packages
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 # Tests that run beside each other; those that measure time come after them, one by one.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
-# What the gateway's pages load, built from our sources and npm's packages; its date is that of the
-# last build.
+# The files that the gateway's pages load, built from our sources and npm's packages. The date of
+# this file is the date of the last build.
 STATIC := gateway/static/.built
-# What numba compiles, seconds that no start should take.
+# The modules that numba compiles: half a minute that no start should take.
 KERNELS := aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode ingest.kernel
 KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
-ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
+ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
+  gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
-.PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets wheel run test lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
 
 help:
-	@sed -n '1,3p' Makefile
+	@sed -n '1,4p' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,24 +29,32 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m scripts.install .
 	@touch $@
 
 $(VENV)/.setup-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m scripts.install '.[dev]'
 	@touch $@ $(VENV)/.setup
 
-$(STATIC): $(ASSETS) | $(BIN)/python
+$(STATIC): $(ASSETS) | $(VENV)/.setup
 	$(BIN)/python -m scripts.assets
 	@touch $@
 
 $(VENV)/.kernels: $(VENV)/.setup $(KERNEL_SOURCES)
-	$(BIN)/python -m marketdata.warm $(KERNELS)
+	$(BIN)/python -m scripts.kernels $(KERNELS)
 	@touch $@
 
-setup: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
+# The packages first; then the loops are compiled beside the build of the pages.
+setup: $(VENV)/.setup
+	@$(MAKE) --no-print-directory -j2 $(VENV)/.kernels $(STATIC)
 
 assets: $(STATIC)
+
+# A wheel with the built pages in dist/: installing it needs no Node.js.
+wheel: $(STATIC)
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls -l dist/*.whl
 
 run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
@@ -53,6 +64,19 @@ test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
 	  { echo "again, alone: what failed beside other tests"; \
 	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not alone"; }
 	$(BIN)/python -m pytest -m alone
+
+# The lowest versions that pyproject.toml allows, in an environment of their own: they must work
+# together. What they compile stays there too.
+$(LOWEST)/.setup: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev]'
+	@touch $@
+
+lowest: $(LOWEST)/.setup
+	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/kernels \
+	  $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider \
+	  tests/acceptance/test_smoke.py tests/integration/gateway/webrtc/test_example.py
 
 format: $(VENV)/.setup-dev
 	$(BIN)/ruff format .
@@ -68,7 +92,7 @@ types: $(VENV)/.setup-dev
 imports: $(VENV)/.setup-dev
 	$(BIN)/lint-imports
 
-# One rule for both: proto writes into the tree, proto-check into a folder of its own, and compares.
+# proto writes into the tree; proto-check writes into another folder and compares.
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto \
   --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(WIRE)
@@ -81,7 +105,11 @@ proto-check: $(VENV)/.setup-dev
 	  diff -r -x __pycache__ -x __init__.py "$$fresh/marketdata/wire" marketdata/wire || \
 	  { echo "generated code is not current: run make proto"; exit 1; }
 
-# The dashboard's TypeScript: its types, and the logic that needs no browser.
+# The TypeScript types of aggregates and bars; a test says when they are not current.
+fields: $(VENV)/.setup
+	$(BIN)/python -m scripts.fields
+
+# Check the types of the dashboard's TypeScript, and run its tests that need no browser.
 check-dashboard: $(VENV)/.setup-dev
 	$(BIN)/python -m scripts.dashboard
 
@@ -92,7 +120,7 @@ soak-dashboard: $(VENV)/.setup-dev $(STATIC)
 screenshots: $(VENV)/.setup-dev $(STATIC)
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
-# What needs no idle machine goes together, the tests' own needs with it.
+# All but the tests runs side by side, together with what the tests need.
 check: $(VENV)/.setup-dev
 	$(MAKE) -j$(JOBS) lint types imports proto-check check-dashboard assets $(VENV)/.kernels
 	$(MAKE) test
@@ -111,11 +139,11 @@ image:
 	docker build --tag market-data-server $(if $(BASE),--build-arg BASE=$(BASE)) \
 	  --build-arg VERSION=$$($(PYTHON) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])') .
 
-# Pins, without addresses: every package that the newest allowed versions bring in.
+# Pin every package of the newest allowed versions.
 constraints: | $(BIN)/python
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(PYTHON) -m venv "$$fresh" && \
 	  "$$fresh/bin/pip" install --quiet --disable-pip-version-check -e '.[dev]' && \
 	  "$$fresh/bin/pip" freeze --exclude-editable >constraints.txt
 
 clean:
-	rm -rf $(VENV) gateway/static gateway/assets/node_modules gateway/dashboard/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) gateway/static gateway/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from gateway.backend.client import AggregatorClient
 from gateway.backend.health import Readiness
 from gateway.backend.together import ReadsTogether
-from gateway.bars.joins import Joins
+from gateway.bars.backfills import Backfills
 from gateway.clients.capacity import Capacity
 from gateway.clients.direct import this_turn
 from gateway.clients.handshake import OriginCheck
@@ -43,7 +43,6 @@ from gateway.rest.paths import EncodedSlashes
 from gateway.rest.problems import install_problems
 from gateway.rest.reads import SymbolReads
 from gateway.rest.routes import router as rest_router
-from gateway.rest.status import router as status_router
 from gateway.server import Server, allow_open_files, log_libraries, open_listener
 from gateway.settings import GatewaySettings
 from gateway.status import Status
@@ -202,7 +201,6 @@ def build_app(
     for router in (
         rest_router,
         bars_router,
-        status_router,
         streams.router(),
         webrtc_router(peer_options),
     ):
@@ -262,7 +260,7 @@ def build_sessions(settings: GatewaySettings, hub: Hub, client: AggregatorClient
         buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
     )
     report_bug = partial(log.exception, "live_session_failed")
-    return Sessions(hub, Joins(hub, client), limits, time.monotonic, report_bug)
+    return Sessions(hub, Backfills(hub, client), limits, time.monotonic, report_bug)
 
 
 def build_streams(

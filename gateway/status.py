@@ -1,4 +1,4 @@
-"""Say how the server is: this gateway, and the aggregator as it sees itself."""
+"""Report the status of the server: of this gateway and of the aggregator."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ OK = "ok"
 
 
 class Status:
-    """Know how the server is.
+    """Read the status of the server.
 
     Args:
-        stub: asks the aggregator, past the circuit breaker: what it hides is what is asked for.
+        stub: calls the aggregator without the circuit breaker, which would hide its status.
         client: has the circuit breaker.
         hub: has the live feed.
-        capacity: counts the live clients of all doors.
+        capacity: counts the live clients of all endpoints.
         version: of this gateway.
         clock: seconds on a clock that never goes back.
         timeout_s: how long the aggregator may take.
@@ -56,7 +56,7 @@ class Status:
         self._began = clock()
 
     async def read(self) -> dict[str, Any]:
-        """Return the JSON object that says it."""
+        """Return the status as a JSON object."""
         aggregator = await self._read_aggregator()
         is_live = self._hub.status is FeedStatus.LIVE
         return {

@@ -18,8 +18,7 @@ from marketdata.settings import ServiceSettings, load_settings
 
 S = TypeVar("S", bound=ServiceSettings)
 
-# What a service's app module offers: run until the event is set, then stop in order.
-# Returns the exit code.
+# The main function of a service: run until the event is set, stop in order, return the exit code.
 Main = Callable[[S, asyncio.Event], Awaitable[int]]
 
 
@@ -45,8 +44,8 @@ def run_service(name: str, settings_class: type[S], main: Main[S]) -> None:
 def collect_rarely(full: int) -> None:
     """Let the garbage collector pause a process that has started less often.
 
-    It leaves alone what is there now. Python's own 700, 10, 10 give many small collections, and
-    full ones that look at all that was made since.
+    Objects that exist now are never looked at again. Python's own thresholds, 700, 10 and 10, give
+    many small collections, and full ones that look at all objects made since.
 
     Args:
         full: how many collections of the middle generation, of 200,000 objects each, there are at
@@ -74,14 +73,17 @@ def configure_log(name: str, settings: ServiceSettings) -> None:
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
+    brief = settings.log_format == "brief"
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if not as_json:
+    if brief:
+        renderer = structlog.dev.ConsoleRenderer(colors=False, pad_event=0, pad_level=False)
+    elif not as_json:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if brief else [structlog.processors.TimeStamper(fmt="iso", utc=True)]),
             structlog.processors.dict_tracebacks
             if as_json
             else structlog.processors.StackInfoRenderer(),
@@ -90,7 +92,8 @@ def configure_log(name: str, settings: ServiceSettings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
-        # One write per line, so that those of several workers do not run into each other.
+        # One write per line: lines of services that share a terminal stay whole.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-    structlog.contextvars.bind_contextvars(service=name)
+    if not brief:
+        structlog.contextvars.bind_contextvars(service=name)

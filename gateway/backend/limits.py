@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 from gateway.errors import RateLimited
 from gateway.limiter import RateLimiter
-
-
-class RequestLimits(Protocol):
-    """What counts requests."""
-
-    async def take(self, caller: str) -> None:
-        """Count one request of ``caller``.
-
-        Raises:
-            RateLimited: it is over the limit.
-        """
 
 
 class RateLimits:
@@ -36,7 +24,7 @@ class RateLimits:
         *,
         scope: Literal["global", "client"],
         max_clients: int,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._clock = clock
         self._rate = rate
@@ -44,7 +32,7 @@ class RateLimits:
         self._max_clients = max_clients
         self._limiters: OrderedDict[str, RateLimiter] = OrderedDict()
 
-    async def take(self, caller: str) -> None:
+    def take(self, caller: str) -> None:
         """Count one request of ``caller``.
 
         Raises:
@@ -60,7 +48,7 @@ class RateLimits:
         limiter = self._limiters.get(key)
         if limiter is None:
             if len(self._limiters) >= self._max_clients:
-                # Whoever was silent for longest has most likely a full allowance anyway.
+                # The client silent for longest most likely has a full allowance again.
                 self._limiters.popitem(last=False)
             # At least one request at once, also at a rate below one per second.
             limiter = RateLimiter(self._rate, max(self._rate, 1), self._clock())

@@ -1,4 +1,4 @@
-"""Ask the aggregator once for what several clients ask at the same time."""
+"""Answer reads of several clients with one call to the aggregator."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from gateway.errors import InvalidInput, UnknownSymbol
 
 Waiting = list[tuple[str, asyncio.Future[Reading]]]
 
-# In one question; the aggregator takes 10,000.
+# In one call; the aggregator takes 10,000.
 MAX_SYMBOLS = 500
 
 
 class ReadsTogether:
-    """Ask for states of single symbols: those of one turn of the event loop with one call.
+    """Read states of single symbols: one call for all reads of one turn of the event loop.
 
-    A call costs the gateway more than all the rest of a request. No question is answered from a
-    call that was on its way already: its answer may lack what the client knows to be there.
+    A call costs the gateway more than the rest of a request. A read never uses a call that began
+    before it: the response may lack data that the client knows to exist.
 
     Args:
-        client: asks the aggregator.
-        tasks: where calls run; no client's leaving ends the call of others.
+        client: calls the aggregator.
+        tasks: where calls run, so that a client that disconnects does not end the call of others.
     """
 
     def __init__(self, client: AggregatorClient, tasks: asyncio.TaskGroup) -> None:
@@ -39,53 +39,53 @@ class ReadsTogether:
             RateLimited: the caller asks too often.
             AggregatorUnavailable: it does not answer and the fallback is an error.
         """
-        await self._client.count(caller)
+        self._client.count(caller)
         if not self._waiting:
-            self._loop.call_soon(self._ask)
-        answer: asyncio.Future[Reading] = self._loop.create_future()
-        self._waiting.append((symbol, answer))
-        return await answer
+            self._loop.call_soon(self._read_waiting)
+        future: asyncio.Future[Reading] = self._loop.create_future()
+        self._waiting.append((symbol, future))
+        return await future
 
-    def _ask(self) -> None:
+    def _read_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         for start in range(0, len(waiting), MAX_SYMBOLS):
-            self._tasks.create_task(self._answer(waiting[start : start + MAX_SYMBOLS]))
+            self._tasks.create_task(self._read(waiting[start : start + MAX_SYMBOLS]))
 
-    async def _answer(self, waiting: Waiting) -> None:
+    async def _read(self, waiting: Waiting) -> None:
         try:
             if len(waiting) == 1:
-                ((symbol, answer),) = waiting
+                ((symbol, future),) = waiting
                 reading = await self._client.get_aggregate(symbol, caller=None)
-                if not answer.done():
-                    answer.set_result(reading)
+                if not future.done():
+                    future.set_result(reading)
             else:
-                await self._answer_many(waiting)
+                await self._read_many(waiting)
         except Exception as exc:
-            # At the edge of a task: every request tells its own client.
-            for _, answer in waiting:
-                if not answer.done():
-                    answer.set_exception(exc)
+            # At the edge of a task: each request reports it to its own client.
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(exc)
         finally:
-            # Only where the task was cancelled is one left.
-            for _, answer in waiting:
-                answer.cancel()
+            # A future is left only where the task was cancelled.
+            for _, future in waiting:
+                future.cancel()
 
-    async def _answer_many(self, waiting: Waiting) -> None:
+    async def _read_many(self, waiting: Waiting) -> None:
         symbols = list(dict.fromkeys(symbol for symbol, _ in waiting))
         try:
             readings = await self._client.get_aggregates(symbols, caller=None)
         except InvalidInput:
-            # It does not say which: no client may be told of the symbol of another.
+            # The error does not name the symbol, and concerns one client only.
             for each in waiting:
-                await self._answer([each])
+                await self._read([each])
             return
         found = {reading.symbol: reading for reading in readings.readings}
-        for symbol, answer in waiting:
-            if answer.done():
-                # Its client is gone.
+        for symbol, future in waiting:
+            if future.done():
+                # Its client disconnected.
                 continue
             reading = found.get(symbol)
             if reading is None:
-                answer.set_exception(UnknownSymbol(symbol))
+                future.set_exception(UnknownSymbol(symbol))
             else:
-                answer.set_result(reading)
+                future.set_result(reading)

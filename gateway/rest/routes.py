@@ -1,4 +1,4 @@
-"""The REST door: routes and nothing else."""
+"""The REST routes for states, symbols, health and status."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ from gateway.rest.schemas import (
     LiveBody,
     ProblemBody,
     ReadyBody,
+    StatusBody,
     SymbolsBody,
 )
 from gateway.settings import GatewaySettings
+from gateway.status import Status
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -40,7 +42,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 async def the_client(request: Request) -> AggregatorClient:
-    """Return the client every door shares."""
+    """Return the client that all endpoints share."""
     client: AggregatorClient = request.app.state.client
     return client
 
@@ -52,13 +54,19 @@ async def the_settings(request: Request) -> GatewaySettings:
 
 
 async def the_readiness(request: Request) -> Readiness:
-    """Return what knows whether the aggregator serves."""
+    """Return the check whether the aggregator serves."""
     readiness: Readiness = request.app.state.readiness
     return readiness
 
 
+async def the_status(request: Request) -> Status:
+    """Return the status of the server."""
+    status: Status = request.app.state.status
+    return status
+
+
 async def the_caller(request: Request) -> str:
-    """Return whom a rate limit by client counts."""
+    """Return the address that a rate limit by client counts."""
     return request.client.host if request.client else ""
 
 
@@ -227,8 +235,23 @@ async def get_ready(readiness: Annotated[Readiness, Depends(the_readiness)]) -> 
     return Response(encode_json(body), 200 if ready else 503, headers=NO_STORE, media_type=JSON)
 
 
+@router.get(
+    "/api/v1/status",
+    tags=["health"],
+    operation_id="getStatus",
+    summary="How the gateway, the aggregator and what feeds it are",
+    response_model=StatusBody,
+)
+async def get_status(status: Annotated[Status, Depends(the_status)]) -> Response:
+    """Always respond; `aggregator` has only `status` while the aggregator does not answer.
+
+    Neither rate limit nor circuit breaker apply.
+    """
+    return Response(encode_json(await status.read()), headers=NO_STORE, media_type=JSON)
+
+
 def data_headers(data: Reading | Readings) -> dict[str, str]:
-    """Return what is said of data beside it."""
+    """Return the headers that say where data comes from."""
     headers = {"X-Data-Status": str(data.status), **NO_STORE}
     if data.status is DataStatus.LAST:
         headers["Age"] = str(floor(data.age_s))

@@ -1,58 +1,102 @@
-"""Describe the JSON of the REST door for OpenAPI; the encoder, not these, writes it."""
+"""Describe the JSON of REST for OpenAPI; the encoder writes it, not these models."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-_EXAMPLE: dict[str, JsonValue] = {
-    "symbol": "AAPL",
-    "open": 150.25,
-    "high": 152.1,
-    "low": 149.8,
-    "close": 151.5,
-    "volume": "1000000",
-    "timestamp": "1735201234567",
-    "timestampNs": "1735201234567890123",
-    "trades": "4711",
-    "vwap": 150.98,
-    "sequence": "4711",
-    "epoch": "1735201200000000000",
-}
+from gateway.encoding import (
+    AGGREGATE_COLUMNS,
+    BAR_COLUMNS,
+    aggregate_to_dict,
+    bar_to_dict,
+    describe,
+)
+from marketdata.fields import Kind, PublicColumn
+from marketdata.wire.market_data_pb2 import BAR_STATE_FINAL, COVERAGE_FULL, Aggregate, Bar
+
+_DIGITS = r"^[0-9]+$"
+
+# The examples.
+_AGGREGATE = Aggregate(
+    symbol="AAPL",
+    open=150.25,
+    high=152.1,
+    low=149.8,
+    close=151.5,
+    volume=1_000_000,
+    timestamp=1735201234567890123,
+    trades=4711,
+    vwap=150.98,
+    sequence=4711,
+    epoch=1735201200000000000,
+)
+_BAR = Bar(
+    symbol="AAPL",
+    interval="1m",
+    start=1735201200000000000,
+    end=1735201260000000000,
+    open=150.25,
+    high=152.1,
+    low=149.8,
+    close=151.5,
+    volume=1_000_000,
+    trades=4711,
+    vwap=150.98,
+    state=BAR_STATE_FINAL,
+    coverage=COVERAGE_FULL,
+    phase="regular",
+    sequence=17,
+    epoch=1735201200000000000,
+)
 
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+# The aggregator's calendars have the same words; on the wire the phase is text.
+_WORDS = {"phase": ("pre", "regular", "post", "closed")}
+
+
+def json_types(columns: Sequence[PublicColumn]) -> dict[str, Any]:
+    """Return the keys of a JSON object with their types, as annotations of a model."""
+    return {column.name: _json_type(column) for column in columns}
+
+
+def _json_type(column: PublicColumn) -> Any:
+    field = column.field
+    kind: Any
+    rules: dict[str, Any] = {}
+    match field.kind:
+        case Kind.REAL:
+            kind = float
+        case Kind.COUNT | Kind.POSITION | Kind.TIME:
+            kind, rules = str, {"pattern": _DIGITS}
+        case Kind.NUMBER:
+            kind, rules = int, {"ge": 0}
+        case Kind.FLAG:
+            kind = bool
+        case Kind.TEXT | Kind.CHOICE:
+            words = tuple(word for _, word in field.choices) or _WORDS.get(field.name)
+            kind = Literal[words] if words else str
+    if field.nullable:
+        kind = kind | None
+    return Annotated[kind, Field(description=describe(column) or None, **rules)]
+
+
+def _example(document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    return {"example": dict(document)}
+
+
 class AggregateBody(_Body):
     """The state of one symbol in its session. All but the symbol is null in the fallback."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _EXAMPLE})
+    model_config = ConfigDict(json_schema_extra=_example(aggregate_to_dict(_AGGREGATE)))
 
-    symbol: str
-    open: float | None
-    high: float | None
-    low: float | None
-    close: float | None
-    volume: str | None = Field(description="decimal digits", pattern=r"^-?[0-9]+$")
-    timestamp: str | None = Field(
-        description="exchange time of close, milliseconds since 1970-01-01T00:00Z, decimal digits",
-        pattern=r"^-?[0-9]+$",
-    )
-    timestampNs: str | None = Field(  # noqa: N815  the name on the wire
-        description="the same in nanoseconds", pattern=r"^-?[0-9]+$"
-    )
-    trades: str | None = Field(description="ticks in the session", pattern=r"^-?[0-9]+$")
-    vwap: float | None = Field(description="volume-weighted average price")
-    sequence: str | None = Field(
-        description="counts the states of the symbol within the epoch", pattern=r"^[0-9]+$"
-    )
-    epoch: str | None = Field(
-        description="names the life of the aggregator's state; sequences compare within one epoch",
-        pattern=r"^[0-9]+$",
-    )
+    __annotations__ = json_types(AGGREGATE_COLUMNS)
 
 
 class AggregatesBody(_Body):
@@ -63,7 +107,7 @@ class AggregatesBody(_Body):
 
 
 class SymbolsBody(_Body):
-    """Some of the symbols, in byte order."""
+    """A page of symbols, in byte order."""
 
     symbols: list[str]
     nextCursor: str | None = Field(  # noqa: N815  the name on the wire
@@ -71,78 +115,12 @@ class SymbolsBody(_Body):
     )
 
 
-_BAR_EXAMPLE: dict[str, JsonValue] = {
-    "symbol": "AAPL",
-    "interval": "1m",
-    "start": "1735201200000",
-    "end": "1735201260000",
-    "startNs": "1735201200000000000",
-    "endNs": "1735201260000000000",
-    "open": 150.25,
-    "high": 152.1,
-    "low": 149.8,
-    "close": 151.5,
-    "volume": "1000000",
-    "trades": "4711",
-    "vwap": 150.98,
-    "state": "final",
-    "revision": 0,
-    "complete": True,
-    "coverage": "full",
-    "filler": None,
-    "phase": "regular",
-    "number": 0,
-    "sequence": "17",
-    "epoch": "1735201200000000000",
-}
-_DIGITS = r"^[0-9]+$"
-
-
 class BarBody(_Body):
     """What was traded of one symbol with start <= exchange time < end."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _BAR_EXAMPLE})
+    model_config = ConfigDict(json_schema_extra=_example(bar_to_dict(_BAR)))
 
-    symbol: str
-    interval: str
-    start: str = Field(description="milliseconds since 1970-01-01T00:00Z", pattern=_DIGITS)
-    end: str = Field(
-        description="likewise; of tick, volume and notional bars the time of the last trade",
-        pattern=_DIGITS,
-    )
-    startNs: str = Field(description="the same in nanoseconds", pattern=_DIGITS)  # noqa: N815
-    endNs: str = Field(description="the same in nanoseconds", pattern=_DIGITS)  # noqa: N815
-    open: float | None = Field(description="null in a filler without prices, as the next three")
-    high: float | None
-    low: float | None
-    close: float | None
-    volume: str = Field(pattern=_DIGITS)
-    trades: str = Field(pattern=_DIGITS)
-    vwap: float | None = Field(description="volume-weighted average price; null in a filler")
-    state: Literal["partial", "early", "final", "revised"] = Field(
-        description="partial: its end has not passed; early: its grace has not; revised: a late "
-        "tick changed it after it was final"
-    )
-    revision: int = Field(ge=0, description="how often it changed after it was final")
-    complete: bool = Field(description="whether coverage is full")
-    coverage: Literal["full", "partial", "no_feed"] = Field(
-        description="for how much of its time a producer was connected"
-    )
-    filler: Literal["no_trades", "no_feed"] | None = Field(
-        description="why it has no trades of its own; null: it has"
-    )
-    phase: Literal["pre", "regular", "post", "closed"] | None = Field(
-        description="of the trading day, where the symbol has a calendar"
-    )
-    number: int = Field(
-        ge=0, description="tells tick, volume and notional bars of the same start apart"
-    )
-    sequence: str = Field(
-        description="counts the states of the bars of this symbol and interval within the epoch; "
-        "0: from before it",
-        pattern=_DIGITS,
-    )
-    epoch: str = Field(pattern=_DIGITS)
+    __annotations__ = json_types(BAR_COLUMNS)
 
 
 class BarsBody(_Body):
@@ -165,7 +143,7 @@ class GatewayStatusBody(_Body):
     breaker: Literal["closed", "open", "half-open"] = Field(
         description="whether requests reach the aggregator"
     )
-    clients: int = Field(ge=0, description="live clients of all doors")
+    clients: int = Field(ge=0, description="live clients of all endpoints")
     maxClients: int  # noqa: N815  the name on the wire
     subscriptions: int = Field(ge=0)
     topics: int = Field(ge=0, description="symbols and bars that are followed")
@@ -186,7 +164,7 @@ class FeedStatusBody(_Body):
 
 
 class StoreStatusBody(_Body):
-    """How the database of bars is."""
+    """The state of the database of bars."""
 
     state: Literal["off", "ok", "failing"]
     problem: str | None
@@ -199,7 +177,7 @@ class StoreStatusBody(_Body):
 
 
 class AggregatorStatusBody(_Body):
-    """How the aggregator is; only `status`, and that not ok, while it does not answer."""
+    """The status of the aggregator; only `status`, not ok, while it does not answer."""
 
     status: str = Field(description="ok, or gRPC's word for why it does not answer")
     epoch: str | None = None
@@ -217,7 +195,7 @@ class AggregatorStatusBody(_Body):
 
 
 class StatusBody(_Body):
-    """How the server is."""
+    """The status of the server."""
 
     status: Literal["ok", "degraded"] = Field(
         description="ok: the feed is live and the aggregator answers"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from gateway.bars.question import build_subscription
+from gateway.bars.query import build_subscription
 from gateway.clients.shared import SharedMessages
 from gateway.encoding import INTERVAL_COMPLETE
 from gateway.hub.hub import TooManySymbols

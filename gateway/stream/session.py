@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gateway.bars.question import build_subscription
+from gateway.bars.query import build_subscription
 from gateway.errors import FieldError, InvalidInput
 from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import Subscription

@@ -1,4 +1,4 @@
-"""The client all doors share: order of the rules, retries, deadline, fallback."""
+"""The client of all endpoints: order of the rules, retries, deadline, fallback."""
 
 # ruff: noqa: ASYNC109, N802  gRPC gives the names
 
@@ -245,7 +245,6 @@ async def test_a_size_limit_or_a_store_away_falls_back_and_does_not_open_the_bre
 
 
 async def test_a_request_over_the_limit_never_reaches_aggregator_or_breaker() -> None:
-    # One per 1000 s: the limiter reads the loop's clock, which runs on.
     aggregator = Aggregator(rate_limit=0.001)
     await ask(aggregator)
     for _ in range(20):
@@ -278,7 +277,7 @@ async def test_a_client_that_goes_away_takes_its_call_along() -> None:
         started.set()
         await asyncio.Event().wait()
 
-    aggregator.client._sleep = pause_forever
+    aggregator.client._calls._sleep = pause_forever
     task = asyncio.create_task(ask(aggregator))
     await started.wait()
     task.cancel()
