@@ -75,7 +75,8 @@ $(LOWEST)/.setup: pyproject.toml
 
 lowest: $(LOWEST)/.setup
 	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/kernels \
-	  $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider tests/acceptance/test_smoke.py
+	  $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider \
+	  tests/acceptance/test_smoke.py tests/integration/gateway/webrtc/test_example.py
 
 format: $(VENV)/.setup-dev
 	$(BIN)/ruff format .
@@ -91,7 +92,7 @@ types: $(VENV)/.setup-dev
 imports: $(VENV)/.setup-dev
 	$(BIN)/lint-imports
 
-# One rule for both: proto writes into the tree, proto-check into a folder of its own, and compares.
+# proto writes into the tree; proto-check writes into another folder and compares.
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto \
   --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(WIRE)
@@ -108,7 +109,7 @@ proto-check: $(VENV)/.setup-dev
 fields: $(VENV)/.setup
 	$(BIN)/python -m scripts.fields
 
-# The dashboard's TypeScript: its types, and the logic that needs no browser.
+# Check the types of the dashboard's TypeScript, and run its tests that need no browser.
 check-dashboard: $(VENV)/.setup-dev
 	$(BIN)/python -m scripts.dashboard
 
@@ -119,7 +120,7 @@ soak-dashboard: $(VENV)/.setup-dev $(STATIC)
 screenshots: $(VENV)/.setup-dev $(STATIC)
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
-# What needs no idle machine goes together, the tests' own needs with it.
+# All but the tests runs side by side, together with what the tests need.
 check: $(VENV)/.setup-dev
 	$(MAKE) -j$(JOBS) lint types imports proto-check check-dashboard assets $(VENV)/.kernels
 	$(MAKE) test
@@ -138,7 +139,7 @@ image:
 	docker build --tag market-data-server $(if $(BASE),--build-arg BASE=$(BASE)) \
 	  --build-arg VERSION=$$($(PYTHON) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])') .
 
-# Pins, without addresses: every package that the newest allowed versions bring in.
+# Pin every package of the newest allowed versions.
 constraints: | $(BIN)/python
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(PYTHON) -m venv "$$fresh" && \
 	  "$$fresh/bin/pip" install --quiet --disable-pip-version-check -e '.[dev]' && \
