@@ -30,7 +30,7 @@ class BarWriter:
         self._room = EncodedRoom(encode.MAX_BAR_BYTES, BAR)
 
     def write_open(self, series: NDArray[np.int64], epoch: int) -> list[bytes]:
-        """Return the newest states of open bars; empty where there is none, or none was counted."""
+        """Return the newest states of open bars; empty where no state of one was counted."""
         count, table = len(series), self._table
         if not count:
             return []

@@ -242,7 +242,7 @@ def longest() -> Candle:
     return candle
 
 
-def test_the_longest_records_fit_with_the_words_written_behind_them() -> None:
+def test_the_longest_records_fit_with_the_words_written_after_them() -> None:
     columns = Columns(["S" * MAX_SYMBOL_LENGTH])
     columns.session(0, longest())
     columns.tables.symbols[0]["session_start"] = -1
