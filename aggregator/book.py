@@ -18,13 +18,15 @@ from aggregator.bars.kernel import codes, encode
 from aggregator.bars.kernel.apply import apply_ticks
 from aggregator.bars.source import Accepted
 from aggregator.wire.batch import Batch, Decoder
-from aggregator.wire.encoded import EncodedRoom, message_of
+from aggregator.wire.encoded import EncodedRoom, message_of, pack_names
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
 from marketdata.wire.market_data_pb2 import Aggregate, Tick
 
 _NO_ROWS = np.zeros(0, np.int32)
+# An aggregate has no interval and no phase.
+_NO_NAMES = pack_names((), encode.NAME_WIDTH)
 
 
 @dataclass
@@ -53,7 +55,6 @@ class Book:
         self._table = engine.table
         self._known = engine.table.symbols
         self._room = EncodedRoom(encode.MAX_STATE_BYTES, encode.STATE)
-        self._no_texts = (np.zeros((0, 0), np.uint8), np.zeros(0, np.int64)) * 2
         self.decoder = Decoder(self._known)
         self._symbols: list[str] = []
         self._symbols_sorted = True
@@ -87,7 +88,7 @@ class Book:
 
         Empty where a symbol has none.
         """
-        texts = encode.Texts(self._known.names, self._known.lengths, *self._no_texts)
+        texts = encode.Texts(self._known.names, self._known.lengths, *_NO_NAMES, *_NO_NAMES)
         out = self._room.reserve(len(rows))
         encode.encode_states(np.array(rows, np.int64), self._table.tables, texts, self.epoch, out)
         return self._room.cut(len(rows))
