@@ -15,7 +15,7 @@ KERNELS := aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode 
 KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
 
-.PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
 
 help:
 	@sed -n '1,3p' Makefile
@@ -80,6 +80,10 @@ proto-check: $(VENV)/.setup-dev
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call PROTOC,"$$fresh") && \
 	  diff -r -x __pycache__ -x __init__.py "$$fresh/marketdata/wire" marketdata/wire || \
 	  { echo "generated code is not current: run make proto"; exit 1; }
+
+# The TypeScript types of aggregates and bars; a test says when they are not current.
+fields: $(VENV)/.setup
+	$(BIN)/python -m scripts.fields
 
 # The dashboard's TypeScript: its types, and the logic that needs no browser.
 check-dashboard: $(VENV)/.setup-dev

@@ -8,8 +8,7 @@ import logging
 import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -50,7 +49,6 @@ from gateway.rest.routes import router
 from gateway.rest.status import router as status_router
 from gateway.settings import GatewaySettings
 from gateway.status import Status
-from gateway.stomp.messages import Message
 from gateway.stomp.session import SessionLimits
 from gateway.stomp_door import SignalListener, StompDoor, StompLimits
 from gateway.stream.door import StreamDoor
@@ -59,12 +57,10 @@ from gateway.webrtc.door import WebRtcDoor
 from gateway.webrtc.info import webrtc_router
 from gateway.webrtc.options import PeerLimits, PeerOptions
 from gateway.webrtc.servers import parse_ice_servers
-from gateway.workers.team import Team
 from marketdata.addresses import listen_error
 from marketdata.channel import client_options
 from marketdata.runtime import collect_rarely
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
-from marketdata.workers import Worker, this_worker
 
 log = structlog.get_logger()
 
@@ -85,9 +81,6 @@ PING_TIMEOUT_S = 60.0
 COLLECTIONS = 3
 # Where STOMP is, over WebSocket and SockJS.
 STOMP_PREFIX = "/ws"
-# By how many states one of our processes may be behind another: two seconds of a symbol that
-# changes with every batch. Who comes back from that other one gets no older states than it had.
-MAX_LEAD = 1000
 # What our pages load; `make assets` fills it, and without it only those pages lack something.
 STATIC = Path(__file__).with_name("static")
 
@@ -111,25 +104,16 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
     """
     allow_open_files(settings.max_connections + OTHER_FILES)
     logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING)
-    worker = this_worker()
-    if worker is not None:
-        structlog.contextvars.bind_contextvars(worker=worker.number)
-        worker.stop_with_parent(stop)
-    async with running_gateway(settings, worker, stop) as address:
+    async with running_gateway(settings) as address:
         collect_rarely(COLLECTIONS)
-        if worker is None:
-            log.info("gateway listening", address=address)
+        log.info("gateway listening", address=address)
         await stop.wait()
-    if worker is not None:
-        worker.close()
     log.info("gateway stopped")
     return 0
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(
-    settings: GatewaySettings, worker: Worker | None = None, stop: asyncio.Event | None = None
-) -> AsyncIterator[str]:
+async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
     """Accept clients while the body runs, under the host:port it is given.
 
     At the end live clients are told and requests in progress get their answer, while no new clients
@@ -137,23 +121,13 @@ async def running_gateway(
 
     Args:
         settings: what an operator chose.
-        worker: this process, if it is one of several; then it accepts when all are ready,
-        stop: or when this is set.
 
     Raises:
         AddressInUse: another program listens on the port.
         StartError: the address cannot be listened on.
     """
-    with contextlib.ExitStack() as stack:
-        if worker is None:
-            listeners = [open_listener(settings.host, settings.port)]
-        else:
-            listeners = list(worker.sockets)
-        for listener in listeners:
-            stack.enter_context(contextlib.closing(listener))
-            # Accepted sockets inherit it.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        host, port = listeners[0].getsockname()[:2]
+    with contextlib.closing(open_listener(settings.host, settings.port)) as listener:
+        host, port = listener.getsockname()[:2]
         async with grpc.aio.insecure_channel(settings.aggregator, client_options()) as channel:
             hub = build_hub(settings)
             upstream = Upstream(
@@ -164,27 +138,19 @@ async def running_gateway(
             )
             doors: list[Door] = []
             async with asyncio.TaskGroup() as tasks:
-                team = None
-                if worker is not None:
-                    team = Team(worker, settings, STOMP_PREFIX, tasks)
-                    stack.callback(team.close)
-                capacity = team.capacity if team else Capacity(settings.max_connections)
-                app = build_app(settings, channel, hub, capacity, doors, tasks=tasks, team=team)
-                server = _Server(_server_config(app, settings, team))
+                capacity = Capacity(settings.max_connections)
+                app = build_app(settings, channel, hub, capacity, doors, tasks=tasks)
+                server = _Server(_server_config(app, settings))
                 feeding = tasks.create_task(upstream.run())
-                if team is not None:
-                    await team.join(server.adopt, stop or asyncio.Event())
-                serving = tasks.create_task(server.serve(sockets=listeners))
+                serving = tasks.create_task(server.serve(sockets=[listener]))
                 await server.accepting.wait()
                 try:
                     yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 finally:
-                    await say_goodbye(capacity, doors, team)
+                    await say_goodbye(capacity, doors)
                     server.should_exit = True
                     await serving
                     feeding.cancel()
-                    if team is not None:
-                        team.leave()
 
 
 def build_hub(settings: GatewaySettings) -> Hub:
@@ -195,7 +161,6 @@ def build_hub(settings: GatewaySettings) -> Hub:
         max_symbols=settings.max_followed_symbols,
         # The event loop's own clock, so that its timers can be armed at the hub's times.
         clock=time.monotonic,
-        max_lead=MAX_LEAD if settings.workers > 1 else 0,
     )
 
 
@@ -222,7 +187,7 @@ def allow_open_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-async def say_goodbye(capacity: Capacity, doors: Sequence[Door], team: Team | None = None) -> None:
+async def say_goodbye(capacity: Capacity, doors: Sequence[Door]) -> None:
     """End every live client; those that read are told."""
     capacity.close()
     for door in doors:
@@ -230,9 +195,6 @@ async def say_goodbye(capacity: Capacity, doors: Sequence[Door], team: Team | No
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE_S):
             await capacity.wait_empty()
-            if team is not None:
-                # Who polls may come here to be told by another worker.
-                await team.say_farewell()
     for door in doors:
         door.abort()
 
@@ -245,7 +207,6 @@ def build_app(
     doors: list[Door],
     *,
     tasks: asyncio.TaskGroup,
-    team: Team | None = None,
 ) -> ASGIApp:
     """Return the gateway as an ASGI application.
 
@@ -268,8 +229,7 @@ def build_app(
     app.state.capacity = capacity
     app.state.allow_origin = origin_check(settings)
     stub = MarketDataServiceStub(channel)
-    limits = None if team is None else team.limits
-    app.state.client = AggregatorClient(stub, settings, clock=time.monotonic, limits=limits)
+    app.state.client = AggregatorClient(stub, settings, clock=time.monotonic)
     # Every live door reads history through it.
     app.state.joins = joins = Joins(hub, app.state.client)
     app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
@@ -281,7 +241,6 @@ def build_app(
         version=app.version,
         clock=time.monotonic,
         timeout_s=settings.ready_timeout_s,
-        siblings=team,
     )
     for each in (router, bars_router, status_router):
         app.include_router(each)
@@ -311,11 +270,8 @@ def build_app(
         *(settings, hub, capacity, joins),
         allow_origin=app.state.allow_origin,
         listener=peers,
-        pass_on=None if team is None else team.relay,
     )
     doors.append(stomp)
-    if team is not None:
-        team.attach(stomp, app.state.status)
     app.router.routes.append(stomp.route(STOMP_PREFIX))
     install_problems(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
@@ -333,7 +289,6 @@ def build_stomp(
     *,
     allow_origin: OriginCheck,
     listener: SignalListener,
-    pass_on: Callable[[Message], None] | None,
 ) -> StompDoor:
     """Return the door of STOMP over WebSocket and SockJS."""
     return StompDoor(
@@ -342,7 +297,6 @@ def build_stomp(
         joins,
         allow_origin=allow_origin,
         listener=listener,
-        pass_on=pass_on,
         limits=StompLimits(
             session=SessionLimits(max_subscriptions=settings.max_subscriptions),
             buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
@@ -411,6 +365,8 @@ def open_listener(host: str, port: int) -> socket.socket:
     try:
         # A restarted gateway need not wait for the connections of the one before to time out.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError as exc:
@@ -419,14 +375,12 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _server_config(
-    app: ASGIApp, settings: GatewaySettings, team: Team | None = None
-) -> uvicorn.Config:
+def _server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         # Construction and order are this module's; uvicorn moves bytes.
         lifespan="off",
-        http=Http11 if team is None else team.protocol,  # type: ignore[arg-type]
+        http=Http11,
         # uvicorn's websockets-sansio passes Autobahn's tests, and this is built on it. Compressing
         # small frames costs more than it saves.
         ws=DirectWebSocket,
@@ -454,25 +408,6 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.accepting.set()
-
-    async def adopt(self, client: socket.socket, first: bytes) -> None:
-        """Serve a connection that another process accepted, and read ``first`` from."""
-        # It may have waited for this process to take the place of one that died.
-        await self.accepting.wait()
-        if self.should_exit:
-            client.close()
-            return
-        loop = asyncio.get_running_loop()
-        # uvicorn says only that it is some protocol.
-        http: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
-        protocol = partial(
-            http,
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-            first=first,
-        )
-        await loop.connect_accepted_socket(protocol, client)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

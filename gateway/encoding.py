@@ -1,20 +1,19 @@
-"""Turn aggregates and bars into the JSON that every door of the gateway speaks."""
+"""Turn aggregates and bars into the JSON of every endpoint of the gateway.
+
+The keys and their values follow from ``marketdata/fields.py``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
 import orjson
 
+from marketdata.fields import AGGREGATE_FIELDS, BAR_FIELDS, Kind, PublicColumn, public_columns
 from marketdata.timestamps import NS_PER_MS
 from marketdata.wire.market_data_pb2 import (
-    BAR_STATE_EARLY,
-    BAR_STATE_FINAL,
-    BAR_STATE_PARTIAL,
-    BAR_STATE_REVISED,
     COVERAGE_FULL,
-    COVERAGE_NO_FEED,
-    COVERAGE_PARTIAL,
-    FILLER_NO_FEED,
-    FILLER_NO_TRADES,
     FILLER_NONE,
     Aggregate,
     Bar,
@@ -25,93 +24,105 @@ from marketdata.wire.market_data_pb2 import (
 JsonAggregate = dict[str, str | float | None]
 JsonBar = dict[str, str | float | bool | None]
 
-STATES = {
-    BAR_STATE_PARTIAL: "partial",
-    BAR_STATE_EARLY: "early",
-    BAR_STATE_FINAL: "final",
-    BAR_STATE_REVISED: "revised",
-}
-COVERAGES = {
-    COVERAGE_NO_FEED: "no_feed",
-    COVERAGE_PARTIAL: "partial",
-    COVERAGE_FULL: "full",
-}
-FILLERS = {FILLER_NO_TRADES: "no_trades", FILLER_NO_FEED: "no_feed"}
 INTERVAL_COMPLETE = "interval_complete"
 
-FIELDS = (
-    "symbol",
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "timestamp",
-    "timestampNs",
-    "trades",
-    "vwap",
-    "sequence",
-    "epoch",
-)
+AGGREGATE_COLUMNS = public_columns(AGGREGATE_FIELDS)
+BAR_COLUMNS = public_columns(BAR_FIELDS)
+AGGREGATE_KEYS = tuple(column.name for column in AGGREGATE_COLUMNS)
+BAR_KEYS = tuple(column.name for column in BAR_COLUMNS)
+
+# Where a message and its JSON differ. A producer that does not report its coverage does not promise
+# all of it.
+_BAR_RULES = {
+    "complete": f"message.coverage == {COVERAGE_FULL}",
+    "coverage": "words_coverage.get(message.coverage, 'partial')",
+}
 
 
-def aggregate_to_dict(aggregate: Aggregate) -> JsonAggregate:
-    """Return the JSON object of ``aggregate``.
+class EncodeBar(Protocol):
+    """Turn a bar into its JSON object."""
 
-    64-bit integers become decimal strings, because JavaScript's numbers end at 2**53.
-    """
-    ts_ns = aggregate.timestamp
-    return {
-        "symbol": aggregate.symbol,
-        "open": aggregate.open,
-        "high": aggregate.high,
-        "low": aggregate.low,
-        "close": aggregate.close,
-        "volume": str(aggregate.volume),
-        "timestamp": str(ts_ns // NS_PER_MS),
-        "timestampNs": str(ts_ns),
-        "trades": str(aggregate.trades),
-        "vwap": aggregate.vwap,
-        "sequence": str(aggregate.sequence),
-        "epoch": str(aggregate.epoch),
+    def __call__(self, bar: Bar, /, *, prices: bool = True) -> JsonBar:
+        """Return the JSON object; ``prices``: whether a filler repeats the last close."""
+
+
+def build_aggregate_encoder(
+    columns: Sequence[PublicColumn],
+) -> Callable[[Aggregate], JsonAggregate]:
+    """Return the function that makes the JSON object of an aggregate."""
+    values = [(column, _expression(column)) for column in columns]
+    encode = _compile("aggregate_to_dict", "message", [], values)
+    return cast("Callable[[Aggregate], JsonAggregate]", encode)
+
+
+def build_bar_encoder(columns: Sequence[PublicColumn]) -> EncodeBar:
+    """Return the function that makes the JSON object of a bar."""
+    body = [
+        f"is_filler = message.filler != {FILLER_NONE}",
+        # A filler has no price to repeat where no bar comes before it.
+        "has_prices = message.close != 0 and prices if is_filler else True",
+    ]
+    values = []
+    for column in columns:
+        field = column.field
+        value = _BAR_RULES.get(field.name) or _expression(column)
+        if field.kind is Kind.REAL and field.nullable:
+            # What is computed from trades is null in a bar without trades.
+            value += " if has_prices else None" if field.candle else " if not is_filler else None"
+        values.append((column, value))
+    return cast("EncodeBar", _compile("bar_to_dict", "message, *, prices=True", body, values))
+
+
+def _expression(column: PublicColumn) -> str:
+    field = column.field
+    value = f"message.{field.on_wire}"
+    match field.kind:
+        case Kind.COUNT | Kind.POSITION:
+            return f"str({value})"
+        case Kind.TIME:
+            return f"str({value})" if column.is_ns else f"str({value} // {NS_PER_MS})"
+        case Kind.CHOICE if field.nullable:
+            return f"words_{field.name}.get({value})"
+        case Kind.CHOICE:
+            return f"words_{field.name}[{value}]"
+        case Kind.TEXT if field.nullable:
+            return f"{value} or None"
+        case _:
+            return value
+
+
+# As dataclasses do: a bar takes 2.0 us this way, and 2.9 us with a list of keys and converters.
+def _compile(
+    name: str, parameters: str, body: Sequence[str], values: Sequence[tuple[PublicColumn, str]]
+) -> Callable[..., Any]:
+    items = ", ".join(f"{column.name!r}: {value}" for column, value in values)
+    lines = [f"def {name}({parameters}):", *body, f"return {{{items}}}"]
+    words = {
+        f"words_{column.field.name}": dict(column.field.choices)
+        for column, _ in values
+        if column.field.choices
     }
+    exec("\n ".join(lines), words)  # noqa: S102  the table's own names
+    return cast("Callable[..., Any]", words[name])
+
+
+aggregate_to_dict = build_aggregate_encoder(AGGREGATE_COLUMNS)
+bar_to_dict = build_bar_encoder(BAR_COLUMNS)
 
 
 def empty_aggregate(symbol: str) -> JsonAggregate:
-    """Return the empty aggregate: the symbol, and null for what is not known. Never zeros."""
-    return {**dict.fromkeys(FIELDS), "symbol": symbol}
+    """Return the empty aggregate: the symbol, and null for all that is unknown. Never zeros."""
+    return {**dict.fromkeys(AGGREGATE_KEYS), "symbol": symbol}
 
 
-def bar_to_dict(bar: Bar, *, prices: bool = True) -> JsonBar:
-    """Return the JSON object of ``bar``; ``prices``: whether a filler has those before it."""
-    is_filler = bar.filler != FILLER_NONE
-    # A filler before which there is no bar has no price to repeat.
-    priced = bar.close != 0 and prices if is_filler else True
-    return {
-        "symbol": bar.symbol,
-        "interval": bar.interval,
-        "start": str(bar.start // NS_PER_MS),
-        "end": str(bar.end // NS_PER_MS),
-        "startNs": str(bar.start),
-        "endNs": str(bar.end),
-        "open": bar.open if priced else None,
-        "high": bar.high if priced else None,
-        "low": bar.low if priced else None,
-        "close": bar.close if priced else None,
-        "volume": str(bar.volume),
-        "trades": str(bar.trades),
-        "vwap": None if is_filler else bar.vwap,
-        "state": STATES[bar.state],
-        "revision": bar.revision,
-        "complete": bar.coverage == COVERAGE_FULL,
-        # Who does not say how much was covered does not promise all of it.
-        "coverage": COVERAGES.get(bar.coverage, "partial"),
-        "filler": FILLERS.get(bar.filler),
-        "phase": bar.phase or None,
-        "number": bar.number,
-        "sequence": str(bar.sequence),
-        "epoch": str(bar.epoch),
-    }
+def describe(column: PublicColumn) -> str:
+    """Return what schemas say about one key of the JSON."""
+    field = column.field
+    if column.is_ns:
+        return f"{field.json} in nanoseconds"
+    if field.kind is Kind.TIME:
+        return f"{field.description}; milliseconds since 1970-01-01T00:00Z"
+    return field.description
 
 
 def completion_to_dict(completion: IntervalComplete) -> dict[str, str]:

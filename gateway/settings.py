@@ -33,9 +33,6 @@ class GatewaySettings(ServiceSettings):
     aggregator: str = Field(
         default="localhost:50051", min_length=1, description="host:port of the aggregator"
     )
-    workers: int = Field(
-        default=1, ge=1, le=64, description="processes that share the port; over 1 on Linux only"
-    )
     trusted_proxies: str = Field(
         default="",
         description="addresses or networks, comma-separated, whose X-Forwarded-For names the "

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from gateway.backend.client import AggregatorClient
 from gateway.clients.capacity import Capacity
-from gateway.hub.hub import Hub
+from gateway.hub.hub import FeedStatus, Hub
 from marketdata.timestamps import NS_PER_MS
 from marketdata.wire.market_data_pb2 import FeedReport, StatusRequest, StatusResponse
 from marketdata.wire.market_data_pb2 import FeedStatus as ProducerStatus
@@ -20,19 +19,6 @@ if TYPE_CHECKING:
     from marketdata.wire.market_data_pb2_grpc import MarketDataServiceAsyncStub
 
 OK = "ok"
-# From the best to the worst.
-_FEEDS = ("live", "stale")
-_BREAKERS = ("closed", "half-open", "open")
-
-
-class Siblings(Protocol):
-    """The other processes of a gateway that is several."""
-
-    #: Of this one.
-    number: int
-
-    async def ask_status(self, timeout_s: float) -> Mapping[int, dict[str, Any] | None]:
-        """Return what each says of itself, by its number; None: it does not answer."""
 
 
 class Status:
@@ -45,8 +31,7 @@ class Status:
         capacity: counts the live clients of all doors.
         version: of this gateway.
         clock: seconds on a clock that never goes back.
-        timeout_s: how long the aggregator, or a sibling, may take.
-        siblings: the other processes, if there are any.
+        timeout_s: how long the aggregator may take.
     """
 
     def __init__(
@@ -59,7 +44,6 @@ class Status:
         version: str,
         clock: Callable[[], float],
         timeout_s: float,
-        siblings: Siblings | None = None,
     ) -> None:
         self._stub = stub
         self._client = client
@@ -68,45 +52,27 @@ class Status:
         self._version = version
         self._clock = clock
         self._timeout_s = timeout_s
-        self._siblings = siblings
         self._began = clock()
 
     async def read(self) -> dict[str, Any]:
         """Return the JSON object that says it."""
-        aggregator, others = await asyncio.gather(self._read_aggregator(), self._ask_siblings())
-        number = self._siblings.number if self._siblings is not None else 0
-        processes = dict(sorted({**others, number: self.describe()}.items()))
-        known = [each for each in processes.values() if each is not None]
-        whole = len(known) == len(processes) and all(each["feed"] == "live" for each in known)
+        aggregator = await self._read_aggregator()
+        is_live = self._hub.status is FeedStatus.LIVE
         return {
-            "status": OK if whole and aggregator["status"] == OK else "degraded",
+            "status": OK if is_live and aggregator["status"] == OK else "degraded",
             "gateway": {
                 "version": self._version,
-                **sum_up(known),
+                "uptimeS": int(self._clock() - self._began),
+                "feed": str(self._hub.status),
+                "breaker": str(self._client.breaker_state),
+                "clients": self._capacity.count,
                 "maxClients": self._capacity.limit,
-                "worker": number,
-                "workers": [
-                    {"worker": each, "status": "no answer" if said is None else OK, **(said or {})}
-                    for each, said in processes.items()
-                ],
+                "subscriptions": self._hub.subscriptions,
+                "topics": self._hub.topics,
+                "conflated": str(self._hub.conflated),
             },
             "aggregator": aggregator,
         }
-
-    def describe(self) -> dict[str, Any]:
-        """Return how this process is."""
-        return {
-            "uptimeS": int(self._clock() - self._began),
-            "feed": str(self._hub.status),
-            "breaker": str(self._client.breaker_state),
-            "clients": self._capacity.count,
-            "subscriptions": self._hub.subscriptions,
-            "topics": self._hub.topics,
-            "conflated": str(self._hub.conflated),
-        }
-
-    async def _ask_siblings(self) -> Mapping[int, dict[str, Any] | None]:
-        return await self._siblings.ask_status(self._timeout_s) if self._siblings else {}
 
     async def _read_aggregator(self) -> dict[str, Any]:
         try:
@@ -114,20 +80,6 @@ class Status:
         except grpc.aio.AioRpcError as exc:
             return {"status": exc.code().name}
         return {"status": OK, **status_to_dict(answer)}
-
-
-def sum_up(processes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how a gateway is whose processes are so: the worst of each state, and all counts."""
-    each = list(processes)
-    return {
-        "uptimeS": max(one["uptimeS"] for one in each),
-        "feed": max((one["feed"] for one in each), key=_FEEDS.index),
-        "breaker": max((one["breaker"] for one in each), key=_BREAKERS.index),
-        "clients": sum(one["clients"] for one in each),
-        "subscriptions": sum(one["subscriptions"] for one in each),
-        "topics": sum(one["topics"] for one in each),
-        "conflated": str(sum(int(one["conflated"]) for one in each)),
-    }
 
 
 def status_to_dict(status: StatusResponse) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -46,7 +46,6 @@ from gateway.stomp.errors import (
     RateExceeded,
     ServerLimitExceeded,
     ServerShutdown,
-    SignalsLost,
     SlowConsumer,
     StompError,
 )
@@ -112,7 +111,6 @@ class StompDoor:
         allow_origin: says which pages may connect; None: all.
         limits: what one client may do.
         listener: takes the signaling messages that are to the gateway.
-        pass_on: gives a signaling message to the gateway's other processes, if it has any.
     """
 
     def __init__(
@@ -124,9 +122,7 @@ class StompDoor:
         allow_origin: OriginCheck | None = None,
         limits: StompLimits | None = None,
         listener: SignalListener | None = None,
-        pass_on: Callable[[Message], None] | None = None,
     ) -> None:
-        self._pass_on = pass_on
         self.hub = hub
         self.joins = joins
         self.listener = listener
@@ -161,19 +157,8 @@ class StompDoor:
 
     def relay(self, message: Message) -> None:
         """Send ``message`` to every subscriber of its topic, the sender included."""
-        self.deliver(message)
-        if self._pass_on is not None:
-            self._pass_on(message)
-
-    def deliver(self, message: Message) -> None:
-        """Send ``message`` to every subscriber of its topic that this process serves."""
         for handler in list(self.signaling):
             handler.send_signal(message)
-
-    def lose_signals(self, count: int) -> None:
-        """End those who miss messages of others: they cannot know otherwise."""
-        for handler in list(self.signaling):
-            handler.fail(SignalsLost(count))
 
     def stop(self) -> None:
         """Tell every session that the server stops, and take no more."""

@@ -1,1 +1,1 @@
-"""Ask the aggregator, through the rules that keep a failing one from hurting clients."""
+"""Take reads of all endpoints; answer from the aggregator, or with a fallback while it fails."""

@@ -3,12 +3,12 @@
 The rule is resilience4j's count-based circuit breaker::
 
     closed ──[failure rate of the last `window` calls, from `min_calls` on]──▶ open
-    open ──[`open_s` passed and someone asks]──▶ half-open
+    open ──[`open_s` passed and a call asks]──▶ half-open
     half-open ──[`probes` calls finished, failure rate below the limit]──▶ closed
     half-open ──[`probes` calls finished, failure rate at the limit]──▶ open
 
-Half-open lets ``probes`` calls through and refuses the rest. All probes are waited for, and judged
-by the same failure rate as in the closed state: at 50 %, one failure among three closes.
+Half-open lets ``probes`` calls through and refuses the rest. It judges when all of them finished,
+by the same failure rate as the closed state: at 50 %, one failure among three closes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
 
-# Names the stay in a state during which a call began.
+# Numbers the changes of state; a permit is the number when its call began.
 Permit = NewType("Permit", int)
 
 
@@ -44,15 +44,15 @@ class BreakerLimits:
 class BreakerRule:
     """Apply the rule to calls and their outcomes; time is an argument, in seconds.
 
-    Every permit must be settled once, by :meth:`record` or :meth:`give_back`. A call that began
-    before the last change of state says nothing about the present one: its outcome is ignored.
-    (resilience4j counts it; there, a slow call of before the outage can close the breaker.)
+    Every permit must be settled once, by :meth:`record` or :meth:`give_back`. The outcome of a call
+    that began before the last change of state is ignored: it says nothing about the present state.
+    (resilience4j counts it, so a slow call from before the outage can close the breaker there.)
 
     """
 
     def __init__(self, limits: BreakerLimits) -> None:
         self._limits = limits
-        self._stay = 0
+        self._change = 0
         self._opened_at = 0.0
         self._enter(BreakerState.CLOSED)
 
@@ -71,11 +71,11 @@ class BreakerRule:
             if self._free_probes == 0:
                 return None
             self._free_probes -= 1
-        return Permit(self._stay)
+        return Permit(self._change)
 
     def record(self, permit: Permit, *, failed: bool, now: float) -> None:
         """Take the outcome of the call that ``permit`` was given for."""
-        if permit != self._stay:
+        if permit != self._change:
             return
         self._failures.append(failed)
         if len(self._failures) < self._calls_to_judge:
@@ -88,7 +88,7 @@ class BreakerRule:
 
     def give_back(self, permit: Permit) -> None:
         """Take back a permit whose call ended without an outcome, as a cancelled one does."""
-        if permit == self._stay and self._state is BreakerState.HALF_OPEN:
+        if permit == self._change and self._state is BreakerState.HALF_OPEN:
             self._free_probes += 1
 
     def refuses_for_s(self, now: float) -> float:
@@ -104,5 +104,5 @@ class BreakerRule:
         self._calls_to_judge = limits.probes if half_open else min(limits.min_calls, limits.window)
         self._failures: deque[bool] = deque(maxlen=limits.probes if half_open else limits.window)
         self._free_probes = limits.probes if half_open else 0
-        self._stay += 1
+        self._change += 1
         self._state = state

@@ -1,4 +1,4 @@
-"""Put a circuit breaker around the awaiting of calls."""
+"""Put a circuit breaker around awaited calls: our rule in pybreaker's breaker."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = structlog.get_logger()
 class Circuit:
     """Drive a pybreaker breaker by our rule.
 
-    pybreaker keeps the published state, knows which exceptions are no failures, tells listeners
-    and has the error for refused calls. When to change state is :class:`BreakerRule`'s: pybreaker
-    counts consecutive failures only. Its own ``call`` and ``calling`` are not used, because around
-    an await they would let any number of probes through, count a cancellation as an outcome, and
-    start the open time anew with each call that fails after the breaker opened.
+    pybreaker keeps the state, decides which exceptions are failures, calls listeners and has the
+    error for refused calls. :class:`BreakerRule` decides when the state changes, because pybreaker
+    counts consecutive failures only. pybreaker's own ``call`` and ``calling`` do not fit around an
+    await: they let any number of probes through, count a cancellation as an outcome, and start the
+    open time anew with each call that fails after the breaker opened.
 
     """
 
@@ -47,7 +47,7 @@ class Circuit:
 
     @property
     def state(self) -> BreakerState:
-        """Whether calls pass; one that was open long enough lets the next ones probe."""
+        """Whether calls pass; it stays open until a call asks after the open time."""
         return self._rule.state
 
     def refuses_for_s(self) -> float:
@@ -71,7 +71,7 @@ class Circuit:
             self._rule.record(permit, failed=failed, now=self._clock())
             raise
         except BaseException:
-            # A client that went away says nothing about the backend.
+            # A client that disconnected says nothing about the backend.
             self._rule.give_back(permit)
             raise
         else:
@@ -96,7 +96,7 @@ class _StateLog(pybreaker.CircuitBreakerListener):
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
         log.warning(
-            "circuit breaker changed",
+            "circuit_breaker_changed",
             breaker=cb.name,
             was=None if old_state is None else old_state.name,
             state=new_state.name,

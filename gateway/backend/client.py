@@ -1,28 +1,20 @@
-"""Ask the aggregator, through the rules that keep a failing one from hurting clients.
-
-Every door asks through :class:`AggregatorClient`, so that each gives the same answers, the same
-fallback and the same errors.
-"""
+"""Read the aggregator for all endpoints: the same answers, fallback and errors at each of them."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import grpc
-import tenacity
-from pybreaker import CircuitBreakerError
 
-from gateway.backend.breaker import BreakerLimits, BreakerRule, BreakerState
-from gateway.backend.circuit import Circuit
-from gateway.backend.limits import RateLimits, RequestLimits
+from gateway.backend.breaker import BreakerState
+from gateway.backend.calls import Calls, Clock, Sleep
 from gateway.backend.memory import LastValues
 from gateway.encoding import JsonAggregate, aggregate_to_dict, empty_aggregate
-from gateway.errors import AggregatorUnavailable, FieldError, InvalidInput, UnknownSymbol
+from gateway.errors import AggregatorUnavailable, UnknownSymbol
 from gateway.settings import Fallback, GatewaySettings
 from marketdata.wire.market_data_pb2 import (
     Aggregate,
@@ -36,42 +28,6 @@ from marketdata.wire.market_data_pb2 import (
 if TYPE_CHECKING:
     # The type of a stub on an asyncio channel; at run time there is no such class.
     from marketdata.wire.market_data_pb2_grpc import MarketDataServiceAsyncStub
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-Request_contra = TypeVar("Request_contra", contravariant=True)
-Response_co = TypeVar("Response_co", covariant=True)
-
-Clock = Callable[[], float]
-Sleep = Callable[[float], Awaitable[None]]
-
-# Worth another attempt: the next one may find the aggregator back.
-RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
-
-# The aggregator is alive and says no; RESOURCE_EXHAUSTED is a size limit of ours or its, and
-# FAILED_PRECONDITION a store that does not answer it.
-ANSWERS = frozenset(
-    {
-        grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.FAILED_PRECONDITION,
-    }
-)
-
-# What a refusal by the aggregator may begin with, to say what is wrong.
-_FIELD = re.compile(r"(?:symbol|interval|from|to|limit|cursor|fill)\b")
-
-# When to come back if the breaker does not tell.
-_DEFAULT_RETRY_AFTER_S = 1.0
-
-
-class Call(Protocol[Request_contra, Response_co]):
-    """One RPC of the aggregator, as gRPC's stubs offer it."""
-
-    def __call__(self, request: Request_contra, /, *, timeout: float) -> Awaitable[Response_co]:
-        """Return the answer, or fail within ``timeout`` seconds."""
 
 
 class DataStatus(StrEnum):
@@ -123,10 +79,10 @@ class SymbolPage:
 
 
 class AggregatorClient:
-    """Ask the aggregator for one caller at a time.
+    """Read the aggregator, through :class:`Calls`.
 
-    In this order: rate limit, one deadline for the whole call, retry, circuit breaker, attempt.
-    ``caller`` is whom a rate limit by client counts. Symbols must be in normal form.
+    ``caller`` is whom a rate limit by client counts; None: the request was counted already.
+    Symbols must be in normal form.
 
     """
 
@@ -137,43 +93,28 @@ class AggregatorClient:
         *,
         clock: Clock,
         sleep: Sleep = asyncio.sleep,
-        limits: RequestLimits | None = None,
     ) -> None:
         self._stub = stub
-        self._settings = settings
+        self._fallback = settings.fallback
         self._clock = clock
-        self._sleep = sleep
-        self._limits = limits or RateLimits(
-            settings.rate_limit,
-            scope=settings.rate_limit_scope,
-            max_clients=settings.rate_limit_max_clients,
-        )
-        self._circuit = Circuit(
-            "aggregator",
-            BreakerRule(
-                BreakerLimits(
-                    window=settings.breaker_window,
-                    min_calls=settings.breaker_min_calls,
-                    failure_rate=settings.breaker_failure_rate,
-                    open_s=settings.breaker_open_s,
-                    probes=settings.breaker_probes,
-                )
-            ),
-            is_answer=_is_answer,
-            clock=clock,
-        )
+        self._calls = Calls(settings, clock=clock, sleep=sleep)
         self._last_values = LastValues(settings.last_values_max)
 
+    @property
+    def breaker_state(self) -> BreakerState:
+        """Whether calls pass."""
+        return self._calls.breaker_state
+
     async def count(self, caller: str) -> None:
-        """Count a request that is asked for without a ``caller`` later.
+        """Count a request, for which a read without a ``caller`` follows.
 
         Raises:
             RateLimited: the caller asks too often.
         """
-        await self._limits.take(caller)
+        await self._calls.count(caller)
 
     async def get_aggregate(self, symbol: str, *, caller: str | None) -> Reading:
-        """Return the state of one symbol, or the fallback; without a ``caller``, unlimited.
+        """Return the state of one symbol, or the fallback.
 
         Raises:
             UnknownSymbol: the aggregator has no data for it.
@@ -183,21 +124,21 @@ class AggregatorClient:
         """
         request = AggregateRequest(symbol=symbol)
         try:
-            aggregate = await self._call(self._stub.GetAggregate, request, "symbol", caller)
+            aggregate = await self._calls.call(
+                self._stub.GetAggregate, request, field="symbol", caller=caller
+            )
         except AggregatorUnavailable:
-            if self._settings.fallback is Fallback.ERROR:
+            if self._fallback is Fallback.ERROR:
                 raise
             return self._fall_back(symbol)
         except grpc.aio.AioRpcError as exc:
-            # _call lets no other code through.
+            # Only NOT_FOUND comes this way.
             raise UnknownSymbol(symbol) from exc
         self._remember(aggregate)
         return Reading(symbol, aggregate)
 
     async def get_aggregates(self, symbols: Sequence[str], *, caller: str | None) -> Readings:
         """Return the states of several symbols with one call, or the fallback for each.
-
-        Without a ``caller`` no rate limit applies.
 
         Raises:
             InvalidInput: the aggregator refuses a symbol.
@@ -206,9 +147,11 @@ class AggregatorClient:
         """
         request = AggregatesRequest(symbols=symbols)
         try:
-            response = await self._call(self._stub.GetAggregates, request, "symbols", caller)
+            response = await self._calls.call(
+                self._stub.GetAggregates, request, field="symbols", caller=caller
+            )
         except AggregatorUnavailable:
-            if self._settings.fallback is Fallback.ERROR:
+            if self._fallback is Fallback.ERROR:
                 raise
             readings = [self._fall_back(symbol) for symbol in symbols]
             remembered = any(reading.status is DataStatus.LAST for reading in readings)
@@ -238,11 +181,13 @@ class AggregatorClient:
             AggregatorUnavailable: it does not answer.
         """
         request = ListSymbolsRequest(prefix=prefix, limit=limit, cursor=cursor)
-        response = await self._call(self._stub.ListSymbols, request, "cursor", caller)
+        response = await self._calls.call(
+            self._stub.ListSymbols, request, field="cursor", caller=caller
+        )
         return SymbolPage(list(response.symbols), response.next_cursor)
 
     async def get_bars(self, request: BarsRequest, *, caller: str | None) -> BarsResponse:
-        """Return a page of bars; without a ``caller`` no rate limit applies.
+        """Return a page of bars.
 
         There is no fallback: invented bars would be wrong ones.
 
@@ -251,87 +196,25 @@ class AggregatorClient:
             RateLimited: the caller asks too often.
             AggregatorUnavailable: it does not answer.
         """
-        return await self._call(self._stub.GetBars, request, "interval", caller)
+        return await self._calls.call(self._stub.GetBars, request, field="interval", caller=caller)
 
     async def knows(self, symbol: str) -> bool:
         """Return whether the aggregator has data of ``symbol``, or may have.
 
-        It belongs to a question that was asked already, so no rate limit applies.
+        It belongs to a request that was counted already, so no rate limit applies.
         """
         try:
-            await self._call(
-                self._stub.GetAggregate, AggregateRequest(symbol=symbol), "symbol", None
-            )
+            request = AggregateRequest(symbol=symbol)
+            await self._calls.call(self._stub.GetAggregate, request, field="symbol", caller=None)
         except grpc.aio.AioRpcError:
-            # _call lets no other code through than NOT_FOUND.
+            # Only NOT_FOUND comes this way.
             return False
         except AggregatorUnavailable:
             return True
         return True
 
-    @property
-    def breaker_state(self) -> BreakerState:
-        """Whether calls pass."""
-        return self._circuit.state
-
-    # Raises AioRpcError for NOT_FOUND alone, which only some RPCs have a meaning for.
-    async def _call(
-        self, call: Call[Request, Response], request: Request, field: str, caller: str | None
-    ) -> Response:
-        if caller is not None:
-            await self._limits.take(caller)
-        deadline = self._clock() + self._settings.deadline_s
-
-        async def attempt() -> Response:
-            # gRPC ends the attempt at its timeout; the last one ends with the whole call.
-            left_s = deadline - self._clock()
-            return await call(request, timeout=min(self._settings.attempt_timeout_s, left_s))
-
-        first: BaseException | None = None
-
-        async def again() -> Response:
-            nonlocal first
-            if first is not None:
-                failed, first = first, None
-                raise failed
-            return await self._circuit.call(attempt)
-
-        try:
-            # The first attempt is most often the only one, and tenacity costs a third of a call.
-            return await self._circuit.call(attempt)
-        except (grpc.aio.AioRpcError, CircuitBreakerError) as exc:
-            first = exc
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(_is_worth_retrying),
-            wait=tenacity.wait_fixed(self._settings.retry_wait_s),
-            stop=tenacity.stop_any(
-                tenacity.stop_after_attempt(self._settings.retry_attempts),
-                _StopBefore(deadline, self._clock),
-            ),
-            sleep=self._sleep,
-            reraise=True,
-        )
-        try:
-            return await retrying(again)
-        except CircuitBreakerError as exc:
-            raise self._unavailable(str(exc)) from exc
-        except grpc.aio.AioRpcError as exc:
-            if exc.code() is grpc.StatusCode.NOT_FOUND:
-                raise
-            if exc.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                detail = exc.details() or "refused by the aggregator"
-                named = _FIELD.match(detail)
-                raise InvalidInput([FieldError(named[0] if named else field, detail)]) from exc
-            if exc.code() is grpc.StatusCode.FAILED_PRECONDITION:
-                raise self._unavailable(exc.details() or exc.code().name) from exc
-            raise self._unavailable(exc.code().name) from exc
-
-    def _unavailable(self, reason: str) -> AggregatorUnavailable:
-        retry_after_s = self._circuit.refuses_for_s() or _DEFAULT_RETRY_AFTER_S
-        return AggregatorUnavailable(reason, retry_after_s)
-
     def _remember(self, aggregate: Aggregate) -> None:
-        if self._settings.fallback is Fallback.LAST:
+        if self._fallback is Fallback.LAST:
             self._last_values.remember(aggregate, self._clock())
 
     def _fall_back(self, symbol: str) -> Reading:
@@ -340,22 +223,3 @@ class AggregatorClient:
             return Reading(symbol, None, DataStatus.FALLBACK)
         aggregate, age_s = known
         return Reading(symbol, aggregate, DataStatus.LAST, age_s)
-
-
-class _StopBefore(tenacity.stop.stop_base):
-    """Stop when the pause would reach the deadline; tenacity's own takes no clock."""
-
-    def __init__(self, deadline: float, clock: Clock) -> None:
-        self._deadline = deadline
-        self._clock = clock
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
-        return self._clock() + retry_state.upcoming_sleep >= self._deadline
-
-
-def _is_worth_retrying(error: BaseException) -> bool:
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() in RETRIED
-
-
-def _is_answer(error: BaseException) -> bool:
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() in ANSWERS

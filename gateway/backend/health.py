@@ -1,4 +1,4 @@
-"""Ask the aggregator whether it serves."""
+"""Check whether the aggregator serves."""
 
 from __future__ import annotations
 

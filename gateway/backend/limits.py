@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal, Protocol
+from typing import Literal
 
 from aiolimiter import AsyncLimiter
 
 from gateway.errors import RateLimited
-
-
-class RequestLimits(Protocol):
-    """What counts requests."""
-
-    async def take(self, caller: str) -> None:
-        """Count one request of ``caller``.
-
-        Raises:
-            RateLimited: it is over the limit.
-        """
 
 
 class RateLimits:
@@ -55,7 +44,7 @@ class RateLimits:
         limiter = self._limiters.get(key)
         if limiter is None:
             if len(self._limiters) >= self._max_clients:
-                # Whoever was silent for longest has most likely a full allowance anyway.
+                # The client silent for longest most likely has a full allowance again.
                 self._limiters.popitem(last=False)
             # A bucket must hold one request, so below one per second the period grows instead.
             limiter = AsyncLimiter(max(self._rate, 1), 1 / min(self._rate, 1))

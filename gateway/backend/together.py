@@ -1,4 +1,4 @@
-"""Ask the aggregator once for what several clients ask at the same time."""
+"""Answer reads of several clients with one call to the aggregator."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from gateway.errors import InvalidInput, UnknownSymbol
 
 Waiting = list[tuple[str, asyncio.Future[Reading]]]
 
-# In one question; the aggregator takes 10,000.
+# In one call; the aggregator takes 10,000.
 MAX_SYMBOLS = 500
 
 
 class ReadsTogether:
-    """Ask for states of single symbols: those of one turn of the event loop with one call.
+    """Read states of single symbols: one call for all reads of one turn of the event loop.
 
-    A call costs the gateway more than all the rest of a request. No question is answered from a
-    call that was on its way already: its answer may lack what the client knows to be there.
+    A call costs the gateway more than the rest of a request. A read never uses a call that began
+    before it: the response may lack data that the client knows to exist.
 
     Args:
-        client: asks the aggregator.
-        tasks: where calls run; no client's leaving ends the call of others.
+        client: calls the aggregator.
+        tasks: where calls run, so that a client that disconnects does not end the call of others.
     """
 
     def __init__(self, client: AggregatorClient, tasks: asyncio.TaskGroup) -> None:
@@ -61,12 +61,12 @@ class ReadsTogether:
             else:
                 await self._answer_many(waiting)
         except Exception as exc:
-            # At the edge of a task: every request tells its own client.
+            # At the edge of a task: each request reports it to its own client.
             for _, answer in waiting:
                 if not answer.done():
                     answer.set_exception(exc)
         finally:
-            # Only where the task was cancelled is one left.
+            # One is left only where the task was cancelled.
             for _, answer in waiting:
                 answer.cancel()
 
@@ -75,14 +75,14 @@ class ReadsTogether:
         try:
             readings = await self._client.get_aggregates(symbols, caller=None)
         except InvalidInput:
-            # It does not say which: no client may be told of the symbol of another.
+            # The error does not name the symbol, and concerns one client only.
             for each in waiting:
                 await self._answer([each])
             return
         found = {reading.symbol: reading for reading in readings.readings}
         for symbol, answer in waiting:
             if answer.done():
-                # Its client is gone.
+                # Its client disconnected.
                 continue
             reading = found.get(symbol)
             if reading is None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gateway.bars.question import BarsQuestion, Fill
-from gateway.encoding import JsonBar, bar_to_dict, encode_json
+from gateway.encoding import BAR_COLUMNS, BAR_KEYS, JsonBar, bar_to_dict, encode_json
 from gateway.errors import NotAcceptable
+from marketdata.fields import Kind, PublicColumn
 from marketdata.wire.market_data_pb2 import Bar
 
 if TYPE_CHECKING:
@@ -22,34 +23,6 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 # Bars encoded in one turn of the event loop, about 2 ms; live clients wait meanwhile.
 BARS_PER_TURN = 500
-
-COLUMNS = (
-    "symbol",
-    "interval",
-    "start",
-    "end",
-    "startNs",
-    "endNs",
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "trades",
-    "vwap",
-    "state",
-    "revision",
-    "complete",
-    "coverage",
-    "filler",
-    "phase",
-    "number",
-    "sequence",
-    "epoch",
-)
-_PRICES = ("open", "high", "low", "close", "vwap")
-_INTEGERS = ("volume", "trades", "sequence", "epoch")
-_TEXTS = ("symbol", "interval", "state", "coverage", "filler", "phase")
 
 
 async def encode_page(
@@ -94,7 +67,7 @@ async def _encode_csv(rows: list[JsonBar]) -> bytes:
     # RFC 4180: CR LF, quotes only where they are needed.
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(BAR_KEYS)
     for start in range(0, len(rows), BARS_PER_TURN):
         if start:
             await asyncio.sleep(0)
@@ -123,27 +96,8 @@ def _import_arrow() -> ModuleType:
     return module
 
 
-# Times are timestamps in UTC and counts are integers: a reader need not convert anything.
 def _encode_arrow(arrow: Any, rows: list[JsonBar]) -> bytes:
-    moment = arrow.timestamp("ns", "UTC")
-    columns: dict[str, Any] = {}
-    for name in ("symbol", "interval"):
-        columns[name] = _texts(arrow, name, rows)
-    for name in ("start", "end"):
-        columns[name] = arrow.array([int(str(row[f"{name}Ns"])) for row in rows], moment)
-    for name in COLUMNS[6:]:
-        if name in _PRICES:
-            columns[name] = arrow.array([row[name] for row in rows], arrow.float64())
-        elif name in _INTEGERS:
-            kind = arrow.uint64() if name in {"sequence", "epoch"} else arrow.int64()
-            columns[name] = arrow.array([int(str(row[name])) for row in rows], kind)
-        elif name in _TEXTS:
-            columns[name] = _texts(arrow, name, rows)
-        elif name == "complete":
-            columns[name] = arrow.array([row[name] for row in rows], arrow.bool_())
-        else:
-            columns[name] = arrow.array([row[name] for row in rows], arrow.uint32())
-    table = arrow.table(columns)
+    table = arrow.table(arrow_columns(arrow, BAR_COLUMNS, rows))
     sink = arrow.BufferOutputStream()
     with arrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -151,5 +105,32 @@ def _encode_arrow(arrow: Any, rows: list[JsonBar]) -> bytes:
     return body
 
 
-def _texts(arrow: Any, name: str, rows: list[JsonBar]) -> Any:
-    return arrow.array([row[name] for row in rows], arrow.string())
+def arrow_columns(
+    arrow: Any, columns: Sequence[PublicColumn], rows: Sequence[JsonBar]
+) -> dict[str, Any]:
+    """Return the Arrow columns of ``rows``.
+
+    Times are timestamps in UTC and counts are integers, so that a reader converts nothing.
+    """
+    types = {
+        Kind.TEXT: arrow.string(),
+        Kind.CHOICE: arrow.string(),
+        Kind.REAL: arrow.float64(),
+        Kind.COUNT: arrow.int64(),
+        Kind.POSITION: arrow.uint64(),
+        Kind.NUMBER: arrow.uint32(),
+        Kind.TIME: arrow.timestamp("ns", "UTC"),
+        Kind.FLAG: arrow.bool_(),
+    }
+    arrays = {}
+    for column in columns:
+        if column.is_ns:
+            # The column that has the milliseconds elsewhere has the whole time here.
+            continue
+        kind = column.field.kind
+        key = f"{column.name}Ns" if kind is Kind.TIME else column.name
+        values: list[Any] = [row[key] for row in rows]
+        if kind in {Kind.COUNT, Kind.POSITION, Kind.TIME}:
+            values = [None if digits is None else int(digits) for digits in values]
+        arrays[column.name] = arrow.array(values, types[kind])
+    return arrays

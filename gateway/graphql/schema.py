@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from operator import getitem
-from typing import Annotated, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import strawberry
 from graphql import GraphQLSchema
@@ -15,6 +15,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from gateway.bars.question import Fill, build_subscription, check_interval, parse_question
 from gateway.bars.times import HELP
+from gateway.encoding import AGGREGATE_COLUMNS, BAR_COLUMNS, describe
 from gateway.errors import FieldError, InvalidInput
 from gateway.graphql.reader import MAX_BARS, Reader
 from gateway.hub.subscription import BufferLimits
@@ -23,6 +24,9 @@ from gateway.hub.subscription import Subscription as HubSubscription
 from gateway.hub.updates import Policy as HubPolicy
 from gateway.rest.inputs import parse_symbol
 from gateway.rest.routes import DEFAULT_PAGE, MAX_PAGE
+from marketdata.fields import Kind, PublicColumn
+
+T = TypeVar("T")
 
 # All symbols, present and future.
 WILDCARD = "*"
@@ -43,34 +47,45 @@ class Context:
 
 Info = strawberry.Info[Context, None]
 
+_TYPES: dict[Kind, Any] = {
+    Kind.TEXT: str,
+    Kind.CHOICE: str,
+    Kind.REAL: float,
+    Kind.COUNT: str,
+    Kind.POSITION: str,
+    Kind.TIME: str,
+    Kind.NUMBER: int,
+    Kind.FLAG: bool,
+}
 
-@strawberry.type(
-    description="The state of one symbol in its session. 64-bit integers are decimal strings. "
-    "All but the symbol is null while the aggregator does not answer and nothing is known."
+
+def json_object(
+    columns: Sequence[PublicColumn], description: str, *, all_nullable: bool = False
+) -> Callable[[type[T]], type[T]]:
+    """Return a decorator that makes a class the GraphQL type of a JSON object."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        for column in columns:
+            kind = _TYPES[column.field.kind]
+            is_nullable = all_nullable or column.field.nullable
+            cls.__annotations__[column.name] = kind | None if is_nullable else kind
+            words = ", ".join(word for _, word in column.field.choices)
+            text = "; ".join(filter(None, (words, describe(column)))) or None
+            setattr(cls, column.name, strawberry.field(description=text))
+        return strawberry.type(cls, description=description)
+
+    return decorate
+
+
+# The original's schema lets every field of an aggregate be null.
+@json_object(
+    AGGREGATE_COLUMNS,
+    "The state of one symbol in its session. 64-bit integers are decimal strings. "
+    "All but the symbol is null while the aggregator does not answer and nothing is known.",
+    all_nullable=True,
 )
 class Aggregate:
-    """The fields are the keys of the JSON that every door sends."""
-
-    symbol: str | None
-    open: float | None
-    high: float | None
-    low: float | None
-    close: float | None
-    volume: str | None
-    timestamp: str | None = strawberry.field(
-        description="exchange time of close, milliseconds since 1970-01-01T00:00Z"
-    )
-    timestampNs: str | None = strawberry.field(  # noqa: N815  the name on the wire
-        description="the same in nanoseconds"
-    )
-    trades: str | None = strawberry.field(description="ticks in the session")
-    vwap: float | None = strawberry.field(description="volume-weighted average price")
-    sequence: str | None = strawberry.field(
-        description="counts the states of the symbol within the epoch"
-    )
-    epoch: str | None = strawberry.field(
-        description="names the life of the aggregator's state; sequences compare within one epoch"
-    )
+    """The fields are the keys of the JSON of every endpoint."""
 
 
 @strawberry.type(description="Some of the symbols there is data for, in byte order.")
@@ -83,45 +98,13 @@ class SymbolPage:
     )
 
 
-@strawberry.type(
-    description="What was traded of one symbol with start <= exchange time < end. 64-bit integers "
-    "are decimal strings."
+@json_object(
+    BAR_COLUMNS,
+    "What was traded of one symbol with start <= exchange time < end. 64-bit integers are decimal "
+    "strings.",
 )
 class Bar:
-    """The fields are the keys of the JSON that every door sends."""
-
-    symbol: str
-    interval: str
-    start: str = strawberry.field(description="milliseconds since 1970-01-01T00:00Z")
-    end: str
-    startNs: str = strawberry.field(description="the same in nanoseconds")  # noqa: N815
-    endNs: str  # noqa: N815  the name on the wire
-    open: float | None = strawberry.field(description="prices are null in a filler without them")
-    high: float | None
-    low: float | None
-    close: float | None
-    volume: str
-    trades: str
-    vwap: float | None = strawberry.field(description="volume-weighted average price")
-    state: str = strawberry.field(description="partial, early, final or revised")
-    revision: int = strawberry.field(description="how often it changed after it was final")
-    complete: bool = strawberry.field(description="whether coverage is full")
-    coverage: str = strawberry.field(
-        description="full, partial or no_feed: for how much of its time a producer was connected"
-    )
-    filler: str | None = strawberry.field(
-        description="no_trades or no_feed, if it has no trades of its own"
-    )
-    phase: str | None = strawberry.field(
-        description="pre, regular, post or closed, where the symbol has a calendar"
-    )
-    number: int = strawberry.field(
-        description="tells tick, volume and notional bars of the same start apart"
-    )
-    sequence: str = strawberry.field(
-        description="counts the states of the bars of this symbol and interval within the epoch"
-    )
-    epoch: str
+    """The fields are the keys of the JSON of every endpoint."""
 
 
 @strawberry.type(description="A bar, and where it is among the others.")

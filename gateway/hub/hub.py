@@ -53,8 +53,6 @@ class Hub:
         linger_s: how long a symbol is followed after its last subscriber left.
         max_symbols: topics followed by name at the same time.
         clock: seconds on a clock that never goes back.
-        max_lead: by how many states a returning reader, who was told by another hub, may be ahead
-            of this one. One who names a later state than that names one that never was.
     """
 
     def __init__(
@@ -64,9 +62,7 @@ class Hub:
         linger_s: float,
         max_symbols: int,
         clock: Callable[[], float],
-        max_lead: int = 0,
     ) -> None:
-        self._max_lead = max_lead
         self._history = history
         self._linger_s = linger_s
         self._max_symbols = max_symbols
@@ -133,7 +129,6 @@ class Hub:
         """
         now = self._clock()
         self.expire(now)
-        subscription.max_lead = self._max_lead
         if subscription.interval is not None:
             self.check_interval(subscription.interval)
         topics = subscription.topics

@@ -65,8 +65,6 @@ class Subscription:
     # Whose bars it is for, and the history that they begin with; here, it is for aggregates.
     interval: str | None = None
     join: Join | None = None
-    # How many states the reader may have had that did not come here yet; the hub says so.
-    max_lead = 0
 
     def __init__(
         self,
@@ -150,8 +148,7 @@ class Subscription:
         if self._resuming:
             sequence = self._resuming.get(update.symbol)
             if sequence is not None:
-                lead = sequence - update.sequence
-                if update.epoch == self._resume_epoch and 0 <= lead <= self.max_lead:
+                if (update.epoch, update.sequence) == (self._resume_epoch, sequence):
                     # The reader has this one; the next will tell.
                     return
                 del self._resuming[update.symbol]

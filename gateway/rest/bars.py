@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from gateway.bars.accept import choose
-from gateway.bars.formats import ARROW, COLUMNS, CSV, JSON, encode_page
+from gateway.bars.formats import ARROW, CSV, JSON, encode_page
 from gateway.bars.question import DEFAULT_LIMIT, MAX_LIMIT, Fill, parse_question
 from gateway.bars.times import HELP
+from gateway.encoding import BAR_KEYS
 from gateway.errors import UnknownSymbol
 from gateway.rest.routes import (
     COMMON_RESPONSES,
@@ -48,7 +49,7 @@ router = APIRouter()
             "content": {
                 CSV: {
                     "schema": {"type": "string"},
-                    "example": f"{','.join(COLUMNS)}\r\n",
+                    "example": f"{','.join(BAR_KEYS)}\r\n",
                 },
                 ARROW: {"schema": {"type": "string", "format": "binary"}},
             },

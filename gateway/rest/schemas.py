@@ -1,10 +1,16 @@
-"""Describe the JSON of the REST door for OpenAPI; the encoder, not these, writes it."""
+"""Describe the JSON of REST for OpenAPI; the encoder writes it, not these models."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from gateway.encoding import AGGREGATE_COLUMNS, BAR_COLUMNS, describe
+from marketdata.fields import Kind, PublicColumn
+
+_DIGITS = r"^[0-9]+$"
 
 _EXAMPLE: dict[str, JsonValue] = {
     "symbol": "AAPL",
@@ -26,33 +32,42 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+# The aggregator has the same words in its calendars; on the wire the phase is text.
+_WORDS = {"phase": ("pre", "regular", "post", "closed")}
+
+
+def json_types(columns: Sequence[PublicColumn]) -> dict[str, Any]:
+    """Return the keys of a JSON object with their types, as annotations of a model."""
+    return {column.name: _json_type(column) for column in columns}
+
+
+def _json_type(column: PublicColumn) -> Any:
+    field = column.field
+    kind: Any
+    rules: dict[str, Any] = {}
+    match field.kind:
+        case Kind.REAL:
+            kind = float
+        case Kind.COUNT | Kind.POSITION | Kind.TIME:
+            kind, rules = str, {"pattern": _DIGITS}
+        case Kind.NUMBER:
+            kind, rules = int, {"ge": 0}
+        case Kind.FLAG:
+            kind = bool
+        case Kind.TEXT | Kind.CHOICE:
+            words = tuple(word for _, word in field.choices) or _WORDS.get(field.name)
+            kind = Literal[words] if words else str
+    if field.nullable:
+        kind = kind | None
+    return Annotated[kind, Field(description=describe(column) or None, **rules)]
+
+
 class AggregateBody(_Body):
     """The state of one symbol in its session. All but the symbol is null in the fallback."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _EXAMPLE})
 
-    symbol: str
-    open: float | None
-    high: float | None
-    low: float | None
-    close: float | None
-    volume: str | None = Field(description="decimal digits", pattern=r"^-?[0-9]+$")
-    timestamp: str | None = Field(
-        description="exchange time of close, milliseconds since 1970-01-01T00:00Z, decimal digits",
-        pattern=r"^-?[0-9]+$",
-    )
-    timestampNs: str | None = Field(  # noqa: N815  the name on the wire
-        description="the same in nanoseconds", pattern=r"^-?[0-9]+$"
-    )
-    trades: str | None = Field(description="ticks in the session", pattern=r"^-?[0-9]+$")
-    vwap: float | None = Field(description="volume-weighted average price")
-    sequence: str | None = Field(
-        description="counts the states of the symbol within the epoch", pattern=r"^[0-9]+$"
-    )
-    epoch: str | None = Field(
-        description="names the life of the aggregator's state; sequences compare within one epoch",
-        pattern=r"^[0-9]+$",
-    )
+    __annotations__ = json_types(AGGREGATE_COLUMNS)
 
 
 class AggregatesBody(_Body):
@@ -95,7 +110,6 @@ _BAR_EXAMPLE: dict[str, JsonValue] = {
     "sequence": "17",
     "epoch": "1735201200000000000",
 }
-_DIGITS = r"^[0-9]+$"
 
 
 class BarBody(_Body):
@@ -103,46 +117,7 @@ class BarBody(_Body):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _BAR_EXAMPLE})
 
-    symbol: str
-    interval: str
-    start: str = Field(description="milliseconds since 1970-01-01T00:00Z", pattern=_DIGITS)
-    end: str = Field(
-        description="likewise; of tick, volume and notional bars the time of the last trade",
-        pattern=_DIGITS,
-    )
-    startNs: str = Field(description="the same in nanoseconds", pattern=_DIGITS)  # noqa: N815
-    endNs: str = Field(description="the same in nanoseconds", pattern=_DIGITS)  # noqa: N815
-    open: float | None = Field(description="null in a filler without prices, as the next three")
-    high: float | None
-    low: float | None
-    close: float | None
-    volume: str = Field(pattern=_DIGITS)
-    trades: str = Field(pattern=_DIGITS)
-    vwap: float | None = Field(description="volume-weighted average price; null in a filler")
-    state: Literal["partial", "early", "final", "revised"] = Field(
-        description="partial: its end has not passed; early: its grace has not; revised: a late "
-        "tick changed it after it was final"
-    )
-    revision: int = Field(ge=0, description="how often it changed after it was final")
-    complete: bool = Field(description="whether coverage is full")
-    coverage: Literal["full", "partial", "no_feed"] = Field(
-        description="for how much of its time a producer was connected"
-    )
-    filler: Literal["no_trades", "no_feed"] | None = Field(
-        description="why it has no trades of its own; null: it has"
-    )
-    phase: Literal["pre", "regular", "post", "closed"] | None = Field(
-        description="of the trading day, where the symbol has a calendar"
-    )
-    number: int = Field(
-        ge=0, description="tells tick, volume and notional bars of the same start apart"
-    )
-    sequence: str = Field(
-        description="counts the states of the bars of this symbol and interval within the epoch; "
-        "0: from before it",
-        pattern=_DIGITS,
-    )
-    epoch: str = Field(pattern=_DIGITS)
+    __annotations__ = json_types(BAR_COLUMNS)
 
 
 class BarsBody(_Body):
@@ -156,22 +131,8 @@ class BarsBody(_Body):
     )
 
 
-class WorkerStatusBody(_Body):
-    """How one process of the gateway is; with `no answer` the rest is left out."""
-
-    worker: int = Field(ge=0)
-    status: Literal["ok", "no answer"]
-    uptimeS: int = Field(default=0, ge=0)  # noqa: N815  the name on the wire
-    feed: Literal["live", "stale"] = "stale"
-    breaker: Literal["closed", "open", "half-open"] = "closed"
-    clients: int = Field(default=0, ge=0)
-    subscriptions: int = Field(default=0, ge=0)
-    topics: int = Field(default=0, ge=0)
-    conflated: str = Field(default="0", pattern=_DIGITS)
-
-
 class GatewayStatusBody(_Body):
-    """How this gateway is: the worst state, and the sum of the counts, of its processes."""
+    """The state of this gateway."""
 
     version: str
     uptimeS: int = Field(ge=0)  # noqa: N815  the name on the wire
@@ -181,8 +142,6 @@ class GatewayStatusBody(_Body):
     )
     clients: int = Field(ge=0, description="live clients of all doors")
     maxClients: int  # noqa: N815  the name on the wire
-    worker: int = Field(ge=0, description="the process that answered")
-    workers: list[WorkerStatusBody]
     subscriptions: int = Field(ge=0)
     topics: int = Field(ge=0, description="symbols and bars that are followed")
     conflated: str = Field(

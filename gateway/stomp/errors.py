@@ -35,8 +35,7 @@
         ├── RateExceeded
         ├── SlowConsumer
         ├── HistoryFailed
-        ├── ServerShutdown
-        └── SignalsLost
+        └── ServerShutdown
 """
 
 from __future__ import annotations
@@ -389,16 +388,6 @@ class HistoryFailed(SessionEnded):
     """The history that ``since`` asks for could not be read, by a fault of ours."""
 
     reason = "history_failed"
-
-
-class SignalsLost(SessionEnded):
-    """Signaling messages were left out, by a fault of ours; who subscribed to them must know."""
-
-    reason = "signals_lost"
-
-    def __init__(self, count: int) -> None:
-        super().__init__(f"{count} signaling messages were lost")
-        self.count = count
 
 
 class ServerShutdown(SessionEnded):

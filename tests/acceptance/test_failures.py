@@ -22,7 +22,7 @@ DEADLINE_S = 2.5
 SLACK_S = 1.5
 RECOVERY_S = 6.0
 WINDOW = 10
-BREAKER = "circuit breaker changed"
+BREAKER = "circuit_breaker_changed"
 
 
 async def ask(http: httpx.AsyncClient) -> httpx.Response:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.conformance.node_tools import Script, need_chromium, need_node, node_script
+from tests.conformance.node_tools import (
+    Script,
+    need_chromium,
+    need_node,
+    node_script,
+    run_node,
+)
 from tests.integration.gateway.live import Feed, live
 
 PAGE_ELSEWHERE = "http://page.test"
@@ -95,3 +102,22 @@ def _expected_in_browser(transport: str) -> dict[str, Any]:
     if transport == "plain":
         return expected(None, "1.2", "v12.stomp")
     return expected(transport, "1.2")
+
+
+SESSIONS = 24
+SIGNALS = 15
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_many_sessions_in_node_get_every_message_once_and_in_order(transport: str) -> None:
+    async with live() as (address, _):
+        arguments = address, transport, str(SESSIONS), str(SIGNALS)
+        ended = json.loads(await run_node("stomp_sessions.cjs", *arguments))
+    session = {
+        "used": transport,
+        "code": 1000,
+        "count": SESSIONS * SIGNALS,
+        "senders": SESSIONS,
+        "inOrder": True,
+    }
+    assert ended == [session] * SESSIONS

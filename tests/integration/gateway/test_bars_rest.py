@@ -13,7 +13,7 @@ import httpx
 import polars as pl
 import pytest
 
-from gateway.bars.formats import COLUMNS
+from gateway.encoding import BAR_KEYS
 from gateway.rest.schemas import BarsBody
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.bar_book import FINAL, PARTIAL, REVISED
@@ -207,7 +207,7 @@ async def test_csv_is_that_of_rfc_4180(aggregator: FakeAggregator, http: httpx.A
     assert response.headers["content-type"] == "text/csv; charset=utf-8; header=present"
     assert response.headers["x-next-cursor"] == json_page["nextCursor"]
     lines = response.text.split("\r\n")
-    assert lines[0] == ",".join(COLUMNS)
+    assert lines[0] == ",".join(BAR_KEYS)
     assert lines[-1] == ""
     rows = list(csv.DictReader(io.StringIO(response.text, newline="")))
     for row, bar in zip(rows, json_page["bars"], strict=True):
@@ -235,7 +235,7 @@ async def test_polars_reads_the_arrow_stream(
     response = await ask(http, ARROW, limit=2000, fill="null", **{"from": "0"})
     assert response.headers["content-type"] == ARROW
     frame = pl.read_ipc_stream(response.content)
-    assert tuple(frame.columns) == tuple(c for c in COLUMNS if not c.endswith("Ns"))
+    assert tuple(frame.columns) == tuple(c for c in BAR_KEYS if not c.endswith("Ns"))
     assert frame.schema["start"] == pl.Datetime("ns", "UTC")
     assert frame["start"].cast(pl.Int64).to_list() == [
         START + minute * MINUTE for minute in range(1301)
@@ -254,7 +254,7 @@ async def test_an_empty_page_has_its_columns_in_every_form(
     aggregator.set("AAPL", close=1.0)
     frame = pl.read_ipc_stream((await ask(http, ARROW)).content)
     assert frame.schema["close"] == pl.Float64
-    assert (await ask(http, "text/csv")).text == ",".join(COLUMNS) + "\r\n"
+    assert (await ask(http, "text/csv")).text == ",".join(BAR_KEYS) + "\r\n"
 
 
 async def test_a_form_there_is_not_is_refused_with_those_there_are(

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from fastapi.openapi.models import OpenAPI
 
-from gateway.bars.formats import ARROW, COLUMNS, CSV, JSON
-from gateway.encoding import FIELDS
+from gateway.bars.formats import ARROW, CSV, JSON
+from gateway.encoding import AGGREGATE_KEYS, BAR_KEYS
 from tests.integration.gateway.doubles import FakeAggregator, http_to_gateway
 
 DATA_PATHS = ("/api/v1/marketdata/{symbol}", "/api/v1/marketdata", "/api/v1/symbols")
@@ -87,14 +87,14 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
 
 def test_an_aggregate_is_described_field_by_field(document: dict[str, Any]) -> None:
     schema = document["components"]["schemas"]["AggregateBody"]
-    assert tuple(schema["properties"]) == FIELDS
-    assert schema["required"] == list(FIELDS)
+    assert tuple(schema["properties"]) == AGGREGATE_KEYS
+    assert schema["required"] == list(AGGREGATE_KEYS)
 
 
 def test_bars_are_described_field_by_field_and_in_every_form(document: dict[str, Any]) -> None:
     schema = document["components"]["schemas"]["BarBody"]
-    assert tuple(schema["properties"]) == COLUMNS
-    assert schema["required"] == list(COLUMNS)
+    assert tuple(schema["properties"]) == BAR_KEYS
+    assert schema["required"] == list(BAR_KEYS)
     responses = document["paths"]["/api/v1/marketdata/{symbol}/bars"]["get"]["responses"]
     assert set(responses) == {"200", "404", "406", "422", "429", "503"}
     assert set(responses["200"]["content"]) == {JSON, CSV, ARROW}

@@ -165,7 +165,7 @@ async def test_after_five_failed_attempts_nothing_is_asked_any_more(
                 assert_fallback(await http.get(AAPL_PATH))
     assert len(aggregator.calls) == 5
     assert [(line["event"], line["state"]) for line in lines if "state" in line] == [
-        ("circuit breaker changed", "open")
+        ("circuit_breaker_changed", "open")
     ]
 
 

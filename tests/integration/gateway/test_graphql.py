@@ -10,7 +10,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.encoding import FIELDS
+from gateway.encoding import AGGREGATE_KEYS
 from marketdata.wire.market_data_pb2 import AggregatesRequest
 from tests.integration.gateway.doubles import AAPL, FakeAggregator, http_to_gateway
 
@@ -28,7 +28,7 @@ AGGREGATE = {
     "sequence": "42",
     "epoch": "7",
 }
-ALL = " ".join(FIELDS)
+ALL = " ".join(AGGREGATE_KEYS)
 GRAPHQL = "application/graphql-response+json"
 
 
@@ -79,7 +79,7 @@ async def test_the_schema_is_the_originals_with_additions(http: httpx.AsyncClien
     assert data["__type"]["fields"] == [
         # Neither is wrapped in NON_NULL.
         {"name": name, "type": {"kind": "SCALAR", "name": "Float" if name in numbers else "String"}}
-        for name in FIELDS
+        for name in AGGREGATE_KEYS
     ]
     assert data["__schema"]["queryType"]["fields"][0] == {
         "name": "marketData",
@@ -190,7 +190,7 @@ async def test_without_the_aggregator_there_is_the_empty_aggregate(
     await aggregator.go_down()
     result = await ask(http, f'{{ marketData(symbol: "AAPL") {{ {ALL} }} }}')
     assert result == {
-        "data": {"marketData": {**dict.fromkeys(FIELDS), "symbol": "AAPL"}},
+        "data": {"marketData": {**dict.fromkeys(AGGREGATE_KEYS), "symbol": "AAPL"}},
         "extensions": {"dataStatus": "fallback"},
     }
     result = await ask(http, "{ symbols { symbols } }")

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from gateway.encoding import FIELDS
+from gateway.encoding import AGGREGATE_KEYS
 from tests.doubles.market import Market, run_market
 
 SUBSCRIBE = "subscription { marketData(symbols: %s) { symbol close sequence epoch } }"
@@ -217,7 +217,9 @@ async def test_a_client_that_does_not_read_gets_the_newest_and_costs_nobody_else
     async with open_client(market, max_queue=1) as slow, open_client(market) as quick:
         # 50 operations on 20 symbols: 10 MB, more than what the kernel keeps for a socket.
         for operation in range(operations):
-            await slow.subscribe(str(operation), query % (json.dumps(symbols), " ".join(FIELDS)))
+            await slow.subscribe(
+                str(operation), query % (json.dumps(symbols), " ".join(AGGREGATE_KEYS))
+            )
         await quick.subscribe("1", SUBSCRIBE % '["S0"]')
         for price in range(1, prices + 1):
             for symbol in symbols:

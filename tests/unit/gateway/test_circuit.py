@@ -142,9 +142,9 @@ async def test_each_change_of_state_is_one_line_in_the_log() -> None:
         backend.now = 10.0
         await backend.go("ok", times=3)
     assert [(line["event"], line["breaker"], line["was"], line["state"]) for line in lines] == [
-        ("circuit breaker changed", "backend", "closed", "open"),
-        ("circuit breaker changed", "backend", "open", "half-open"),
-        ("circuit breaker changed", "backend", "half-open", "open"),
-        ("circuit breaker changed", "backend", "open", "half-open"),
-        ("circuit breaker changed", "backend", "half-open", "closed"),
+        ("circuit_breaker_changed", "backend", "closed", "open"),
+        ("circuit_breaker_changed", "backend", "open", "half-open"),
+        ("circuit_breaker_changed", "backend", "half-open", "open"),
+        ("circuit_breaker_changed", "backend", "open", "half-open"),
+        ("circuit_breaker_changed", "backend", "half-open", "closed"),
     ]

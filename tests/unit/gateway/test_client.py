@@ -1,4 +1,4 @@
-"""The client all doors share: order of the rules, retries, deadline, fallback."""
+"""The client of all endpoints: order of the rules, retries, deadline, fallback."""
 
 # ruff: noqa: ASYNC109, N802  gRPC gives the names
 
@@ -278,7 +278,7 @@ async def test_a_client_that_goes_away_takes_its_call_along() -> None:
         started.set()
         await asyncio.Event().wait()
 
-    aggregator.client._sleep = pause_forever
+    aggregator.client._calls._sleep = pause_forever
     task = asyncio.create_task(ask(aggregator))
     await started.wait()
     task.cancel()

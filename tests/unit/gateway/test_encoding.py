@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.encoding import FIELDS, aggregate_to_dict, empty_aggregate, encode_json
+from gateway.encoding import AGGREGATE_KEYS, aggregate_to_dict, empty_aggregate, encode_json
 from gateway.rest.schemas import AggregateBody
 from marketdata.wire.market_data_pb2 import Aggregate
 
@@ -45,12 +45,12 @@ def test_the_empty_aggregate_is_the_symbol_and_nulls() -> None:
 
 
 def test_the_empty_aggregate_has_the_fields_of_a_full_one_in_the_same_order() -> None:
-    assert tuple(empty_aggregate("A")) == tuple(aggregate_to_dict(AAPL)) == FIELDS
+    assert tuple(empty_aggregate("A")) == tuple(aggregate_to_dict(AAPL)) == AGGREGATE_KEYS
 
 
 @pytest.mark.parametrize("document", [aggregate_to_dict(AAPL), empty_aggregate("AAPL")])
 def test_what_is_encoded_is_what_openapi_describes(document: dict[str, object]) -> None:
-    assert tuple(AggregateBody.model_fields) == FIELDS
+    assert tuple(AggregateBody.model_fields) == AGGREGATE_KEYS
     AggregateBody.model_validate(document, strict=True)
 
 

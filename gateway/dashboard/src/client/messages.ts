@@ -2,56 +2,9 @@
 //
 // 64-bit integers are strings of decimal digits and stay so: JavaScript's numbers end at 2^53.
 
-/** A 64-bit integer in decimal digits. */
-export type Int64 = string;
+import type { Aggregate, Bar, Int64 } from './fields';
 
-/** The state of one symbol in its session. Null: nothing is known. */
-export interface Aggregate {
-  readonly symbol: string;
-  readonly open: number | null;
-  readonly high: number | null;
-  readonly low: number | null;
-  readonly close: number | null;
-  readonly volume: Int64 | null;
-  /** Exchange time of `close` in milliseconds. */
-  readonly timestamp: Int64 | null;
-  /** The same in nanoseconds. */
-  readonly timestampNs: Int64 | null;
-  readonly trades: Int64 | null;
-  readonly vwap: number | null;
-  /** Counts the states of the symbol within one epoch. */
-  readonly sequence: Int64 | null;
-  readonly epoch: Int64 | null;
-}
-
-export type BarState = 'partial' | 'early' | 'final' | 'revised';
-
-/** What was traded of one symbol with start <= exchange time < end. */
-export interface Bar {
-  readonly symbol: string;
-  readonly interval: string;
-  readonly start: Int64;
-  readonly end: Int64;
-  readonly startNs: Int64;
-  readonly endNs: Int64;
-  readonly open: number | null;
-  readonly high: number | null;
-  readonly low: number | null;
-  readonly close: number | null;
-  readonly volume: Int64;
-  readonly trades: Int64;
-  readonly vwap: number | null;
-  readonly state: BarState;
-  readonly revision: number;
-  readonly complete: boolean;
-  readonly coverage: 'full' | 'partial' | 'no_feed';
-  readonly filler: 'no_trades' | 'no_feed' | null;
-  readonly phase: string | null;
-  /** Tells tick, volume and notional bars of the same start apart. */
-  readonly number: number;
-  readonly sequence: Int64;
-  readonly epoch: Int64;
-}
+export type { Aggregate, Bar, Int64 };
 
 export type FeedStatus = 'live' | 'stale';
 export type Policy = 'conflate' | 'buffer';

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.encoding import FIELDS
+from gateway.encoding import AGGREGATE_KEYS
 from gateway.graphql.documents import MAX_REPEATS, DocumentLimits, Documents
 from gateway.graphql.errors import RequestErrors, format_request_errors
 from gateway.graphql.schema import build_schema
@@ -45,7 +45,7 @@ def aliased(count: int, fields: str = "symbol") -> str:
 def test_50_aliases_with_every_field_pass_the_default_limits() -> None:
     settings = GatewaySettings()
     kind = check(
-        aliased(50, " ".join(FIELDS)) + "}",
+        aliased(50, " ".join(AGGREGATE_KEYS)) + "}",
         max_depth=settings.graphql_max_depth,
         max_aliases=settings.graphql_max_aliases,
         max_tokens=settings.graphql_max_tokens,

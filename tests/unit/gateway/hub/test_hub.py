@@ -48,7 +48,6 @@ class Feed:
         linger_s: float = 60,
         history: int = 1000,
         max_symbols: int = 100,
-        max_lead: int = 0,
     ) -> None:
         self.clock = Clock()
         self.hub = Hub(
@@ -56,7 +55,6 @@ class Feed:
             linger_s=linger_s,
             max_symbols=max_symbols,
             clock=self.clock,
-            max_lead=max_lead,
         )
         self.epoch = EPOCH
         self.sequences: dict[str, int] = {}
@@ -230,26 +228,6 @@ def test_a_reader_that_missed_nothing_is_told_with_the_next_state() -> None:
     assert told(again) == []
     feed.publish("A")
     assert told(again) == [(3, True)]
-
-
-def test_a_reader_from_a_hub_that_is_ahead_gets_no_state_older_than_it_had() -> None:
-    feed = Feed(max_lead=3)
-    feed.subscribe(["A"])
-    feed.publish("A", "A")
-    again = feed.subscribe(["A"], resume=resume(4))
-    feed.publish("A", "A")
-    assert told(again) == []
-    feed.publish("A", "A")
-    assert told(again) == [(5, True), (6, None)]
-
-
-def test_a_reader_that_is_further_ahead_than_a_hub_can_be_gets_a_snapshot() -> None:
-    feed = Feed(max_lead=3)
-    feed.subscribe(["A"])
-    feed.publish("A", "A")
-    again = feed.subscribe(["A"], resume=resume(6))
-    feed.publish("A")
-    assert told(again) == [(2, False), (3, None)]
 
 
 @pytest.mark.parametrize(

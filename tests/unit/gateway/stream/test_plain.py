@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.encoding import FIELDS
+from gateway.encoding import AGGREGATE_KEYS
 from gateway.hub.hub import FeedStatus
 from gateway.stream.plain import PlainSession
 from tests.unit.gateway.stream.doubles import Client, Feed
@@ -17,7 +17,7 @@ def test_each_state_is_bare_json_with_numbers_where_the_original_had_them() -> N
     client = connect(feed, " aapl ")
     feed.publish("AAPL", "MSFT")
     (state,) = client.take()
-    assert tuple(state) == FIELDS
+    assert tuple(state) == AGGREGATE_KEYS
     assert (state["symbol"], state["volume"], state["timestamp"]) == ("AAPL", 2**60, 0)
     assert (state["sequence"], state["timestampNs"]) == ("1", "0")
 
