@@ -15,6 +15,7 @@ RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
  && python -m pip --python /opt/venv/bin/python install --only-binary :all: -c constraints.txt -r requirements.txt
 # So are the gateway's pages; they are built with Node.js from PyPI, which stays in this stage.
 COPY scripts scripts
+COPY gateway/package.json gateway/package-lock.json gateway/
 COPY gateway/assets gateway/assets
 COPY gateway/dashboard gateway/dashboard
 RUN python -m scripts.assets

@@ -1,24 +1,26 @@
 # make setup  install into .venv          make check  all that CI checks
 # make run    start everything            make test   the tests alone
 # make image  build the container image   docker compose up --build  runs it
+# make wheel  build a wheel with the pages make lowest  try the lowest allowed packages
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests that run beside each other; those that measure time come after them, one by one.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
-# What the gateway's pages load, built from our sources and npm's packages; its date is that of the
-# last build.
+# The files that the gateway's pages load, built from our sources and npm's packages. The date of
+# this file is the date of the last build.
 STATIC := gateway/static/.built
-# What numba compiles, seconds that no start should take.
+# The modules that numba compiles: half a minute that no start should take.
 KERNELS := aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode ingest.kernel
 KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
-ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) scripts/assets.py scripts/node.py
+ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
+  gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
-.PHONY: setup assets run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets wheel run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
 
 help:
-	@sed -n '1,3p' Makefile
+	@sed -n '1,4p' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,24 +28,32 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m scripts.install .
 	@touch $@
 
 $(VENV)/.setup-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m scripts.install '.[dev]'
 	@touch $@ $(VENV)/.setup
 
-$(STATIC): $(ASSETS) | $(BIN)/python
+$(STATIC): $(ASSETS) | $(VENV)/.setup
 	$(BIN)/python -m scripts.assets
 	@touch $@
 
 $(VENV)/.kernels: $(VENV)/.setup $(KERNEL_SOURCES)
-	$(BIN)/python -m marketdata.warm $(KERNELS)
+	$(BIN)/python -m scripts.kernels $(KERNELS)
 	@touch $@
 
-setup: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
+# The packages first; then the loops are compiled beside the build of the pages.
+setup: $(VENV)/.setup
+	@$(MAKE) --no-print-directory -j2 $(VENV)/.kernels $(STATIC)
 
 assets: $(STATIC)
+
+# A wheel with the built pages in dist/: installing it needs no Node.js.
+wheel: $(STATIC)
+	rm -rf build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls -l dist/*.whl
 
 run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
@@ -122,4 +132,4 @@ constraints: | $(BIN)/python
 	  "$$fresh/bin/pip" freeze --exclude-editable >constraints.txt
 
 clean:
-	rm -rf $(VENV) gateway/static gateway/assets/node_modules gateway/dashboard/node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) gateway/static gateway/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

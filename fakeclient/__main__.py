@@ -1,10 +1,12 @@
-"""The command line: a random walk by default, or the replay of a file."""
+"""The command line: a random walk by default, the replay of a file, or the making of one."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import datetime
 from pathlib import Path
+from random import Random
 from typing import Annotated, NoReturn
 
 import typer
@@ -12,6 +14,8 @@ from pydantic import ValidationError
 
 from fakeclient.app import Job, replay_job, run, walk_job
 from fakeclient.console import choose_screen
+from fakeclient.day import ZONE, last_weekday, trading_day
+from fakeclient.files import write_trades
 from fakeclient.settings import FakeclientSettings
 from marketdata.errors import SettingsError
 from marketdata.settings import load_settings
@@ -37,7 +41,16 @@ Retry = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="Stop after this many ticks.")]
 
-# What makes sense before "replay" too.
+Symbols = Annotated[
+    str | None,
+    typer.Option(metavar="COUNT|LIST", help="500, or AAPL,MSFT (20 of them)."),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="The same seed gives the same symbols, prices, volumes (1)."),
+]
+
+# The options that may stand before the name of a command too.
 _SHARED = {"server", "connections", "retry", "limit", "encode_ahead"}
 
 
@@ -46,18 +59,12 @@ def walk(
     ctx: typer.Context,
     *,
     server: Server = None,
-    symbols: Annotated[
-        str | None,
-        typer.Option(metavar="COUNT|LIST", help="500, or AAPL,MSFT (20 of them)."),
-    ] = None,
+    symbols: Symbols = None,
     rate: Annotated[
         str | None,
         typer.Option(metavar="TICKS/S", help="Ticks per second, or max (1000)."),
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="The same seed gives the same symbols, prices, volumes (1)."),
-    ] = None,
+    seed: Seed = None,
     duration: Annotated[
         float | None,
         typer.Option(help="Seconds (until stopped)."),
@@ -76,6 +83,12 @@ def walk(
             metavar="TICKS",
             help="Encode this many before the clock starts; send them over and over until --limit "
             "or --duration, or once.",
+        ),
+    ] = None,
+    continue_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Begin at the last prices that this aggregator knows."
         ),
     ] = None,
     retry: Retry = None,
@@ -126,6 +139,35 @@ def replay(
     except BadFile as exc:
         _fail(str(exc), 1)
     _run(settings, job)
+
+
+@app.command()
+def day(
+    ctx: typer.Context,
+    *,
+    date: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="The day in New York (the last weekday)."),
+    ] = None,
+    symbols: Symbols = None,
+    trades: Annotated[
+        int, typer.Option(min=1, max=20_000_000, help="Trades in all, about.")
+    ] = 400_000,
+    seed: Seed = None,
+    out: Annotated[Path, typer.Option(help="A .csv or .csv.gz.")] = Path("day.csv.gz"),
+) -> None:
+    """Write the trades of a made-up trading day to a file, for replay."""
+    before: dict[str, object] = ctx.obj
+    settings = _read_settings(before | _given(ctx))
+    chosen = last_weekday(datetime.now(ZONE).date()) if date is None else date.date()
+    rows = trading_day(settings.symbols, chosen, trades, Random(settings.seed))
+    try:
+        write_trades(out, rows)
+    except BadFile as exc:
+        _fail(str(exc), 1)
+    print(  # noqa: T201  this is the program's output
+        f"wrote {len(rows):,} trades of {len(settings.symbols):,} symbols on {chosen} to {out}"
+    )
 
 
 def _given(ctx: typer.Context) -> dict[str, object]:

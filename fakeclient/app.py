@@ -21,7 +21,7 @@ from fakeclient.pacing import Load, group_sizes, repeat, replay_loads, walk_load
 from fakeclient.packing import Packer, Parcels
 from fakeclient.report import Counts, summary_lines
 from fakeclient.settings import FakeclientSettings, split_address
-from fakeclient.walk import RandomWalk
+from fakeclient.walk import USUAL_RATE, RandomWalk
 from marketdata.errors import MarketDataError
 from marketdata.tradefiles import BadFile
 
@@ -42,6 +42,8 @@ class Job(NamedTuple):
     # Everything to send, given what was encoded ahead.
     loads: Callable[[Sequence[Load]], Iterator[Load]]
     duration_s: float = inf
+    # The walk whose prices may go on from stored ones.
+    walk: RandomWalk | None = None
 
 
 def walk_job(settings: FakeclientSettings) -> Job:
@@ -55,7 +57,12 @@ def walk_job(settings: FakeclientSettings) -> Job:
             total = max(1, int(rate * duration_s + 1e-6))
             limit = total if limit is None else min(limit, total)
             duration_s += _DEADLINE_SLACK_S
-    walk = RandomWalk(settings.symbols, random.Random(settings.seed), messy=settings.messy)
+    walk = RandomWalk(
+        settings.symbols,
+        random.Random(settings.seed),
+        messy=settings.messy,
+        rate=USUAL_RATE if rate == inf else rate,
+    )
     bad_mix = BadMix(settings.bad_fraction) if settings.bad_fraction else None
     packer = Packer(settings.connections, bad_mix)
     speed = "as fast as possible" if rate == inf else f"{rate:,g} ticks/s"
@@ -65,7 +72,7 @@ def walk_job(settings: FakeclientSettings) -> Job:
     )
     if not ahead:
         sizes = group_sizes(rate, limit)
-        return Job(title, (), lambda _: walk_loads(walk, packer, rate, sizes), duration_s)
+        return Job(title, (), lambda _: walk_loads(walk, packer, rate, sizes), duration_s, walk)
     if limit is None and duration_s == inf:
         limit = ahead
     ahead = min(ahead, limit or ahead)
@@ -77,6 +84,7 @@ def walk_job(settings: FakeclientSettings) -> Job:
         walk_loads(walk, packer, rate, turn),
         lambda ready: repeat(ready, limit),
         duration_s,
+        walk,
     )
 
 
@@ -128,6 +136,8 @@ async def run(settings: FakeclientSettings, job: Job, screen: Screen) -> int:
     async with asyncio.TaskGroup() as tasks:
         aborter = tasks.create_task(_abort_when_late(stop, connections))
         try:
+            if job.walk is not None and settings.continue_from:
+                await _continue(job.walk, settings, screen)
             ready = await _encode_ahead(job.ahead, stop, screen)
             await _for_each(connection.open() for connection in connections)
             started = loop.time()
@@ -151,6 +161,16 @@ async def run(settings: FakeclientSettings, job: Job, screen: Screen) -> int:
         print(f"fakeclient: {reason}", file=sys.stderr)  # noqa: T201  for people
         return 1
     return 0
+
+
+async def _continue(walk: RandomWalk, settings: FakeclientSettings, screen: Screen) -> None:
+    # gRPC takes 0.2 s to import, and most runs need none.
+    from fakeclient.closes import last_prices  # noqa: PLC0415
+
+    prices = await last_prices(settings.continue_from, settings.symbols)
+    walk.go_on_from(prices)
+    if prices:
+        screen.say(f"going on from the last prices of {len(prices):,} symbols")
 
 
 async def _encode_ahead(

@@ -1,13 +1,14 @@
-"""Read a file of trades once, or again and again."""
+"""Write a file of trades; read one once, or again and again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from marketdata.tradefiles import read_trades
-from marketdata.trades import Row
+from marketdata.tradefiles import BadFile, read_trades
+from marketdata.trades import COLUMNS, Row
 
 _CHECKED_ROWS = 10_000
 
@@ -27,3 +28,20 @@ def read_passes(path: Path, *, loop: bool, limit: int | None = None) -> Iterator
         yield chain(head, rows)
         if not loop:
             return
+
+
+def write_trades(path: Path, rows: Iterable[Row]) -> None:
+    """Write ``rows`` as CSV, compressed if the name ends in .gz; the same rows give the same bytes.
+
+    Raises:
+        BadFile: the file cannot be written.
+    """
+    lines = (f"{symbol},{price},{volume},{ts_ns}" for symbol, price, volume, ts_ns in rows)
+    content = "\n".join((",".join(COLUMNS), *lines, "")).encode()
+    if path.suffix == ".gz":
+        # Without a time in it.
+        content = gzip.compress(content, compresslevel=6, mtime=0)
+    try:
+        path.write_bytes(content)
+    except OSError as exc:
+        raise BadFile(f"{path}: {exc.strerror}") from exc

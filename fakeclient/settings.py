@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from fakeclient.walk import KNOWN_SYMBOLS, choose_symbols
+from fakeclient.walk import KNOWN_SYMBOLS, USUAL_RATE, choose_symbols
 from marketdata.settings import ServiceSettings
 
 
@@ -27,6 +27,10 @@ def _read_speed(value: object) -> object:
 def _check_address(value: str) -> str:
     split_address(value)
     return value
+
+
+def _check_optional_address(value: str) -> str:
+    return _check_address(value) if value else value
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -55,11 +59,13 @@ class FakeclientSettings(ServiceSettings):
 
     # The random walk.
     symbols: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_symbols)] = KNOWN_SYMBOLS
-    rate: Annotated[float, BeforeValidator(_read_rate)] = Field(default=1000.0, gt=0)
+    rate: Annotated[float, BeforeValidator(_read_rate)] = Field(default=USUAL_RATE, gt=0)
     seed: int = 1
     duration: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     messy: bool = False
     bad_fraction: float = Field(default=0.0, ge=0, le=1)
+    # An aggregator. Prices begin at the last ones that it knows; without an answer, at the seed's.
+    continue_from: Annotated[str, AfterValidator(_check_optional_address)] = ""
 
     # The replay.
     speed: Annotated[float, BeforeValidator(_read_speed)] = Field(default=1.0, gt=0)

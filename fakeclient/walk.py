@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import sqrt
 from random import Random
 
 from marketdata.errors import InvalidSymbol
@@ -16,6 +17,13 @@ KNOWN_SYMBOLS = (
 
 # As many as the aggregator keeps by default.
 MAX_SYMBOLS = 100_000
+
+# What the fakeclient sends unless it is told otherwise, in ticks per second.
+USUAL_RATE = 1000.0
+# The standard deviation of a price's move within a minute: that of a large share on a usual day.
+MINUTE_MOVE = 0.0006
+# How long prices are drawn back over. They stay within 2 % of where they began.
+PULL_MINUTES = 240.0
 
 
 def choose_symbols(wish: str) -> tuple[str, ...]:
@@ -46,26 +54,56 @@ def messy_spelling(symbol: str) -> str:
 
 
 class RandomWalk:
-    """Walk prices at random, in steps of one cent and always above zero.
+    """Walk prices at random, in whole cents and always above zero, with the calm of a market.
 
-    The ticks depend on ``chance`` alone, not on how many are taken at once.
+    Each symbol has a value that moves by 0.06 % in a usual minute and is drawn back to where it
+    began over some hours; its trades are at the cents below and above the value. The ticks depend
+    on ``chance`` alone, not on how many are taken at once.
+
+    Args:
+        symbols: the names.
+        chance: the source of all randomness.
+        messy: whether symbols are spelled as careless producers do.
+        rate: ticks per second of all symbols together; only the size of a step depends on it.
     """
 
-    def __init__(self, symbols: Sequence[str], chance: Random, *, messy: bool = False) -> None:
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        chance: Random,
+        *,
+        messy: bool = False,
+        rate: float = USUAL_RATE,
+    ) -> None:
         self._spellings = [messy_spelling(s) for s in symbols] if messy else list(symbols)
+        self._row_of = {symbol: row for row, symbol in enumerate(symbols)}
         self._random = chance.random
-        self._cents = [chance.randint(20_00, 500_00) for _ in symbols]
+        ticks_per_minute = max(1.0, rate * 60 / len(symbols))
+        # A number from -0.5 to 0.5 has the standard deviation 1 / sqrt(12).
+        self._step = MINUTE_MOVE * sqrt(12 / ticks_per_minute)
+        self._pull = 1 / (PULL_MINUTES * ticks_per_minute)
+        # In cents: where each symbol is now, and where it is drawn to.
+        self._homes = [float(chance.randint(20_00, 500_00)) for _ in symbols]
+        self._values = list(self._homes)
+
+    def go_on_from(self, prices: Mapping[str, float]) -> None:
+        """Let the symbols that have a price there begin at it."""
+        for symbol, price in prices.items():
+            row = self._row_of[symbol]
+            self._homes[row] = self._values[row] = max(1.0, price * 100)
 
     def take(self, count: int, now_ns: int) -> list[Row]:
         """Return the next ``count`` ticks, the first at ``now_ns``, each 1 ns after the other."""
-        random, cents, spellings = self._random, self._cents, self._spellings
+        random, values, homes, spellings = self._random, self._values, self._homes, self._spellings
+        step, pull = self._step, self._pull
         symbols = len(spellings)
         rows: list[Row] = []
         for ts_ns in range(now_ns, now_ns + count):
             i = int(random() * symbols)
-            price = cents[i]
-            # At most 0.05 % or a cent, as likely up as down. The floor keeps prices positive.
-            price += int((random() - 0.5) * (price * 0.001 + 4))
-            cents[i] = price = max(price, 1)
-            rows.append((spellings[i], price / 100, 1 + int(random() * 500), ts_ns))
+            value, home = values[i], homes[i]
+            values[i] = value = value + (random() - 0.5) * step * home + (home - value) * pull
+            size = 1 + int(random() * 500)
+            # Sellers take the cent below the value, buyers the one above. Odd sizes are buyers'.
+            cents = int(value) + (size & 1)
+            rows.append((spellings[i], (cents if cents > 0 else 1) / 100, size, ts_ns))
         return rows

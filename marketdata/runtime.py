@@ -74,14 +74,17 @@ def configure_log(name: str, settings: ServiceSettings) -> None:
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
+    brief = settings.log_format == "brief"
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if not as_json:
+    if brief:
+        renderer = structlog.dev.ConsoleRenderer(colors=False, pad_event=0, pad_level=False)
+    elif not as_json:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if brief else [structlog.processors.TimeStamper(fmt="iso", utc=True)]),
             structlog.processors.dict_tracebacks
             if as_json
             else structlog.processors.StackInfoRenderer(),
@@ -93,4 +96,5 @@ def configure_log(name: str, settings: ServiceSettings) -> None:
         # One write per line, so that those of several workers do not run into each other.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-    structlog.contextvars.bind_contextvars(service=name)
+    if not brief:
+        structlog.contextvars.bind_contextvars(service=name)

@@ -17,8 +17,10 @@ class ServiceSettings(BaseSettings):
     """What every service lets an operator change; subclasses add theirs and set ``env_prefix``."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "json", "console"] = Field(
-        default="auto", description="auto: console on a terminal, else json"
+    log_format: Literal["auto", "json", "console", "brief"] = Field(
+        default="auto",
+        description="auto: console on a terminal, else json; brief: without time and service, "
+        "for a program that shows both itself",
     )
 
 

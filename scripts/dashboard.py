@@ -1,4 +1,4 @@
-"""``make check-dashboard``: the types of the dashboard's sources, and tests without a browser."""
+"""``make check-dashboard``: check the dashboard's types and run its tests without a browser."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from scripts.assets import GATEWAY
 from scripts.node import NodeMissing, find_node
 
 DASHBOARD = GATEWAY / "dashboard"
-# As modules of Node.js: the commands that npm makes of them look for node on the PATH.
+# Run by Node.js itself: the commands that npm installs for them look for node on the PATH.
 CHECKS = (
-    ("node_modules/typescript/bin/tsc", "--noEmit"),
-    ("node_modules/vitest/vitest.mjs", "run"),
+    ("../node_modules/typescript/bin/tsc", "--noEmit"),
+    ("../node_modules/vitest/vitest.mjs", "run"),
 )
 
 
@@ -20,7 +20,7 @@ def main() -> int:
     """Return the exit code."""
     try:
         node = find_node()
-        node.install(DASHBOARD)
+        node.install(GATEWAY)
         for check in CHECKS:
             subprocess.run([*node.node, *check], cwd=DASHBOARD, check=True)  # noqa: S603
     except NodeMissing as exc:

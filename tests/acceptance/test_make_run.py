@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from scripts.run import fold
 from tests.doubles.ports import free_port
 from tests.doubles.processes import TIMEOUT_S, open_http
 from tests.doubles.trades import ROOT
@@ -136,6 +137,11 @@ async def test_it_starts_without_a_complaint_is_live_and_stops_in_order(within_s
 
         await run.wait_for_line(f"http://localhost:{run.ports['GATEWAY']}/api/v1/marketdata/AAPL")
         await run.wait_for_line("fakeclient | connected to ")
+        # The front of a line says time and service; the service does not say them again.
+        (listening,) = [line for line in run.lines if "gateway listening" in line]
+        assert listening.endswith(
+            f"| [info] gateway listening address=127.0.0.1:{run.ports['GATEWAY']}"
+        )
         # Nothing went wrong on the way, not even a first attempt to connect.
         assert not [line for line in run.lines if "warning" in line or "error" in line]
         assert [line for line in run.lines if "cannot connect" in line or " gone" in line] == []
@@ -174,6 +180,43 @@ async def test_ctrl_c_in_the_middle_of_the_start_leaves_nothing_running() -> Non
         run.press_ctrl_c()
         assert await run.end() == 0, run.lines
         assert run.left_behind() == []
+
+
+async def test_a_second_ctrl_c_says_what_is_waited_for_and_a_third_kills() -> None:
+    async with started() as run:
+        await run.wait_for_line("producer connected")
+        (feed,) = [each for each in run.left_behind() if each.cmdline()[-1] == "fakeclient"]
+        feed.suspend()
+        run.press_ctrl_c()
+        await run.wait_for_line("stopping fakeclient, then ")
+        run.press_ctrl_c()
+        await run.wait_for_line("waiting for fakeclient for at most ")
+        run.press_ctrl_c()
+        assert await run.end() == 1
+        assert run.left_behind() == []
+    assert any("killing what still runs" in line for line in run.lines)
+
+
+async def test_ctrl_c_while_it_starts_leaves_no_traceback() -> None:
+    # The moments of a start: imports of the supervisor, then of the services.
+    for delay_s in (0.1, 0.25, 0.4, 0.7, 1.0):
+        async with started() as run:
+            await asyncio.sleep(delay_s)
+            run.press_ctrl_c()
+            assert await run.end() in {0, -signal.SIGINT}, run.lines
+            assert run.left_behind() == []
+        assert not [line for line in run.lines if "Traceback" in line], run.lines
+
+
+def test_lines_are_folded_between_words_to_the_width_of_the_terminal() -> None:
+    line = "[info] producer connected peer=127.0.0.1:40000 connections=1"
+    assert fold(line, 100) == line
+    assert fold(line, 40).splitlines() == [
+        "[info] producer connected",
+        "    peer=127.0.0.1:40000 connections=1",
+    ]
+    # Indented lines of a traceback keep their indentation.
+    assert fold('    File "x.py"', 40) == '    File "x.py"'
 
 
 async def test_when_one_service_dies_the_others_stop_in_order_and_it_exits_1() -> None:

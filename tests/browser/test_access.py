@@ -16,7 +16,7 @@ from tests.integration.gateway.live import live
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-FOLDER = Path(__file__).resolve().parents[2] / "gateway" / "dashboard"
+FOLDER = Path(__file__).resolve().parents[2] / "gateway"
 
 
 @functools.cache
@@ -98,10 +98,10 @@ async def test_all_is_reached_and_done_by_keyboard(browser: Browser) -> None:
         active = await page.locator(".grid").get_attribute("aria-activedescendant")
         assert active == "row-MSFT"
         await page.keyboard.press("Enter")
-        await visit.until("location.hash === '#/MSFT/1m'")
+        await visit.until("location.hash === '#/MSFT'")
         await page.keyboard.press("Home")
         await page.keyboard.press("Enter")
-        await visit.until("location.hash === '#/AAPL/1m'")
+        await visit.until("location.hash === '#/AAPL'")
         await page.keyboard.press("/")
         assert await page.evaluate("document.activeElement.id") == "filter"
         await page.keyboard.type("t?c")

@@ -172,3 +172,21 @@ async def test_the_status_panel_says_what_the_status_says(browser: Browser) -> N
         # Prices that nobody feeds do not look alive.
         await visit.until("document.documentElement.dataset.market === 'orphaned'")
         await visit.page.get_by_text("No producer is connected").wait_for()
+
+
+@pytest.mark.parametrize(("count", "interval"), [(5, "1s"), (300, "1m")])
+async def test_the_first_chart_has_bars_of_a_second_while_there_are_few_of_a_minute(
+    browser: Browser, count: int, interval: str
+) -> None:
+    bars = Bars(count=count)
+    async with live() as (address, feed), visiting(browser, address) as visit:
+        await feed.price("AAPL", 101.0)
+        await bars.serve(visit.page)
+        await visit.go("/")
+        await until_bars(visit, count)
+        await expect(visit.page.get_by_role("button", name=interval, exact=True)).to_have_attribute(
+            "aria-pressed", "true"
+        )
+        # The address says an interval when the person has chosen one.
+        assert await visit.page.evaluate("location.hash") == ""
+        assert visit.problems == []

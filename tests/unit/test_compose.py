@@ -35,7 +35,9 @@ def settings_class(name: str) -> type[ServiceSettings]:
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     for variable, value in SERVICES[name]["environment"].items():
-        monkeypatch.setenv(variable, value)
+        # None: passed on from the shell that runs Compose, if it is there.
+        if value is not None:
+            monkeypatch.setenv(variable, interpolated(value))
     return load_settings(settings_class(name))
 
 
@@ -78,6 +80,35 @@ def test_the_service_takes_the_settings_it_is_given(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(name, monkeypatch)
+
+
+@each_service
+def test_every_setting_can_be_given_to_compose(name: str) -> None:
+    given = SERVICES[name]["environment"]
+    names = {f"{name.upper()}_{field.upper()}" for field in settings_class(name).model_fields}
+    # Compose itself reads the ports: they are those of the host.
+    assert set(given) == names - {f"{name.upper()}_PORT", f"{name.upper()}_WORKERS"}
+    for variable, value in given.items():
+        fixed = variable.endswith(("_HOST", "_AGGREGATOR", "_SERVER", "_CONTINUE_FROM"))
+        assert fixed or value is None or value.startswith(f"${{{variable}:-")
+
+
+def test_the_feed_prints_no_line_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load("fakeclient", monkeypatch).log_level == "warning"
+
+
+def test_prices_go_on_from_the_stored_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = load("fakeclient", monkeypatch).continue_from
+    assert address == load("gateway", monkeypatch).aggregator
+
+
+def test_the_gateway_says_where_the_dashboard_is() -> None:
+    shell, option, line = SERVICES["gateway"]["command"]
+    assert (shell, option) == ("sh", "-c")
+    # The gateway takes the place of the shell, so that it gets the signals.
+    assert interpolated(line) == (
+        'echo "the market at work http://localhost:8080/" && exec python -m gateway'
+    )
 
 
 @each_service

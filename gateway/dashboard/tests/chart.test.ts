@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { candleOf, remarksOf, sessionBreaks, timeOf, vwapOf } from '../src/app/chart/points';
 import { sinceOf } from '../src/app/chart/feed';
+import { ageOf, usualInterval } from '../src/app/chart/usual';
 import { BarSeries } from '../src/client';
 import { bar } from './doubles';
 
@@ -76,4 +77,28 @@ test('live begins where a bar of the history may still have been revised', () =>
   expect(sinceOf(series)).toBe(bar(0).startNs);
   for (let minute = 10; minute < 60; minute++) series.put(bar(minute));
   expect(sinceOf(series)).toBe(bar(39).startNs);
+});
+
+describe('the interval that nobody chose', () => {
+  const series = (minutes: readonly number[]) => {
+    const made = new BarSeries();
+    for (const minute of minutes) made.put(bar(minute));
+    return made;
+  };
+  const upTo = (count: number) => series([...Array(count).keys()]);
+
+  test('is a second while there are few bars of a minute', () => {
+    expect(usualInterval('unknown')).toBe('1m');
+    expect(ageOf('unknown', upTo(0))).toBe('young');
+    expect(ageOf('unknown', upTo(14))).toBe('young');
+    expect(usualInterval('young')).toBe('1s');
+  });
+
+  test('is a minute when there are enough, and stays so', () => {
+    expect(ageOf('unknown', upTo(15))).toBe('grown');
+    expect(ageOf('young', series([0, 14]))).toBe('young');
+    expect(ageOf('young', series([0, 15]))).toBe('grown');
+    expect(ageOf('grown', upTo(1))).toBe('grown');
+    expect(usualInterval('grown')).toBe('1m');
+  });
 });

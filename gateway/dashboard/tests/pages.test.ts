@@ -71,17 +71,20 @@ describe('the connection', () => {
 
 describe('the address', () => {
   test.each([
-    ['', { page: 'market', symbol: 'AAPL', interval: '1m' }],
+    ['', { page: 'market', symbol: 'AAPL', interval: null }],
+    ['#/MSFT', { page: 'market', symbol: 'MSFT', interval: null }],
     ['#/MSFT/5m', { page: 'market', symbol: 'MSFT', interval: '5m' }],
     ['#/brk%2Fb/100t', { page: 'market', symbol: 'BRK/B', interval: '100t' }],
-    ['#/MSFT/nonsense', { page: 'market', symbol: 'MSFT', interval: '1m' }],
-    ['#/connect', { page: 'connect', symbol: 'AAPL', interval: '1m' }],
-    ['#/%E0%A4%A', { page: 'market', symbol: 'AAPL', interval: '1m' }],
+    ['#/MSFT/nonsense', { page: 'market', symbol: 'MSFT', interval: null }],
+    ['#/connect', { page: 'connect', symbol: 'AAPL', interval: null }],
+    ['#/%E0%A4%A', { page: 'market', symbol: 'AAPL', interval: null }],
   ])('%s', (hash, expected) => expect(parseRoute(hash)).toEqual(expected));
 
   test('leads back to where it came from', () => {
     const route = { page: 'market', symbol: 'BRK/B', interval: '1000000n' } as const;
     expect(parseRoute(formatRoute(route))).toEqual(route);
+    const unchosen = { ...route, interval: null };
+    expect(parseRoute(formatRoute(unchosen))).toEqual(unchosen);
   });
 
   test('of the connect page keeps the symbol', () => {

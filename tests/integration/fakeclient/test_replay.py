@@ -136,3 +136,17 @@ async def test_a_real_day_arrives_whole_and_in_order() -> None:
         "AIG": (49.18, 49.18, 48.69, 48.79, 5_300_449),
         "IBM": (181.52, 183.31, 181.35, 181.99, 3_960_352),
     }
+
+
+async def test_a_made_up_day_is_written_and_can_be_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "day.csv.gz"
+    options = ("--date", "2026-11-27", "--symbols", "AAPL,MSFT", "--trades", 2_000)
+    made = await fakeclient("day", *options, "--out", path)
+    assert (made.code, made.errors) == (0, "")
+    assert made.lines == [f"wrote 2,000 trades of 2 symbols on 2026-11-27 to {path}"]
+    result, ticks = await replay(path, *MAX)
+    assert (result.code, len(ticks)) == (0, 2_000)
+    assert {tick.symbol for tick in ticks} == {"AAPL", "MSFT"}
+    again = tmp_path / "again.csv.gz"
+    await fakeclient("day", *options, "--out", again)
+    assert again.read_bytes() == path.read_bytes()

@@ -47,6 +47,15 @@ async def test_the_first_load_is_under_400_kb(http: httpx.AsyncClient) -> None:
     assert size < FIRST_LOAD_BYTES
 
 
+@pytest.mark.parametrize("path", ["/", "/collab"])
+async def test_all_that_a_page_names_is_there(http: httpx.AsyncClient, path: str) -> None:
+    files = [name for name in loaded_by((await http.get(path)).text) if "." in name]
+    ours = [name for name in files if "://" not in name]
+    assert any(name.endswith("favicon.svg") for name in ours)
+    for name in ours:
+        assert (await http.get(name)).status_code == 200, name
+
+
 async def test_the_page_is_asked_for_each_time_and_its_assets_never_again(
     http: httpx.AsyncClient,
 ) -> None:

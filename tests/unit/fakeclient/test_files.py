@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fakeclient.files import read_passes
+from fakeclient.files import read_passes, write_trades
 from marketdata.tradefiles import BadFile, read_trades
 from marketdata.trades import Row
 
@@ -82,3 +82,20 @@ def test_a_bad_row_among_the_first_is_told_before_any_trade_is_returned(tmp_path
         next(read_passes(path, loop=False))
     (rows,) = read_passes(path, loop=False, limit=10)
     assert len(list(islice(rows, 10))) == 10
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_what_is_written_is_read_back_and_the_same_bytes_each_time(
+    tmp_path: Path, name: str
+) -> None:
+    rows: list[Row] = [("AAPL", 150.25, 100, 1_381_132_800_000_000_000), ("BRK.B", 0.01, 1, 5)]
+    write_trades(tmp_path / name, rows)
+    assert list(read_trades(tmp_path / name)) == rows
+    first = (tmp_path / name).read_bytes()
+    write_trades(tmp_path / name, rows)
+    assert (tmp_path / name).read_bytes() == first
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match=r"nowhere/t\.csv: No such file or directory"):
+        write_trades(tmp_path / "nowhere" / "t.csv", [])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
+from statistics import pstdev
 
 import pytest
 from hypothesis import given
@@ -44,10 +46,38 @@ def test_prices_are_positive_whole_cents_and_volumes_positive() -> None:
 
 def test_a_price_at_the_floor_stays_positive() -> None:
     walk = RandomWalk(("PENNY",), Random(1))
-    walk._cents = [1]
+    walk.go_on_from({"PENNY": 0.01})
     prices = [row[1] for row in walk.take(1_000, 0)]
     assert min(prices) == 0.01
     assert max(prices) > 0.01
+
+
+def test_prices_go_on_from_the_ones_given() -> None:
+    walk = RandomWalk(("AAPL", "MSFT"), Random(1))
+    walk.go_on_from({"MSFT": 77.77})
+    rows = walk.take(100, 0)
+    assert {price for symbol, price, *_ in rows if symbol == "MSFT"} <= {77.76, 77.77, 77.78}
+    assert all(price > 100 for symbol, price, *_ in rows if symbol == "AAPL")
+
+
+@pytest.mark.parametrize(("rate", "symbols"), [(1000, 20), (50, 5), (4000, 20)])
+def test_a_minute_moves_prices_as_a_market_does_at_any_rate(rate: int, symbols: int) -> None:
+    names = KNOWN_SYMBOLS[:symbols]
+    walk = RandomWalk(names, Random(1), rate=rate)
+    closes = [{row[0]: row[1] for row in walk.take(rate * 60, 0)} for _ in range(40)]
+    moves = [
+        later[name] / earlier[name] - 1 for earlier, later in pairwise(closes) for name in names
+    ]
+    assert 0.0002 < pstdev(moves) < 0.001
+
+
+def test_prices_are_drawn_back_to_where_they_began() -> None:
+    walk = RandomWalk(("AAPL",), Random(1), rate=1)
+    first = walk.take(1, 0)[0][1]
+    # Two weeks of one tick per second.
+    prices = [row[1] for row in walk.take(14 * 86_400, 0)]
+    assert first * 0.95 < min(prices)
+    assert max(prices) < first * 1.05
 
 
 def test_every_symbol_trades() -> None:

@@ -1,13 +1,13 @@
-// Where a person is, in the address: `#/AAPL/1m`, `#/connect`. Pure.
+// Where a person is, in the address: `#/AAPL`, `#/AAPL/1m`, `#/connect`. Pure.
 
 export interface Route {
   readonly page: 'market' | 'connect';
   readonly symbol: string;
-  readonly interval: string;
+  /** null: the chart chooses. */
+  readonly interval: string | null;
 }
 
 const DEFAULT_SYMBOL = 'AAPL';
-const DEFAULT_INTERVAL = '1m';
 const INTERVAL = /^[1-9][0-9]{0,8}[smhdtvn]$/;
 
 export function isInterval(text: string): boolean {
@@ -16,7 +16,7 @@ export function isInterval(text: string): boolean {
 
 export function parseRoute(hash: string, before: Partial<Route> = {}): Route {
   const symbol = before.symbol ?? DEFAULT_SYMBOL;
-  const interval = before.interval ?? DEFAULT_INTERVAL;
+  const interval = before.interval ?? null;
   const parts = hash.replace(/^#\/?/, '').split('/').map(decode);
   const [first = '', second = ''] = parts;
   if (first === 'connect') return { page: 'connect', symbol, interval };
@@ -28,7 +28,8 @@ export function parseRoute(hash: string, before: Partial<Route> = {}): Route {
 }
 
 export function formatRoute({ page, symbol, interval }: Route): string {
-  return page === 'connect' ? '#/connect' : `#/${encodeURIComponent(symbol)}/${interval}`;
+  if (page === 'connect') return '#/connect';
+  return `#/${encodeURIComponent(symbol)}${interval === null ? '' : `/${interval}`}`;
 }
 
 function decode(part: string): string {

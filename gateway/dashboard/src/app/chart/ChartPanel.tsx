@@ -8,12 +8,14 @@ import { isInterval } from '../route';
 import { BarChart } from './chart';
 import { BarFeed, type BarFeedStatus } from './feed';
 import { remarksOf } from './points';
+import { ageOf, usualInterval, type Age } from './usual';
 
 const USUAL_INTERVALS = ['1s', '1m', '5m', '15m', '1h', '1d'];
 
 interface Props {
   readonly symbol: string;
-  readonly interval: string;
+  /** null: as much history as there is decides. */
+  readonly interval: string | null;
   readonly log: boolean;
   readonly vwap: boolean;
   readonly onInterval: (interval: string) => void;
@@ -24,7 +26,13 @@ interface Props {
 const LOADING: BarFeedStatus = { phase: 'loading', problem: '', complete: false };
 
 export function ChartPanel(props: Props) {
-  const { symbol, interval, log, vwap } = props;
+  const { symbol, log, vwap } = props;
+  const [known, setKnown] = useState<{ symbol: string; age: Age }>({ symbol, age: 'unknown' });
+  const age = known.symbol === symbol ? known.age : 'unknown';
+  const interval = props.interval ?? usualInterval(age);
+  // Read by the feed of the moment; a change of these alone needs no other feed.
+  const choice = useRef({ age, chosen: true });
+  choice.current = { age, chosen: props.interval !== null };
   const market = useMarket();
   const theme = useTheme();
   const { status } = useStatus();
@@ -54,9 +62,22 @@ export function ChartPanel(props: Props) {
       onBar: (bar, change) => {
         if (change === 'inserted') chart.current?.reset();
         else chart.current?.update(bar);
+        grow();
       },
-      onStatus: setFeedStatus,
+      onStatus: (status) => {
+        setFeedStatus(status);
+        if (status.phase === 'live') grow();
+        // Without bars of a second, minutes have to do.
+        else if (status.phase === 'failed' && choice.current.age === 'young') {
+          setKnown({ symbol, age: 'grown' });
+        }
+      },
     });
+    const grow = () => {
+      const { age, chosen } = choice.current;
+      const next = ageOf(age, made.series);
+      if (!chosen && next !== age) setKnown({ symbol, age: next });
+    };
     feed.current = made;
     chart.current?.show(made.series);
     void made.start();
