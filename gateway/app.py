@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import resource
-import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -16,28 +14,27 @@ from typing import Protocol
 
 import grpc
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.requests import HTTPConnection
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from gateway.backend.client import AggregatorClient
 from gateway.backend.health import Readiness
 from gateway.backend.together import ReadsTogether
-from gateway.bars.joins import Joins
+from gateway.bars.backfills import Backfills
 from gateway.clients.capacity import Capacity
-from gateway.clients.direct import DirectWebSocket, this_turn
+from gateway.clients.direct import this_turn
 from gateway.clients.handshake import OriginCheck
 from gateway.clients.head import HeadAsGet
-from gateway.clients.http11 import Http11
 from gateway.clients.origins import is_allowed, parse_origins
 from gateway.graphql.app import install_graphql
 from gateway.hub.history import History
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
-from gateway.hub.upstream import Upstream
+from gateway.hub.upstream import Upstream, open_watch
+from gateway.live.session import LiveLimits, Sessions
 from gateway.pages import DASHBOARD_POLICY, Assets, Page
 from gateway.rest.bars import router as bars_router
 from gateway.rest.cors import Cors
@@ -45,36 +42,29 @@ from gateway.rest.openapi import install_openapi
 from gateway.rest.paths import EncodedSlashes
 from gateway.rest.problems import install_problems
 from gateway.rest.reads import SymbolReads
-from gateway.rest.routes import router
+from gateway.rest.routes import router as rest_router
 from gateway.rest.status import router as status_router
+from gateway.server import Server, allow_open_files, log_libraries, open_listener
 from gateway.settings import GatewaySettings
 from gateway.status import Status
-from gateway.stomp.session import SessionLimits
-from gateway.stomp_door import SignalListener, StompDoor, StompLimits
-from gateway.stream.door import StreamDoor
-from gateway.stream.reader import StreamLimits, Streams
-from gateway.webrtc.door import WebRtcDoor
+from gateway.stomp.endpoint import SignalListener, StompEndpoint, StompLimits
+from gateway.stomp.protocol.session import SessionLimits
+from gateway.stream.endpoint import StreamEndpoint
+from gateway.webrtc.endpoint import WebRtcEndpoint
 from gateway.webrtc.info import webrtc_router
 from gateway.webrtc.options import PeerLimits, PeerOptions
 from gateway.webrtc.servers import parse_ice_servers
-from marketdata.addresses import listen_error
 from marketdata.channel import client_options
 from marketdata.runtime import collect_rarely
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 
 log = structlog.get_logger()
 
-# Connections the kernel holds while the loop is busy; more are refused by it.
-BACKLOG = 2048
-# What the kernel holds for a client beyond what is on its way. It would take megabytes, which a
-# client that fell behind would have to read before it comes to the present.
-UNSENT_BYTES = 64 * 1024
-# How long live clients may take for the goodbye. It is one write for who reads, and one request for
-# who polls; who does neither cannot be told.
+# How long live clients may take for the goodbye. It is one write for a client that reads, and one
+# request for one that polls; any other cannot be told.
 GOODBYE_S = 1.0
 # Files besides the sockets of live clients: the channel, logs, requests in progress.
 OTHER_FILES = 1000
-PING_TIMEOUT_S = 60.0
 # A full collection looks at the whole history, and pauses every client for 60 ms. Nearly nothing
 # needs one: what is sent is counted out, and only closed connections, 40 objects each, are cycles.
 # Python's own thresholds gave 764 small and 6 full ones in a minute of load, these 22 and none.
@@ -85,11 +75,11 @@ STOMP_PREFIX = "/ws"
 STATIC = Path(__file__).with_name("static")
 
 
-class Door(Protocol):
-    """What has live clients."""
+class Endpoint(Protocol):
+    """An endpoint that has more to end than its sessions."""
 
     def stop(self) -> None:
-        """Tell every client that the server stops, and take no more."""
+        """Take no more clients, and end those that have no session yet."""
 
     def abort(self) -> None:
         """End the clients that are left at once."""
@@ -103,7 +93,7 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
         StartError: the address cannot be listened on.
     """
     allow_open_files(settings.max_connections + OTHER_FILES)
-    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING)
+    log_libraries()
     async with running_gateway(settings) as address:
         collect_rarely(COLLECTIONS)
         log.info("gateway listening", address=address)
@@ -116,11 +106,8 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
 async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
     """Accept clients while the body runs, under the host:port it is given.
 
-    At the end live clients are told and requests in progress get their answer, while no new clients
-    are accepted; then the channel to the aggregator is closed.
-
-    Args:
-        settings: what an operator chose.
+    At the end live clients get a goodbye and requests in progress their answer, while no new
+    clients are accepted; then the channel to the aggregator is closed.
 
     Raises:
         AddressInUse: another program listens on the port.
@@ -130,88 +117,114 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
         host, port = listener.getsockname()[:2]
         async with grpc.aio.insecure_channel(settings.aggregator, client_options()) as channel:
             hub = build_hub(settings)
-            upstream = Upstream(
-                MarketDataServiceStub(channel),
-                hub,
-                random=Random(),  # noqa: S311  jitter, not a secret
-                write=this_turn().write,
+            # Jitter, not a secret.
+            random = Random()  # noqa: S311
+            upstream = Upstream(open_watch(channel), hub, random=random, write=this_turn().write)
+            capacity = Capacity(settings.max_connections)
+            client = AggregatorClient(
+                MarketDataServiceStub(channel), settings, clock=time.monotonic
             )
-            doors: list[Door] = []
+            sessions = build_sessions(settings, hub, client)
+            endpoints: list[Endpoint] = []
             async with asyncio.TaskGroup() as tasks:
-                capacity = Capacity(settings.max_connections)
-                app = build_app(settings, channel, hub, capacity, doors, tasks=tasks)
-                server = _Server(_server_config(app, settings))
+                app = build_app(
+                    *(settings, channel, client, sessions, capacity),
+                    endpoints=endpoints,
+                    tasks=tasks,
+                )
+                server = Server(app, settings)
                 feeding = tasks.create_task(upstream.run())
                 serving = tasks.create_task(server.serve(sockets=[listener]))
                 await server.accepting.wait()
                 try:
                     yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 finally:
-                    await say_goodbye(capacity, doors)
+                    await say_goodbye(capacity, sessions, endpoints)
                     server.should_exit = True
                     await serving
                     feeding.cancel()
 
 
-def build_hub(settings: GatewaySettings) -> Hub:
-    """Return the hub of all live doors."""
-    return Hub(
-        History(settings.resume_updates, settings.resume_window_s),
-        linger_s=settings.resume_window_s,
-        max_symbols=settings.max_followed_symbols,
-        # The event loop's own clock, so that its timers can be armed at the hub's times.
-        clock=time.monotonic,
-    )
-
-
-def build_streams(settings: GatewaySettings, hub: Hub, joins: Joins) -> Streams:
-    """Return what the plain WebSocket and SSE doors stand on."""
-    limits = StreamLimits(
-        max_subscriptions=settings.max_subscriptions,
-        max_symbols=settings.max_symbols_per_request,
-        message_rate=settings.message_rate,
-        message_burst=settings.message_burst,
-        buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
-    )
-    return Streams(hub, limits, time.monotonic, joins)
-
-
-def allow_open_files(count: int) -> None:
-    """Let this process have so many files and sockets open, as far as the system lets it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < count:
-        log.warning("fewer clients fit than GATEWAY_MAX_CONNECTIONS", open_files=hard, needed=count)
-        count = hard
-    if soft != resource.RLIM_INFINITY and soft < count:
-        # Many systems begin with 1024.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-
-
-async def say_goodbye(capacity: Capacity, doors: Sequence[Door]) -> None:
-    """End every live client; those that read are told."""
+async def say_goodbye(
+    capacity: Capacity, sessions: Sessions, endpoints: Sequence[Endpoint]
+) -> None:
+    """Say goodbye to every live client, and end it."""
     capacity.close()
-    for door in doors:
-        door.stop()
+    sessions.stop()
+    for endpoint in endpoints:
+        endpoint.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE_S):
             await capacity.wait_empty()
-    for door in doors:
-        door.abort()
+    for endpoint in endpoints:
+        endpoint.abort()
 
 
 def build_app(
     settings: GatewaySettings,
     channel: grpc.aio.Channel,
-    hub: Hub,
+    client: AggregatorClient,
+    sessions: Sessions,
     capacity: Capacity,
-    doors: list[Door],
     *,
+    endpoints: list[Endpoint],
     tasks: asyncio.TaskGroup,
 ) -> ASGIApp:
     """Return the gateway as an ASGI application.
 
-    Its live doors are added to ``doors``; what they run besides requests is in ``tasks``.
+    Endpoints with live clients are added to ``endpoints``; what they run besides requests is in
+    ``tasks``.
     """
+    allow_origin = origin_check(settings)
+    peer_options = build_peer_options(settings)
+    streams = build_streams(settings, sessions, capacity, allow_origin)
+    peers = build_peers(settings, sessions, capacity, peer_options, tasks)
+    stomp = build_stomp(settings, sessions, capacity, allow_origin, listener=peers)
+    endpoints += [streams, peers, stomp]
+
+    app = build_api()
+    # What the routes of REST and GraphQL find in their requests.
+    app.state.settings = settings
+    app.state.client = client
+    app.state.capacity = capacity
+    app.state.allow_origin = allow_origin
+    app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
+    app.state.status = Status(
+        MarketDataServiceStub(channel),
+        client=client,
+        hub=sessions.hub,
+        capacity=capacity,
+        version=app.version,
+        clock=time.monotonic,
+        timeout_s=settings.ready_timeout_s,
+    )
+    for router in (
+        rest_router,
+        bars_router,
+        status_router,
+        streams.router(),
+        webrtc_router(peer_options),
+    ):
+        app.include_router(router)
+    install_graphql(app, sessions, STATIC)
+    app.router.routes += [
+        Route("/", build_page("index.html", "The dashboard").__call__),
+        Route("/collab", build_page("collab.html", "The page /collab").__call__),
+        Mount("/static", Assets(directory=STATIC, check_dir=False)),
+        # Last, because it takes everything under its prefix that no other route has.
+        stomp.route(STOMP_PREFIX),
+    ]
+    install_problems(app)
+    install_openapi(app, max_symbols=settings.max_symbols_per_request)
+
+    served: ASGIApp = SymbolReads(app, ReadsTogether(client, tasks))
+    if origins := parse_origins(settings.allowed_origins):
+        served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
+    return HeadAsGet(EncodedSlashes(served))
+
+
+def build_api() -> FastAPI:
+    """Return the application without its routes."""
     app: FastAPI = FastAPIOffline(
         title="Market data",
         version=version("market-data-server"),
@@ -223,89 +236,63 @@ def build_app(
         # A redirect would decode what stands encoded in the path; one spelling is enough.
         redirect_slashes=False,
     )
-    app.state.settings = settings
-    app.state.hub = hub
-    # Every live door lets clients in through these two.
-    app.state.capacity = capacity
-    app.state.allow_origin = origin_check(settings)
-    stub = MarketDataServiceStub(channel)
-    app.state.client = AggregatorClient(stub, settings, clock=time.monotonic)
-    # Every live door reads history through it.
-    app.state.joins = joins = Joins(hub, app.state.client)
-    app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
-    app.state.status = Status(
-        stub,
-        client=app.state.client,
-        hub=hub,
-        capacity=capacity,
-        version=app.version,
+    return app
+
+
+def build_hub(settings: GatewaySettings) -> Hub:
+    """Return the hub of all live endpoints."""
+    return Hub(
+        History(settings.resume_updates, settings.resume_window_s),
+        linger_s=settings.resume_window_s,
+        max_symbols=settings.max_followed_symbols,
+        # The event loop's own clock, so that its timers can be armed at the hub's times.
         clock=time.monotonic,
-        timeout_s=settings.ready_timeout_s,
     )
-    for each in (router, bars_router, status_router):
-        app.include_router(each)
-    streams = build_streams(settings, hub, joins)
-    stream_door = StreamDoor(
-        streams,
+
+
+def build_sessions(settings: GatewaySettings, hub: Hub, client: AggregatorClient) -> Sessions:
+    """Return what live sessions share."""
+    limits = LiveLimits(
+        max_subscriptions=settings.max_subscriptions,
+        max_symbols=settings.max_symbols_per_request,
+        message_rate=settings.message_rate,
+        message_burst=settings.message_burst,
+        max_message_bytes=settings.max_message_bytes,
+        buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
+    )
+    report_bug = partial(log.exception, "live_session_failed")
+    return Sessions(hub, Backfills(hub, client), limits, time.monotonic, report_bug)
+
+
+def build_streams(
+    settings: GatewaySettings, sessions: Sessions, capacity: Capacity, allow_origin: OriginCheck
+) -> StreamEndpoint:
+    """Return the endpoint of plain WebSockets and SSE."""
+    return StreamEndpoint(
+        sessions,
         capacity,
         random=Random(),  # noqa: S311  spreads clients, no secret
         keepalive_s=settings.sse_keepalive_s,
-        max_message_bytes=settings.max_message_bytes,
-        allow_origin=app.state.allow_origin,
+        allow_origin=allow_origin,
     )
-    doors.append(stream_door)
-    app.include_router(stream_door.router())
-    peer_options = build_peer_options(settings)
-    peers = build_peers(settings, streams, capacity, tasks, peer_options)
-    doors.append(peers)
-    app.include_router(webrtc_router(peer_options))
-    doors.append(install_graphql(app, STATIC))
-    dashboard = Page(STATIC / "dashboard" / "index.html", "The dashboard", DASHBOARD_POLICY)
-    app.router.routes.append(Route("/", dashboard.__call__))
-    together = Page(STATIC / "dashboard" / "collab.html", "The page /collab", DASHBOARD_POLICY)
-    app.router.routes.append(Route("/collab", together.__call__))
-    app.mount("/static", Assets(directory=STATIC, check_dir=False))
-    # Last, because it takes everything under its prefix that no other route has.
-    stomp = build_stomp(
-        *(settings, hub, capacity, joins),
-        allow_origin=app.state.allow_origin,
-        listener=peers,
-    )
-    doors.append(stomp)
-    app.router.routes.append(stomp.route(STOMP_PREFIX))
-    install_problems(app)
-    install_openapi(app, max_symbols=settings.max_symbols_per_request)
-    served: ASGIApp = SymbolReads(app, ReadsTogether(app.state.client, tasks))
-    if origins := parse_origins(settings.allowed_origins):
-        served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
-    return HeadAsGet(EncodedSlashes(served))
 
 
 def build_stomp(
     settings: GatewaySettings,
-    hub: Hub,
+    sessions: Sessions,
     capacity: Capacity,
-    joins: Joins,
-    *,
     allow_origin: OriginCheck,
+    *,
     listener: SignalListener,
-) -> StompDoor:
-    """Return the door of STOMP over WebSocket and SockJS."""
-    return StompDoor(
-        hub,
-        capacity,
-        joins,
-        allow_origin=allow_origin,
-        listener=listener,
-        limits=StompLimits(
-            session=SessionLimits(max_subscriptions=settings.max_subscriptions),
-            buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
-            message_rate=settings.message_rate,
-            message_burst=settings.message_burst,
-            signal_rate=settings.signal_rate,
-            signal_burst=settings.signal_burst,
-            max_message_bytes=settings.max_message_bytes,
-        ),
+) -> StompEndpoint:
+    """Return the endpoint of STOMP over WebSocket and SockJS."""
+    limits = StompLimits(
+        session=SessionLimits(max_subscriptions=settings.max_subscriptions),
+        signal_rate=settings.signal_rate,
+        signal_burst=settings.signal_burst,
+    )
+    return StompEndpoint(
+        sessions, capacity, allow_origin=allow_origin, limits=limits, listener=listener
     )
 
 
@@ -326,11 +313,11 @@ def build_peer_options(settings: GatewaySettings) -> PeerOptions:
 
 def build_peers(
     settings: GatewaySettings,
-    streams: Streams,
+    sessions: Sessions,
     capacity: Capacity,
-    tasks: asyncio.TaskGroup,
     options: PeerOptions,
-) -> WebRtcDoor:
+    tasks: asyncio.TaskGroup,
+) -> WebRtcEndpoint:
     """Return what answers the offers of signaling clients."""
     limits = PeerLimits(
         max_peers=settings.webrtc_max_peers,
@@ -338,7 +325,12 @@ def build_peers(
         offer_rate=settings.webrtc_offer_rate,
         message_rate=settings.webrtc_message_rate,
     )
-    return WebRtcDoor(streams, capacity, tasks, limits, options)
+    return WebRtcEndpoint(sessions, capacity, tasks, limits, options)
+
+
+def build_page(file: str, name: str) -> Page:
+    """Return a page of the dashboard."""
+    return Page(STATIC / "dashboard" / file, name, DASHBOARD_POLICY)
 
 
 def origin_check(settings: GatewaySettings) -> OriginCheck:
@@ -349,73 +341,3 @@ def origin_check(settings: GatewaySettings) -> OriginCheck:
         return is_allowed(origin, connection.headers.get("host", ""), allowed)
 
     return allow_origin
-
-
-def open_listener(host: str, port: int) -> socket.socket:
-    """Return a listening socket.
-
-    Raises:
-        AddressInUse: another program listens there.
-        StartError: the address is not one of this machine, or not allowed.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio turns Nagle's algorithm off only where it is; else
-    # every answer waits 40 ms for a delayed ACK.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        # A restarted gateway need not wait for the connections of the one before to time out.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as exc:
-        listener.close()
-        raise listen_error(host, port, exc) from exc
-    return listener
-
-
-def _server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        # Construction and order are this module's; uvicorn moves bytes.
-        lifespan="off",
-        http=Http11,
-        # uvicorn's websockets-sansio passes Autobahn's tests, and this is built on it. Compressing
-        # small frames costs more than it saves.
-        ws=DirectWebSocket,
-        ws_per_message_deflate=False,
-        ws_max_size=settings.max_message_bytes,
-        # Who does not read answers no pings either; with the newest states alone waiting it costs
-        # little, so it has a while to come back.
-        ws_ping_timeout=PING_TIMEOUT_S,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
-    )
-
-
-class _Server(uvicorn.Server):
-    """Say when clients are accepted, and leave signals to the runtime."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.accepting = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.accepting.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class _ToStructlog(logging.Handler):
-    """Give what libraries log the form of our own lines."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

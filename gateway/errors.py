@@ -1,13 +1,13 @@
-"""The errors of the gateway, whatever the door.
+"""The errors of the gateway, the same at every endpoint.
 
 ::
 
     MarketDataError
-    ├── InvalidInput             the client asks for something that cannot be
-    ├── UnknownSymbol            the client asks for a symbol nobody has traded
-    ├── NotAcceptable            the client wants an answer in a form that there is not
+    ├── InvalidInput             the client sends a value that cannot be used
+    ├── UnknownSymbol            the client asks for a symbol without trades
+    ├── NotAcceptable            the client accepts no form that the gateway has
     ├── RateLimited              the client asks too often
-    ├── HistoryTooLong           the client wants more of the past than a live door gives
+    ├── HistoryTooLong           the client wants more history than a live endpoint gives
     ├── TooManyClients           the gateway has as many live clients as it may
     └── AggregatorUnavailable    the aggregator does not answer
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from marketdata.errors import MarketDataError
 
@@ -45,7 +46,7 @@ class UnknownSymbol(MarketDataError):
 
 
 class NotAcceptable(MarketDataError):
-    """An answer cannot have the form that a client wants."""
+    """A response cannot have the form that a client wants."""
 
     def __init__(self, accept: str, offered: Sequence[str], hint: str = "") -> None:
         wanted = ascii(accept[:80])
@@ -67,7 +68,7 @@ class RateLimited(MarketDataError):
 
 
 class HistoryTooLong(MarketDataError):
-    """A subscription asks for more history than a live door gives."""
+    """A subscription asks for more history than a live endpoint gives."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(
@@ -87,9 +88,14 @@ class TooManyClients(MarketDataError):
 
 
 class AggregatorUnavailable(MarketDataError):
-    """The aggregator does not answer, or the circuit breaker does not ask it."""
+    """The aggregator does not answer, or the circuit breaker is open."""
 
     def __init__(self, reason: str, retry_after_s: float) -> None:
         super().__init__(f"the aggregator is unavailable: {reason}")
         self.reason = reason
         self.retry_after_s = retry_after_s
+
+
+def retry_after(error: RateLimited | TooManyClients | AggregatorUnavailable) -> int:
+    """Return the whole seconds after which a client may come back; rounded up, so it is let in."""
+    return max(1, ceil(error.retry_after_s))

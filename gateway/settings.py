@@ -14,7 +14,7 @@ from marketdata.settings import ServiceSettings
 
 
 class Fallback(StrEnum):
-    """What a client gets while the aggregator does not answer."""
+    """The response while the aggregator does not answer."""
 
     EMPTY = "empty"
     LAST = "last"
@@ -36,7 +36,7 @@ class GatewaySettings(ServiceSettings):
     trusted_proxies: str = Field(
         default="",
         description="addresses or networks, comma-separated, whose X-Forwarded-For names the "
-        "client; empty: nobody's",
+        "client; empty: none",
     )
     allowed_origins: str = Field(
         default="",
@@ -117,7 +117,7 @@ class GatewaySettings(ServiceSettings):
     )
 
     max_connections: int = Field(
-        default=10_000, ge=1, description="live clients of all doors together; more are told 503"
+        default=10_000, ge=1, description="live clients of all endpoints together; others get 503"
     )
     max_subscriptions: int = Field(
         default=1000, ge=1, description="subscriptions of one live client"
@@ -198,7 +198,7 @@ class GatewaySettings(ServiceSettings):
     )
     webrtc_turn_username: str = Field(default="", description="the user of the TURN servers")
     webrtc_turn_password: str = Field(
-        default="", description="the password of the TURN servers; every client is told it"
+        default="", description="the password of the TURN servers; every client gets it"
     )
 
     sse_keepalive_s: float = Field(

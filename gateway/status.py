@@ -1,4 +1,4 @@
-"""Say how the server is: this gateway, and the aggregator as it sees itself."""
+"""Report the status of the server: of this gateway and of the aggregator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import grpc
 
 from gateway.backend.client import AggregatorClient
 from gateway.clients.capacity import Capacity
-from gateway.hub.hub import FeedStatus, Hub
+from gateway.hub.hub import Hub
+from gateway.hub.updates import FeedStatus
 from marketdata.timestamps import NS_PER_MS
 from marketdata.wire.market_data_pb2 import FeedReport, StatusRequest, StatusResponse
 from marketdata.wire.market_data_pb2 import FeedStatus as ProducerStatus
@@ -22,13 +23,13 @@ OK = "ok"
 
 
 class Status:
-    """Know how the server is.
+    """Read the status of the server.
 
     Args:
-        stub: asks the aggregator, past the circuit breaker: what it hides is what is asked for.
+        stub: calls the aggregator without the circuit breaker, which would hide its status.
         client: has the circuit breaker.
         hub: has the live feed.
-        capacity: counts the live clients of all doors.
+        capacity: counts the live clients of all endpoints.
         version: of this gateway.
         clock: seconds on a clock that never goes back.
         timeout_s: how long the aggregator may take.
@@ -55,7 +56,7 @@ class Status:
         self._began = clock()
 
     async def read(self) -> dict[str, Any]:
-        """Return the JSON object that says it."""
+        """Return the status as a JSON object."""
         aggregator = await self._read_aggregator()
         is_live = self._hub.status is FeedStatus.LIVE
         return {

@@ -72,6 +72,7 @@ class Calls:
             settings.rate_limit,
             scope=settings.rate_limit_scope,
             max_clients=settings.rate_limit_max_clients,
+            clock=clock,
         )
         self._circuit = Circuit(
             "aggregator",
@@ -93,13 +94,13 @@ class Calls:
         """Whether calls pass."""
         return self._circuit.state
 
-    async def count(self, caller: str) -> None:
+    def count(self, caller: str) -> None:
         """Count one request of ``caller``.
 
         Raises:
             RateLimited: the caller asks too often.
         """
-        await self._limits.take(caller)
+        self._limits.take(caller)
 
     async def call(
         self, rpc: Rpc[Request, Response], request: Request, *, field: str, caller: str | None
@@ -119,7 +120,7 @@ class Calls:
             grpc.aio.AioRpcError: NOT_FOUND, which only some RPCs give a meaning.
         """
         if caller is not None:
-            await self._limits.take(caller)
+            self._limits.take(caller)
         deadline = self._clock() + self._settings.deadline_s
         attempt = partial(self._attempt, rpc, request, deadline)
         try:

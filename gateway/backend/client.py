@@ -105,13 +105,13 @@ class AggregatorClient:
         """Whether calls pass."""
         return self._calls.breaker_state
 
-    async def count(self, caller: str) -> None:
+    def count(self, caller: str) -> None:
         """Count a request, for which a read without a ``caller`` follows.
 
         Raises:
             RateLimited: the caller asks too often.
         """
-        await self._calls.count(caller)
+        self._calls.count(caller)
 
     async def get_aggregate(self, symbol: str, *, caller: str | None) -> Reading:
         """Return the state of one symbol, or the fallback.

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Literal
 
-from aiolimiter import AsyncLimiter
-
 from gateway.errors import RateLimited
+from gateway.limiter import RateLimiter
 
 
 class RateLimits:
     """Count requests, all together or by caller.
 
-    The limit is a leaky bucket: one second's worth may come at once, then requests pass at the
-    rate. A refused request costs nothing.
+    One second's worth may come at once, then requests pass at the rate. A refused request costs
+    nothing.
 
     """
 
     def __init__(
-        self, rate: float, *, scope: Literal["global", "client"], max_clients: int
+        self,
+        rate: float,
+        *,
+        scope: Literal["global", "client"],
+        max_clients: int,
+        clock: Callable[[], float],
     ) -> None:
+        self._clock = clock
         self._rate = rate
         self._scope = scope
         self._max_clients = max_clients
-        self._limiters: OrderedDict[str, AsyncLimiter] = OrderedDict()
+        self._limiters: OrderedDict[str, RateLimiter] = OrderedDict()
 
-    async def take(self, caller: str) -> None:
+    def take(self, caller: str) -> None:
         """Count one request of ``caller``.
 
         Raises:
@@ -35,19 +41,17 @@ class RateLimits:
         if self._rate == 0:
             return
         limiter = self._limiter("" if self._scope == "global" else caller)
-        if not limiter.has_capacity():
+        if not limiter.take(self._clock()):
             raise RateLimited(self._rate, retry_after_s=1 / self._rate)
-        # Returns without suspending, as there is capacity.
-        await limiter.acquire()
 
-    def _limiter(self, key: str) -> AsyncLimiter:
+    def _limiter(self, key: str) -> RateLimiter:
         limiter = self._limiters.get(key)
         if limiter is None:
             if len(self._limiters) >= self._max_clients:
                 # The client silent for longest most likely has a full allowance again.
                 self._limiters.popitem(last=False)
-            # A bucket must hold one request, so below one per second the period grows instead.
-            limiter = AsyncLimiter(max(self._rate, 1), 1 / min(self._rate, 1))
+            # At least one request at once, also at a rate below one per second.
+            limiter = RateLimiter(self._rate, max(self._rate, 1), self._clock())
             self._limiters[key] = limiter
         self._limiters.move_to_end(key)
         return limiter

@@ -39,53 +39,53 @@ class ReadsTogether:
             RateLimited: the caller asks too often.
             AggregatorUnavailable: it does not answer and the fallback is an error.
         """
-        await self._client.count(caller)
+        self._client.count(caller)
         if not self._waiting:
-            self._loop.call_soon(self._ask)
-        answer: asyncio.Future[Reading] = self._loop.create_future()
-        self._waiting.append((symbol, answer))
-        return await answer
+            self._loop.call_soon(self._read_waiting)
+        future: asyncio.Future[Reading] = self._loop.create_future()
+        self._waiting.append((symbol, future))
+        return await future
 
-    def _ask(self) -> None:
+    def _read_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         for start in range(0, len(waiting), MAX_SYMBOLS):
-            self._tasks.create_task(self._answer(waiting[start : start + MAX_SYMBOLS]))
+            self._tasks.create_task(self._read(waiting[start : start + MAX_SYMBOLS]))
 
-    async def _answer(self, waiting: Waiting) -> None:
+    async def _read(self, waiting: Waiting) -> None:
         try:
             if len(waiting) == 1:
-                ((symbol, answer),) = waiting
+                ((symbol, future),) = waiting
                 reading = await self._client.get_aggregate(symbol, caller=None)
-                if not answer.done():
-                    answer.set_result(reading)
+                if not future.done():
+                    future.set_result(reading)
             else:
-                await self._answer_many(waiting)
+                await self._read_many(waiting)
         except Exception as exc:
             # At the edge of a task: each request reports it to its own client.
-            for _, answer in waiting:
-                if not answer.done():
-                    answer.set_exception(exc)
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(exc)
         finally:
-            # One is left only where the task was cancelled.
-            for _, answer in waiting:
-                answer.cancel()
+            # A future is left only where the task was cancelled.
+            for _, future in waiting:
+                future.cancel()
 
-    async def _answer_many(self, waiting: Waiting) -> None:
+    async def _read_many(self, waiting: Waiting) -> None:
         symbols = list(dict.fromkeys(symbol for symbol, _ in waiting))
         try:
             readings = await self._client.get_aggregates(symbols, caller=None)
         except InvalidInput:
             # The error does not name the symbol, and concerns one client only.
             for each in waiting:
-                await self._answer([each])
+                await self._read([each])
             return
         found = {reading.symbol: reading for reading in readings.readings}
-        for symbol, answer in waiting:
-            if answer.done():
+        for symbol, future in waiting:
+            if future.done():
                 # Its client disconnected.
                 continue
             reading = found.get(symbol)
             if reading is None:
-                answer.set_exception(UnknownSymbol(symbol))
+                future.set_exception(UnknownSymbol(symbol))
             else:
-                answer.set_result(reading)
+                future.set_result(reading)

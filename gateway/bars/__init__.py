@@ -1,1 +1,1 @@
-"""Take questions about bars; answer with pages of history, or with history that becomes live."""
+"""Take queries for bars; return pages of history, or history that becomes live."""

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gateway.bars.question import BarsQuestion, Fill
+from gateway.bars.query import BarsQuery, Fill
 from gateway.encoding import BAR_COLUMNS, BAR_KEYS, JsonBar, bar_to_dict, encode_json
 from gateway.errors import NotAcceptable
 from marketdata.fields import Kind, PublicColumn
@@ -26,24 +26,24 @@ BARS_PER_TURN = 500
 
 
 async def encode_page(
-    media_type: str, question: BarsQuestion, bars: Sequence[Bar], next_cursor: str
+    media_type: str, query: BarsQuery, bars: Sequence[Bar], next_cursor: str
 ) -> bytes:
-    """Return the body of an answer; other work goes on while it is long.
+    """Return the body of a response; other work goes on while a long one is encoded.
 
     Raises:
-        NotAcceptable: the library that a form needs is not installed.
+        NotAcceptable: the library for this form is not installed.
     """
     arrow = await _load_arrow() if media_type == ARROW else None
     rows: list[JsonBar] = []
     for start in range(0, len(bars), BARS_PER_TURN):
         if start:
             await asyncio.sleep(0)
-        rows += _rows(bars[start : start + BARS_PER_TURN], question.fill)
+        rows += _rows(bars[start : start + BARS_PER_TURN], query.fill)
     if arrow is not None:
         return await asyncio.to_thread(_encode_arrow, arrow, rows)
     if media_type == CSV:
         return await _encode_csv(rows)
-    return await _encode_json(question, rows, next_cursor)
+    return await _encode_json(query, rows, next_cursor)
 
 
 def _rows(bars: Sequence[Bar], fill: Fill) -> Iterator[JsonBar]:
@@ -51,14 +51,14 @@ def _rows(bars: Sequence[Bar], fill: Fill) -> Iterator[JsonBar]:
     return (bar_to_dict(bar, prices=prices) for bar in bars)
 
 
-async def _encode_json(question: BarsQuestion, rows: list[JsonBar], next_cursor: str) -> bytes:
+async def _encode_json(query: BarsQuery, rows: list[JsonBar], next_cursor: str) -> bytes:
     chunks = []
     for start in range(0, len(rows), BARS_PER_TURN):
         if start:
             await asyncio.sleep(0)
         # Without the brackets of a list.
         chunks.append(encode_json(rows[start : start + BARS_PER_TURN])[1:-1])
-    head = encode_json({"symbol": question.symbol, "interval": question.interval})[:-1]
+    head = encode_json({"symbol": query.symbol, "interval": query.interval})[:-1]
     tail = encode_json({"nextCursor": next_cursor or None})[1:]
     return head + b',"bars":[' + b",".join(chunks) + b"]," + tail
 

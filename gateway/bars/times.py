@@ -1,4 +1,4 @@
-"""Read the times in which clients name a range."""
+"""Parse the times that clients send."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from datetime import datetime
 from gateway.errors import FieldError, InvalidInput
 from marketdata.timestamps import NS_PER_MS, NS_PER_S, to_nanoseconds
 
-# Milliseconds below this are before March 1973, seconds below it are today: one of the two would
-# be read wrong.
+# Below this a number may be milliseconds before March 1973 or seconds of today, so it is rejected.
 MIN_MS = 10**11
 MAX_NS = 2**63 - 1
 
@@ -17,7 +16,7 @@ HELP = (
     "milliseconds, microseconds or nanoseconds since 1970 (told apart by magnitude), or ISO 8601 "
     "with a zone, such as 2026-01-02T14:30:00Z"
 )
-# What is read, and nothing that is no time; February 29 is read too where there is one.
+# Matches times only. February 29 is left out here, and parsed in leap years all the same.
 PATTERN = (
     r"^(?:0|[1-9][0-9]{11,18}|(?:19[7-9][0-9]|20[0-9]{2}|21[0-9]{2})-"
     r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
@@ -35,10 +34,10 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def parse_time(field: str, text: str) -> int:
-    """Return the nanoseconds since 1970 that ``text`` means.
+    """Return ``text`` in nanoseconds since 1970.
 
     Raises:
-        InvalidInput: it means none, or could mean two.
+        InvalidInput: it is not a time, or could mean two times.
     """
     if _DIGITS.fullmatch(text):
         number = int(text)
@@ -70,7 +69,7 @@ def _parse_iso(field: str, text: str) -> int:
 
 
 def format_time(ns: int) -> str:
-    """Return ``ns`` for an error: in milliseconds, or in nanoseconds if it needs them."""
+    """Return ``ns`` for an error: in milliseconds if they are whole, else in nanoseconds."""
     return str(ns if ns % NS_PER_MS else ns // NS_PER_MS)
 
 

@@ -1,1 +1,1 @@
-"""Hold one live client, whichever way it came: who it is, how fast it reads and speaks."""
+"""Connections to live clients: what they send, what they are sent, and how fast they read."""

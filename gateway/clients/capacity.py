@@ -1,4 +1,4 @@
-"""Count the live connections of all doors together."""
+"""Count the live connections of all endpoints together."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import asyncio
 class Capacity:
     """How many live clients there may be.
 
-    A door calls :meth:`try_enter` before it accepts a client and :meth:`leave` when that client is
-    gone; whom it turns away it tells 503.
+    An endpoint calls :meth:`try_enter` before it accepts a client and :meth:`leave` when that
+    client is gone; a client that finds no place gets a 503.
     """
 
     def __init__(self, limit: int) -> None:
@@ -34,9 +34,9 @@ class Capacity:
             self._empty.set()
 
     def close(self) -> None:
-        """Let nobody enter any more: the server stops."""
+        """Let no client enter any more: the server stops."""
         self._closed = True
 
     async def wait_empty(self) -> None:
-        """Return when nobody is left."""
+        """Return when no client is left."""
         await self._empty.wait()

@@ -1,4 +1,4 @@
-"""What a door needs to know of a client: messages in, messages out, and when it reads too slowly.
+"""A client as its session sees it: messages in, messages out, and whether it keeps up.
 
 A SockJS session and a plain WebSocket both are a :class:`Connection`, so a protocol such as
 STOMP is written once, as a :class:`ConnectionHandler`, and served over either.
@@ -6,13 +6,16 @@ STOMP is written once, as a :class:`ConnectionHandler`, and served over either.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.clients.texts import Texts
+from gateway.clients.shared import SharedMessages
 from marketdata.errors import MarketDataError
 
+# For connections that take any number of updates at once.
+ANY_BATCH = sys.maxsize
 # RFC 6455, 7.4.1: 1000 is a normal closure, 1011 an unexpected condition in the server.
 NORMAL_CLOSURE = 1000
 INTERNAL_ERROR = 1011
@@ -28,7 +31,7 @@ class NotText(MarketDataError):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is on the other side, as far as the handshake told."""
+    """The client, as far as the handshake describes it."""
 
     transport: str
     address: str | None = None
@@ -43,7 +46,11 @@ class Connection(Protocol):
 
     @property
     def peer(self) -> Peer:
-        """Who is on the other side."""
+        """The client."""
+
+    @property
+    def max_batch(self) -> int:
+        """How many updates it takes at once; of more, the session sends one after the other."""
 
     @property
     def buffered_bytes(self) -> int:
@@ -57,7 +64,9 @@ class Connection(Protocol):
         """
 
     def send_nowait(self, message: str | bytes) -> None:
-        """Queue ``message``. After :meth:`close` it is discarded, as on a closed WebSocket.
+        """Queue ``message``: str as text, bytes as binary.
+
+        After :meth:`close` it is discarded, as on a closed WebSocket.
 
         Where binary messages cannot be carried, UTF-8 goes as the text it is.
 
@@ -66,8 +75,15 @@ class Connection(Protocol):
             NotText: The message is binary, is not UTF-8, and this connection carries only text.
         """
 
-    def send_texts(self, texts: Texts) -> None:
-        """Queue messages that others are sent too; otherwise as :meth:`send_nowait`.
+    def send_text(self, message: bytes) -> None:
+        """Queue a text message, which is UTF-8; otherwise as :meth:`send_nowait`.
+
+        Raises:
+            BufferFull: It would pass the bound; it was not queued.
+        """
+
+    def send_shared(self, messages: SharedMessages) -> None:
+        """Queue text messages that other clients are sent too; otherwise as :meth:`send_text`.
 
         Raises:
             BufferFull: They would pass the bound; some may have been queued.

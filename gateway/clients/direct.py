@@ -12,7 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.protocol import State
 
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES
-from gateway.clients.texts import BINARY_FRAME, TEXT_FRAME, frame_head
+from gateway.clients.shared import TEXT_FRAME, frame_head
 
 # RFC 6455, 7.4.1: a close frame without a code came, or none.
 NO_STATUS = 1005
@@ -20,7 +20,7 @@ NO_STATUS = 1005
 EXTENSION = "marketdata.direct"
 
 
-# Nobody waits for a connection that was handed over.
+# Nothing waits for a connection that was handed over.
 _WRITABLE = asyncio.Event()
 _WRITABLE.set()
 
@@ -89,13 +89,13 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, whose application may also write without waiting.
 
     ASGI's ``send`` must be awaited, so a fan-out needs a task per client, and waking it costs more
-    than the write itself. Here a message is framed and joined with those of the same turn of the
+    than the write itself. Here a message is framed and put to those of the same turn of the
     event loop; then the transport writes them, and keeps what the kernel does not take.
 
     An application that writes so accepts through ASGI and does the rest here. Once it has called
     :meth:`hand_over` it may return: the task that served it, its scope and its queues, which would
     be two thirds of what an idle client costs, are let go. There is no compression, so a frame is
-    its message behind a header.
+    a header and its message.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -143,12 +143,8 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
 
-    def send_nowait(self, message: str | bytes) -> None:
-        """Send ``message`` at the end of this turn of the event loop."""
-        if isinstance(message, str):
-            opcode, data = TEXT_FRAME, message.encode()
-        else:
-            opcode, data = BINARY_FRAME, message
+    def send_nowait(self, data: bytes, opcode: int = TEXT_FRAME) -> None:
+        """Send one message at the end of this turn of the event loop."""
         size = len(data)
         due = self._due
         if not due:
@@ -174,9 +170,9 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
             self.write_due()
 
     def close_nowait(self, code: int, reason: str, timeout_s: float) -> None:
-        """Close behind what was sent; a client that has not taken it in time is cut off."""
+        """Close after what was sent; a client that has not taken it in time is cut off."""
         self.write_due()
-        # The client's own close may have come behind what is handled.
+        # The client's own close may have come after what is handled.
         if self.close_sent or self.transport.is_closing() or self.conn.state is not State.OPEN:
             return
         # As uvicorn does at "websocket.close", but for the client that never reads.
@@ -218,7 +214,7 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
             extensions[EXTENSION] = self
 
     async def run_asgi(self) -> None:
-        """Serve; as uvicorn does, but a connection that was handed over goes on behind its task."""
+        """Serve; as uvicorn does, but a connection that was handed over goes on after its task."""
         try:
             await self.app(self.scope, self.receive, self.send)
         except ClientDisconnected:

@@ -1,11 +1,10 @@
-"""What every WebSocket and HTTP edge does with a handshake, and with the WebSocket after it."""
+"""What every WebSocket and HTTP endpoint does with a handshake."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocket
 
 from gateway.clients.connection import NORMAL_CLOSURE, Peer
 from gateway.clients.origins import request_origin
@@ -30,7 +29,7 @@ def peer_of(
     *,
     binary: bool = False,
 ) -> Peer:
-    """Return who made the request."""
+    """Return the client that made the request."""
     address = connection.client.host if connection.client else None
     return Peer(transport, address, request_origin(connection.headers), subprotocol, binary)
 
@@ -41,11 +40,6 @@ def select_subprotocol(offered: Sequence[str], supported: Sequence[str]) -> str 
     RFC 6455, 4.2.2: the server never selects one that the client did not offer.
     """
     return next((name for name in supported if name in offered), None)
-
-
-async def close_websocket(websocket: WebSocket, code: int, reason: str) -> None:
-    """Close with ``code`` and ``reason``, as far as :func:`fit_close` lets them be."""
-    await websocket.close(*fit_close(code, reason))
 
 
 def fit_close(code: int, reason: str) -> tuple[int, str]:

@@ -12,7 +12,7 @@ class Http11(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Answer 400 as far as that can still be said, and close."""
         if self.cycle is not None:
-            # Nobody is there any more for what the application says.
+            # The client is gone: what the application says goes nowhere.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         try:

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from marketdata.errors import MarketDataError
 
-M = TypeVar("M", str, "str | bytes")
+M = TypeVar("M", str, bytes)
 
 # Below this a sender goes on, above it is asked to wait. The server's own write buffer under it
 # is as large again, so a reader that keeps up never gets here.
@@ -29,7 +29,7 @@ class BufferFull(MarketDataError):
 
 
 class Outbox(Generic[M]):
-    """Queue messages and know how many bytes the client is behind.
+    """Queue messages and know how many bytes the client still has to get.
 
     What :meth:`take` returned still counts until the next :meth:`take` or :meth:`written`,
     because it is still in memory and the client still does not have it.

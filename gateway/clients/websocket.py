@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.clients.capacity import Capacity
-from gateway.clients.connection import NORMAL_CLOSURE, HandlerFactory, Peer
+from gateway.clients.connection import ANY_BATCH, NORMAL_CLOSURE, HandlerFactory, Peer
 from gateway.clients.direct import EXTENSION, DirectWebSocket
 from gateway.clients.guard import GuardedHandler
 from gateway.clients.handshake import (
@@ -19,7 +19,7 @@ from gateway.clients.handshake import (
     select_subprotocol,
 )
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, BufferFull
-from gateway.clients.texts import Texts
+from gateway.clients.shared import BINARY_FRAME, SharedMessages
 
 # A SockJS payload of 64 KiB whose every character is escaped as \uXXXX is 384 KiB long.
 DEFAULT_MAX_PAYLOAD_BYTES = 512 * 1024
@@ -38,7 +38,7 @@ class WebSocketConnection:
     Args:
         websocket: not accepted yet.
         handler_factory: makes what is served.
-        peer: who is on the other side.
+        peer: the client.
         on_lost: called once when it is over.
         max_payload_bytes: the largest message of the client.
         high_water_bytes: what may wait for a client that keeps up.
@@ -58,6 +58,8 @@ class WebSocketConnection:
         "_websocket",
         "peer",
     )
+
+    max_batch = ANY_BATCH
 
     def __init__(
         self,
@@ -98,29 +100,39 @@ class WebSocketConnection:
         Raises:
             BufferFull: It would pass the bound; it was not sent.
         """
-        if self._closed:
-            return
-        # Who keeps up is far from the bound.
-        if not self._direct.writable_now:
-            buffered, limit = self._direct.buffered_bytes, self._max_buffered_bytes
-            if buffered + len(message) > limit:
-                raise BufferFull(len(message), buffered, limit)
-        self._direct.send_nowait(message)
+        if isinstance(message, str):
+            self.send_text(message.encode())
+        elif not self._closed:
+            self._check_room(len(message))
+            self._direct.send_nowait(message, BINARY_FRAME)
 
-    def send_texts(self, texts: Texts) -> None:
-        """Send messages that others are sent too.
+    def send_text(self, message: bytes) -> None:
+        """Send a text message at the end of this turn of the event loop.
+
+        Raises:
+            BufferFull: It would pass the bound; it was not sent.
+        """
+        if not self._closed:
+            self._check_room(len(message))
+            self._direct.send_nowait(message)
+
+    def send_shared(self, messages: SharedMessages) -> None:
+        """Send text messages that other clients are sent too.
 
         Raises:
             BufferFull: They would pass the bound; nothing was sent.
         """
-        if self._closed:
-            return
-        frames, direct = texts.frames, self._direct
-        if not direct.writable_now:
-            buffered, limit = direct.buffered_bytes, self._max_buffered_bytes
-            if buffered + len(frames) > limit:
-                raise BufferFull(len(frames), buffered, limit)
-        direct.send_frames(frames)
+        if not self._closed:
+            frames = messages.frames
+            self._check_room(len(frames))
+            self._direct.send_frames(frames)
+
+    def _check_room(self, size: int) -> None:
+        # A client that keeps up is far from the bound.
+        if not self._direct.writable_now:
+            buffered, limit = self._direct.buffered_bytes, self._max_buffered_bytes
+            if buffered + size > limit:
+                raise BufferFull(size, buffered, limit)
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, then close; only the first call counts."""

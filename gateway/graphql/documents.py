@@ -1,4 +1,4 @@
-"""Parse what a client wants executed, and refuse what would cost too much."""
+"""Parse and validate documents, and reject those that would cost too much."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from gateway.graphql.errors import (
 # 220 times the same field took 0.3 s.
 MAX_REPEATS = 10
 
-# Validated documents kept, those of clients that ask the same again. 2 KiB of text become at most
+# Validated documents are kept for clients that send the same again. 2 KiB of text become at most
 # 300 KiB of document.
 _CACHED_DOCUMENTS = 128
 _CACHED_LENGTH = 2048
@@ -42,7 +42,7 @@ _CACHED_LENGTH = 2048
 
 @dataclass(frozen=True, slots=True)
 class DocumentLimits:
-    """What a document may ask for."""
+    """The limits of a document."""
 
     max_depth: int
     max_aliases: int
@@ -52,7 +52,7 @@ class DocumentLimits:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed document, and the operation in it that is to be run."""
+    """A parsed document, and which of its operations to run."""
 
     text: str
     tree: DocumentNode
@@ -73,8 +73,8 @@ class Documents:
         self._first_rules = list(specified_rules)
         if not limits.introspection:
             self._first_rules.append(NoSchemaIntrospectionCustomRule)
-        # These look fragments up without asking whether they exist, and follow each spread, so
-        # they come after what makes sure of both.
+        # These rules require that fragments exist and that their spreads are few, so they come
+        # after the checks of both.
         self._then_rules = [
             *QueryDepthLimiter(limits.max_depth).validation_rules,
             *MaxAliasesLimiter(limits.max_aliases).validation_rules,
@@ -116,7 +116,7 @@ class Documents:
                 self._valid.popitem(last=False)
 
     def _check(self, tree: DocumentNode, rules: list[type]) -> None:
-        # Suggestions would tell, name by name, what introspection does not.
+        # Suggestions would reveal, name by name, what introspection hides.
         hide = not self._limits.introspection
         errors = validate(self._schema, tree, rules, max_errors=10, hide_suggestions=hide)
         if errors:
@@ -133,16 +133,15 @@ def _operation(tree: DocumentNode, name: str | None) -> OperationDefinitionNode:
     if not operations:
         message, code = "The document has no operation.", VALIDATION_FAILED
     elif name is None:
-        message, code = (
-            "Must provide operation name if query contains multiple operations.",
-            (BAD_USER_INPUT),
-        )
+        message = "Must provide operation name if query contains multiple operations."
+        code = BAD_USER_INPUT
     else:
         message, code = f"Unknown operation named '{name}'.", BAD_USER_INPUT
     raise RequestErrors([GraphQLError(message)], code)
 
 
-# graphql-core takes empty ones, as drafts of the specification do; strawberry's rules fail at them.
+# graphql-core accepts empty ones, as drafts of the specification do; strawberry's rules fail on
+# them.
 def _check_selection_sets(tree: DocumentNode) -> None:
     for definition in tree.definitions:
         if not isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode):
@@ -179,8 +178,8 @@ def _flat(selection_set: SelectionSetNode) -> Iterator[FieldNode | FragmentSprea
 
 
 # Fragments that spread others twice each double with every step; 30 lines of them are 2**30
-# selections for whoever follows each spread. Here each fragment is counted once. The document is
-# valid, so there are no cycles.
+# selections for a rule that follows each spread. Here each fragment is counted once. The document
+# is valid, so there are no cycles.
 def _check_spreads(tree: DocumentNode, limit: int) -> None:
     fragments = {
         each.name.value: each.selection_set

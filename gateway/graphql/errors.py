@@ -9,13 +9,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
 from typing import Any
 
 import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 
-from gateway.errors import AggregatorUnavailable, HistoryTooLong, InvalidInput, RateLimited
+from gateway.errors import (
+    AggregatorUnavailable,
+    HistoryTooLong,
+    InvalidInput,
+    RateLimited,
+    retry_after,
+)
 from gateway.hub.hub import TooManySymbols
 from marketdata.errors import MarketDataError
 from marketdata.intervals import InvalidInterval
@@ -61,7 +66,7 @@ def format_request_errors(failure: RequestErrors) -> FormattedErrors:
 def format_field_errors(errors: Iterable[GraphQLError]) -> FormattedErrors:
     """Return the ``errors`` of an operation that was run.
 
-    What nobody foresaw is logged, and the client learns only that.
+    An unexpected error is logged; the client learns no details.
     """
     return [_format_field_error(error) for error in errors]
 
@@ -72,7 +77,7 @@ def format_our_error(error: MarketDataError) -> dict[str, Any]:
 
 
 def is_ours(error: Exception | None) -> bool:
-    """Return whether ``error`` is one that clients are told about."""
+    """Return whether clients get the message of ``error``."""
     return type(error) in CODES
 
 
@@ -82,7 +87,7 @@ def _format_field_error(error: GraphQLError) -> dict[str, Any]:
         return _format(error, _extensions(original))
     if original is None or isinstance(original, GraphQLError):
         return _format(error, dict(error.extensions or {}))
-    log.error("graphql field failed", path=error.path, exc_info=original)
+    log.error("graphql_field_failed", path=error.path, exc_info=original)
     formatted = _format(error, {"code": INTERNAL_SERVER_ERROR})
     return {**formatted, "message": "the gateway failed; the reason is in its log"}
 
@@ -90,8 +95,7 @@ def _format_field_error(error: GraphQLError) -> dict[str, Any]:
 def _extensions(error: MarketDataError) -> dict[str, Any]:
     extensions: dict[str, Any] = {"code": CODES[type(error)]}
     if isinstance(error, RateLimited | AggregatorUnavailable):
-        # Whole seconds, rounded up, as the header Retry-After has them.
-        extensions["retryAfter"] = max(1, ceil(error.retry_after_s))
+        extensions["retryAfter"] = retry_after(error)
     elif isinstance(error, InvalidInput):
         extensions["errors"] = [{"field": e.field, "detail": e.detail} for e in error.errors]
     elif isinstance(error, InvalidInterval):

@@ -43,14 +43,14 @@ _KEPT_ENCODINGS = 64
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What an operation that was run came to."""
+    """The response to an operation that was run."""
 
     data: dict[str, Any] | None
     errors: FormattedErrors
     extensions: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the response as the specification has it."""
+        """Return the response in the form of the specification."""
         response: dict[str, Any] = {"data": self.data}
         if self.errors:
             # "it may be helpful to have it appear first", says the specification.
@@ -61,19 +61,20 @@ class Response:
 
 
 class Projection:
-    """What one selection makes of an update.
+    """Encode updates for one selection.
 
-    Subscribers that select the same share one, and each update is encoded once for all of them.
+    Subscribers with the same selection share one, so that each update is encoded once for all of
+    them.
 
     """
 
     def __init__(self, executor: Executor[Context]) -> None:
         self._executor = executor
-        self._encoded: OrderedDict[Update | None, str] = OrderedDict()
-        # Who shares it; with one there is nothing to keep.
+        self._encoded: OrderedDict[Update | None, bytes] = OrderedDict()
+        # How many subscribers share it; with one there is nothing to keep.
         self.users = 0
 
-    def encode(self, update: Update | None) -> str:
+    def encode(self, update: Update | None) -> bytes:
         """Return ``"data":...``, and ``,"errors":...`` if there are any; None: nothing known."""
         encoded = self._encoded.get(update)
         if encoded is None:
@@ -84,22 +85,22 @@ class Projection:
                     self._encoded.popitem(last=False)
         return encoded
 
-    def _encode(self, update: Update | None) -> str:
+    def _encode(self, update: Update | None) -> bytes:
         event = None if update is None else update.to_dict()
         # No field of an aggregate waits for anything.
         result = cast(
             "ExecutionResult",
             execute_subscription_event(self._executor.build_per_event_executor(event)),
         )
-        encoded = f'"data":{orjson.dumps(result.data).decode()}'
+        encoded = b'"data":%b' % orjson.dumps(result.data)
         if result.errors:
-            encoded += f',"errors":{orjson.dumps(format_field_errors(result.errors)).decode()}'
+            encoded += b',"errors":%b' % orjson.dumps(format_field_errors(result.errors))
         return encoded
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What feeds a subscription operation, and what it makes of it."""
+    """The source of a subscription operation, and the encoding of its updates."""
 
     subscription: Subscription
     projection: Projection
@@ -141,10 +142,10 @@ class Execution:
         )
 
     async def _run_out(self, running: Awaitable[ExecutionResult]) -> ExecutionResult:
-        """Return what a query comes to; it runs to its end even if nobody waits any more.
+        """Return the result of a query; it runs to its end even after its client disconnected.
 
-        graphql-core starts a task per field. One that is cancelled before its first step leaves a
-        resolver that was never awaited, and Python says so on standard error. The end is near: a
+        graphql-core starts a task per field. A task that is cancelled before its first step leaves
+        a resolver that was never awaited, and Python warns on standard error. The end is near: a
         query has a deadline.
         """
         task = asyncio.ensure_future(running)
@@ -154,7 +155,7 @@ class Execution:
         return await asyncio.shield(task)
 
     def subscribe(self, document: Document, variables: Variables) -> Source:
-        """Return what feeds a subscription operation; :meth:`release` it at the end.
+        """Return the source of a subscription operation; :meth:`release` it at the end.
 
         Raises:
             RequestErrors: its variables are not what it declares.
@@ -170,7 +171,7 @@ class Execution:
         return Source(cast("Feed", feed).subscription, projection, key)
 
     def release(self, source: Source) -> None:
-        """Forget what only ``source`` needed."""
+        """Forget the projection if only ``source`` used it."""
         source.projection.users -= 1
         if source.projection.users == 0:
             del self._projections[source.key]
@@ -196,7 +197,7 @@ class Execution:
 
 
 def check_kind(document: Document, *kinds: str) -> None:
-    """Check that the operation is one of ``kinds``, which are possible where it came from.
+    """Check that the operation is one of ``kinds``, those that its transport allows.
 
     Raises:
         RequestErrors: it is not.
@@ -221,6 +222,6 @@ def _extensions(reader: Reader) -> dict[str, Any]:
         return {}
     extensions: dict[str, Any] = {"dataStatus": reader.status.value}
     if reader.status is DataStatus.LAST:
-        # Seconds since the aggregator said so, as REST's header Age has them.
+        # Whole seconds, as in REST's header Age.
         extensions["age"] = int(reader.age_s)
     return extensions

@@ -1,4 +1,4 @@
-"""The page for people who want to try GraphQL."""
+"""GraphiQL, the page to try GraphQL."""
 
 from __future__ import annotations
 

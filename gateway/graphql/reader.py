@@ -11,7 +11,7 @@ from typing import Any
 from strawberry.dataloader import DataLoader
 
 from gateway.backend.client import AggregatorClient, DataStatus, SymbolPage
-from gateway.bars.question import BarsQuestion, Fill
+from gateway.bars.query import BarsQuery, Fill
 from gateway.encoding import JsonAggregate, bar_to_dict
 from gateway.errors import FieldError, InvalidInput
 from gateway.rest.inputs import parse_optional_symbol, parse_symbol
@@ -71,21 +71,21 @@ class Reader:
             caller=self._caller,
         )
 
-    async def read_bars(self, question: BarsQuestion, after: str) -> JsonConnection | None:
+    async def read_bars(self, query: BarsQuery, after: str) -> JsonConnection | None:
         """Return bars after the cursor ``after``; None if there is no data for the symbol.
 
         Raises:
             InvalidInput: the cursor is none, or the operation asks for too many bars.
         """
-        self._bars_asked += question.limit
+        self._bars_asked += query.limit
         if self._bars_asked > MAX_BARS:
             detail = f"{self._bars_asked} bars in one operation, limit is {MAX_BARS}; REST has more"
             raise InvalidInput([FieldError("first", detail)])
         place = parse_place(after) if after else None
-        bars, has_more = await self._find_bars(question, place)
-        if not bars and place is None and not await self._client.knows(question.symbol):
+        bars, has_more = await self._find_bars(query, place)
+        if not bars and place is None and not await self._client.knows(query.symbol):
             return None
-        prices = question.fill is not Fill.NULL
+        prices = query.fill is not Fill.NULL
         edges: list[dict[str, Any]] = [
             {"cursor": encode_place(bar), "node": bar_to_dict(bar, prices=prices)} for bar in bars
         ]
@@ -101,11 +101,11 @@ class Reader:
 
     # A cursor says where a bar is, so it stays good whatever happens to the bar.
     async def _find_bars(
-        self, question: BarsQuestion, place: tuple[int, int] | None
+        self, query: BarsQuery, place: tuple[int, int] | None
     ) -> tuple[list[Bar], bool]:
-        request = question.to_request()
+        request = query.to_request()
         if place is not None:
-            setattr(request, "from", max(question.from_ns or 0, place[0]))
+            setattr(request, "from", max(query.from_ns or 0, place[0]))
             # Bars of trades may begin at the same time, and those up to the cursor come again.
             request.limit += MAX_BARS
         bars: list[Bar] = []
@@ -114,11 +114,11 @@ class Reader:
             answer = await self._client.get_bars(request, caller=caller)
             bars += (bar for bar in answer.bars if not place or (bar.start, bar.number) > place)
             request.cursor = answer.next_cursor
-            if len(bars) > question.limit or not request.cursor:
-                return bars[: question.limit], len(bars) > question.limit
-            if len(bars) == question.limit:
+            if len(bars) > query.limit or not request.cursor:
+                return bars[: query.limit], len(bars) > query.limit
+            if len(bars) == query.limit:
                 return bars, True
-            # It counted as one question.
+            # All pages count as one request.
             caller = None
 
     # All fields together: each alias may ask for a list.

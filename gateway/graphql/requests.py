@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: what a request asks for, and how it is to be answered.
+"""GraphQL over HTTP: parse a request, and choose the form of its response.
 
 The sections named below are those of the specification "GraphQL over HTTP".
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from gateway.rest.negotiation import parse_parameters
 from marketdata.errors import MarketDataError
 
 JSON = "application/json"
@@ -21,9 +22,9 @@ JSON = "application/json"
 class MediaType(StrEnum):
     """How a response is written."""
 
-    # "Status Codes": only here do they tell what happened to the operation.
+    # "Status Codes": only here the status says what happened to the operation.
     GRAPHQL = "application/graphql-response+json"
-    # What clients of before get: 200 for every operation, run or not.
+    # What older clients get: 200 for every operation, run or not.
     LEGACY = JSON
 
 
@@ -36,8 +37,8 @@ class GraphQLRequest:
     variables: dict[str, Any] | None = None
 
 
-class NotARequest(MarketDataError):
-    """An HTTP request that is no well-formed GraphQL request."""
+class BadRequest(MarketDataError):
+    """An HTTP request is not a well-formed GraphQL request."""
 
     def __init__(
         self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None
@@ -51,14 +52,14 @@ def negotiate(accept: str | None) -> MediaType:
     """Return how to write the response to a request with this Accept header.
 
     The one with the highest weight; of several, the first. Without the header, and where the
-    client takes anything, what clients of before expect.
+    client accepts anything, what older clients expect.
 
     Raises:
-        NotARequest: none of ours is acceptable.
+        BadRequest: neither is acceptable.
     """
     best: tuple[float, MediaType] | None = None
     for accepted in (accept or "*/*").split(","):
-        name, parameters = _parse_header(accepted)
+        name, parameters = parse_parameters(accepted)
         media_type = {
             MediaType.GRAPHQL: MediaType.GRAPHQL,
             MediaType.LEGACY: MediaType.LEGACY,
@@ -71,7 +72,7 @@ def negotiate(accept: str | None) -> MediaType:
         if best is None or weight > best[0]:
             best = weight, media_type
     if best is None:
-        raise NotARequest(
+        raise BadRequest(
             HTTPStatus.NOT_ACCEPTABLE, f"{MediaType.GRAPHQL} and {MediaType.LEGACY} can be had"
         )
     return best[1]
@@ -80,15 +81,15 @@ def negotiate(accept: str | None) -> MediaType:
 def check_content_type(content_type: str | None) -> None:
     """Check that a POST has a JSON body.
 
-    Also against other sites: a page can post forms and plain text anywhere, JSON only where it
-    is allowed to.
+    It also protects from other sites: their pages can post forms and plain text anywhere, but JSON
+    only where it is allowed.
 
     Raises:
-        NotARequest: it has another.
+        BadRequest: it has another body.
     """
-    name, parameters = _parse_header(content_type or "")
+    name, parameters = parse_parameters(content_type or "")
     if name != JSON or not _is_utf8(parameters):
-        raise NotARequest(
+        raise BadRequest(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             f"the body has to be {JSON} in UTF-8",
             {"Accept-Post": JSON},
@@ -96,19 +97,19 @@ def check_content_type(content_type: str | None) -> None:
 
 
 def parse_body(body: bytes) -> GraphQLRequest:
-    """Return what the body of a POST asks for.
+    """Return the request in the body of a POST.
 
     Raises:
-        NotARequest: it is not a request.
+        BadRequest: it is not a request.
     """
     return _parse(_loads("the body", body))
 
 
 def parse_query_string(parameters: Mapping[str, str]) -> GraphQLRequest:
-    """Return what the query string of a GET asks for.
+    """Return the request in the query string of a GET.
 
     Raises:
-        NotARequest: it is not a request.
+        BadRequest: it is not a request.
     """
     # "GET": variables and extensions are JSON there. An empty parameter is an absent one.
     fields: dict[str, Any] = {name: value for name, value in parameters.items() if value}
@@ -141,17 +142,8 @@ def _loads(what: str, text: bytes) -> object:
     return loaded
 
 
-def _bad(detail: str) -> NotARequest:
-    return NotARequest(HTTPStatus.BAD_REQUEST, detail)
-
-
-def _parse_header(value: str) -> tuple[str, dict[str, str]]:
-    name, *rest = value.split(";")
-    parameters = {}
-    for parameter in rest:
-        key, _, text = parameter.partition("=")
-        parameters[key.strip().lower()] = text.strip().strip('"').lower()
-    return name.strip().lower(), parameters
+def _bad(detail: str) -> BadRequest:
+    return BadRequest(HTTPStatus.BAD_REQUEST, detail)
 
 
 def _is_utf8(parameters: Mapping[str, str]) -> bool:

@@ -1,32 +1,36 @@
-"""The schema: the original's, and what was added to it."""
+"""The GraphQL schema: the original's queries and subscriptions, and additions."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from enum import Enum
 from operator import getitem
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, cast
 
 import strawberry
 from graphql import GraphQLSchema
 from strawberry.schema.config import StrawberryConfig
 
-from gateway.bars.question import Fill, build_subscription, check_interval, parse_question
+from gateway.bars.query import BarsQuery, Fill, build_subscription, check_interval, parse_range
 from gateway.bars.times import HELP
-from gateway.encoding import AGGREGATE_COLUMNS, BAR_COLUMNS, describe
 from gateway.errors import FieldError, InvalidInput
 from gateway.graphql.reader import MAX_BARS, Reader
+from gateway.graphql.types import (
+    Aggregate,
+    Bar,
+    BarConnection,
+    FillWith,
+    Policy,
+    Resume,
+    SymbolPage,
+)
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.subscription import Resume as HubResume
 from gateway.hub.subscription import Subscription as HubSubscription
 from gateway.hub.updates import Policy as HubPolicy
 from gateway.rest.inputs import parse_symbol
 from gateway.rest.routes import DEFAULT_PAGE, MAX_PAGE
-from marketdata.fields import Kind, PublicColumn
-
-T = TypeVar("T")
 
 # All symbols, present and future.
 WILDCARD = "*"
@@ -38,7 +42,7 @@ _UINT64 = re.compile(r"[0-9]{1,20}")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What resolvers work with."""
+    """The context of resolvers."""
 
     reader: Reader
     max_symbols: int
@@ -47,136 +51,12 @@ class Context:
 
 Info = strawberry.Info[Context, None]
 
-_TYPES: dict[Kind, Any] = {
-    Kind.TEXT: str,
-    Kind.CHOICE: str,
-    Kind.REAL: float,
-    Kind.COUNT: str,
-    Kind.POSITION: str,
-    Kind.TIME: str,
-    Kind.NUMBER: int,
-    Kind.FLAG: bool,
-}
-
-
-def json_object(
-    columns: Sequence[PublicColumn], description: str, *, all_nullable: bool = False
-) -> Callable[[type[T]], type[T]]:
-    """Return a decorator that makes a class the GraphQL type of a JSON object."""
-
-    def decorate(cls: type[T]) -> type[T]:
-        for column in columns:
-            kind = _TYPES[column.field.kind]
-            is_nullable = all_nullable or column.field.nullable
-            cls.__annotations__[column.name] = kind | None if is_nullable else kind
-            words = ", ".join(word for _, word in column.field.choices)
-            text = "; ".join(filter(None, (words, describe(column)))) or None
-            setattr(cls, column.name, strawberry.field(description=text))
-        return strawberry.type(cls, description=description)
-
-    return decorate
-
-
-# The original's schema lets every field of an aggregate be null.
-@json_object(
-    AGGREGATE_COLUMNS,
-    "The state of one symbol in its session. 64-bit integers are decimal strings. "
-    "All but the symbol is null while the aggregator does not answer and nothing is known.",
-    all_nullable=True,
-)
-class Aggregate:
-    """The fields are the keys of the JSON of every endpoint."""
-
-
-@strawberry.type(description="Some of the symbols there is data for, in byte order.")
-class SymbolPage:
-    """A page of symbols."""
-
-    symbols: list[str]
-    nextCursor: str | None = strawberry.field(  # noqa: N815  the name on the wire
-        description="pass it as cursor to continue; null when there are no more"
-    )
-
-
-@json_object(
-    BAR_COLUMNS,
-    "What was traded of one symbol with start <= exchange time < end. 64-bit integers are decimal "
-    "strings.",
-)
-class Bar:
-    """The fields are the keys of the JSON of every endpoint."""
-
-
-@strawberry.type(description="A bar, and where it is among the others.")
-class BarEdge:
-    """As Relay has it."""
-
-    cursor: str
-    node: Bar
-
-
-@strawberry.type(description="Where a page is among the others.")
-class PageInfo:
-    """As Relay has it."""
-
-    hasNextPage: bool  # noqa: N815  the name on the wire
-    hasPreviousPage: bool  # noqa: N815  the name on the wire
-    startCursor: str | None  # noqa: N815  the name on the wire
-    endCursor: str | None  # noqa: N815  the name on the wire
-
-
-@strawberry.type(description="A page of bars, by start and then number.")
-class BarConnection:
-    """As Relay has it."""
-
-    edges: list[BarEdge]
-    pageInfo: PageInfo  # noqa: N815  the name on the wire
-
-
-@strawberry.enum(name="Fill", description="What stands for intervals without a trade.")
-class FillWith(Enum):
-    """The question's fills."""
-
-    NONE = strawberry.enum_value("none", description="nothing")
-    PREV = strawberry.enum_value("prev", description="a bar at the close of the one before it")
-    NULL = strawberry.enum_value("null", description="a bar without prices")
-
-
-@strawberry.enum(description="What happens while a subscriber reads too slowly.")
-class Policy(Enum):
-    """The hub's policies."""
-
-    CONFLATE = strawberry.enum_value(
-        "conflate", description="only the newest state per symbol waits"
-    )
-    BUFFER = strawberry.enum_value(
-        "buffer", description="every state waits, up to a bound; then the subscription ends"
-    )
-
-
-@strawberry.input(description="The last sequence that was seen of a symbol.")
-class LastSequence:
-    """Where a subscriber left off with one symbol."""
-
-    symbol: str
-    sequence: str
-
-
-@strawberry.input(
-    description="Where a subscriber left off. extensions.recovered says whether all it missed came."
-)
-class Resume:
-    """Where a subscriber left off."""
-
-    epoch: str
-    lastSequences: list[LastSequence]  # noqa: N815  the name on the wire
-
 
 class Feed(AsyncIterator[None]):
-    """What a subscription operation is to be fed with.
+    """The source of a subscription operation.
 
-    Executing a subscription normally means iterating over this. The door gives
-    :attr:`subscription` to the hub instead, which waits for nobody and encodes once for all.
+    Executing a subscription normally iterates over its source. The endpoint gives
+    :attr:`subscription` to the hub instead, which awaits no client and encodes once for all.
 
     """
 
@@ -184,7 +64,7 @@ class Feed(AsyncIterator[None]):
         self.subscription = subscription
 
     async def __anext__(self) -> None:
-        """End: nothing comes this way."""
+        """End: updates do not come this way."""
         raise StopAsyncIteration
 
 
@@ -243,17 +123,15 @@ async def _bars(
         strawberry.argument(description="whether the bar that is not closed yet is among them"),
     ] = False,
 ) -> BarConnection | None:
-    question = parse_question(
+    query = BarsQuery(
         parse_symbol("symbol", symbol),
         interval,
-        start=start,
-        end=to,
+        *parse_range(interval, start=start, end=to, limit=first, limit_field="first"),
         limit=first,
         fill=Fill(cast("str", fill.value)),
         include_partial=include_partial,
-        limit_field="first",
     )
-    page = await info.context.reader.read_bars(question, after or "")
+    page = await info.context.reader.read_bars(query, after or "")
     return cast("BarConnection | None", page)
 
 
@@ -300,7 +178,7 @@ def _follow_market_data(
 
 @strawberry.type
 class Query:
-    """What can be asked once."""
+    """The queries."""
 
     market_data: Aggregate | None = strawberry.field(
         resolver=_market_data,
@@ -322,7 +200,7 @@ class Query:
 
 @strawberry.type
 class Subscription:
-    """What can be followed."""
+    """The subscriptions."""
 
     market_data: AsyncGenerator[Aggregate | None, None] = strawberry.subscription(
         resolver=_follow_market_data,
@@ -342,10 +220,10 @@ def build_schema() -> GraphQLSchema:
     schema = strawberry.Schema(
         Query,
         subscription=Subscription,
-        # Aggregates are the JSON objects of every door.
+        # Aggregates and bars are the JSON objects of every endpoint.
         config=StrawberryConfig(default_resolver=getitem),
     )
-    # We call graphql-core ourselves: see documents.py and execution.py for what is different.
+    # We call graphql-core directly; documents.py and execution.py say why.
     return schema._schema
 
 

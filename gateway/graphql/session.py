@@ -106,7 +106,7 @@ class Session:
 
     def __init__(self, accept: Callable[[JsonObject], bool] = lambda payload: True) -> None:
         self._accept = accept
-        self._outgoing: list[str] = []
+        self._outgoing: list[bytes] = []
         # The operations that were not yet completed, by either side.
         self.active: set[str] = set()
         self.phase = Phase.CONNECTED
@@ -131,25 +131,25 @@ class Session:
         self.phase = target
         return self._take(kind, fields)
 
-    def messages_to_send(self) -> list[str]:
+    def messages_to_send(self) -> list[bytes]:
         """Return the answers that were not returned before."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
-    def next(self, operation: str, payload: str) -> str:
+    def next(self, operation: str, payload: bytes) -> bytes:
         """Return the message with one result, ``payload``, which is JSON."""
-        return f'{{"id":{_dumps(operation)},"type":"next","payload":{payload}}}'
+        return b"%b%b}" % (next_head(operation), payload)
 
-    def error(self, operation: str, errors: FormattedErrors) -> str:
+    def error(self, operation: str, errors: FormattedErrors) -> bytes:
         """End an operation that was not run, or cannot go on; return the message."""
         # "This message terminates the operation and no further messages will be sent."
         self.active.discard(operation)
-        return _dumps({"id": operation, "type": "error", "payload": errors})
+        return orjson.dumps({"id": operation, "type": "error", "payload": errors})
 
-    def complete(self, operation: str) -> str:
+    def complete(self, operation: str) -> bytes:
         """End an operation that is done; return the message."""
         self.active.discard(operation)
-        return _dumps({"id": operation, "type": "complete"})
+        return orjson.dumps({"id": operation, "type": "complete"})
 
     def initialisation_timeout(self) -> None:
         """Take note that the time for connection_init is over."""
@@ -162,12 +162,12 @@ class Session:
 
     def _take(self, kind: MessageType, fields: JsonObject) -> Subscribe | Complete | None:
         if kind is MessageType.CONNECTION_INIT:
-            self._outgoing.append('{"type":"connection_ack"}')
+            self._outgoing.append(b'{"type":"connection_ack"}')
         elif kind is MessageType.PING:
             # "The Pong message must be sent in response" "as soon as possible".
             payload = fields.get("payload")
             pong = {"type": "pong"} if payload is None else {"type": "pong", "payload": payload}
-            self._outgoing.append(_dumps(pong))
+            self._outgoing.append(orjson.dumps(pong))
         elif kind is MessageType.SUBSCRIBE:
             operation, payload = fields["id"], fields["payload"]
             if operation in self.active:
@@ -188,6 +188,11 @@ class Session:
     def _close(self, code: CloseCode, reason: str | None = None) -> None:
         self.phase = Phase.CLOSED
         self.closing = code, reason or REASONS[code]
+
+
+def next_head(operation: str) -> bytes:
+    """Return how each message with a result of ``operation`` begins, up to the payload."""
+    return b'{"id":%b,"type":"next","payload":' % orjson.dumps(operation)
 
 
 def _parse(message: str | bytes) -> tuple[MessageType, JsonObject]:
@@ -225,7 +230,3 @@ def _check(
             raise _Invalid(f"The {kind} message has an invalid {name}")
     if "id" in required and not 1 <= len(fields["id"]) <= MAX_ID_LENGTH:
         raise _Invalid(f"The id has to have 1 to {MAX_ID_LENGTH} characters")
-
-
-def _dumps(document: object) -> str:
-    return orjson.dumps(document).decode()

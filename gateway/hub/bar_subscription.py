@@ -1,11 +1,12 @@
-"""Hold what one subscription to bars still has to be sent."""
+"""Send one subscription its bars, or hold them while its reader is slow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.hub.join import Join, Verdict
-from gateway.hub.line import Line
+from gateway.hub.backfill import Backfill, Verdict
+from gateway.hub.batch import Batch
+from gateway.hub.pending import Pending
 from gateway.hub.subscription import BufferLimits, Resume, Subscription, Waiting
 from gateway.hub.updates import (
     ALL,
@@ -28,12 +29,12 @@ class BarSubscription(Subscription):
     ``buffer``: as for aggregates.
 
     Args:
-        interval: whose bars it is for.
+        interval: the interval of its bars.
         symbols: the symbols it is for, in normal form; None: all, present and future.
         policy: what happens while the reader is slow.
         resume: where the reader left off.
         limits: the bounds.
-        join: the history to begin with; live states wait until it was read.
+        backfill: the history to begin with; live states wait until it was read.
     """
 
     interval: str
@@ -46,18 +47,18 @@ class BarSubscription(Subscription):
         resume: Resume | None = None,
         limits: BufferLimits | None = None,
         *,
-        join: Join | None = None,
+        backfill: Backfill | None = None,
     ) -> None:
         super().__init__(symbols, policy, resume, limits)
         self.interval = interval
-        self.join = join
+        self.backfill = backfill
         # Of those in _newest, how many may not be left out, and how many of them may wait.
         self._closed = 0
         self._max_closed: int | None = None
         # What the next state of a symbol is to say.
         self._recovered: dict[str, bool] = {}
         # What goes out before the rest: live states from before history was read anew, and history.
-        self._ahead: Line[Delivery] = Line()
+        self._ahead: Pending[Delivery] = Pending()
 
     @property
     def topics(self) -> list[Topic]:
@@ -80,21 +81,41 @@ class BarSubscription(Subscription):
         """Whether history that was read still waits."""
         return bool(self._ahead)
 
+    @property
+    def has_next(self) -> bool:
+        """Whether :meth:`take` has something to return."""
+        if self.backfill is not None and self.backfill.is_holding:
+            return bool(self._ahead)
+        return not self.is_empty
+
+    def put(self, batch: Batch) -> bool:
+        """Send ``batch`` to a client that keeps up, or let it wait.
+
+        Returns:
+            Whether the subscriber has to be woken.
+        """
+        waits = self._newest or self._ahead or self._recovered
+        if self.backfill is None and not waits:
+            return super().put(batch)
+        for update in batch.updates:
+            self.offer(update, batch.now)
+        return True
+
     def offer(self, update: Update, now: float) -> None:
         """Let ``update`` wait for the reader.
 
         States of one symbol must come in order, and without a hole unless they say so.
         """
         recovered = None if update.continuous else False
-        if self.join is not None and isinstance(update, BarUpdate):
-            was_holding = self.join.is_holding
-            verdict = self.join.take_live(update)
-            if self.join.is_holding and not was_holding:
+        if self.backfill is not None and isinstance(update, BarUpdate):
+            was_holding = self.backfill.is_holding
+            verdict = self.backfill.take_live(update)
+            if self.backfill.is_holding and not was_holding:
                 self._move_ahead()
             if verdict is Verdict.KNOWN:
                 return
-            # Within one life what was missed will be read.
-            recovered = False if verdict is Verdict.NEW_LIFE else None
+            # Within one epoch what was missed will be read.
+            recovered = False if verdict is Verdict.NEW_EPOCH else None
         sequence = self._resuming.get(update.symbol)
         if sequence is not None:
             same_epoch = update.epoch == self._resume_epoch
@@ -112,13 +133,13 @@ class BarSubscription(Subscription):
 
     def take(self) -> Delivery | None:
         """Return what waits longest, or None."""
-        if self.join is not None:
+        if self.backfill is not None:
             if self._ahead:
                 delivery = self._told(self._ahead.popleft())
                 if not self._ahead:
-                    self.join.on_drained()
+                    self.backfill.on_drained()
                 return delivery
-            if self.join.is_holding:
+            if self.backfill.is_holding:
                 return None
         if self._newest:
             return self._tell_next()
@@ -132,20 +153,20 @@ class BarSubscription(Subscription):
 
     def hold(self) -> None:
         """Hold live states back again, while history is read anew."""
-        if self.join is not None and not self.join.is_holding:
-            self.join.is_holding = True
+        if self.backfill is not None and not self.backfill.is_holding:
+            self.backfill.is_holding = True
             self._move_ahead()
 
     def release(self) -> None:
-        """Let live states go out behind the history, without those that it has."""
-        if self.join is None:
+        """Send live states after the history, without those that it has."""
+        if self.backfill is None:
             return
         for key, waiting in list(self._newest.items()):
             update = waiting.update
-            if isinstance(update, BarUpdate) and self.join.has(update):
+            if isinstance(update, BarUpdate) and self.backfill.has(update):
                 del self._newest[key]
                 self._closed -= update.closed
-        self.join.release()
+        self.backfill.release()
 
     def _move_ahead(self) -> None:
         # What waits is older than the history that is read now.
@@ -159,7 +180,7 @@ class BarSubscription(Subscription):
 
     def _add(self, update: Update, recovered: bool | None, now: float) -> None:
         # History has only the newest state of each bar, so live states conflate beside it.
-        if self.policy == "buffer" and not (self.join is not None and self.join.is_holding):
+        if self.policy == "buffer" and not (self.backfill is not None and self.backfill.is_holding):
             super()._add(update, recovered, now)
             return
         if self.overflowed:
@@ -168,7 +189,7 @@ class BarSubscription(Subscription):
             self._recovered[update.symbol] = recovered
         key: object = update.key if isinstance(update, BarUpdate) else update
         waiting = Waiting(update, None)
-        # To the end of the line: a reader who says what it saw last has seen all before it.
+        # To the end: a reader that says which state it saw last has seen all before it.
         before = self._newest.pop(key, None)
         if before is not None:
             self.conflated += 1

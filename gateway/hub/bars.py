@@ -1,10 +1,10 @@
-"""Know the open bars of what is followed, so that who comes later begins with them."""
+"""Know the open bars of followed topics: a later subscription begins with them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.hub.join import MAX_OPEN
+from gateway.hub.backfill import MAX_OPEN
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import ALL, BarTopic, BarUpdate
 from marketdata.wire.market_data_pb2 import Bar
@@ -27,7 +27,7 @@ class Series:
         self.count = 0
         # The newest state of each, in the order of their sequences.
         self.open: dict[tuple[str, int, int], BarUpdate] = {}
-        # Who came before this stream told what is open, and the last state each was given.
+        # Subscriptions from before this stream sent what is open, and the last state each got.
         self.awaiting: dict[Subscription, int] = {}
 
     @property
@@ -48,7 +48,7 @@ class Bars:
         self._stream += 1
 
     def begin_epoch(self, epoch: int) -> list[BarTopic]:
-        """Forget what was open in an earlier life of the aggregator; return whose."""
+        """Forget what was open in an earlier epoch of the aggregator; return the topics."""
         gone = []
         for interval, by_symbol in self._series.items():
             for symbol, series in by_symbol.items():
@@ -85,13 +85,10 @@ class Bars:
                 series.unchecked = 0
             series.awaiting.clear()
             series.epoch, series.sequence = bar.epoch, bar.sequence
-        # A message of a list keeps the whole list in memory; this one stays.
-        own = Bar()
-        own.CopyFrom(bar)
-        update = BarUpdate(own, continuous=continuous, sure=series.is_sure)
+        update = BarUpdate(bar, continuous=continuous, sure=series.is_sure)
         before = series.open.pop(update.key, None)
         if before is not None:
-            # Who keeps up has it, and in the history it would be most of the memory.
+            # Clients that keep up have it, and in the history it would be most of the memory.
             before.shed_forms()
         if not update.closed:
             series.open[update.key] = update
@@ -115,7 +112,7 @@ class Bars:
         return series.epoch, series.sequence
 
     def await_open(self, topic: BarTopic, subscription: Subscription) -> bool:
-        """Return whether the stream has still to say what is open; it will be given then."""
+        """Return whether the stream has still to send what is open; the hub gives it then."""
         series = self._series[topic.interval][topic.symbol]
         if series.stream == self._stream:
             return False
@@ -123,7 +120,7 @@ class Bars:
         return True
 
     def take_awaiting(self, update: BarUpdate) -> list[Subscription]:
-        """Return who came before the stream said that this, which is not new, is open."""
+        """Return the subscriptions that wait for this open bar, which is not new."""
         series = self._series[update.bar.interval][update.symbol]
         waiting = [each for each, last in series.awaiting.items() if last < update.sequence]
         series.awaiting.update(dict.fromkeys(waiting, update.sequence))

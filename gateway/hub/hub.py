@@ -1,27 +1,29 @@
-"""Know who wants which states, and give each update to them."""
+"""Know the subscriptions of each topic, and give every update to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from gateway.hub.bars import Bars
-from gateway.hub.burst import Burst
+from gateway.hub.batch import Batch, batch_of_bars
 from gateway.hub.history import History
-from gateway.hub.subscription import Subscription
-from gateway.hub.updates import ALL, AggregateUpdate, BarTopic, CompletionUpdate, Topic, Update
+from gateway.hub.subscription import Subscriber, Subscription
+from gateway.hub.updates import (
+    ALL,
+    AggregateUpdate,
+    BarTopic,
+    BarUpdate,
+    CompletionUpdate,
+    FeedStatus,
+    Topic,
+    Update,
+)
 from marketdata.errors import MarketDataError
 from marketdata.intervals import InvalidInterval, parse_interval
-from marketdata.wire.market_data_pb2 import Aggregate, Bar, IntervalComplete
+from marketdata.wire.market_data_pb2 import Bar, IntervalComplete
 
-
-class FeedStatus(StrEnum):
-    """Whether what subscribers see is the present."""
-
-    LIVE = "live"
-    # The aggregator is away: the last states stand until it is back.
-    STALE = "stale"
+# Subscribers to flush, each with its subscriptions.
+Woken = dict[Subscriber, dict[Subscription, None]]
 
 
 class TooManySymbols(MarketDataError):
@@ -32,18 +34,8 @@ class TooManySymbols(MarketDataError):
         self.limit = limit
 
 
-class Subscriber(Protocol):
-    """One connection, as the hub sees it. No method may wait or raise."""
-
-    def flush(self, subscriptions: Iterable[Subscription]) -> None:
-        """Send what waits in ``subscriptions``, all of this subscriber, as far as it goes."""
-
-    def on_status(self, status: FeedStatus) -> None:
-        """Tell the client that the feed became stale, or live again."""
-
-
 class Hub:
-    """Join subscriptions to one upstream.
+    """Connect subscriptions to one upstream.
 
     The upstream carries every topic that has a subscriber, once, and those that had one until
     ``linger_s`` ago, so that a client that comes back finds what it missed.
@@ -71,10 +63,10 @@ class Hub:
         self._subscribers: dict[Subscription, Subscriber] = {}
         # How many subscriptions each subscriber has.
         self._counts: dict[Subscriber, int] = {}
-        # Those who want to know the status whether they have subscriptions or not.
+        # Sessions that are told the status whether they have subscriptions or not.
         self._watchers: dict[Subscriber, None] = {}
         self._by_topic: dict[Topic, dict[Subscription, None]] = {}
-        # Those that are told when an interval is complete.
+        # Subscriptions that get the markers of an interval.
         self._by_interval: dict[str, dict[Subscription, None]] = {}
         # Followed without a subscriber, and until when; the first ends first.
         self._lingering: dict[Topic, float] = {}
@@ -84,9 +76,9 @@ class Hub:
         self._bars = Bars()
         # Those that the aggregator makes bars of, once it said so.
         self.intervals: tuple[str, ...] | None = None
-        # The life of the aggregator that states come from; 0: none came.
+        # The epoch of the aggregator that states come from; 0: none came.
         self.epoch = 0
-        # Symbols whose subscribers saw states of an earlier life of the aggregator.
+        # Symbols whose subscribers saw states of an earlier epoch.
         self._interrupted: set[str] = set()
         # What the upstream has to be told.
         self._added: set[Topic] = set()
@@ -141,7 +133,7 @@ class Hub:
         for topic in topics:
             self._by_topic.setdefault(topic, {})[subscription] = None
         self._follow(new)
-        self._subscribers[subscription] = subscriber
+        self._subscribers[subscription] = subscription.subscriber = subscriber
         self._counts[subscriber] = self._counts.get(subscriber, 0) + 1
         if subscription.interval is None:
             named = subscription.symbols
@@ -154,13 +146,14 @@ class Hub:
         subscription.begin()
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Let ``subscription`` hear no more; an unknown one is ignored."""
+        """End ``subscription``; an unknown one is ignored."""
         subscriber = self._subscribers.pop(subscription, None)
         if subscriber is None:
             return
+        subscription.subscriber = None
         self._conflated += subscription.conflated
-        if subscription.join is not None:
-            subscription.join.on_end()
+        if subscription.backfill is not None:
+            subscription.backfill.on_end()
         self._counts[subscriber] -= 1
         if not self._counts[subscriber]:
             del self._counts[subscriber]
@@ -182,7 +175,7 @@ class Hub:
         """Check that there can be bars of ``interval``.
 
         Raises:
-            InvalidInterval: it is none, or not one of the aggregator's.
+            InvalidInterval: it is not an interval, or not one of the aggregator's.
         """
         parse_interval(interval)
         if self.intervals is not None and interval not in self.intervals:
@@ -223,8 +216,8 @@ class Hub:
                 for update in still_open:
                     subscription.offer(update, now)
                 position = self._bars.position(topic)
-                if subscription.join is not None and position is not None:
-                    subscription.join.begin_at(topic.symbol, *position)
+                if subscription.backfill is not None and position is not None:
+                    subscription.backfill.begin_at(topic.symbol, *position)
 
     # Upstream
 
@@ -243,7 +236,7 @@ class Hub:
         return next(iter(self._lingering.values())) if self._lingering else None
 
     def expire(self, now: float) -> None:
-        """Stop following what nobody asked for in the last ``linger_s``."""
+        """Stop following topics without a subscription in the last ``linger_s``."""
         self._history.expire(now)
         while self._lingering:
             topic, until = next(iter(self._lingering.items()))
@@ -261,7 +254,7 @@ class Hub:
         self._bars.begin_stream()
 
     def begin_epoch(self, epoch: int) -> None:
-        """Forget the states of an earlier life of the aggregator: they may be gone for good."""
+        """Forget the states of an earlier epoch: they may be gone for good."""
         self.epoch = epoch
         for symbol in [s for s, update in self._latest.items() if update.epoch != epoch]:
             self._forget(symbol)
@@ -276,13 +269,13 @@ class Hub:
             for subscriber in {**self._watchers, **self._counts}:
                 subscriber.on_status(status)
 
-    def publish(self, aggregates: Iterable[Aggregate]) -> None:
-        """Give states that came from the upstream to those who subscribed; waits for nobody."""
+    def publish(self, records: Iterable[bytes]) -> None:
+        """Send states, each an encoded Aggregate, to their subscriptions, without waiting."""
         now = self._clock()
         by_symbol: dict[str, list[AggregateUpdate]] = {}
         updates: list[AggregateUpdate] = []
-        for aggregate in aggregates:
-            update = self._admit(aggregate, now)
+        for record in records:
+            update = self._admit(record, now)
             if update is not None:
                 updates.append(update)
                 own = by_symbol.get(update.symbol)
@@ -290,67 +283,77 @@ class Hub:
                     by_symbol[update.symbol] = [update]
                 else:
                     own.append(update)
-        woken: dict[Subscriber, dict[Subscription, None]] = {}
+        woken: Woken = {}
         for symbol, own in by_symbol.items():
             subscriptions = self._by_topic.get(symbol)
             if subscriptions:
-                burst = Burst(own, [(own[-1], len(own) - 1)], now)
-                self._hand_out(own, burst, subscriptions, woken)
+                self._hand_out(Batch(own, [(own[-1], len(own) - 1)], now), subscriptions, woken)
         wildcards = self._by_topic.get(ALL)
         if wildcards and updates:
             newest = [(own[-1], len(own) - 1) for own in by_symbol.values()]
-            self._hand_out(updates, Burst(updates, newest, now), wildcards, woken)
-        for subscriber, waiting in woken.items():
-            subscriber.flush(waiting)
+            self._hand_out(Batch(updates, newest, now), wildcards, woken)
+        self._wake(woken)
         for update in updates:
             update.let_go()
 
-    def _hand_out(
-        self,
-        updates: Sequence[Update],
-        burst: Burst,
-        subscriptions: Iterable[Subscription],
-        woken: dict[Subscriber, dict[Subscription, None]],
-    ) -> None:
-        # A copy: whoever turns out to be broken leaves at once.
-        for subscription in tuple(subscriptions):
-            if subscription.pass_on(burst):
-                continue
-            subscriber = self._subscribers.get(subscription)
-            if subscriber is not None:
-                for update in updates:
-                    subscription.offer(update, burst.now)
-                woken.setdefault(subscriber, {})[subscription] = None
-
     def publish_bars(self, bars: Iterable[Bar], completed: Iterable[IntervalComplete] = ()) -> None:
-        """Give states of bars, and then the word that intervals are complete; waits for nobody."""
+        """Send states of bars, and then that intervals are complete, without waiting.
+
+        Each bar is a message of its own: one of a list would keep the whole list in memory.
+        """
         now = self._clock()
-        woken: dict[Subscriber, dict[Subscription, None]] = {}
-        subscribers = self._subscribers
+        by_topic: dict[BarTopic, list[BarUpdate]] = {}
+        by_interval: dict[str, list[BarUpdate]] = {}
+        woken: Woken = {}
         for bar in bars:
             update, is_new = self._bars.admit(bar)
-            topic = update.topic
-            readers: Iterable[Subscription]
+            update.number = self._next_number()
             if is_new:
+                topic = update.topic
                 self._history.add(topic, update, now)
-                named = self._by_topic.get(topic, ())
-                readers = (*named, *self._by_topic.get(BarTopic(topic.interval, ALL), ()))
-            else:
-                # A new stream begins with the open bars, which may be known.
-                readers = [s for s in self._bars.take_awaiting(update) if s in subscribers]
-            for subscription in readers:
-                subscription.offer(update, now)
-                woken.setdefault(subscribers[subscription], {})[subscription] = None
+                by_topic.setdefault(topic, []).append(update)
+                by_interval.setdefault(topic.interval, []).append(update)
+                continue
+            # A new stream begins with the open bars, which may be known.
+            for subscription in self._bars.take_awaiting(update):
+                subscriber = self._subscribers.get(subscription)
+                if subscriber is not None:
+                    subscription.offer(update, now)
+                    woken.setdefault(subscriber, {})[subscription] = None
+        for topic, own in by_topic.items():
+            subscriptions = self._by_topic.get(topic)
+            if subscriptions:
+                self._hand_out(batch_of_bars(own, now), subscriptions, woken)
+        for interval, own in by_interval.items():
+            wildcards = self._by_topic.get(BarTopic(interval, ALL))
+            if wildcards:
+                self._hand_out(batch_of_bars(own, now), wildcards, woken)
         for completion in completed:
-            marker = CompletionUpdate(completion)
-            for subscription in self._by_interval.get(completion.interval, ()):
-                subscription.offer(marker, now)
-                woken.setdefault(subscribers[subscription], {})[subscription] = None
+            subscriptions = self._by_interval.get(completion.interval)
+            if subscriptions:
+                marker = CompletionUpdate(completion)
+                marker.number = self._next_number()
+                self._hand_out(Batch([marker], [(marker, 0)], now), subscriptions, woken)
+        self._wake(woken)
+
+    def _hand_out(self, batch: Batch, subscriptions: Iterable[Subscription], woken: Woken) -> None:
+        # A copy: a session that turns out to be broken leaves at once.
+        for subscription in tuple(subscriptions):
+            if subscription.put(batch):
+                subscriber = subscription.subscriber
+                if subscriber is not None:
+                    woken.setdefault(subscriber, {})[subscription] = None
+
+    def _wake(self, woken: Woken) -> None:
         for subscriber, subscriptions in woken.items():
             subscriber.flush(subscriptions)
 
-    def _admit(self, aggregate: Aggregate, now: float) -> AggregateUpdate | None:
-        update = AggregateUpdate(aggregate)
+    def _next_number(self) -> int:
+        self._admitted += 1
+        return self._admitted
+
+    def _admit(self, record: bytes, now: float) -> AggregateUpdate | None:
+        update = AggregateUpdate(record)
         symbol = update.symbol
         latest = self._latest.get(symbol)
         if latest is None:
@@ -366,10 +369,9 @@ class Hub:
                 return None
             elif ahead != 1:
                 update.continuous = False
-            # Who keeps up has it, and in the history it would be most of the memory.
+            # Clients that keep up have it, and in the history it would be most of the memory.
             latest.shed_forms()
-        self._admitted += 1
-        update.number = self._admitted
+        update.number = self._next_number()
         self._latest[symbol] = update
         self._history.add(symbol, update, now)
         return update
@@ -384,7 +386,7 @@ class Hub:
     def _is_followed(self, topic: Topic) -> bool:
         return topic in self._by_topic or topic in self._lingering
 
-    # Of a topic that ended, forget what no other one covers.
+    # Forget what a topic that ended had, unless another topic covers it.
     def _forget_unfollowed(self, topic: Topic) -> None:
         if isinstance(topic, BarTopic):
             interval, symbol = topic

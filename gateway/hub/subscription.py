@@ -1,17 +1,28 @@
-"""Hold what one subscription still has to be sent, in the way its reader chose."""
+"""Send one subscription its updates, or hold them while its reader is slow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from gateway.hub.burst import Burst
-from gateway.hub.join import Join
-from gateway.hub.line import Line
-from gateway.hub.updates import ALL, UPDATE_BYTES, Delivery, Policy, Topic, Update
+from gateway.hub.backfill import Backfill
+from gateway.hub.batch import Batch
+from gateway.hub.pending import Pending
+from gateway.hub.updates import ALL, UPDATE_BYTES, Delivery, FeedStatus, Policy, Topic, Update
 
-# Sends a burst at once, or says that it has to wait.
-Lane = Callable[[Burst], bool]
+
+class Subscriber(Protocol):
+    """One live session, as the hub sees it. No method may wait or raise."""
+
+    def send(self, subscription: Subscription, batch: Batch) -> bool:
+        """Send ``batch`` for one subscription; return False if the client does not keep up."""
+
+    def flush(self, subscriptions: Iterable[Subscription]) -> None:
+        """Send what waits in ``subscriptions``, all of this subscriber, as far as it goes."""
+
+    def on_status(self, status: FeedStatus) -> None:
+        """Tell the client that the feed became stale, or live again."""
 
 
 class Waiting:
@@ -62,9 +73,11 @@ class Subscription:
         limits: the bounds of ``buffer``.
     """
 
-    # Whose bars it is for, and the history that they begin with; here, it is for aggregates.
+    # The interval of its bars, and the history that they begin with; here, it is for aggregates.
     interval: str | None = None
-    join: Join | None = None
+    backfill: Backfill | None = None
+    # Set by the hub while the subscription lasts.
+    subscriber: Subscriber | None = None
 
     def __init__(
         self,
@@ -78,15 +91,13 @@ class Subscription:
         self.overflowed = False
         # States that were left out because the reader was slow.
         self.conflated = 0
-        # The short way to a client that keeps up, where its door has one.
-        self.lane: Lane | None = None
         self._limits = limits or BufferLimits()
         self._resume_epoch = resume.epoch if resume else 0
         # Symbols whose first delivery has still to say whether it continues where the reader was.
         self._resuming = dict(resume.last_sequences) if resume else {}
         # By symbol.
         self._newest: dict[object, Waiting] = {}
-        self._all: Line[tuple[float, Delivery]] = Line()
+        self._all: Pending[tuple[float, Delivery]] = Pending()
         # How many still wait of those that came with the subscription; None: they still come.
         self._initial: int | None = None
 
@@ -110,24 +121,37 @@ class Subscription:
         sequence = self._resuming.get(symbol)
         return None if sequence is None else (self._resume_epoch, sequence)
 
-    def pass_on(self, burst: Burst) -> bool:
-        """Send ``burst`` on the short way; return False if its updates have to be offered."""
-        lane = self.lane
-        if lane is None or self._resuming or self.overflowed or not burst.continuous:
-            return False
-        if self._newest:
-            return self._replace(burst)
-        if self._all or not lane(burst):
-            return False
-        if self.policy == "conflate":
-            self.conflated += burst.skipped
+    @property
+    def has_next(self) -> bool:
+        """Whether :meth:`take` has something to return."""
+        return not self.is_empty
+
+    def put(self, batch: Batch) -> bool:
+        """Send ``batch`` to a client that keeps up, or let it wait.
+
+        Returns:
+            Whether the subscriber has to be woken.
+        """
+        if batch.continuous and not self._resuming and not self.overflowed:
+            if self._newest:
+                # No need to wake: what waited before was flushed, and goes out when the client has
+                # drained.
+                if self._replace(batch):
+                    return False
+            elif not self._all:
+                subscriber = self.subscriber
+                if subscriber is not None and subscriber.send(self, batch):
+                    if self.policy == "conflate":
+                        self.conflated += batch.skipped
+                    return False
+        for update in batch.updates:
+            self.offer(update, batch.now)
         return True
 
-    def _replace(self, burst: Burst) -> bool:
+    def _replace(self, batch: Batch) -> bool:
         # What :meth:`offer` does where a state of the same symbol waits, for a third of the time:
-        # readers that do not read cost those that do. Nobody has to be woken either: what waited
-        # before was flushed, and goes out when the client has drained.
-        newest = burst.newest
+        # readers that do not read cost those that do.
+        newest = batch.newest
         if len(newest) != 1:
             return False
         ((update, skipped),) = newest

@@ -1,9 +1,10 @@
-"""What the hub hands out, encoded once per format for all who get it."""
+"""The updates that the hub sends, each encoded once per format."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from gateway.encoding import aggregate_to_dict, bar_to_dict, completion_to_dict, encode_json
@@ -16,6 +17,15 @@ from marketdata.wire.market_data_pb2 import (
 )
 
 T = TypeVar("T")
+
+
+class FeedStatus(StrEnum):
+    """Whether what subscribers see is the present."""
+
+    LIVE = "live"
+    # The aggregator is away: the last states stand until it is back.
+    STALE = "stale"
+
 
 Policy = Literal["conflate", "buffer"]
 
@@ -38,19 +48,20 @@ Topic = str | BarTopic
 
 
 class Update(ABC):
-    """One state, or a word about states.
+    """One state, or a marker between states.
 
-    ``continuous`` says that it is the successor of the one of its topic before it that the hub
-    saw; False where the stream has a hole, or a new life of the aggregator begins.
+    ``continuous`` says that it directly follows the one before it of its topic that the hub saw;
+    False where the stream has a hole, or a new epoch of the aggregator begins. ``number`` is one
+    that no other update that the hub published has.
     """
 
     __slots__ = ("_forms", "continuous", "epoch", "number", "sequence", "symbol")
 
-    # Whose bars it is about; None: it is about aggregates.
+    # The interval of its bars; None: it is about aggregates.
     interval: str | None = None
-    # Whether it must reach a reader who is slow, whatever comes after it.
+    # Whether it must reach a slow reader too, whatever comes after it.
     closed = False
-    # Whether it speaks of bars, and is none itself.
+    # Whether it is about bars without being one.
     is_marker = False
 
     def __init__(self, symbol: str, sequence: int, epoch: int, *, continuous: bool) -> None:
@@ -83,34 +94,35 @@ class Update(ABC):
         return result
 
     def shed_forms(self) -> None:
-        """Forget the computed forms: whoever still wants one computes it anew, for all again."""
+        """Forget the computed forms; one that is asked for later is computed anew."""
         self._forms = None
 
     @property
     def json(self) -> bytes:
-        """The JSON object that every door sends."""
+        """The JSON object that every endpoint sends."""
         return self.form(_encode_json)
 
 
 class AggregateUpdate(Update):
-    """The state of a symbol; ``number`` is one that no other of the hub has.
+    """The state of a symbol, of the bytes that the aggregator sent.
 
-    It is kept as bytes, a fifth of the message's size, since most are never looked at again:
-    history holds 100,000 of them. The message it was made of is used until :meth:`let_go`.
+    It is kept as these bytes, a fifth of the message's size, since most are never looked at again:
+    history holds 100,000 of them. The message is kept until :meth:`let_go`.
     """
 
     __slots__ = ("_data", "_json", "_message")
 
     # Not by way of Update's, which would be a third of the time.
-    def __init__(self, aggregate: Aggregate, *, continuous: bool = True, number: int = 0) -> None:
+    def __init__(self, data: bytes, *, continuous: bool = True) -> None:
+        aggregate = Aggregate.FromString(data)
         self.symbol = aggregate.symbol
         self.sequence = aggregate.sequence
         self.epoch = aggregate.epoch
         self.continuous = continuous
-        self.number = number
+        self.number = 0
         self._forms = None
         self._json: bytes | None = None
-        self._data = aggregate.SerializeToString()
+        self._data = data
         self._message: Aggregate | None = aggregate
 
     @property
@@ -121,18 +133,18 @@ class AggregateUpdate(Update):
 
     @property
     def json(self) -> bytes:
-        """The JSON object that every door sends."""
+        """The JSON object that every endpoint sends."""
         json = self._json
         if json is None:
             json = self._json = encode_json(aggregate_to_dict(self.aggregate))
         return json
 
     def shed_forms(self) -> None:
-        """Forget the computed forms: whoever still wants one computes it anew, for all again."""
+        """Forget the computed forms; one that is asked for later is computed anew."""
         self._forms = self._json = None
 
     def let_go(self) -> None:
-        """Hold the message no longer: one of a list keeps the whole list in memory."""
+        """Hold the message no longer."""
         self._message = None
 
     @property
@@ -177,7 +189,7 @@ class BarUpdate(Update):
 
 
 class CompletionUpdate(Update):
-    """The word that every bar of an interval that ends then has gone out."""
+    """The marker after all bars of an interval that end at one time."""
 
     __slots__ = ("completion", "interval")
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
-from typing import TYPE_CHECKING
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
-from gateway.hub.hub import FeedStatus, Hub
-from gateway.hub.updates import ALL, BarTopic, Topic
-from marketdata.streams import StreamOver, keep_stream
+from gateway.hub.hub import Hub
+from gateway.hub.updates import ALL, BarTopic, FeedStatus, Topic
+from marketdata.streams import OpenStream, StreamOver, keep_stream
 from marketdata.wire import market_data_pb2 as wire
-
-if TYPE_CHECKING:
-    # The type of a stub on an asyncio channel; at run time there is no such class.
-    from marketdata.wire.market_data_pb2_grpc import MarketDataServiceAsyncStub
+from marketdata.wire.encoded_updates_pb2 import EncodedUpdates
 
 log = structlog.get_logger()
 
@@ -28,36 +25,46 @@ MAX_TOPICS_PER_REQUEST = 10_000
 # were 1.5 s. At 10,000 per second a pause of 1.6 s leaves no hole.
 BUFFERED_STATES = 16_384
 # What is published in one turn of the event loop. A client is written to once per turn, and that is
-# most of what a delivery costs: 2.6 µs with 100, 1.3 µs with 400 (1,000 clients, 20 symbols). Those
-# who want every symbol get all of it, so the more they are, the less goes in one turn.
+# most of what a delivery costs: 2.6 µs with 100, 1.3 µs with 400 (1,000 clients, 20 symbols). A
+# wildcard gets all of it, so the more wildcards there are, the less goes in one turn.
 UPDATES_PER_TURN = 400
 DELIVERIES_PER_TURN = 40_000
-# Connections without a lane (see Subscription) take about 64 KiB of JSON in one turn; more at once
-# would look as if their clients were slow.
+# A connection that is written to by a task takes about 64 KiB of JSON in one turn; more at once
+# would look as if its client were slow.
 UPDATES_PER_SLOW_TURN = 100
 
-Call = grpc.aio.StreamStreamCall[wire.WatchRequest, wire.UpdateBatch]
+Call = grpc.aio.StreamStreamCall[wire.WatchRequest, EncodedUpdates]
+
+
+def open_watch(channel: grpc.aio.Channel) -> OpenStream[Call]:
+    """Return ``Watch`` of the aggregator, whose updates stay bytes."""
+    open_stream: OpenStream[Call] = channel.stream_stream(
+        "/marketdata.MarketDataService/Watch",
+        request_serializer=wire.WatchRequest.SerializeToString,
+        response_deserializer=EncodedUpdates.FromString,
+    )
+    return open_stream
 
 
 class Upstream:
     """Keep the hub fed.
 
     Args:
-        stub: the aggregator.
-        hub: what is fed.
+        watch: opens a stream of the aggregator, see :func:`open_watch`.
+        hub: receives the updates.
         random: the jitter between attempts.
-        write: lets clients be written to what the hub gave them, before anything else is done.
+        write: writes to clients what the hub sent them, before anything else is done.
     """
 
     def __init__(
         self,
-        stub: MarketDataServiceAsyncStub,
+        watch: OpenStream[Call],
         hub: Hub,
         *,
         random: Random,
         write: Callable[[], None] = lambda: None,
     ) -> None:
-        self._stub = stub
+        self._watch = watch
         self._write = write
         self._hub = hub
         self._random = random
@@ -68,7 +75,7 @@ class Upstream:
     async def run(self) -> None:
         """Keep a stream until cancelled; say once when it goes and comes."""
         try:
-            await keep_stream(self._stub.Watch, self._carry, self._gone, self._random)
+            await keep_stream(self._watch, self._carry, self._gone, self._random)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -84,7 +91,7 @@ class Upstream:
         self._hub.begin_stream(intervals)
         self._hub.take_interest_changes()
         followed = self._hub.followed_topics()
-        log.info("feed connected", topics=len(followed))
+        log.info("feed_connected", topics=len(followed))
         await call.write(wire.WatchRequest(buffer=BUFFERED_STATES))
         for request in self._requests(followed, ()):
             await call.write(request)
@@ -97,7 +104,7 @@ class Upstream:
             self._hub.set_status(FeedStatus.STALE)
 
     def _gone(self, code: grpc.StatusCode, details: str) -> None:
-        log.warning("feed gone, clients are told", code=code.name, details=details)
+        log.warning("feed_gone", code=code.name, details=details)
 
     async def _send(self, call: Call) -> None:
         while True:
@@ -107,27 +114,36 @@ class Upstream:
             await self._changed.wait()
 
     async def _receive(self, call: Call) -> None:
-        while isinstance(batch := await call.read(), wire.UpdateBatch):
-            updates, bars = batch.updates, batch.bars
-            start = 0
-            while start < len(updates):
-                everyone = max(1, self._hub.wildcards)
-                count = min(UPDATES_PER_TURN, max(1, DELIVERIES_PER_TURN // everyone))
-                part = updates[start : start + count]
-                self._hub.publish(part)
-                self._write()
-                start += count
-                # As many turns as those need who take no more than that in each.
-                for _ in range(max(len(part) // UPDATES_PER_SLOW_TURN, start < len(updates))):
-                    await asyncio.sleep(0)
-            for start in range(0, len(bars), UPDATES_PER_SLOW_TURN):
-                if start or updates:
-                    await asyncio.sleep(0)
-                self._hub.publish_bars(bars[start : start + UPDATES_PER_SLOW_TURN])
-            if batch.completed:
-                # After the bars that they speak of.
-                self._hub.publish_bars((), batch.completed)
+        while isinstance(batch := await call.read(), EncodedUpdates):
+            try:
+                await self._publish(batch)
+            except DecodeError as exc:
+                log.warning("feed_malformed", problem=str(exc))
+                break
         raise StreamOver
+
+    async def _publish(self, batch: EncodedUpdates) -> None:
+        updates, bars = batch.updates, batch.bars
+        start = 0
+        while start < len(updates):
+            count = min(
+                UPDATES_PER_TURN, max(1, DELIVERIES_PER_TURN // max(1, self._hub.wildcards))
+            )
+            part = updates[start : start + count]
+            self._hub.publish(part)
+            self._write()
+            start += count
+            # As many turns as a connection needs that takes no more than that in each.
+            for _ in range(max(len(part) // UPDATES_PER_SLOW_TURN, start < len(updates))):
+                await asyncio.sleep(0)
+        for start in range(0, len(bars), UPDATES_PER_SLOW_TURN):
+            if start or updates:
+                await asyncio.sleep(0)
+            part = bars[start : start + UPDATES_PER_SLOW_TURN]
+            self._hub.publish_bars(map(wire.Bar.FromString, part))
+        if batch.completed:
+            # After the bars that they are about.
+            self._hub.publish_bars((), map(wire.IntervalComplete.FromString, batch.completed))
 
     def _requests(
         self, added: Iterable[Topic], removed: Iterable[Topic]

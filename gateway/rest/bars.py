@@ -1,17 +1,18 @@
-"""The REST door for history."""
+"""The REST endpoint for bars."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel, Field
 
-from gateway.bars.accept import choose
 from gateway.bars.formats import ARROW, CSV, JSON, encode_page
-from gateway.bars.question import DEFAULT_LIMIT, MAX_LIMIT, Fill, parse_question
+from gateway.bars.query import DEFAULT_LIMIT, MAX_LIMIT, BarsQuery, Fill, parse_range
 from gateway.bars.times import HELP
 from gateway.encoding import BAR_KEYS
 from gateway.errors import UnknownSymbol
+from gateway.rest.negotiation import choose_media_type
 from gateway.rest.routes import (
     COMMON_RESPONSES,
     NO_STORE,
@@ -23,12 +24,56 @@ from gateway.rest.routes import (
 )
 from gateway.rest.schemas import BarsBody
 
-# Where the next page begins, for answers that have no room for it.
+# Where the next page begins, for forms that have no place for it.
 NEXT_CURSOR = "X-Next-Cursor"
 
 _CONTENT_TYPES = {JSON: JSON, CSV: f"{CSV}; charset=utf-8; header=present", ARROW: ARROW}
 
 router = APIRouter()
+
+
+class BarsParameters(BaseModel):
+    """The query string."""
+
+    interval: str = Field(
+        description="such as `1s 1m 5m 15m 1h 1d`, or `100t 10000v 1000000n` where the "
+        "aggregator makes them",
+        examples=["1m"],
+    )
+    start: str = Field(
+        "",
+        alias="from",
+        description=f"from <= start of a bar; {HELP}. Without it: the last ones before `to`",
+    )
+    end: str = Field(
+        "", alias="to", description="start of a bar < to. Without it: up to the newest"
+    )
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="bars on the page")
+    cursor: str = Field("", description="`nextCursor` of the page before")
+    fill: Fill = Field(
+        Fill.NONE,
+        description="for intervals without a trade; none: nothing, prev: a bar at the last "
+        "close, null: a bar without prices. Fillers say so",
+    )
+    include_partial: bool = Field(
+        default=False, description="whether the bar that is not closed yet is among them"
+    )
+
+    def to_query(self, symbol: str) -> BarsQuery:
+        """Return the query for bars of ``symbol``.
+
+        Raises:
+            InvalidInput: names each field that cannot be used.
+        """
+        return BarsQuery(
+            symbol,
+            self.interval,
+            *parse_range(self.interval, start=self.start, end=self.end, limit=self.limit),
+            limit=self.limit,
+            cursor=self.cursor,
+            fill=self.fill,
+            include_partial=self.include_partial,
+        )
 
 
 @router.get(
@@ -60,62 +105,20 @@ router = APIRouter()
     },
 )
 async def get_bars(
-    *,
     symbol: SymbolInPath,
+    parameters: Annotated[BarsParameters, Query()],
     client: Client,
     caller: Caller,
-    interval: Annotated[
-        str,
-        Query(
-            description="such as `1s 1m 5m 15m 1h 1d`, or `100t 10000v 1000000n` where the "
-            "aggregator makes them",
-            examples=["1m"],
-        ),
-    ],
-    start: Annotated[
-        str,
-        Query(
-            alias="from",
-            description=f"from <= start of a bar; {HELP}. Without it: the last ones before `to`",
-        ),
-    ] = "",
-    end: Annotated[
-        str,
-        Query(alias="to", description="start of a bar < to. Without it: up to the newest"),
-    ] = "",
-    limit: Annotated[
-        int, Query(ge=1, le=MAX_LIMIT, description="bars on the page")
-    ] = DEFAULT_LIMIT,
-    cursor: Annotated[str, Query(description="`nextCursor` of the page before")] = "",
-    fill: Annotated[
-        Fill,
-        Query(
-            description="for intervals without a trade; none: nothing, prev: a bar at the last "
-            "close, null: a bar without prices. Fillers say so"
-        ),
-    ] = Fill.NONE,
-    include_partial: Annotated[
-        bool, Query(description="whether the bar that is not closed yet is among them")
-    ] = False,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Return a page of bars by start, half-open: from <= start < to."""
-    media_type = choose(accept, (JSON, CSV, ARROW))
-    question = parse_question(
-        symbol,
-        interval,
-        start=start,
-        end=end,
-        limit=limit,
-        cursor=cursor,
-        fill=fill,
-        include_partial=include_partial,
-    )
-    answer = await client.get_bars(question.to_request(), caller=caller)
-    if not answer.bars and not cursor and not await client.knows(symbol):
+    media_type = choose_media_type(accept, (JSON, CSV, ARROW))
+    query = parameters.to_query(symbol)
+    page = await client.get_bars(query.to_request(), caller=caller)
+    if not page.bars and not query.cursor and not await client.knows(symbol):
         raise UnknownSymbol(symbol)
-    body = await encode_page(media_type, question, answer.bars, answer.next_cursor)
+    body = await encode_page(media_type, query, page.bars, page.next_cursor)
     headers = {"Vary": "Accept", **NO_STORE}
-    if answer.next_cursor:
-        headers[NEXT_CURSOR] = answer.next_cursor
+    if page.next_cursor:
+        headers[NEXT_CURSOR] = page.next_cursor
     return Response(body, headers=headers, media_type=_CONTENT_TYPES[media_type])

@@ -1,4 +1,4 @@
-"""Let pages of the allowed origins read what HTTP requests are answered."""
+"""Let pages of the allowed origins read HTTP responses."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Collection
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# What a page may read besides the few headers that are always readable.
+# The headers that a page may read besides those that are always readable.
 _EXPOSED = ("X-Data-Status", "Age", "Retry-After", "X-Next-Cursor")
 
 
 class Cors:
     """Add the headers of CORS to everything but SockJS, whose protocol has rules of its own.
 
-    Pages of the server's own origin need none, so where no others are allowed there are none.
+    Pages of the server's own origin need none. They are added only where others are allowed.
     """
 
     def __init__(self, app: ASGIApp, origins: Collection[str], *, sockjs_prefix: str) -> None:

@@ -1,4 +1,4 @@
-"""Check what clients ask for, and name the field that is wrong."""
+"""Check symbols that clients send, and name the field that is wrong."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from marketdata.symbols import normalize_symbol
 # What normalize_symbol accepts before it trims and upper-cases; also ECMA-262, for OpenAPI.
 RAW_SYMBOL_PATTERN = r"^[ \t\n\r\v\f]*[A-Za-z0-9^$.][A-Za-z0-9._\-/:^=+@$]{0,31}[ \t\n\r\v\f]*$"
 
-# Symbols named as wrong in one answer; a list of 500 bad ones needs no 500 explanations.
+# Invalid symbols named in one response; a list of 500 needs no 500 explanations.
 _MAX_FIELD_ERRORS = 10
 
 
 def parse_symbol(field: str, raw: str) -> str:
-    """Return the symbol that ``raw`` spells.
+    """Return the symbol ``raw`` in normal form.
 
     Raises:
-        InvalidInput: it spells none.
+        InvalidInput: it is not a symbol.
     """
     try:
         return normalize_symbol(raw)
@@ -55,9 +55,9 @@ def parse_symbols(field: str, lists: Iterable[str], limit: int) -> list[str]:
 
 
 def parse_optional_symbol(field: str, raw: str) -> str:
-    """Return the symbol, or the beginning of one, that ``raw`` spells; empty if it is empty.
+    """Return the symbol or prefix ``raw`` in normal form; empty stays empty.
 
-    Every beginning of a symbol is itself a symbol, so one rule serves both.
+    Every prefix of a symbol is a symbol, so one rule serves both.
 
     Raises:
         InvalidInput: it is neither empty nor a symbol.

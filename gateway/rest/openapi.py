@@ -1,4 +1,4 @@
-"""Write the OpenAPI document: what FastAPI finds, and what it cannot know."""
+"""Write the OpenAPI document: FastAPI's, with additions that FastAPI cannot know."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.bars.times import PATTERN as TIME_PATTERN
 from gateway.rest.inputs import RAW_SYMBOL_PATTERN
 from gateway.rest.problems import MEDIA_TYPE
 
-# Which of them there are is the aggregator's to say.
+# The aggregator decides which of these intervals it has.
 INTERVAL_PATTERN = r"^(?:1d|[1-9][0-9]{0,17}[smhtvn])$"
 
 _PROBLEM = {"$ref": "#/components/schemas/ProblemBody"}

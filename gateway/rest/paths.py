@@ -1,4 +1,4 @@
-"""Keep an encoded slash a part of the name it stands in."""
+"""Keep an encoded slash inside a name of a path."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# The percent sign is kept too, so that %252F (a symbol with a percent sign, which is refused) does
-# not become %2F on the way.
+# The percent sign is kept too. Otherwise %252F (an invalid symbol with a percent sign) would become
+# %2F on the way.
 _KEPT = re.compile(rb"%(25|2[Ff])")
 
 
@@ -16,8 +16,8 @@ class EncodedSlashes:
     """Route on a path in which ``%2F`` is not yet a slash.
 
     Servers decode the path before routing, and ``/marketdata/BRK%2FB`` would be the path of a bar
-    or of nothing. Here ``scope["path"]`` keeps ``%2F`` and ``%25`` encoded; whoever takes a name
-    out of the path decodes it with :func:`decode_name`.
+    or of nothing. Here ``scope["path"]`` keeps ``%2F`` and ``%25`` encoded; :func:`decode_name`
+    decodes a name taken out of the path.
 
     """
 
@@ -37,5 +37,5 @@ def decode_path(raw_path: bytes) -> str:
 
 
 def decode_name(segment: str) -> str:
-    """Return the name that one segment of a decoded path stands for."""
+    """Return the name in one segment of a decoded path."""
     return unquote(segment)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from math import ceil
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -22,6 +21,7 @@ from gateway.errors import (
     RateLimited,
     TooManyClients,
     UnknownSymbol,
+    retry_after,
 )
 from marketdata.errors import MarketDataError
 
@@ -63,7 +63,7 @@ def install_problems(app: FastAPI) -> None:
 
 
 class UnexpectedErrors:
-    """Answer what nobody foresaw with a bare 500, and log it."""
+    """Answer an unexpected error with a bare 500, and log it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -83,7 +83,7 @@ class UnexpectedErrors:
         try:
             await self._app(scope, receive, watched_send)
         except Exception:
-            log.exception("request failed", method=scope["method"], path=_instance(scope))
+            log.exception("request_failed", method=scope["method"], path=_instance(scope))
             if started:
                 # Half an answer cannot be taken back; the server cuts the connection.
                 raise
@@ -98,12 +98,11 @@ async def _on_our_error(request: Request, exc: Exception) -> Response:
 
 
 def respond_to(scope: Scope, exc: MarketDataError) -> Response:
-    """Return the answer that tells of ``exc``, one of :data:`KINDS`."""
+    """Return the problem of ``exc``, whose class is in :data:`KINDS`."""
     errors = exc.errors if isinstance(exc, InvalidInput) else ()
     headers: dict[str, str] = {}
     if isinstance(exc, RateLimited | TooManyClients | AggregatorUnavailable):
-        # Whole seconds, rounded up: who comes back then is let in.
-        headers["Retry-After"] = str(max(1, ceil(exc.retry_after_s)))
+        headers["Retry-After"] = str(retry_after(exc))
     return _respond(scope, KINDS[type(exc)], str(exc), errors=errors, headers=headers)
 
 

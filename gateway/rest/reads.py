@@ -1,4 +1,4 @@
-"""Answer for the state of one symbol, most of what is asked, without the framework around it."""
+"""Serve the state of one symbol, the most frequent request, without the framework."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _CONTENT_TYPE = (b"content-type", b"application/json")
 class SymbolReads:
     """Serve ``GET /api/v1/marketdata/{symbol}``; pass everything else on.
 
-    The route of FastAPI describes it, and would answer the same: its layers, which are there for
-    everything that a request may be, take twice the time of asking the aggregator.
+    FastAPI's route describes it and would respond the same. Its layers take twice the time of a
+    call to the aggregator.
     """
 
     def __init__(self, app: ASGIApp, reads: ReadsTogether) -> None:
@@ -27,7 +27,7 @@ class SymbolReads:
         self._guarded = UnexpectedErrors(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass the request on."""
+        """Respond, or pass the request on."""
         if scope["type"] == "http" and scope["method"] == "GET":
             path: str = scope["path"]
             if path.startswith(PREFIX) and path.rfind("/") < len(PREFIX) < len(path):

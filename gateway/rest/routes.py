@@ -1,4 +1,4 @@
-"""The REST door: routes and nothing else."""
+"""The REST routes for market data and health."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 async def the_client(request: Request) -> AggregatorClient:
-    """Return the client every door shares."""
+    """Return the client that all endpoints share."""
     client: AggregatorClient = request.app.state.client
     return client
 
@@ -52,13 +52,13 @@ async def the_settings(request: Request) -> GatewaySettings:
 
 
 async def the_readiness(request: Request) -> Readiness:
-    """Return what knows whether the aggregator serves."""
+    """Return the check whether the aggregator serves."""
     readiness: Readiness = request.app.state.readiness
     return readiness
 
 
 async def the_caller(request: Request) -> str:
-    """Return whom a rate limit by client counts."""
+    """Return the address that a rate limit by client counts."""
     return request.client.host if request.client else ""
 
 
@@ -228,7 +228,7 @@ async def get_ready(readiness: Annotated[Readiness, Depends(the_readiness)]) -> 
 
 
 def data_headers(data: Reading | Readings) -> dict[str, str]:
-    """Return what is said of data beside it."""
+    """Return the headers that say where data comes from."""
     headers = {"X-Data-Status": str(data.status), **NO_STORE}
     if data.status is DataStatus.LAST:
         headers["Age"] = str(floor(data.age_s))

@@ -32,7 +32,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-# The aggregator has the same words in its calendars; on the wire the phase is text.
+# The aggregator's calendars have the same words; on the wire the phase is text.
 _WORDS = {"phase": ("pre", "regular", "post", "closed")}
 
 
@@ -78,7 +78,7 @@ class AggregatesBody(_Body):
 
 
 class SymbolsBody(_Body):
-    """Some of the symbols, in byte order."""
+    """A page of symbols, in byte order."""
 
     symbols: list[str]
     nextCursor: str | None = Field(  # noqa: N815  the name on the wire
@@ -140,7 +140,7 @@ class GatewayStatusBody(_Body):
     breaker: Literal["closed", "open", "half-open"] = Field(
         description="whether requests reach the aggregator"
     )
-    clients: int = Field(ge=0, description="live clients of all doors")
+    clients: int = Field(ge=0, description="live clients of all endpoints")
     maxClients: int  # noqa: N815  the name on the wire
     subscriptions: int = Field(ge=0)
     topics: int = Field(ge=0, description="symbols and bars that are followed")
@@ -161,7 +161,7 @@ class FeedStatusBody(_Body):
 
 
 class StoreStatusBody(_Body):
-    """How the database of bars is."""
+    """The state of the database of bars."""
 
     state: Literal["off", "ok", "failing"]
     problem: str | None
@@ -174,7 +174,7 @@ class StoreStatusBody(_Body):
 
 
 class AggregatorStatusBody(_Body):
-    """How the aggregator is; only `status`, and that not ok, while it does not answer."""
+    """The status of the aggregator; only `status`, not ok, while it does not answer."""
 
     status: str = Field(description="ok, or gRPC's word for why it does not answer")
     epoch: str | None = None
@@ -192,7 +192,7 @@ class AggregatorStatusBody(_Body):
 
 
 class StatusBody(_Body):
-    """How the server is."""
+    """The status of the server."""
 
     status: Literal["ok", "degraded"] = Field(
         description="ok: the feed is live and the aggregator answers"

@@ -1,4 +1,4 @@
-"""The REST door for who wants to know how the server is."""
+"""The REST endpoint for the status of the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter()
 
 
 def the_status(request: Request) -> Status:
-    """Return what knows how the server is."""
+    """Return the status of the server."""
     status: Status = request.app.state.status
     return status
 
@@ -28,7 +28,7 @@ def the_status(request: Request) -> Status:
     response_model=StatusBody,
 )
 async def get_status(status: Annotated[Status, Depends(the_status)]) -> Response:
-    """Answer always; `aggregator` has only `status` while it does not answer.
+    """Always respond; `aggregator` has only `status` while the aggregator does not answer.
 
     Neither rate limit nor circuit breaker apply.
     """

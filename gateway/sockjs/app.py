@@ -88,13 +88,13 @@ class SockJs:
         handler_factory: Makes the application's handler of each new session.
         sockjs_url: The path under which this server has sockjs-client, for the iframe page.
         raw_websocket: Accepts and serves a WebSocket at the prefix itself and at
-            ``/websocket``; None: there is none.
+            ``/websocket``; None: neither takes one.
         subprotocols: What a session's WebSocket may select, in order of preference.
         websocket: Whether sessions may use WebSocket.
         cookie_needed: Whether a load balancer needs the JSESSIONID cookie.
         response_limit: Bytes after which a streaming response ends and the client asks anew.
-        max_sessions: Sessions at one time, of all transports; more are told 503.
-        capacity: Counts the sessions together with the live clients of other doors.
+        max_sessions: Sessions at one time, of all transports; a further one gets a 503.
+        capacity: Counts the sessions together with the live clients of other endpoints.
         max_payload_bytes: The largest request body or WebSocket message.
         limits: Delays and buffers of each session.
         allow_origin: Says which pages may connect; None: all.
@@ -233,7 +233,7 @@ class SockJs:
             headers["Set-Cookie"] = session_cookie(request.headers.get("cookie", ""))
         if request.method == "OPTIONS":
             return preflight(headers, method)
-        # HEAD, which elsewhere is GET without its body, would take messages that nobody sees.
+        # HEAD, which elsewhere is GET without its body, would take messages that no client sees.
         if request.method != method or is_head(request.scope):
             return method_not_allowed(f"OPTIONS, {method}")
         headers |= NOT_CACHED
@@ -288,7 +288,7 @@ class SockJs:
         except TimeoutError as exc:
             raise PayloadTimeout(BODY_TIMEOUT_S) from exc
         except ClientDisconnect:
-            # Nobody is there to read the response.
+            # The client is gone, and does not read the response.
             return Response(status_code=400)
         is_jsonp = url.transport == "jsonp_send"
         connection.receive(_form_payload(body) if is_jsonp and _is_form(request) else body)
@@ -379,7 +379,7 @@ class SockJs:
 
 
 class SockJsRoute(BaseRoute):
-    """Route a prefix, with and without a slash behind it, to a :class:`SockJs`.
+    """Route a prefix, with and without a slash at its end, to a :class:`SockJs`.
 
     Starlette's own Mount would redirect the prefix without the slash, which is both the
     greeting and, for plain WebSockets, the address of the service.
@@ -412,7 +412,7 @@ def _is_form(request: Request) -> bool:
 
 
 def _form_payload(body: bytes) -> str:
-    # Returns the field ``d``, empty if there is none.
+    # Returns the field ``d``, empty if it is missing.
     try:
         fields = parse_qs(body.decode(), errors="strict", max_num_fields=16)
     # Bad UTF-8, and too many fields.

@@ -6,10 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from gateway.clients.connection import NORMAL_CLOSURE, HandlerFactory, NotText, Peer
+from gateway.clients.connection import (
+    ANY_BATCH,
+    NORMAL_CLOSURE,
+    HandlerFactory,
+    NotText,
+    Peer,
+)
 from gateway.clients.guard import GuardedHandler
 from gateway.clients.pump import Begin, Listen, Pump
-from gateway.clients.texts import Texts
+from gateway.clients.shared import SharedMessages
 from gateway.sockjs.frames import encode_each
 from gateway.sockjs.session import SessionLimits, SockJsSession, State
 
@@ -38,6 +44,7 @@ class SockJsConnection:
         on_end: Callable[[SockJsConnection], None],
     ) -> None:
         self.peer = peer
+        self.max_batch = ANY_BATCH
         self._loop = asyncio.get_running_loop()
         self._session = SockJsSession(self._loop.time(), limits)
         self._on_end = on_end
@@ -77,13 +84,21 @@ class SockJsConnection:
         self._drain_awaited = not self._session.writable
         self._wake()
 
-    def send_texts(self, texts: Texts) -> None:
-        """Queue messages that others are sent too.
+    def send_text(self, message: bytes) -> None:
+        """Queue a text message.
+
+        Raises:
+            BufferFull: It would pass the bound; it was not queued.
+        """
+        self.send_nowait(message.decode())
+
+    def send_shared(self, messages: SharedMessages) -> None:
+        """Queue text messages that other clients are sent too.
 
         Raises:
             BufferFull: One would pass the bound; those before it were queued.
         """
-        self._session.send_encoded(texts.form(encode_each))
+        self._session.send_encoded(messages.form(encode_each))
         self._drain_awaited = not self._session.writable
         self._wake()
 

@@ -1,4 +1,4 @@
-"""The errors of the SockJS door. Each one's text is what the client is told.
+"""The errors of SockJS. The client gets their text.
 
 ::
 
@@ -24,7 +24,7 @@ from marketdata.errors import MarketDataError
 
 
 class SockJsError(MarketDataError):
-    """A request that SockJS refuses; ``reason`` is the word under which it is counted."""
+    """A request that SockJS refuses; ``reason`` is the name under which it is counted."""
 
     reason = "sockjs_error"
 

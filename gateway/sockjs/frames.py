@@ -33,9 +33,9 @@ def encode_message(message: str) -> str:
     return _GARBLED.sub(lambda match: f"\\u{ord(match[0]):04x}", encoded)
 
 
-def encode_each(messages: Iterable[str]) -> list[str]:
-    """Return each of ``messages`` as :func:`encode_message` returns it."""
-    return [encode_message(message) for message in messages]
+def encode_each(messages: Iterable[bytes]) -> list[str]:
+    """Return each of ``messages``, which are UTF-8, as :func:`encode_message` returns it."""
+    return [encode_message(message.decode()) for message in messages]
 
 
 def encode_messages(encoded: Iterable[str]) -> str:

@@ -91,7 +91,7 @@ class WebSocketReceiver:
                 frame = self._connection.next_frame()
                 if frame is not None:
                     self._woken = True
-                    self._direct.send_nowait(frame)
+                    self._direct.send_nowait(frame.encode())
                     if is_close(frame):
                         self.abort()
                         return

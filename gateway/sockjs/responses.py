@@ -27,7 +27,7 @@ NOT_CACHED = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0"}
 RETRY_AFTER_S = 5
 _YEAR_S = 365 * 24 * 3600
 
-# What is not here is a 500, which is SockJS's word for a payload or callback it cannot use.
+# Any other is a 500, which is SockJS's status for a payload or callback it cannot use.
 STATUS: dict[type[SockJsError], int] = {
     NotFound: 404,
     OriginRefused: 403,

@@ -35,11 +35,11 @@ GO_AWAY = (3000, "Go away!")
 
 
 class State(Enum):
-    """Where a session is in its life."""
+    """The state of a session."""
 
     CONNECTING = auto()
     OPEN = auto()
-    # Closed for the application; who asks still gets what is queued, and the close frame.
+    # Closed for the application; a receiver still gets what is queued, and the close frame.
     CLOSING = auto()
     CLOSED = auto()
 
@@ -50,7 +50,7 @@ class Event(Enum):
     OPEN_FRAME_TAKEN = auto()
     # The application closes, or a receiver was cut off.
     CLOSE = auto()
-    # The session is over at once: nobody came for it in time, or its WebSocket ended.
+    # The session is over at once: no receiver came in time, or its WebSocket ended.
     END = auto()
 
 
@@ -147,7 +147,7 @@ class SockJsSession:
         self._move(Event.CLOSE)
 
     def end(self, code: int, reason: str) -> None:
-        """End at once: there is nobody left to tell."""
+        """End at once: no receiver is left."""
         if self.close_reason is None:
             self.close_reason = (code, reason)
         self._outbox.clear()
@@ -220,7 +220,7 @@ class SockJsSession:
         return None
 
     def check_timers(self, now: float) -> None:
-        """Make a heartbeat due, or end the session if nobody came for it in time.
+        """Make a heartbeat due, or end the session if no receiver came in time.
 
         A closing session ends even with a receiver, which then reads too slowly to be told.
         """

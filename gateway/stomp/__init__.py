@@ -1,20 +1,4 @@
-"""Take the bytes of one STOMP connection; say what it asks for, and write what it is sent.
+"""Take STOMP over WebSocket and SockJS; send states, bars and signaling messages as MESSAGEs.
 
-How an edge uses it, for one WebSocket or SockJS session:
-
-- ``choose_subprotocol(offered)`` for the handshake, then ``StompSession(session_id, now)``.
-- For each message of the socket: ``events = session.receive_data(message, now)``, empty ones too.
-  Handle the events without awaiting, then write ``session.data_to_send()``: so a RECEIPT for a
-  SUBSCRIBE goes out when no later message can be missed. Read on when it is written.
-- ``Subscribed`` / ``Unsubscribed``: tell the hub; ``subscription`` may be a key. ``SignalSent``:
-  hand ``message`` to every session with a ``SignalingTopic``, the sender included.
-- To publish, make one ``Message`` and call ``session.send_message(subscription, message, now)``
-  only while the socket drains; what waits (conflate or buffer) waits in the edge, not here.
-- Arm one timer at ``session.next_timer()``, anew when it fires (``session.check_timers(now)``, then
-  write) and after ``Connected``, the one event that can move it earlier.
-- After each call: if ``session.close`` is set, write ``data_to_send()`` with a time limit, close
-  the socket with ``close.code`` and ``close.reason``, and remove the session from the hub. To end
-  a session yourself: ``session.fail(SlowConsumer(...), now)``. A lost socket needs no call.
-- ``str`` goes out as text and ``bytes`` as binary, one message each. While
-  ``session.expects_heart_beats``, SockJS sends no ``h``.
+``protocol`` has the rules, ``endpoint`` the sessions, ``fanout`` the encoding of updates.
 """

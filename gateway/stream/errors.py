@@ -1,4 +1,4 @@
-"""Why a stream ends, and what its client is told.
+"""Why a stream ends, and how its client learns it.
 
 ::
 
@@ -9,7 +9,7 @@
     ├── AggregatorUnavailable    (gateway.errors) history failed
     ├── TooManySymbols           (gateway.hub.hub) the gateway follows as many as it may
     └── StreamError
-        ├── MalformedMessage     a message that is none of ours
+        ├── MalformedMessage     a message that a client must not send
         ├── BinaryMessage
         ├── SubscriptionInUse, UnknownSubscription
         ├── TooManySubscriptions
@@ -30,7 +30,7 @@ from marketdata.intervals import InvalidInterval
 
 
 class CloseCode(IntEnum):
-    """How a WebSocket ends; 4xxx follow HTTP where it has a word."""
+    """How a WebSocket ends; 4xxx follow HTTP where it has a status."""
 
     GOING_AWAY = 1001
     UNSUPPORTED_DATA = 1003
@@ -95,7 +95,7 @@ class SlowConsumer(StreamError):
 
 
 class Ending(NamedTuple):
-    """What a client is told at the end."""
+    """The code in the last message, and in the close frame."""
 
     code: str
     close_code: CloseCode

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from gateway.bars.question import build_subscription
+from gateway.bars.query import build_subscription
+from gateway.clients.shared import SharedMessages
 from gateway.encoding import INTERVAL_COMPLETE
-from gateway.hub.hub import FeedStatus, TooManySymbols
+from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import Resume, Subscription
-from gateway.hub.updates import BarUpdate, Delivery, Policy, Update
+from gateway.hub.updates import BarUpdate, Delivery, FeedStatus, Policy, Update
+from gateway.live.session import Sessions
+from gateway.stream.client import StreamClient
 from gateway.stream.messages import (
     encode_error,
     encode_marker,
@@ -18,14 +21,13 @@ from gateway.stream.messages import (
     marker_head,
     update_head,
 )
-from gateway.stream.reader import Reader, Streams
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
 from marketdata.symbols import normalize_symbol
 
 # An id goes with every update, and comes back in a header: with 20 symbols it is about 300 bytes.
 MAX_SYMBOLS_IN_ID = 20
-# 500 symbols of 32 characters with sequences of 20 digits; what is longer is none of our ids.
+# 500 symbols of 32 characters with sequences of 20 digits; a longer id is not ours.
 MAX_ID_LENGTH = 32 * 1024
 KEEPALIVE = b":\n\n"
 
@@ -57,7 +59,7 @@ class Positions:
 def parse_event_id(event_id: str, symbols: Collection[str] | None) -> Positions | None:
     """Return the positions that ``event_id`` tells, of ``symbols`` (None: of all).
 
-    None: it is none of our ids. A client keeps it for as long as it likes, so this is no error.
+    None: the id is not ours. A client keeps it for as long as it likes, so this is no error.
     """
     if len(event_id) > MAX_ID_LENGTH:
         return None
@@ -79,29 +81,29 @@ def parse_event_id(event_id: str, symbols: Collection[str] | None) -> Positions 
     return Positions(int(epoch), sequences)
 
 
-def encode_event(name: str, data: str, event_id: str | None = None) -> bytes:
+def encode_event(name: str, data: bytes, event_id: str | None = None) -> bytes:
     """Return one event; ``data`` must be one line, as our JSON is."""
     # "id" is only for what a client may resume from: the others leave the last one standing.
     id_line = "" if event_id is None else f"id: {event_id}\n"
-    return f"event: {name}\n{id_line}data: {data}\n\n".encode()
+    return b"%bdata: %b\n\n" % (f"event: {name}\n{id_line}".encode(), data)
 
 
-class EventSession(Reader):
+class EventSession(StreamClient):
     """One client of ``/api/v1/stream`` over SSE.
 
     Args:
         symbols: in normal form; None: all.
         policy: what happens while the client is slow.
         last_event_id: the last id it saw; empty: it begins.
-        interval: whose bars; empty: it is for aggregates.
-        since: where the history of bars begins; empty: there is none, and none either for a client
-            that comes back, which goes on where it was.
+        interval: the interval of bars; empty: it is for aggregates.
+        since: where the history of bars begins; empty: without history. A client that comes back
+            goes on where it was instead.
         retry_ms: how long it should wait before it connects again.
     """
 
     def __init__(
         self,
-        streams: Streams,
+        sessions: Sessions,
         *,
         symbols: Sequence[str] | None,
         policy: Policy,
@@ -110,7 +112,7 @@ class EventSession(Reader):
         interval: str = "",
         since: str = "",
     ) -> None:
-        super().__init__(streams)
+        super().__init__(sessions)
         self._retry_ms: int | None = retry_ms
         self._named = symbols is not None and len(symbols) <= MAX_SYMBOLS_IN_ID
         wanted = None if symbols is None else frozenset(symbols)
@@ -128,29 +130,36 @@ class EventSession(Reader):
             # A browser that comes back asks for the same address: it goes on where it was.
             since=since if resume is None else "",
         )
-        self._join = self._subscription.join
+        self._backfill = self._subscription.backfill
         # The symbols of which a client that comes back was told how it goes on; None: it begins.
         # At most all that live, and the updates of one symbol are as large as ten of these.
         self._continued: set[str] | None = set() if last_event_id else None
 
-    def _begin(self) -> None:
-        self._tell_status()
+    def begin(self) -> None:
+        """Tell the status, and subscribe."""
+        self.tell_status(self)
+        self.flush()
         try:
-            self._subscribe(self._subscription)
+            self.subscribe(self._subscription, self)
         except (InvalidInterval, TooManySymbols) as exc:
-            self._fail(exc)
+            self.fail(exc)
         else:
             self.flush([self._subscription])
 
-    def _receive(self, message: str | bytes) -> None:
-        # Nothing can come.
-        return
+    def receive(self, message: str | bytes) -> None:
+        """Do nothing: nothing can come."""
 
-    def _send(self, subscription: Subscription, delivery: Delivery) -> None:
+    # The format: an event's id depends on what the client has seen, so its bytes are its own.
+
+    def encode(self, deliveries: Sequence[Delivery]) -> SharedMessages:
+        """Return the events of a batch."""
+        return SharedMessages([self.encode_waiting(delivery) for delivery in deliveries])
+
+    def encode_waiting(self, delivery: Delivery) -> bytes:
+        """Return the event of an update."""
         update, recovered = delivery.update, delivery.recovered
         if update.is_marker:
-            self._say(encode_event(INTERVAL_COMPLETE, encode_marker(_MARKER_HEAD, update)))
-            return
+            return encode_event(INTERVAL_COMPLETE, encode_marker(_MARKER_HEAD, update))
         if self._continued is not None and update.symbol not in self._continued:
             self._continued.add(update.symbol)
             if recovered is None:
@@ -159,23 +168,24 @@ class EventSession(Reader):
         # The id of a long list says only that the client was here: it gets a snapshot.
         event_id: str | None
         if isinstance(update, BarUpdate) and update.is_history:
-            # Who leaves in the middle of history begins it again.
+            # A client that leaves in the middle of history begins it again.
             event_id = None
         else:
             event_id = self._advance(update)
         data = encode_update(_HEAD, delivery, recovered=recovered)
-        self._say(encode_event("update", data, event_id))
+        return encode_event("update", data, event_id)
 
     def _advance(self, update: Update) -> str:
         if not self._named:
             return str(update.epoch)
-        join, self._join = self._join, None
-        if join is not None:
-            # The first state behind history: it has all of the other symbols as well.
-            self._positions = Positions(update.epoch, join.reached(update.epoch))
+        backfill, self._backfill = self._backfill, None
+        if backfill is not None:
+            # The first state after history: the client has all of the other symbols as well.
+            self._positions = Positions(update.epoch, backfill.reached(update.epoch))
         return self._positions.advance(update)
 
-    def _encode_status(self, status: FeedStatus) -> bytes:
+    def encode_status(self, status: FeedStatus) -> bytes:
+        """Return the event of the status."""
         event = encode_event("status", encode_status(status))
         if self._retry_ms is None:
             return event
@@ -183,5 +193,6 @@ class EventSession(Reader):
         retry, self._retry_ms = f"retry: {self._retry_ms}\n", None
         return retry.encode() + event
 
-    def _encode_error(self, error: MarketDataError, subscription_id: str | None) -> bytes:
+    def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:
+        """Return the last event."""
         return encode_event("error", encode_error(error))

@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from gateway.encoding import INTERVAL_COMPLETE, encode_json
 from gateway.errors import FieldError, InvalidInput
-from gateway.hub.hub import FeedStatus
 from gateway.hub.subscription import Resume
-from gateway.hub.updates import Delivery, Policy, Update
+from gateway.hub.updates import Delivery, FeedStatus, Policy, Update
 from gateway.rest.inputs import parse_symbols
 from gateway.stream.errors import ENDINGS, MalformedMessage
 from marketdata.errors import InvalidSymbol, MarketDataError
@@ -19,13 +18,13 @@ from marketdata.symbols import normalize_symbol
 
 # An id is sent with every update.
 MAX_ID_LENGTH = 64
-# What we say of a message is short, however long what it says of itself.
+# An error message is short, however long the message that it is about.
 MAX_ERROR_LENGTH = 300
 ALL = "*"
 # 64 bits, as strings: JavaScript's numbers end at 2**53.
 DIGITS = r"^[0-9]{1,20}$"
 
-_RECOVERED = {None: "null", True: "true", False: "false"}
+_RECOVERED = {None: b"null", True: b"true", False: b"false"}
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
 Digits = Annotated[str, StringConstraints(pattern=DIGITS)]
@@ -79,7 +78,7 @@ def parse_message(text: str) -> ClientMessage:
     """Return the message that a client sent.
 
     Raises:
-        MalformedMessage: it is none.
+        MalformedMessage: a client must not send it.
     """
     try:
         return _CLIENT_MESSAGE.validate_json(text)
@@ -108,7 +107,7 @@ def parse_resume(fields: ResumeFields, limit: int) -> Resume:
     """Return where the client left off.
 
     Raises:
-        InvalidInput: it names more than ``limit`` symbols, or one that is none.
+        InvalidInput: it names more than ``limit`` symbols, or an invalid one.
     """
     sequences = fields.sequences
     if len(sequences) > limit:
@@ -121,7 +120,7 @@ def parse_resume(fields: ResumeFields, limit: int) -> Resume:
     return Resume(int(fields.epoch), last)
 
 
-def encode_subscribed(subscribe: Subscribe, symbols: list[str] | None) -> str:
+def encode_subscribed(subscribe: Subscribe, symbols: list[str] | None) -> bytes:
     """Return the answer to a subscribe, with its symbols in normal form."""
     named = [ALL] if symbols is None else symbols
     of_bars = {"interval": subscribe.interval} if subscribe.interval else {}
@@ -130,22 +129,22 @@ def encode_subscribed(subscribe: Subscribe, symbols: list[str] | None) -> str:
     )
 
 
-def encode_unsubscribed(subscription_id: str) -> str:
+def encode_unsubscribed(subscription_id: str) -> bytes:
     """Return the answer to an unsubscribe."""
     return _encode(type="unsubscribed", id=subscription_id)
 
 
-def encode_pong() -> str:
+def encode_pong() -> bytes:
     """Return the answer to a ping."""
     return _encode(type="pong")
 
 
-def encode_status(status: FeedStatus) -> str:
-    """Return what a client is told of the feed."""
+def encode_status(status: FeedStatus) -> bytes:
+    """Return the message of the feed's status."""
     return _encode(type="status", status=str(status))
 
 
-def encode_error(error: MarketDataError, subscription_id: str | None = None) -> str:
+def encode_error(error: MarketDataError, subscription_id: str | None = None) -> bytes:
     """Return the last message before a stream ends because of ``error``."""
     message = str(error)[:MAX_ERROR_LENGTH]
     return _encode(
@@ -153,45 +152,45 @@ def encode_error(error: MarketDataError, subscription_id: str | None = None) -> 
     )
 
 
-def update_head(subscription_id: str | None = None) -> str:
+def update_head(subscription_id: str | None = None) -> bytes:
     """Return how each update of a subscription begins."""
-    return (
-        _encode(type="update", id=subscription_id)[:-1] if subscription_id else '{"type":"update"'
-    )
+    head = b'{"type":"update"'
+    return b'%b,"id":%b' % (head, encode_json(subscription_id)) if subscription_id else head
 
 
-def marker_head(subscription_id: str | None = None) -> str:
-    """Return how each word on a completed interval begins."""
-    head = f'{{"type":"{INTERVAL_COMPLETE}"'
-    return f'{head},"id":{_encode_id(subscription_id)}' if subscription_id else head
+def marker_head(subscription_id: str | None = None) -> bytes:
+    """Return how each marker of a completed interval begins."""
+    head = b'{"type":"%b"' % INTERVAL_COMPLETE.encode()
+    return b'%b,"id":%b' % (head, encode_json(subscription_id)) if subscription_id else head
 
 
-def encode_marker(head: str, update: Update) -> str:
-    """Return the word that an interval is complete."""
-    return f"{head}{update.form(_marker_tail)}"
+def encode_marker(head: bytes, update: Update) -> bytes:
+    """Return the message that an interval is complete."""
+    return head + update.form(_marker_tail)
 
 
-def encode_update(head: str, delivery: Delivery, *, recovered: bool | None) -> str:
+def encode_update(head: bytes, delivery: Delivery, *, recovered: bool | None) -> bytes:
     """Return one update; what all clients share of it is encoded once."""
-    tail = delivery.update.form(_update_tail)
-    return f'{head},"recovered":{_RECOVERED[recovered]},"conflated":{delivery.conflated}{tail}'
-
-
-def _update_tail(update: Update) -> str:
-    # Text, because WebSocket sends text; and both kinds of stream share it.
-    return (
-        f',"sequence":"{update.sequence}","epoch":"{update.epoch}","data":{update.json.decode()}}}'
+    return b'%b,"recovered":%b,"conflated":%d%b' % (
+        head,
+        _RECOVERED[recovered],
+        delivery.conflated,
+        delivery.update.form(_update_tail),
     )
 
 
-def _marker_tail(update: Update) -> str:
+def _update_tail(update: Update) -> bytes:
+    return b',"sequence":"%d","epoch":"%d","data":%b}' % (
+        update.sequence,
+        update.epoch,
+        update.json,
+    )
+
+
+def _marker_tail(update: Update) -> bytes:
     # Without the brace and the type, which stand before the id.
-    return "," + update.json.decode().partition(",")[2]
+    return b"," + update.json.partition(b",")[2]
 
 
-def _encode_id(subscription_id: str) -> str:
-    return encode_json(subscription_id).decode()
-
-
-def _encode(**message: object) -> str:
-    return encode_json(message).decode()
+def _encode(**message: object) -> bytes:
+    return encode_json(message)

@@ -2,60 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from gateway.clients.shared import SharedMessages
 from gateway.encoding import aggregate_to_dict, encode_json
 from gateway.errors import InvalidInput
-from gateway.hub.hub import FeedStatus, TooManySymbols
+from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import Subscription
-from gateway.hub.updates import AggregateUpdate, Delivery, Update
+from gateway.hub.updates import AggregateUpdate, Delivery, FeedStatus, Update
+from gateway.live.session import Sessions
 from gateway.rest.inputs import parse_symbol
+from gateway.stream.client import StreamClient
 from gateway.stream.messages import encode_error
-from gateway.stream.reader import Reader, Streams
 from marketdata.errors import MarketDataError
 from marketdata.timestamps import NS_PER_MS
 
 DEFAULT_SYMBOL = "AAPL"
 
 
-class PlainSession(Reader):
+class PlainFormat:
+    """The states, the same bytes for every client."""
+
+    def encode(self, deliveries: Sequence[Delivery]) -> SharedMessages:
+        """Return the messages of a batch."""
+        return SharedMessages([self.encode_waiting(delivery) for delivery in deliveries])
+
+    def encode_waiting(self, delivery: Delivery) -> bytes:
+        """Return the message of a state."""
+        return delivery.update.form(_encode_plain)
+
+
+_FORMAT = PlainFormat()
+
+
+class PlainSession(StreamClient):
     """One client of ``/ws/marketdata``; what it sends is ignored.
 
     Args:
         symbol: as the client wrote it.
     """
 
-    def __init__(self, streams: Streams, symbol: str) -> None:
-        super().__init__(streams)
+    def __init__(self, sessions: Sessions, symbol: str) -> None:
+        super().__init__(sessions)
         self._symbol = symbol
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Subscribe."""
         try:
             subscription = Subscription([parse_symbol("symbol", self._symbol)])
-            self._subscribe(subscription)
+            self.subscribe(subscription, _FORMAT)
         except (InvalidInput, TooManySymbols) as exc:
-            self._fail(exc)
+            self.fail(exc)
         else:
             self.flush([subscription])
 
-    def _receive(self, message: str | bytes) -> None:
-        # There is nothing that it can ask for.
-        return
+    def receive(self, message: str | bytes) -> None:
+        """Do nothing: a client has nothing to ask for."""
 
-    def _send(self, subscription: Subscription, delivery: Delivery) -> None:
-        self._say(delivery.update.form(_encode_plain))
+    def encode_status(self, status: FeedStatus) -> None:
+        """Return None: the original sent states and nothing else."""
 
-    def _encode_status(self, status: FeedStatus) -> None:
-        # The original sent states and nothing else.
-        return
-
-    def _encode_error(self, error: MarketDataError, subscription_id: str | None) -> str:
+    def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:
+        """Return the last message."""
         return encode_error(error)
 
 
-def _encode_plain(update: Update) -> str:
+def _encode_plain(update: Update) -> bytes:
     assert isinstance(update, AggregateUpdate)  # noqa: S101  it subscribed to nothing else
     aggregate = update.aggregate
     fields = aggregate_to_dict(aggregate)
     # Here 64-bit integers are JSON numbers, as the original's serializer wrote them.
     fields["volume"] = aggregate.volume
     fields["timestamp"] = aggregate.timestamp // NS_PER_MS
-    return encode_json(fields).decode()
+    return encode_json(fields)

@@ -10,13 +10,18 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.clients.capacity import Capacity
-from gateway.clients.connection import NORMAL_CLOSURE, ConnectionHandler, HandlerFactory, Peer
+from gateway.clients.connection import (
+    NORMAL_CLOSURE,
+    ConnectionHandler,
+    HandlerFactory,
+    Peer,
+)
 from gateway.clients.guard import GuardedHandler
 from gateway.clients.handshake import peer_of
 from gateway.clients.head import is_head
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
 from gateway.clients.pump import Pump
-from gateway.clients.texts import Texts
+from gateway.clients.shared import SharedMessages
 from gateway.clients.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S, RETRY_AFTER_S
 from gateway.errors import TooManyClients
 from gateway.sockjs.receiver import until_disconnect
@@ -25,6 +30,8 @@ from gateway.stream.events import KEEPALIVE
 MEDIA_TYPE = "text/event-stream"
 # Events that are due at once go in one write, up to this much.
 MAX_BYTES_PER_SEND = 64 * 1024
+# About as much. Of a larger batch the client takes one update after the other, while it keeps up.
+MAX_BATCH = 100
 
 
 class EventStreamResponse(Response):
@@ -32,7 +39,7 @@ class EventStreamResponse(Response):
 
     Args:
         handler_factory: makes what is served.
-        capacity: counts the live clients of all doors.
+        capacity: counts the live clients of all endpoints.
         connections: where the connection is while it lasts.
         keepalive_s: see :class:`EventStreamConnection`.
     """
@@ -93,7 +100,7 @@ class EventStreamConnection:
 
     Args:
         handler: what is served.
-        peer: who asked.
+        peer: the client.
         send: writes to the client, and waits while it does not read.
         keepalive_s: a comment is sent after so long without an event, so that proxies see life.
     """
@@ -110,10 +117,11 @@ class EventStreamConnection:
         close_timeout_s: float = CLOSE_TIMEOUT_S,
     ) -> None:
         self.peer = peer
+        self.max_batch = MAX_BATCH
         self._send = send
         self._keepalive_s = keepalive_s
         self._close_timeout_s = close_timeout_s
-        self._outbox: Outbox[str | bytes] = Outbox(high_water_bytes, max_buffered_bytes)
+        self._outbox: Outbox[bytes] = Outbox(high_water_bytes, max_buffered_bytes)
         self._pump: Pump[bytes] = Pump()
         self._closing = False
         self._loop = asyncio.get_running_loop()
@@ -138,17 +146,17 @@ class EventStreamConnection:
         Raises:
             BufferFull: They would pass the bound; they were not queued.
         """
+        self.send_text(message.encode() if isinstance(message, str) else message)
+
+    def send_text(self, message: bytes) -> None:
+        """Queue events; as :meth:`send_nowait`."""
         if not self._closing:
             self._outbox.put(message)
             self._pump.wake()
 
-    def send_texts(self, texts: Texts) -> None:
-        """Queue events that others are sent too.
-
-        Raises:
-            BufferFull: They would pass the bound; they were not queued.
-        """
-        self.send_nowait("".join(texts.messages))
+    def send_shared(self, messages: SharedMessages) -> None:
+        """Queue events that other clients are sent too; as :meth:`send_nowait`."""
+        self.send_text(b"".join(messages.messages))
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, then end the response; only the first call counts."""
@@ -192,7 +200,7 @@ class EventStreamConnection:
         if not was_writable and self._outbox.writable:
             self._handler.drained()
         if batch:
-            return b"".join(part if isinstance(part, bytes) else part.encode() for part in batch)
+            return b"".join(batch)
         # Nothing is the last.
         return b"" if self._closing else None
 
@@ -206,7 +214,7 @@ class EventStreamConnection:
         due = self._written_at + self._keepalive_s
         if due <= now:
             due = now + self._keepalive_s
-            # Who does not read needs no comment, and must not collect them.
+            # A client that does not read needs no comment, and must not collect them.
             if not self.buffered_bytes:
-                self.send_nowait(KEEPALIVE)
+                self.send_text(KEEPALIVE)
         self._keepalive_timer = self._loop.call_at(due, self._keep_alive)

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gateway.bars.question import build_subscription
+from gateway.bars.query import build_subscription
 from gateway.errors import FieldError, InvalidInput
-from gateway.hub.hub import FeedStatus, TooManySymbols
+from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import Subscription
-from gateway.hub.updates import Delivery
+from gateway.hub.updates import FeedStatus
+from gateway.live.session import Sessions
+from gateway.stream.client import StreamClient
 from gateway.stream.errors import (
     BinaryMessage,
-    SlowConsumer,
     StreamError,
     SubscriptionInUse,
     TooManySubscriptions,
     UnknownSubscription,
 )
+from gateway.stream.format import StreamFormats
 from gateway.stream.messages import (
     ClientMessage,
     Ping,
     Subscribe,
     Unsubscribe,
     encode_error,
-    encode_marker,
     encode_pong,
     encode_status,
     encode_subscribed,
     encode_unsubscribed,
-    encode_update,
-    marker_head,
     parse_message,
     parse_resume,
     parse_wanted,
-    update_head,
 )
-from gateway.stream.reader import Reader, Streams
 from marketdata.errors import MarketDataError
 from marketdata.intervals import InvalidInterval
 
@@ -44,8 +41,11 @@ QUERY_ID = "query"
 
 Query = Mapping[str, Sequence[str]]
 
+# Those of all clients.
+_FORMATS = StreamFormats()
 
-class StreamSession(Reader):
+
+class StreamSession(StreamClient):
     """One client of ``/api/v1/stream`` over WebSocket.
 
     Args:
@@ -53,28 +53,30 @@ class StreamSession(Reader):
             subscribe at once.
     """
 
-    def __init__(self, streams: Streams, query: Query) -> None:
-        super().__init__(streams)
+    def __init__(self, sessions: Sessions, query: Query) -> None:
+        super().__init__(sessions)
         self._query = query
         self._by_id: dict[str, Subscription] = {}
         self._ids: dict[Subscription, str] = {}
-        # How its updates begin, and its words on completed intervals.
-        self._heads: dict[Subscription, tuple[str, str]] = {}
 
-    def on_close(self, code: int, reason: str) -> None:
-        """Leave nothing behind."""
-        super().on_close(code, reason)
+    def leave(self) -> None:
+        """End all subscriptions; nothing more is sent."""
+        super().leave()
         self._by_id.clear()
+        self._ids.clear()
 
-    def _begin(self) -> None:
-        self._tell_status()
+    def begin(self) -> None:
+        """Tell the status, and subscribe to what the address asks for."""
+        self.tell_status(self)
+        self.flush()
         if "symbols" in self._query:
             try:
-                self._do(_subscribe_of(self._query))
+                self.do(_subscribe_of(self._query))
             except (InvalidInput, InvalidInterval, TooManySymbols) as exc:
                 self._fail(exc, QUERY_ID)
 
-    def _receive(self, message: str | bytes) -> None:
+    def receive(self, message: str | bytes) -> None:
+        """Do what the client asks."""
         subscription_id: str | None = None
         try:
             if isinstance(message, bytes):
@@ -82,11 +84,19 @@ class StreamSession(Reader):
             parsed = parse_message(message)
             if not isinstance(parsed, Ping):
                 subscription_id = parsed.id
-            self._do(parsed)
+            self.do(parsed)
         except (StreamError, InvalidInput, InvalidInterval, TooManySymbols) as exc:
             self._fail(exc, subscription_id)
 
-    def _do(self, message: ClientMessage) -> None:
+    def do(self, message: ClientMessage) -> None:
+        """Do what one message asks for.
+
+        Raises:
+            StreamError: its subscription is in use, or unknown, or one too many.
+            InvalidInput: a field cannot be used.
+            InvalidInterval: there are no bars of this interval.
+            TooManySymbols: the gateway follows as many symbols as it may.
+        """
         match message:
             case Subscribe():
                 self._do_subscribe(message)
@@ -94,11 +104,11 @@ class StreamSession(Reader):
                 subscription = self._by_id.pop(message.id, None)
                 if subscription is None:
                     raise UnknownSubscription(message.id)
-                del self._ids[subscription], self._heads[subscription]
-                self._unsubscribe(subscription)
-                self._say(encode_unsubscribed(message.id))
+                del self._ids[subscription]
+                self.unsubscribe(subscription)
+                self.say(encode_unsubscribed(message.id))
             case Ping():
-                self._say(encode_pong())
+                self.say(encode_pong())
 
     def _do_subscribe(self, message: Subscribe) -> None:
         limits = self._limits
@@ -118,28 +128,25 @@ class StreamSession(Reader):
             interval=message.interval,
             since=message.since,
         )
-        self._subscribe(subscription, message.id)
+        self.subscribe(subscription, _FORMATS.get(message.id))
         self._by_id[message.id] = subscription
         self._ids[subscription] = message.id
-        self._heads[subscription] = update_head(message.id), marker_head(message.id)
-        self._say(encode_subscribed(message, symbols))
+        self.flush()
+        self.say(encode_subscribed(message, symbols))
         self.flush([subscription])
 
-    def _send(self, subscription: Subscription, delivery: Delivery) -> None:
-        head, of_markers = self._heads[subscription]
-        if delivery.update.is_marker:
-            self._say(encode_marker(of_markers, delivery.update))
-        else:
-            self._say(encode_update(head, delivery, recovered=delivery.recovered))
-
-    def _encode_status(self, status: FeedStatus) -> str:
+    def encode_status(self, status: FeedStatus) -> bytes:
+        """Return the message of the feed's status."""
         return encode_status(status)
 
-    def _encode_error(self, error: MarketDataError, subscription_id: str | None) -> str:
-        return encode_error(error, subscription_id)
+    def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:
+        """Return the last message."""
+        return encode_error(error, None if subscription is None else self._ids.get(subscription))
 
-    def _overflow(self, subscription: Subscription) -> None:
-        self._fail(SlowConsumer(), self._ids[subscription])
+    def _fail(self, error: MarketDataError, subscription_id: str | None) -> None:
+        # About a subscription that may not exist.
+        self.say(encode_error(error, subscription_id))
+        self._close(error)
 
 
 def _subscribe_of(query: Query) -> Subscribe:

@@ -10,13 +10,16 @@ from aiortc import RTCDataChannel
 from gateway.clients.connection import NORMAL_CLOSURE, ConnectionHandler, Peer
 from gateway.clients.guard import GuardedHandler
 from gateway.clients.outbox import BufferFull
-from gateway.clients.texts import Texts
+from gateway.clients.shared import SharedMessages
 from gateway.clients.websocket import ABNORMAL_CLOSURE, MESSAGE_TOO_BIG
 from gateway.webrtc.pacer import Pacer
 
 # Less than a WebSocket's: what the SCTP association holds comes on top.
 HIGH_WATER_BYTES = 16 * 1024
 MAX_BUFFERED_BYTES = 1024 * 1024
+# Each message costs the event loop 0.15 ms, so the messages of a larger batch go out one by one, as
+# far as the pacer lets them.
+MAX_BATCH = 10
 
 
 class ChannelConnection:
@@ -25,7 +28,7 @@ class ChannelConnection:
     Args:
         channel: what carries the messages.
         handler: what is served.
-        peer: who is on the other side.
+        peer: the client.
         pacer: shared by all channels.
         on_closed: called when no more will be sent.
         max_message_bytes: the largest message that we take.
@@ -44,6 +47,7 @@ class ChannelConnection:
         max_sent_bytes: int | None,
     ) -> None:
         self.peer = peer
+        self.max_batch = MAX_BATCH
         self._channel = channel
         self._pacer = pacer
         self._on_closed = on_closed
@@ -64,12 +68,12 @@ class ChannelConnection:
         return not self._full and self._pacer.open
 
     def open(self) -> None:
-        """Begin."""
+        """Begin to take messages and to send."""
         self._channel.bufferedAmountLowThreshold = HIGH_WATER_BYTES // 4
         self._channel.on("bufferedamountlow", self._drained)
         self._channel.on("message", self._take)
         self._channel.on("close", self._gone)
-        self._pacer.join(self._go_on)
+        self._pacer.add(self._go_on)
         self._handler.open()
 
     def send_nowait(self, message: str | bytes) -> None:
@@ -78,9 +82,11 @@ class ChannelConnection:
         Raises:
             BufferFull: It would pass the bound; it was not queued.
         """
+        self._put(message, len(message if isinstance(message, bytes) else message.encode()))
+
+    def _put(self, message: str | bytes, size: int) -> None:
         if self._closed or self._channel.readyState != "open":
             return
-        size = len(message if isinstance(message, bytes) else message.encode())
         if self._max_sent_bytes is not None and size > self._max_sent_bytes:
             self.close(MESSAGE_TOO_BIG, "an answer is larger than your a=max-message-size")
             return
@@ -92,14 +98,22 @@ class ChannelConnection:
         if buffered + size >= HIGH_WATER_BYTES:
             self._full = True
 
-    def send_texts(self, texts: Texts) -> None:
-        """Queue messages that others are sent too.
+    def send_text(self, message: bytes) -> None:
+        """Queue a text message; otherwise as :meth:`send_nowait`.
+
+        Raises:
+            BufferFull: It would pass the bound; it was not queued.
+        """
+        self._put(message.decode(), len(message))
+
+    def send_shared(self, messages: SharedMessages) -> None:
+        """Queue text messages that other clients are sent too.
 
         Raises:
             BufferFull: They would pass the bound; some may have been queued.
         """
-        for text in texts.messages:
-            self.send_nowait(text)
+        for message in messages.messages:
+            self.send_text(message)
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, say why, then close; only the first call counts.
@@ -141,6 +155,6 @@ class ChannelConnection:
             self._end(ABNORMAL_CLOSURE, "")
 
     def _end(self, code: int, reason: str) -> None:
-        self._pacer.leave(self._go_on)
+        self._pacer.discard(self._go_on)
         self._handler.close_soon(code, reason)
         self._on_closed()

@@ -18,7 +18,7 @@ from marketdata.errors import MarketDataError
 
 
 class OfferRefused(MarketDataError):
-    """An offer is not answered; ``code`` is what its sender is told."""
+    """An offer is not answered; its sender gets ``code``."""
 
     code: ClassVar[str]
 

@@ -1,11 +1,11 @@
-"""Tell browsers how to connect: the STUN and TURN servers, and whom to offer to."""
+"""Tell browsers how to connect: the STUN and TURN servers, and the target of offers."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from gateway.stomp.signaling import GATEWAY_ID
+from gateway.stomp.protocol.signaling import GATEWAY_ID
 from gateway.webrtc.options import PeerOptions
 
 PATH = "/api/v1/webrtc"

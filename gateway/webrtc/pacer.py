@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from gateway.limiter import RateLimiter
+
 # How long the loop may be busy with channels at once, in messages: 10 of them take 1.5 ms.
 MIN_BURST = 10
 BURST_S = 0.02
@@ -21,21 +23,19 @@ class Pacer:
     """
 
     def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._burst = max(MIN_BURST, rate * BURST_S)
-        self._tokens = self._burst
         self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time()
-        # Who goes on when there is room again; who went on is last the next time.
+        self._burst = max(MIN_BURST, rate * BURST_S)
+        self._limiter = RateLimiter(rate, self._burst, self._loop.time())
+        # Called when there is room again; the one that was called is last the next time.
         self._channels: dict[Callable[[], None], None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.open = True
 
-    def join(self, go_on: Callable[[], None]) -> None:
+    def add(self, go_on: Callable[[], None]) -> None:
         """Call ``go_on`` each time that there is room again."""
         self._channels[go_on] = None
 
-    def leave(self, go_on: Callable[[], None]) -> None:
+    def discard(self, go_on: Callable[[], None]) -> None:
         """Call it no more."""
         self._channels.pop(go_on, None)
         if not self._channels and self._timer is not None:
@@ -44,14 +44,12 @@ class Pacer:
             self.open = True
 
     def spend(self) -> None:
-        """Count a message; what had to be said goes out even where there is no room."""
-        now = self._loop.time()
-        self._tokens = min(self._burst, self._tokens + (now - self._time) * self._rate) - 1
-        self._time = now
-        if self._tokens < 1 and self.open:
+        """Count a message, also one that had to go out where there is no room."""
+        self._limiter.spend(self._loop.time())
+        if self.open and self._limiter.wait_s():
             self.open = False
             # Half a burst at a time: a timer for each message would cost as much as the message.
-            wait_s = (self._burst / 2 - self._tokens) / self._rate
+            wait_s = self._limiter.wait_s(self._burst / 2)
             self._timer = self._loop.call_later(wait_s, self._go_on)
 
     def _go_on(self) -> None:

@@ -23,7 +23,7 @@ from aiortc.rtcicetransport import RTCIceCandidate
 from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
 
 from gateway.clients.connection import Peer
-from gateway.stream.reader import Streams
+from gateway.live.session import Sessions
 from gateway.webrtc.channel import ChannelConnection
 from gateway.webrtc.errors import InvalidOffer
 from gateway.webrtc.offers import MAX_CANDIDATES, Offer
@@ -55,7 +55,7 @@ class MarketDataPeer:
     Args:
         offer: what the client offered.
         signaling: the way back to it.
-        streams: where the states come from.
+        sessions: what live sessions share.
         address: of the client, as its signaling connection tells.
         pacer: shared by all channels.
         options: what an operator says.
@@ -65,7 +65,7 @@ class MarketDataPeer:
         self,
         offer: Offer,
         signaling: Signaling,
-        streams: Streams,
+        sessions: Sessions,
         *,
         address: str | None,
         pacer: Pacer,
@@ -73,7 +73,7 @@ class MarketDataPeer:
     ) -> None:
         self._offer = offer
         self._signaling = signaling
-        self._streams = streams
+        self._sessions = sessions
         self._address = address
         self._pacer = pacer
         self._options = options
@@ -97,7 +97,7 @@ class MarketDataPeer:
             self._changed.set()
 
     async def run(self) -> None:
-        """Answer the offer and serve the channel until it is over; leave nothing behind.
+        """Answer the offer and serve the channel until it is over.
 
         Raises:
             InvalidOffer: the offer cannot be answered.
@@ -168,7 +168,7 @@ class MarketDataPeer:
         lossy = channel.maxRetransmits is not None or channel.maxPacketLifeTime is not None
         self._connection = ChannelConnection(
             channel,
-            ChannelSession(self._streams, lossy=lossy),
+            ChannelSession(self._sessions, lossy=lossy),
             Peer("webrtc", self._address, subprotocol=channel.protocol or None),
             pacer=self._pacer,
             on_closed=self._end,

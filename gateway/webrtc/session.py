@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gateway.live.session import Sessions
 from gateway.stream.errors import SubscriptionInUse, UnknownSubscription
 from gateway.stream.messages import ClientMessage, Unsubscribe, encode_unsubscribed
-from gateway.stream.reader import Streams
 from gateway.stream.session import StreamSession
 
 
@@ -12,25 +12,26 @@ class ChannelSession(StreamSession):
     """One data channel.
 
     Args:
-        streams: what all streams share.
+        sessions: what live sessions share.
         lossy: Messages may be lost, both ways. Then a client repeats what was not answered, so a
             ``subscribe`` takes the place of the one before with its id, and an ``unsubscribe`` is
             answered also if there is nothing to end.
     """
 
-    def __init__(self, streams: Streams, *, lossy: bool) -> None:
-        super().__init__(streams, {})
+    def __init__(self, sessions: Sessions, *, lossy: bool) -> None:
+        super().__init__(sessions, {})
         self._lossy = lossy
 
-    def _do(self, message: ClientMessage) -> None:
+    def do(self, message: ClientMessage) -> None:
+        """Do what one message asks for; see :meth:`StreamSession.do`."""
         try:
-            super()._do(message)
+            super().do(message)
         except SubscriptionInUse as exc:
             if not self._lossy:
                 raise
-            super()._do(Unsubscribe(type="unsubscribe", id=exc.subscription_id))
-            super()._do(message)
+            super().do(Unsubscribe(type="unsubscribe", id=exc.subscription_id))
+            super().do(message)
         except UnknownSubscription as exc:
             if not self._lossy:
                 raise
-            self._say(encode_unsubscribed(exc.subscription_id))
+            self.say(encode_unsubscribed(exc.subscription_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from gateway.stomp.signaling import GATEWAY_ID
+from gateway.stomp.protocol.signaling import GATEWAY_ID
 from gateway.webrtc.errors import OfferRefused
 
 

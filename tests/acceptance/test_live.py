@@ -59,7 +59,7 @@ class Pipeline(NamedTuple):
     async def kill_aggregator(self) -> None:
         """Let the aggregator go without a word, and wait until the gateway says so."""
         assert await self.aggregators[-1].stop(signal.SIGKILL) == -signal.SIGKILL
-        await self.gateway_process.wait_for_log("feed gone, clients are told")
+        await self.gateway_process.wait_for_log("feed_gone")
 
     async def start_aggregator(self) -> None:
         """Let one come that knows nothing, on the port of the one before."""
@@ -105,7 +105,7 @@ async def run_pipeline() -> AsyncIterator[Pipeline]:
             [], port, ingest, await ingest.wait_for_port(), gateway, http, processes
         )
         await pipeline.start_aggregator()
-        await gateway.wait_for_log("feed connected")
+        await gateway.wait_for_log("feed_connected")
         await ingest.wait_for_log("aggregator connected")
         yield pipeline
 

@@ -17,8 +17,9 @@ from websockets.asyncio.client import ClientConnection
 from aggregator.app import Aggregator
 from gateway import app
 from gateway.hub.hub import Hub
+from gateway.live.session import Sessions
 from gateway.settings import GatewaySettings
-from gateway.stream.reader import Streams
+from gateway.stream.client import StreamClient
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import TIMEOUT_S, make_tick, open_stub, run_aggregator
 
@@ -31,12 +32,20 @@ class Gateway:
     """A running gateway."""
 
     address: str
-    hub: Hub
-    streams: Streams
+    sessions: Sessions
+
+    @property
+    def hub(self) -> Hub:
+        return self.sessions.hub
+
+    @property
+    def streams(self) -> list[StreamClient]:
+        """The sessions of WebSockets, SSE and data channels."""
+        return [session for session in self.sessions if isinstance(session, StreamClient)]
 
     async def wait_until_left(self) -> None:
         """Wait until no client is there any more, and check that it left nothing behind."""
-        await eventually(lambda: not len(self.streams))
+        await eventually(lambda: not self.streams)
         assert self.hub.subscriptions == 0
 
 
@@ -44,19 +53,14 @@ class Gateway:
 async def run_gateway(aggregator: str, **settings: Any) -> AsyncIterator[Gateway]:
     """Run a gateway for the time of the context; at its end no task of it is left."""
     values = {"port": 0, "aggregator": aggregator, "rate_limit": 0, **settings}
-    seen: list[Any] = []
+    seen: list[Sessions] = []
+    build_sessions = app.build_sessions
 
-    def noted(build: Callable[..., Any]) -> Callable[..., Any]:
-        def build_and_note(*args: Any) -> Any:
-            seen.append(build(*args))
-            return seen[-1]
+    def build_and_note(*args: Any) -> Sessions:
+        seen.append(build_sessions(*args))
+        return seen[-1]
 
-        return build_and_note
-
-    with (
-        patch.object(app, "build_hub", noted(app.build_hub)),
-        patch.object(app, "build_streams", noted(app.build_streams)),
-    ):
+    with patch.object(app, "build_sessions", build_and_note):
         async with app.running_gateway(GatewaySettings.model_validate(values)) as address:
             yield Gateway(address, *seen)
     assert not tasks_of("gateway", "uvicorn")
@@ -173,9 +177,12 @@ async def closed_with(client: ClientConnection) -> int | None:
     return client.close_code
 
 
-def states(symbol: str, sequences: Iterable[int], epoch: int = 7) -> list[wire.Aggregate]:
+def states(symbol: str, sequences: Iterable[int], epoch: int = 7) -> list[bytes]:
     """Return states as an aggregator publishes them."""
-    return [wire.Aggregate(symbol=symbol, sequence=each, epoch=epoch) for each in sequences]
+    return [
+        wire.Aggregate(symbol=symbol, sequence=each, epoch=epoch).SerializeToString()
+        for each in sequences
+    ]
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

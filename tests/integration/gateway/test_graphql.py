@@ -233,7 +233,7 @@ async def test_what_nobody_foresaw_is_logged_and_not_told(
         result = await ask(http, '{ marketData(symbol: "AAPL") { symbol } }')
     assert codes(result) == ["INTERNAL_SERVER_ERROR"]
     assert "secret" not in str(result)
-    (line,) = [line for line in logs if line["event"] == "graphql field failed"]
+    (line,) = [line for line in logs if line["event"] == "graphql_field_failed"]
     assert line["path"] == ["marketData"]
 
 

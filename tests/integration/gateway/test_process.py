@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.app import allow_open_files, open_listener, running_gateway
+from gateway.app import running_gateway
+from gateway.server import allow_open_files, open_listener
 from gateway.settings import GatewaySettings
 from marketdata.errors import AddressInUse, StartError
 from tests.integration.gateway.doubles import AAPL, FakeAggregator
@@ -64,7 +65,7 @@ async def test_it_says_where_it_listens_and_stops_in_order(
             url = f"http://{line['address']}/api/v1/marketdata/AAPL"
             assert (await http.get(url)).json()["close"] == 151.5
             process.send_signal(number)
-            while (line := await next_line(process))["event"].startswith("feed "):
+            while (line := await next_line(process))["event"].startswith("feed_"):
                 pass
             assert line["event"] == "gateway stopped"
         assert await process.wait() == 0

@@ -264,7 +264,7 @@ async def test_a_bug_is_500_for_the_client_and_a_traceback_in_the_log(
     problem(response, 500, "about:blank")
     assert b"secret" not in response.content
     assert b"Traceback" not in response.content
-    (line,) = (line for line in lines if line["event"] == "request failed")
+    (line,) = (line for line in lines if line["event"] == "request_failed")
     assert line["path"] == "/api/v1/marketdata/AAPL"
     assert line["exc_info"]
 

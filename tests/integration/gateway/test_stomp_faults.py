@@ -14,7 +14,7 @@ import pytest
 import gateway.app
 from gateway.hub.hub import Hub
 from gateway.settings import GatewaySettings
-from gateway.stomp_door import StompDoor
+from gateway.stomp.endpoint import StompEndpoint
 from tests.doubles.link import open_link
 from tests.doubles.pipeline import make_tick, open_stub
 from tests.doubles.ports import free_port
@@ -185,9 +185,9 @@ async def test_who_never_reads_costs_nothing_when_the_gateway_stops() -> None:
 
 
 @pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[Hub | StompDoor]:
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Hub | StompEndpoint]:
     """Keep what the gateway constructs, to look into it."""
-    kept: list[Hub | StompDoor] = []
+    kept: list[Hub | StompEndpoint] = []
     build_hub, build_stomp = gateway.app.build_hub, gateway.app.build_stomp
 
     def keep_hub(settings: GatewaySettings) -> Hub:
@@ -195,9 +195,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Hub | StompDoor]:
         assert isinstance(kept[-1], Hub)
         return kept[-1]
 
-    def keep_stomp(*args: Any, **named: Any) -> StompDoor:
+    def keep_stomp(*args: Any, **named: Any) -> StompEndpoint:
         kept.append(build_stomp(*args, **named))
-        assert isinstance(kept[-1], StompDoor)
+        assert isinstance(kept[-1], StompEndpoint)
         return kept[-1]
 
     monkeypatch.setattr(gateway.app, "build_hub", keep_hub)
@@ -205,11 +205,11 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Hub | StompDoor]:
     return kept
 
 
-async def test_nothing_of_a_client_stays(built: list[Hub | StompDoor]) -> None:
+async def test_nothing_of_a_client_stays(built: list[Hub | StompEndpoint]) -> None:
     async with live(resume_window_s=0) as (address, feed):
         hub, door = built
         assert isinstance(hub, Hub)
-        assert isinstance(door, StompDoor)
+        assert isinstance(door, StompEndpoint)
         before = asyncio.all_tasks()
         async with httpx.AsyncClient(trust_env=False, base_url=f"http://{address}") as http:
             for number in range(200):
@@ -231,7 +231,7 @@ async def test_nothing_of_a_client_stays(built: list[Hub | StompDoor]) -> None:
         async with asyncio.timeout(10):
             while asyncio.all_tasks() - before or hub.subscriptions:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        assert not door.sessions
+        assert not list(door.sessions)
         assert not door.signaling
         assert not hub.followed_topics()
         await feed.price("S0", 1.0)

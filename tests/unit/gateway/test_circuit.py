@@ -21,7 +21,7 @@ class Answer(Exception):
 
 
 class Backend:
-    """Let each call hang until it is told its outcome."""
+    """Let each call hang until the test gives its outcome."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -245,7 +245,6 @@ async def test_a_size_limit_or_a_store_away_falls_back_and_does_not_open_the_bre
 
 
 async def test_a_request_over_the_limit_never_reaches_aggregator_or_breaker() -> None:
-    # One per 1000 s: the limiter reads the loop's clock, which runs on.
     aggregator = Aggregator(rate_limit=0.001)
     await ask(aggregator)
     for _ in range(20):

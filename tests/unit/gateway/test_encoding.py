@@ -1,4 +1,4 @@
-"""The JSON every door speaks."""
+"""The JSON of every endpoint."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, create_model
 
 from gateway.bars.formats import arrow_columns
 from gateway.encoding import build_aggregate_encoder, build_bar_encoder
-from gateway.graphql.schema import json_object
+from gateway.graphql.types import json_object
 from gateway.rest.schemas import json_types
 from marketdata.fields import AGGREGATE_FIELDS, BAR_FIELDS, Field, Kind, public_columns
 from marketdata.wire import market_data_pb2 as wire

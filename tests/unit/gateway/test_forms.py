@@ -18,7 +18,7 @@ import pytest
 from graphql import GraphQLObjectType
 
 from gateway.bars.formats import ARROW, CSV, JSON, encode_page
-from gateway.bars.question import BarsQuestion, Fill
+from gateway.bars.query import BarsQuery, Fill
 from gateway.encoding import aggregate_to_dict, empty_aggregate, encode_json
 from gateway.graphql.schema import build_schema
 from gateway.rest.schemas import AggregateBody, BarBody
@@ -86,12 +86,12 @@ BY_TRADES = wire.Bar(
     revision=2,
 )
 BARS = [TRADED, FILLER, WITHOUT_PRICES, BY_TRADES]
-SINGLE = BarsQuestion("AAPL", "1m")
-WITHOUT = BarsQuestion("AAPL", "1m", fill=Fill.NULL)
+SINGLE = BarsQuery("AAPL", "1m")
+WITHOUT = BarsQuery("AAPL", "1m", fill=Fill.NULL)
 
 
-def write_page(media_type: str, question: BarsQuestion) -> bytes:
-    return asyncio.run(encode_page(media_type, question, BARS, "next"))
+def write_page(media_type: str, query: BarsQuery) -> bytes:
+    return asyncio.run(encode_page(media_type, query, BARS, "next"))
 
 
 def write_aggregates() -> str:

@@ -1,4 +1,4 @@
-"""Questions of many clients in one call: what each is told, and what is never shared."""
+"""Reads of many clients in one call: what each gets, and what is never shared."""
 
 # ruff: noqa: ASYNC109, N802  gRPC gives the names
 
@@ -84,12 +84,12 @@ async def reading(aggregator: Aggregator, **settings: Any) -> AsyncIterator[Read
 
 
 async def ask(reads: ReadsTogether, *symbols: str) -> list[Any]:
-    """Return what each is told, an error too."""
+    """Return what each read gives, an error too."""
     asked = (reads.get_aggregate(symbol, caller="me") for symbol in symbols)
     return await asyncio.gather(*asked, return_exceptions=True)
 
 
-async def test_one_question_is_asked_as_it_is() -> None:
+async def test_a_single_read_is_a_call_for_one_symbol() -> None:
     aggregator = Aggregator()
     async with reading(aggregator) as reads:
         (answer,) = await ask(reads, "A")
@@ -105,7 +105,7 @@ async def test_what_is_asked_in_one_turn_is_one_call_and_everyone_gets_his_own()
     assert aggregator.calls == [["B", "A", "C"]]
 
 
-async def test_who_asks_later_is_never_told_what_was_known_before() -> None:
+async def test_a_later_read_never_gets_an_earlier_response() -> None:
     aggregator = Aggregator()
     aggregator.hang()
     async with reading(aggregator) as reads, asyncio.TaskGroup() as tasks:
@@ -139,7 +139,7 @@ async def test_a_symbol_that_is_refused_is_refused_to_who_asked_for_it() -> None
     assert aggregator.calls == [["A", "BAD"], ["A"], ["BAD"]]
 
 
-async def test_all_get_the_fallback_when_there_is_no_answer() -> None:
+async def test_every_read_gets_the_fallback_when_the_aggregator_is_away() -> None:
     aggregator = Aggregator()
     aggregator.failure = Code.UNAVAILABLE
     async with reading(aggregator) as reads:
@@ -148,7 +148,7 @@ async def test_all_get_the_fallback_when_there_is_no_answer() -> None:
     assert {each.status for each in answers} == {DataStatus.FALLBACK}
 
 
-async def test_all_are_told_that_there_is_no_answer() -> None:
+async def test_every_read_fails_when_the_aggregator_is_away() -> None:
     aggregator = Aggregator()
     aggregator.failure = Code.UNAVAILABLE
     async with reading(aggregator, fallback="error") as reads:
@@ -156,7 +156,7 @@ async def test_all_are_told_that_there_is_no_answer() -> None:
     assert [type(answer) for answer in answers] == [AggregatorUnavailable] * 2
 
 
-async def test_each_question_counts_against_the_limit() -> None:
+async def test_each_read_counts_against_the_limit() -> None:
     aggregator = Aggregator()
     async with reading(aggregator, rate_limit=2) as reads:
         answers = await ask(reads, "A", "B", "C")
@@ -164,7 +164,7 @@ async def test_each_question_counts_against_the_limit() -> None:
     assert aggregator.calls == [["A", "B"]]
 
 
-async def test_a_client_that_leaves_takes_the_answer_from_nobody() -> None:
+async def test_a_client_that_disconnects_ends_no_other_read() -> None:
     aggregator = Aggregator()
     aggregator.hang()
     async with reading(aggregator) as reads, asyncio.TaskGroup() as tasks:
@@ -186,7 +186,7 @@ async def test_no_call_asks_for_more_than_the_aggregator_takes() -> None:
     assert [len(call) for call in aggregator.calls] == [MAX_SYMBOLS, 1]
 
 
-async def test_nobody_waits_for_ever_when_the_gateway_stops() -> None:
+async def test_no_read_waits_for_ever_when_the_gateway_stops() -> None:
     aggregator = Aggregator()
     aggregator.hang()
     waits: asyncio.Task[Any] | None = None

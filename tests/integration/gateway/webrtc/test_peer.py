@@ -16,7 +16,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from gateway.webrtc import door
+from gateway.webrtc import endpoint
 from tests.doubles.peer import PeerClient, open_peer, peer_over
 from tests.doubles.stomp import open_stomp
 from tests.integration.gateway.streams import (
@@ -227,7 +227,7 @@ async def test_offers_are_limited_per_client() -> None:
         open_peer(gateway.address) as peer,
     ):
         await peer.offer()
-        for _ in range(door.OFFER_BURST):
+        for _ in range(endpoint.OFFER_BURST):
             await peer.signal(type="OFFER", sdp=peer.pc.localDescription.sdp)
         while (reply := await peer.reply())["type"] != "ERROR":
             pass
@@ -264,14 +264,14 @@ async def test_a_new_offer_takes_the_place_of_the_peer_before(market: Market) ->
 
 
 async def test_a_peer_that_never_connects_is_given_up() -> None:
-    seen: list[door.WebRtcDoor] = []
-    init = door.WebRtcDoor.__init__
+    seen: list[endpoint.WebRtcEndpoint] = []
+    init = endpoint.WebRtcEndpoint.__init__
 
-    def noted(self: door.WebRtcDoor, *args: Any) -> None:
+    def noted(self: endpoint.WebRtcEndpoint, *args: Any) -> None:
         init(self, *args)
         seen.append(self)
 
-    with patch.object(door.WebRtcDoor, "__init__", noted):
+    with patch.object(endpoint.WebRtcEndpoint, "__init__", noted):
         async with (
             running(webrtc_setup_timeout_s=0.2) as (gateway, _),
             open_peer(gateway.address) as peer,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.graphql.requests import (
+    BadRequest,
     GraphQLRequest,
     MediaType,
-    NotARequest,
     check_content_type,
     negotiate,
     parse_body,
@@ -45,7 +45,7 @@ def test_the_response_is_written_as_the_client_prefers(
     ["text/html", "application/json; charset=latin-1", "application/json;q=0", "*/*;q=none"],
 )
 def test_a_client_that_takes_nothing_of_ours_is_told_406(accept: str) -> None:
-    with pytest.raises(NotARequest) as caught:
+    with pytest.raises(BadRequest) as caught:
         negotiate(accept)
     assert caught.value.status == 406
 
@@ -71,7 +71,7 @@ def test_json_is_taken(content_type: str) -> None:
     ],
 )
 def test_what_a_page_of_another_site_can_send_is_refused_with_415(content_type: str | None) -> None:
-    with pytest.raises(NotARequest) as caught:
+    with pytest.raises(BadRequest) as caught:
         check_content_type(content_type)
     assert caught.value.status == 415
 
@@ -115,7 +115,7 @@ def test_a_body_is_read(body: bytes, expected: GraphQLRequest) -> None:
     ],
 )
 def test_what_is_not_a_request_is_400(body: bytes) -> None:
-    with pytest.raises(NotARequest) as caught:
+    with pytest.raises(BadRequest) as caught:
         parse_body(body)
     assert caught.value.status == 400
 
@@ -134,6 +134,6 @@ def test_an_empty_parameter_is_an_absent_one() -> None:
     "parameters", [{}, {"query": ""}, {"query": "{a}", "variables": "{"}, {"variables": "{}"}]
 )
 def test_a_query_string_that_is_not_a_request_is_400(parameters: dict[str, str]) -> None:
-    with pytest.raises(NotARequest) as caught:
+    with pytest.raises(BadRequest) as caught:
         parse_query_string(parameters)
     assert caught.value.status == 400

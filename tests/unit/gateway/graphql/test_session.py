@@ -124,8 +124,8 @@ def test_ping_is_answered_before_the_acknowledgement_with_its_payload() -> None:
 
 
 def test_next_carries_a_payload_that_is_json_already() -> None:
-    message = acknowledged().next('quote " it', '{"data":{"a":1.50}}')
-    assert message == '{"id":"quote \\" it","type":"next","payload":{"data":{"a":1.50}}}'
+    message = acknowledged().next('quote " it', b'{"data":{"a":1.50}}')
+    assert message == b'{"id":"quote \\" it","type":"next","payload":{"data":{"a":1.50}}}'
 
 
 def test_without_connection_init_the_time_runs_out() -> None:

@@ -1,34 +1,36 @@
-"""The WebSocket door on a real hub, with a client that reads when it wants to."""
+"""The WebSocket world on a real hub, with a client that reads when it wants to."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import json
+import time
 import warnings
 from typing import Any, cast
 
 import pytest
-from structlog.testing import capture_logs
 
 from gateway.backend.client import AggregatorClient
 from gateway.clients.capacity import Capacity
-from gateway.clients.connection import Connection, Peer
+from gateway.clients.connection import ANY_BATCH, Connection, Peer
 from gateway.clients.outbox import BufferFull
-from gateway.clients.texts import Texts
+from gateway.clients.shared import SharedMessages
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
 from gateway.graphql.schema import build_schema
-from gateway.graphql.websocket import GraphQLDoor, GraphQLWebSocket, WebSocketLimits
+from gateway.graphql.websocket import GraphQLEndpoint, GraphQLWebSocket, WebSocketLimits
 from gateway.hub.history import History
-from gateway.hub.hub import FeedStatus, Hub
+from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
-from gateway.hub.updates import UPDATE_BYTES, Update
+from gateway.hub.updates import UPDATE_BYTES, FeedStatus, Update
+from gateway.live.session import LiveLimits, Sessions
 from marketdata.wire.market_data_pb2 import Aggregate
 from tests.unit.gateway.stream.doubles import NoHistory
 
 SCHEMA = build_schema()
-LIMITS = WebSocketLimits(max_operations=3, max_symbols=20)
+LIMITS = WebSocketLimits(max_symbols=20)
+LIVE_LIMITS = LiveLimits(max_subscriptions=3)
 
 
 class Client(Connection):
@@ -54,15 +56,21 @@ class Client(Connection):
     def writable(self) -> bool:
         return self._writable
 
+    @property
+    def max_batch(self) -> int:
+        return ANY_BATCH
+
     def send_nowait(self, message: str | bytes) -> None:
+        raise AssertionError("every message is bytes of JSON")
+
+    def send_text(self, message: bytes) -> None:
         if self.full:
             raise BufferFull(len(message), 0, 0)
-        assert isinstance(message, str)
         self.messages.append(json.loads(message))
 
-    def send_texts(self, texts: Texts) -> None:
-        for message in texts.messages:
-            self.send_nowait(message)
+    def send_shared(self, messages: SharedMessages) -> None:
+        for message in messages.messages:
+            self.send_text(message)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = self.closed or (code, reason)
@@ -76,20 +84,21 @@ class Client(Connection):
         return messages
 
 
-class Door:
+class World:
     """One client, its handler, and the hub behind it.
 
     ::
 
-        door.subscribe("1", "AAPL")
-        door.publish(AAPL=1.0)
-        door.states("1")
+        world.subscribe("1", "AAPL")
+        world.publish(AAPL=1.0)
+        world.states("1")
 
     """
 
     def __init__(
         self,
         limits: WebSocketLimits = LIMITS,
+        live_limits: LiveLimits = LIVE_LIMITS,
         subprotocol: str | None = "graphql-transport-ws",
         max_followed: int = 100,
     ) -> None:
@@ -103,14 +112,14 @@ class Door:
             max_symbols=10,
             buffer_limits=BufferLimits(3 * UPDATE_BYTES, 30),
         )
-        self.door = GraphQLDoor(
+        self.endpoint = GraphQLEndpoint(
             self.execution,
-            self.hub,
+            Sessions(self.hub, NoHistory(), live_limits, time.monotonic, self._note_bug),
             Capacity(100),
-            joins=NoHistory(),
             allow_origin=lambda origin, connection: True,
             limits=limits,
         )
+        self.bugs = 0
         self.sequences: dict[str, int] = {}
         self.epoch = 7
         self.client, self.handler = self.connect(subprotocol)
@@ -119,12 +128,15 @@ class Door:
         self, subprotocol: str | None = "graphql-transport-ws"
     ) -> tuple[Client, GraphQLWebSocket]:
         client = Client(subprotocol)
-        handler = GraphQLWebSocket(self.door)
+        handler = GraphQLWebSocket(self.endpoint)
         handler.on_open(client)
         if subprotocol:
             handler.on_message('{"type":"connection_init"}')
             assert client.taken() == [{"type": "connection_ack"}]
         return client, handler
+
+    def _note_bug(self) -> None:
+        self.bugs += 1
 
     def send(self, **message: Any) -> None:
         self.handler.on_message(json.dumps(message))
@@ -143,7 +155,7 @@ class Door:
             aggregates.append(
                 Aggregate(
                     symbol=symbol, close=close, sequence=self.sequences[symbol], epoch=self.epoch
-                )
+                ).SerializeToString()
             )
         self.hub.publish(aggregates)
 
@@ -175,141 +187,141 @@ STALE = {"dataStatus": "stale"}
 
 
 @pytest.fixture
-async def door() -> Door:
-    return Door()
+async def world() -> World:
+    return World()
 
 
-async def test_the_present_state_comes_first_then_every_change(door: Door) -> None:
-    door.hub.begin_epoch(7)
-    door.subscribe("0", "AAPL")
-    door.publish(AAPL=1.0)
-    door.send(type="complete", id="0")
-    door.client.taken()
-    door.subscribe("1", "aapl", "MSFT")
-    assert door.states("1") == [("AAPL", 1.0, LIVE)]
-    door.publish(AAPL=2.0, MSFT=3.0, OTHER=9.0)
-    assert door.states("1") == [("AAPL", 2.0, LIVE), ("MSFT", 3.0, LIVE)]
+async def test_the_present_state_comes_first_then_every_change(world: World) -> None:
+    world.hub.begin_epoch(7)
+    world.subscribe("0", "AAPL")
+    world.publish(AAPL=1.0)
+    world.send(type="complete", id="0")
+    world.client.taken()
+    world.subscribe("1", "aapl", "MSFT")
+    assert world.states("1") == [("AAPL", 1.0, LIVE)]
+    world.publish(AAPL=2.0, MSFT=3.0, OTHER=9.0)
+    assert world.states("1") == [("AAPL", 2.0, LIVE), ("MSFT", 3.0, LIVE)]
 
 
-async def test_a_slow_reader_gets_the_newest_state_per_symbol_once_it_reads(door: Door) -> None:
-    door.subscribe("1", "AAPL", "MSFT")
-    door.stop_reading()
+async def test_a_slow_reader_gets_the_newest_state_per_symbol_once_it_reads(world: World) -> None:
+    world.subscribe("1", "AAPL", "MSFT")
+    world.stop_reading()
     for close in range(1, 1001):
-        door.publish(AAPL=float(close))
-    door.publish(MSFT=5.0)
-    assert door.client.messages == []
-    door.read_again()
-    assert door.states("1") == [
+        world.publish(AAPL=float(close))
+    world.publish(MSFT=5.0)
+    assert world.client.messages == []
+    world.read_again()
+    assert world.states("1") == [
         ("AAPL", 1000.0, {"dataStatus": "live", "conflated": 999}),
         ("MSFT", 5.0, LIVE),
     ]
 
 
-async def test_policy_buffer_keeps_every_state(door: Door) -> None:
-    door.subscribe("1", "AAPL", more="policy: BUFFER")
-    door.stop_reading()
+async def test_policy_buffer_keeps_every_state(world: World) -> None:
+    world.subscribe("1", "AAPL", more="policy: BUFFER")
+    world.stop_reading()
     for close in (1.0, 2.0, 3.0):
-        door.publish(AAPL=close)
-    door.read_again()
-    assert [close for _, close, _ in door.states("1")] == [1.0, 2.0, 3.0]
+        world.publish(AAPL=close)
+    world.read_again()
+    assert [close for _, close, _ in world.states("1")] == [1.0, 2.0, 3.0]
 
 
 async def test_policy_buffer_ends_the_subscription_at_its_bound_and_nothing_else(
-    door: Door,
+    world: World,
 ) -> None:
-    door.subscribe("1", "AAPL", more="policy: BUFFER")
-    door.subscribe("2", "AAPL")
-    door.stop_reading()
+    world.subscribe("1", "AAPL", more="policy: BUFFER")
+    world.subscribe("2", "AAPL")
+    world.stop_reading()
     for close in (1.0, 2.0, 3.0, 4.0):
-        door.publish(AAPL=close)
-    assert door.error() == ("1", "SLOW_CONSUMER")
-    door.read_again()
-    assert [close for _, close, _ in door.states("2")] == [4.0]
-    assert door.client.closed is None
-    assert door.hub.subscriptions == 1
+        world.publish(AAPL=close)
+    assert world.error() == ("1", "SLOW_CONSUMER")
+    world.read_again()
+    assert [close for _, close, _ in world.states("2")] == [4.0]
+    assert world.client.closed is None
+    assert world.hub.subscriptions == 1
 
 
 async def test_a_lost_aggregator_is_told_with_the_last_state_and_so_is_its_return(
-    door: Door,
+    world: World,
 ) -> None:
-    door.subscribe("1", "AAPL")
-    door.publish(AAPL=1.0)
-    door.client.taken()
-    door.hub.set_status(FeedStatus.STALE)
-    assert door.states("1") == [("AAPL", 1.0, STALE)]
-    door.hub.set_status(FeedStatus.LIVE)
-    assert door.states("1") == [("AAPL", 1.0, LIVE)]
-    door.publish(AAPL=2.0)
-    assert door.states("1") == [("AAPL", 2.0, LIVE)]
+    world.subscribe("1", "AAPL")
+    world.publish(AAPL=1.0)
+    world.client.taken()
+    world.hub.set_status(FeedStatus.STALE)
+    assert world.states("1") == [("AAPL", 1.0, STALE)]
+    world.hub.set_status(FeedStatus.LIVE)
+    assert world.states("1") == [("AAPL", 1.0, LIVE)]
+    world.publish(AAPL=2.0)
+    assert world.states("1") == [("AAPL", 2.0, LIVE)]
 
 
-async def test_an_aggregator_that_forgot_is_told_as_such(door: Door) -> None:
-    door.subscribe("1", "AAPL")
-    door.publish(AAPL=1.0)
-    door.hub.set_status(FeedStatus.STALE)
-    door.client.taken()
-    door.epoch = 8
-    door.hub.begin_epoch(8)
-    door.hub.set_status(FeedStatus.LIVE)
+async def test_an_aggregator_that_forgot_is_told_as_such(world: World) -> None:
+    world.subscribe("1", "AAPL")
+    world.publish(AAPL=1.0)
+    world.hub.set_status(FeedStatus.STALE)
+    world.client.taken()
+    world.epoch = 8
+    world.hub.begin_epoch(8)
+    world.hub.set_status(FeedStatus.LIVE)
     # Nothing is known in its new life, and what was known is not the present.
-    assert door.states("1") == [(None, None, LIVE)]
-    door.sequences.clear()
-    door.publish(AAPL=5.0)
-    assert door.states("1") == [("AAPL", 5.0, {"dataStatus": "live", "recovered": False})]
+    assert world.states("1") == [(None, None, LIVE)]
+    world.sequences.clear()
+    world.publish(AAPL=5.0)
+    assert world.states("1") == [("AAPL", 5.0, {"dataStatus": "live", "recovered": False})]
 
 
-async def test_who_subscribes_while_the_aggregator_is_away_is_told_at_once(door: Door) -> None:
-    door.hub.set_status(FeedStatus.STALE)
-    door.subscribe("1", "AAPL")
-    assert door.states("1") == [(None, None, STALE)]
+async def test_who_subscribes_while_the_aggregator_is_away_is_told_at_once(world: World) -> None:
+    world.hub.set_status(FeedStatus.STALE)
+    world.subscribe("1", "AAPL")
+    assert world.states("1") == [(None, None, STALE)]
 
 
-async def test_a_slow_reader_is_not_told_of_a_loss_that_is_over(door: Door) -> None:
-    door.subscribe("1", "AAPL")
-    door.publish(AAPL=1.0)
-    door.client.taken()
-    door.stop_reading()
-    door.hub.set_status(FeedStatus.STALE)
-    door.hub.set_status(FeedStatus.LIVE)
-    door.read_again()
-    assert door.states("1") == []
+async def test_a_slow_reader_is_not_told_of_a_loss_that_is_over(world: World) -> None:
+    world.subscribe("1", "AAPL")
+    world.publish(AAPL=1.0)
+    world.client.taken()
+    world.stop_reading()
+    world.hub.set_status(FeedStatus.STALE)
+    world.hub.set_status(FeedStatus.LIVE)
+    world.read_again()
+    assert world.states("1") == []
 
 
-async def test_a_slow_reader_is_told_of_a_loss_once_it_reads(door: Door) -> None:
-    door.subscribe("1", "AAPL")
-    door.stop_reading()
-    door.publish(AAPL=1.0)
-    door.hub.set_status(FeedStatus.STALE)
-    door.read_again()
-    assert door.states("1") == [("AAPL", 1.0, STALE)]
+async def test_a_slow_reader_is_told_of_a_loss_once_it_reads(world: World) -> None:
+    world.subscribe("1", "AAPL")
+    world.stop_reading()
+    world.publish(AAPL=1.0)
+    world.hub.set_status(FeedStatus.STALE)
+    world.read_again()
+    assert world.states("1") == [("AAPL", 1.0, STALE)]
 
 
-async def test_who_comes_back_gets_what_it_missed(door: Door) -> None:
-    door.subscribe("1", "AAPL")
+async def test_who_comes_back_gets_what_it_missed(world: World) -> None:
+    world.subscribe("1", "AAPL")
     for close in (1.0, 2.0, 3.0):
-        door.publish(AAPL=close)
-    door.send(type="complete", id="1")
-    door.client.taken()
+        world.publish(AAPL=close)
+    world.send(type="complete", id="1")
+    world.client.taken()
     more = 'policy: BUFFER, resume: {epoch: "7", lastSequences: [{symbol: "aapl", sequence: "1"}]}'
-    door.subscribe("1", "AAPL", more=more)
+    world.subscribe("1", "AAPL", more=more)
     recovered = {"dataStatus": "live", "recovered": True}
-    assert door.states("1") == [("AAPL", 2.0, recovered), ("AAPL", 3.0, recovered)]
+    assert world.states("1") == [("AAPL", 2.0, recovered), ("AAPL", 3.0, recovered)]
 
 
-async def test_every_symbol_can_be_followed(door: Door) -> None:
-    door.subscribe("1", "*")
-    door.publish(AAPL=1.0, MSFT=2.0)
-    assert [symbol for symbol, _, _ in door.states("1")] == ["AAPL", "MSFT"]
+async def test_every_symbol_can_be_followed(world: World) -> None:
+    world.subscribe("1", "*")
+    world.publish(AAPL=1.0, MSFT=2.0)
+    assert [symbol for symbol, _, _ in world.states("1")] == ["AAPL", "MSFT"]
 
 
-async def test_after_complete_nothing_more_comes_and_the_id_is_free(door: Door) -> None:
-    door.subscribe("1", "AAPL")
-    door.send(type="complete", id="1")
-    door.publish(AAPL=1.0)
-    assert door.client.taken() == []
-    assert door.hub.subscriptions == 0
-    door.subscribe("1", "AAPL")
-    assert door.states("1") == [("AAPL", 1.0, LIVE)]
+async def test_after_complete_nothing_more_comes_and_the_id_is_free(world: World) -> None:
+    world.subscribe("1", "AAPL")
+    world.send(type="complete", id="1")
+    world.publish(AAPL=1.0)
+    assert world.client.taken() == []
+    assert world.hub.subscriptions == 0
+    world.subscribe("1", "AAPL")
+    assert world.states("1") == [("AAPL", 1.0, LIVE)]
 
 
 @pytest.mark.parametrize(
@@ -338,163 +350,161 @@ async def test_after_complete_nothing_more_comes_and_the_id_is_free(door: Door) 
         ),
     ],
 )
-async def test_an_operation_that_cannot_run_ends_alone(door: Door, query: str, code: str) -> None:
-    door.subscribe("other", "AAPL")
-    door.send(type="subscribe", id="1", payload={"query": query})
-    await asyncio.gather(*door.handler._queries.values())
-    assert door.error() == ("1", code)
-    assert door.client.closed is None
-    door.publish(AAPL=1.0)
-    assert door.states("other") == [("AAPL", 1.0, LIVE)]
-    assert len(door.execution._projections) == 1
+async def test_an_operation_that_cannot_run_ends_alone(world: World, query: str, code: str) -> None:
+    world.subscribe("other", "AAPL")
+    world.send(type="subscribe", id="1", payload={"query": query})
+    await asyncio.gather(*world.handler._queries.values())
+    assert world.error() == ("1", code)
+    assert world.client.closed is None
+    world.publish(AAPL=1.0)
+    assert world.states("other") == [("AAPL", 1.0, LIVE)]
+    assert len(world.execution._projections) == 1
 
 
-async def test_operations_are_limited_and_the_limit_counts_those_that_run(door: Door) -> None:
+async def test_operations_are_limited_and_the_limit_counts_those_that_run(world: World) -> None:
     for operation in ("1", "2", "3", "4"):
-        door.subscribe(operation, "AAPL")
-    assert door.error() == ("4", "TOO_MANY_OPERATIONS")
-    door.send(type="complete", id="1")
-    door.subscribe("4", "AAPL")
-    assert door.client.taken() == []
-    assert door.hub.subscriptions == 3
+        world.subscribe(operation, "AAPL")
+    assert world.error() == ("4", "TOO_MANY_OPERATIONS")
+    world.send(type="complete", id="1")
+    world.subscribe("4", "AAPL")
+    assert world.client.taken() == []
+    assert world.hub.subscriptions == 3
 
 
 async def test_a_symbol_too_many_for_the_gateway_is_refused() -> None:
-    door = Door(max_followed=1)
-    door.subscribe("1", "AAPL")
-    door.subscribe("2", "MSFT")
-    assert door.error() == ("2", "TOO_MANY_SYMBOLS")
-    assert len(door.execution._projections) == 1
+    world = World(max_followed=1)
+    world.subscribe("1", "AAPL")
+    world.subscribe("2", "MSFT")
+    assert world.error() == ("2", "TOO_MANY_SYMBOLS")
+    assert len(world.execution._projections) == 1
 
 
-async def test_the_symbols_of_a_client_are_limited(door: Door) -> None:
+async def test_the_symbols_of_a_client_are_limited(world: World) -> None:
     for operation in ("1", "2", "3"):
-        door.subscribe(operation, *(f"S{n}" for n in range(10)))
-    assert door.error() == ("3", "TOO_MANY_SYMBOLS")
-    assert door.hub.subscriptions == 2
+        world.subscribe(operation, *(f"S{n}" for n in range(10)))
+    assert world.error() == ("3", "TOO_MANY_SYMBOLS")
+    assert world.hub.subscriptions == 2
 
 
-async def test_a_server_that_stops_says_so(door: Door) -> None:
-    door.door.stop()
-    assert door.client.closed == (1001, "the server stops")
-    door.handler.on_close(1001, "")
-    assert door.door.clients == set()
+async def test_a_server_that_stops_says_so(world: World) -> None:
+    world.endpoint.sessions.stop()
+    assert world.client.closed == (1001, "the server stops")
+    world.handler.on_close(1001, "")
+    assert not list(world.endpoint.sessions)
 
 
 async def test_a_bug_ends_one_client_and_not_the_feed(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = door.client
-    door.subscribe("1", "AAPL")
-    monkeypatch.setattr(door.handler, "_send_state", None)
-    door.client, door.handler = door.connect()
-    door.subscribe("1", "AAPL")
-    with capture_logs() as logs:
-        door.publish(AAPL=1.0)
-        door.hub.set_status(FeedStatus.STALE)
+    broken = world.client
+    world.subscribe("1", "AAPL")
+    monkeypatch.setattr(broken, "send_shared", None)
+    world.client, world.handler = world.connect()
+    world.subscribe("1", "AAPL")
+    world.publish(AAPL=1.0)
+    world.hub.set_status(FeedStatus.STALE)
     assert broken.closed == (1011, "Internal error")
-    assert {line["event"] for line in logs} == {"graphql client failed"}
-    assert [extensions for *_, extensions in door.states("1")] == [LIVE, STALE]
+    assert world.bugs == 1
+    assert [extensions for *_, extensions in world.states("1")] == [LIVE, STALE]
 
 
 async def test_a_client_that_sends_too_often_is_closed() -> None:
-    door = Door(WebSocketLimits(message_rate=1, message_burst=3))
+    world = World(live_limits=LiveLimits(message_rate=1, message_burst=3))
     for _ in range(2):
-        door.send(type="ping")
-    assert door.client.closed is None
-    door.send(type="ping")
-    assert door.client.closed == (4429, "more than 1 messages per second")
+        world.send(type="ping")
+    assert world.client.closed is None
+    world.send(type="ping")
+    assert world.client.closed == (4429, "more than 1 messages per second")
 
 
-async def test_a_client_that_asks_for_more_than_it_reads_is_closed(door: Door) -> None:
-    door.client.full = True
-    door.send(type="ping")
-    assert door.client.closed is not None
-    assert door.client.closed[0] == 4490
+async def test_a_client_that_asks_for_more_than_it_reads_is_closed(world: World) -> None:
+    world.client.full = True
+    world.send(type="ping")
+    assert world.client.closed is not None
+    assert world.client.closed[0] == 4490
 
 
 async def test_a_client_without_the_subprotocol_is_closed_with_4406() -> None:
-    door = Door(subprotocol=None)
-    assert door.client.closed == (4406, "Subprotocol not acceptable")
+    world = World(subprotocol=None)
+    assert world.client.closed == (4406, "Subprotocol not acceptable")
 
 
 async def test_connection_init_has_to_come_in_time() -> None:
-    door = Door(WebSocketLimits(init_timeout_s=0.01))
+    world = World(WebSocketLimits(init_timeout_s=0.01))
     client = Client()
-    handler = GraphQLWebSocket(door.door)
+    handler = GraphQLWebSocket(world.endpoint)
     handler.on_open(client)
     async with asyncio.timeout(30):
         await client.over.wait()
     assert client.closed == (4408, "Connection initialisation timeout")
-    assert door.client.closed is None
+    assert world.client.closed is None
 
 
-async def test_a_closed_connection_leaves_nothing_behind(door: Door) -> None:
-    door.subscribe("1", "AAPL")
-    door.send(type="subscribe", id="2", payload={"query": "{ __typename }"})
-    (query,) = door.handler._queries.values()
-    door.handler.on_close(1006, "")
+async def test_a_closed_connection_leaves_nothing_behind(world: World) -> None:
+    world.subscribe("1", "AAPL")
+    world.send(type="subscribe", id="2", payload={"query": "{ __typename }"})
+    (query,) = world.handler._queries.values()
+    world.handler.on_close(1006, "")
     await asyncio.wait([query])
     assert query.cancelled()
-    assert (door.hub.subscriptions, door.execution._projections) == (0, {})
-    door.publish(AAPL=1.0)
-    assert door.client.taken() == []
+    assert (world.hub.subscriptions, world.execution._projections) == (0, {})
+    world.publish(AAPL=1.0)
+    assert world.client.taken() == []
 
 
 async def test_an_id_of_a_query_that_was_completed_is_free_while_the_query_still_ends(
-    door: Door,
+    world: World,
 ) -> None:
-    door.send(type="subscribe", id="1", payload={"query": "{ a: __typename }"})
-    door.send(type="complete", id="1")
-    door.send(type="subscribe", id="1", payload={"query": "{ b: __typename }"})
-    await asyncio.gather(*door.handler._queries.values())
-    assert door.client.taken() == [
+    world.send(type="subscribe", id="1", payload={"query": "{ a: __typename }"})
+    world.send(type="complete", id="1")
+    world.send(type="subscribe", id="1", payload={"query": "{ b: __typename }"})
+    await asyncio.gather(*world.handler._queries.values())
+    assert world.client.taken() == [
         {"id": "1", "type": "next", "payload": {"data": {"b": "Query"}}},
         {"id": "1", "type": "complete"},
     ]
-    assert door.handler._queries == {}
+    assert world.handler._queries == {}
 
 
-async def test_what_nobody_foresaw_closes_the_connection_and_is_logged(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+async def test_what_nobody_foresaw_closes_the_connection_and_is_reported(
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door.execution, "run", None)
-    door.send(type="subscribe", id="1", payload={"query": "{ __typename }"})
-    with capture_logs() as logs:
-        await asyncio.gather(*door.handler._queries.values())
-    assert door.client.closed == (1011, "Internal error")
-    assert [line["event"] for line in logs] == ["graphql client failed"]
+    monkeypatch.setattr(world.execution, "run", None)
+    world.send(type="subscribe", id="1", payload={"query": "{ __typename }"})
+    await asyncio.gather(*world.handler._queries.values())
+    assert world.client.closed == (1011, "Internal error")
+    assert world.bugs == 1
 
 
 async def test_an_update_is_encoded_once_for_all_who_select_the_same(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    others = [door.connect() for _ in range(4)]
-    door.subscribe("1", "AAPL")
-    first = door.handler
-    for _, door.handler in others:
-        door.subscribe("1", "AAPL")
-    (projection,) = door.execution._projections.values()
+    others = [world.connect() for _ in range(4)]
+    world.subscribe("1", "AAPL")
+    first = world.handler
+    for _, world.handler in others:
+        world.subscribe("1", "AAPL")
+    (projection,) = world.execution._projections.values()
     encoded: list[object] = []
     encode = projection._encode
 
-    def counting(update: Update | None) -> str:
+    def counting(update: Update | None) -> bytes:
         encoded.append(update)
         return encode(update)
 
     monkeypatch.setattr(projection, "_encode", counting)
-    door.publish(AAPL=1.0)
+    world.publish(AAPL=1.0)
     assert len(encoded) == 1
-    for client in (door.client, *(client for client, _ in others)):
+    for client in (world.client, *(client for client, _ in others)):
         (message,) = client.taken()
         assert message["payload"]["data"]["marketData"]["close"] == 1.0
     for handler in (first, *(handler for _, handler in others)):
         handler.on_close(1000, "")
-    assert door.execution._projections == {}
+    assert world.execution._projections == {}
 
 
 async def test_variables_that_change_the_selection_have_an_encoding_of_their_own(
-    door: Door,
+    world: World,
 ) -> None:
     query = (
         "subscription ($v: Boolean!) "
@@ -502,23 +512,23 @@ async def test_variables_that_change_the_selection_have_an_encoding_of_their_own
     )
     for operation, with_volume in (("1", True), ("2", False)):
         payload = {"query": query, "variables": {"v": with_volume}}
-        door.send(type="subscribe", id=operation, payload=payload)
-    door.publish(AAPL=1.0)
-    states = {m["id"]: m["payload"]["data"]["marketData"] for m in door.client.taken()}
+        world.send(type="subscribe", id=operation, payload=payload)
+    world.publish(AAPL=1.0)
+    states = {m["id"]: m["payload"]["data"]["marketData"] for m in world.client.taken()}
     assert states == {"1": {"symbol": "AAPL", "volume": "0"}, "2": {"symbol": "AAPL"}}
 
 
 @pytest.mark.parametrize("steps", range(6))
 async def test_a_client_that_leaves_during_its_query_leaves_no_resolver_behind(
-    door: Door, steps: int
+    world: World, steps: int
 ) -> None:
     fields = '{ a: marketData(symbol: "A") { close } symbols { symbols } }'
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        door.send(type="subscribe", id="1", payload={"query": fields})
+        world.send(type="subscribe", id="1", payload={"query": fields})
         for _ in range(steps):
             await asyncio.sleep(0)
-        door.handler.on_close(1000, "")
+        world.handler.on_close(1000, "")
         for _ in range(20):
             await asyncio.sleep(0)
         gc.collect()

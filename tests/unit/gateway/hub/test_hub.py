@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.hub.batch import Batch
 from gateway.hub.history import History
-from gateway.hub.hub import FeedStatus, Hub, TooManySymbols
+from gateway.hub.hub import Hub, TooManySymbols
 from gateway.hub.subscription import BufferLimits, Resume, Subscription
-from gateway.hub.updates import UPDATE_BYTES, Delivery, Policy
+from gateway.hub.updates import UPDATE_BYTES, Delivery, FeedStatus, Policy
 from marketdata.wire.market_data_pb2 import Aggregate
 
 EPOCH = 7
@@ -24,6 +25,10 @@ class Reader:
     def __init__(self) -> None:
         self.woken: dict[Subscription, None] = {}
         self.statuses: list[FeedStatus] = []
+
+    def send(self, subscription: Subscription, batch: Batch) -> bool:
+        # It takes what waits.
+        return False
 
     def flush(self, subscriptions: Iterable[Subscription]) -> None:
         self.woken.update(dict.fromkeys(subscriptions))
@@ -67,8 +72,9 @@ class Feed:
             aggregates.append(self.aggregate(symbol))
         self.hub.publish(aggregates)
 
-    def aggregate(self, symbol: str) -> Aggregate:
-        return Aggregate(symbol=symbol, sequence=self.sequences[symbol], epoch=self.epoch)
+    def aggregate(self, symbol: str) -> bytes:
+        state = Aggregate(symbol=symbol, sequence=self.sequences[symbol], epoch=self.epoch)
+        return state.SerializeToString()
 
     def restart(self) -> None:
         self.epoch += 1

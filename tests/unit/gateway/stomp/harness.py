@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.stomp.events import Event, Subscribed, Subscription
-from gateway.stomp.frames import Frame, FrameDecoder, FrameLimits
-from gateway.stomp.messages import Message
-from gateway.stomp.session import SessionLimits, StompSession
+from gateway.stomp.protocol.events import Event, Subscribed, Subscription
+from gateway.stomp.protocol.frames import Frame, FrameDecoder, FrameLimits
+from gateway.stomp.protocol.messages import Message
+from gateway.stomp.protocol.session import SessionLimits, StompSession
 
 AAPL = "/topic/market-data/AAPL"
 MSFT = "/topic/market-data/MSFT"

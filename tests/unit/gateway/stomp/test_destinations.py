@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.stomp.destinations import (
+from gateway.stomp.protocol.destinations import (
     MarketDataTopic,
     Policy,
     Resume,
@@ -17,7 +17,7 @@ from gateway.stomp.destinations import (
     parse_options,
     parse_topic,
 )
-from gateway.stomp.errors import (
+from gateway.stomp.protocol.errors import (
     InvalidDestination,
     InvalidOption,
     SendForbidden,
@@ -29,7 +29,6 @@ TWO = MarketDataTopic(("AAPL", "MSFT"))
 ALL = MarketDataTopic(None)
 
 
-# 38
 @pytest.mark.parametrize(
     ("destination", "topic"),
     [

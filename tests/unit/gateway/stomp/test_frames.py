@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.stomp.errors import (
+from gateway.stomp.protocol.errors import (
     BodyNotAllowed,
     FrameError,
     FrameSizeExceeded,
@@ -17,7 +17,7 @@ from gateway.stomp.errors import (
     UnencodableHeader,
     UnknownCommand,
 )
-from gateway.stomp.frames import (
+from gateway.stomp.protocol.frames import (
     BODY_COMMANDS,
     COMMANDS,
     UNESCAPED_COMMANDS,
@@ -26,7 +26,7 @@ from gateway.stomp.frames import (
     FrameLimits,
     encode_frame,
 )
-from gateway.stomp.versions import Version
+from gateway.stomp.protocol.versions import Version
 from tests.unit.gateway.stomp.chunks import chunked
 
 V1_0, V1_1, V1_2 = Version
@@ -78,7 +78,6 @@ def test_an_encoded_frame_says_the_true_content_length_where_it_may_have_a_body(
     )
 
 
-# 7
 @pytest.mark.parametrize("command", sorted(UNESCAPED_COMMANDS))
 def test_connect_and_connected_headers_are_neither_escaped_nor_unescaped(command: str) -> None:
     sent = Frame(command, {"login": r"a\nb:c\q\ "})
@@ -92,7 +91,6 @@ login:a\nb:c\q\ """
         assert decode(data + b"\n\n\0", version) == [sent]
 
 
-# 8
 @pytest.mark.parametrize("version", Version)
 def test_lf_and_cr_lf_line_ends_are_both_accepted(version: Version) -> None:
     expected = [Frame("SEND", {"destination": "/app/x", "a": ""}, b"one\r\ntwo")]
@@ -108,14 +106,12 @@ def test_a_lone_cr_is_an_error(data: bytes) -> None:
     assert isinstance(decode_error(data), MalformedFrame)
 
 
-# 9
 def test_eols_before_between_and_after_frames_are_heart_beats() -> None:
     data = b"\n\r\n\nBEGIN\ntransaction:1\n\n\0\n\r\n\nCOMMIT\ntransaction:1\n\n\0\n"
     assert [frame.command for frame in decode(data)] == ["BEGIN", "COMMIT"]
     assert decode(b"\n" * 100_000, limits=FrameLimits(max_frame_size=100)) == []
 
 
-# 10
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 def test_a_frame_cut_at_any_byte_is_put_together(line_end: bytes) -> None:
     data = "SEND\nna\\cme:é\\n€\\\\\ncontent-length:7\n\n\0é\0€\0".encode()
@@ -126,13 +122,11 @@ def test_a_frame_cut_at_any_byte_is_put_together(line_end: bytes) -> None:
         assert decode_chunks([data[:cut], data[cut:]])[0] == expected
 
 
-# 11
 def test_several_frames_in_one_chunk_come_out_in_order() -> None:
     data = b"BEGIN\ntransaction:1\n\n\0COMMIT\ntransaction:1\n\n\0SEND\n\nx\0BEGIN\n"
     assert [frame.command for frame in decode(data)] == ["BEGIN", "COMMIT", "SEND"]
 
 
-# 13
 def test_content_length_counts_octets_and_lets_the_body_contain_nul() -> None:
     body = "\0é\n\0".encode()
     data = b"SEND\ncontent-length:5\n\n" + body + b"\0"
@@ -143,14 +137,12 @@ def test_a_body_without_content_length_ends_at_the_first_nul() -> None:
     assert [frame.body for frame in decode(b"SEND\n\nab\0\nSEND\n\n\0")] == [b"ab", b""]
 
 
-# 14
 def test_content_length_without_nul_right_after_the_body_is_an_error() -> None:
     error = decode_error(b"SEND\nreceipt:7\ncontent-length:2\n\nabc\0")
     assert isinstance(error, MissingNul)
     assert error.receipt_id == "7"
 
 
-# 15
 @pytest.mark.parametrize(
     "value", ["-1", "+1", "", " 1", "1 ", "one", "1.0", "0x1", "1_0", "٣", "9" * 13, "9" * 5000]
 )
@@ -160,7 +152,6 @@ def test_a_content_length_that_is_not_a_number_is_rejected(value: str) -> None:
     assert error.value == value
 
 
-# 16
 @pytest.mark.parametrize(
     ("version", "value", "line"),
     [
@@ -187,7 +178,6 @@ def test_escapes_stand_in_header_names_too() -> None:
     assert encode_frame(frame, V1_2) == data
 
 
-# 17
 @pytest.mark.parametrize(
     ("version", "header"),
     [
@@ -206,7 +196,6 @@ def test_any_other_escape_is_fatal(version: Version, header: bytes) -> None:
     assert error.receipt_id == "7"
 
 
-# 18
 def test_header_values_are_not_trimmed_from_1_1_on() -> None:
     data = b"BEGIN\na: x \n b :\t\n\n\0"
     for version in (V1_1, V1_2):
@@ -214,7 +203,6 @@ def test_header_values_are_not_trimmed_from_1_1_on() -> None:
     assert decode(data, V1_0)[0].headers == {"a": "x", "b": ""}
 
 
-# 19
 def test_of_a_repeated_header_the_first_value_wins() -> None:
     assert decode(b"BEGIN\nfoo:World\nfoo:Hello\nfo\\\\o:x\n\n\0")[0].headers == {
         "foo": "World",
@@ -223,7 +211,6 @@ def test_of_a_repeated_header_the_first_value_wins() -> None:
     assert decode(b"SEND\ncontent-length:1\ncontent-length:3\n\na\0")[0].body == b"a"
 
 
-# 20
 @pytest.mark.parametrize("line", [b"no colon", b":no name", b"\xff\xfe:not UTF-8", b"a:\xc3"])
 def test_a_header_line_without_colon_name_or_utf_8_is_an_error(line: bytes) -> None:
     assert isinstance(decode_error(b"BEGIN\n" + line + b"\n\n\0"), MalformedFrame)
@@ -233,13 +220,11 @@ def test_an_empty_header_value_and_colons_in_a_value_are_allowed() -> None:
     assert decode(b"BEGIN\na:\nb:c:d\n\n\0")[0].headers == {"a": "", "b": "c:d"}
 
 
-# 21
 @pytest.mark.parametrize("command", ["send", "Send", "SEND ", " SEND", "GET / HTTP/1.1", "ÄCK"])
 def test_commands_are_case_sensitive_and_an_unknown_one_is_an_error(command: str) -> None:
     assert isinstance(decode_error(f"{command}\n".encode()), UnknownCommand)
 
 
-# 22
 @pytest.mark.parametrize("command", sorted(COMMANDS - BODY_COMMANDS))
 @pytest.mark.parametrize("rest", [b"\n\nbody\0", b"\ncontent-length:4\n\nbody\0", b"\n\n\n\0"])
 def test_a_body_on_other_frames_than_send_message_and_error_is_an_error(
@@ -251,7 +236,6 @@ def test_a_body_on_other_frames_than_send_message_and_error_is_an_error(
         encode_frame(Frame(command, {}, b"body"), V1_2)
 
 
-# 23
 @pytest.mark.parametrize("length", [b"", b"content-length:70\n"])
 def test_a_frame_of_exactly_the_limit_passes_and_one_octet_more_does_not(length: bytes) -> None:
     data = b"SEND\n" + length + b"\n" + b"x" * 70 + b"\0"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.stomp.errors import CloseCode, ConnectTimeout, HeartBeatMissed, InvalidHeader
-from gateway.stomp.heartbeat import parse_heart_beat
-from gateway.stomp.session import SessionLimits
+from gateway.stomp.protocol.errors import CloseCode, ConnectTimeout, HeartBeatMissed, InvalidHeader
+from gateway.stomp.protocol.heartbeat import parse_heart_beat
+from gateway.stomp.protocol.session import SessionLimits
 from tests.unit.gateway.stomp.harness import AAPL, Client
 
 
@@ -20,7 +20,6 @@ def test_a_heart_beat_header_is_two_numbers() -> None:
     assert parse_heart_beat("4000,999999999") == (4000, 999999999)
 
 
-# 31
 @pytest.mark.parametrize(
     "value", ["", "0", "1000", "1,", ",1", "1,2,3", "-1,1", "a,b", "1.5,1", "1, 2", "1" * 10 + ",0"]
 )
@@ -38,7 +37,6 @@ def test_connected_says_what_the_server_can_do_and_wants() -> None:
     assert client.receive()[0].headers["heart-beat"] == "5000,7000"
 
 
-# 27
 @pytest.mark.parametrize("headers", [(), ("heart-beat:0,0",)])
 def test_without_heart_beat_or_with_0_0_none_flow_and_nobody_is_dropped(
     headers: tuple[str, ...],
@@ -65,7 +63,6 @@ def test_stomp_1_0_has_no_heart_beats() -> None:
     assert client.session.next_timer() is None
 
 
-# 28
 @pytest.mark.parametrize(
     ("client_ms", "server_ms", "interval"),
     [
@@ -104,7 +101,6 @@ def test_eols_do_not_pile_up_for_an_edge_that_does_not_write() -> None:
     assert client.receive_raw() == ["\n"]
 
 
-# 29
 @pytest.mark.parametrize(
     ("client_ms", "server_ms", "limit"),
     [
@@ -131,7 +127,6 @@ def test_a_client_silent_for_3_times_max_cx_sy_is_disconnected(
     assert client.session.next_timer() is None
 
 
-# 30
 def test_a_client_whose_eols_or_parts_of_frames_come_in_time_stays_connected() -> None:
     client = connected("1000,0", (0, 1000))
     for character in "\n\r\nBEGIN\ntransaction:1\n\n\0":
@@ -148,7 +143,6 @@ def test_a_timer_left_armed_does_nothing_before_it_is_due() -> None:
     assert client.session.next_timer() == 0.75
 
 
-# 26
 def test_a_client_that_never_sends_connect_is_dropped_after_a_timeout() -> None:
     client = Client()
     assert client.session.next_timer() == 10.0

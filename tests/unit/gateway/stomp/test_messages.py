@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stomp.frames import FrameDecoder
-from gateway.stomp.messages import RESERVED_HEADERS, Message
-from gateway.stomp.versions import Version
+from gateway.stomp.protocol.frames import FrameDecoder
+from gateway.stomp.protocol.messages import RESERVED_HEADERS, Message
+from gateway.stomp.protocol.versions import Version
 
 
 def decode_tail(message: Message, version: Version) -> tuple[dict[str, str], bytes]:
@@ -41,7 +41,6 @@ def test_the_tail_is_encoded_once_per_version() -> None:
         assert message.tail(version) is message.tail(version)
 
 
-# 12
 @pytest.mark.parametrize(
     ("content_type", "body", "kind"),
     [
@@ -67,7 +66,6 @@ def test_content_length_counts_octets_not_characters() -> None:
     assert headers["content-length"] == "5"
 
 
-# 33
 def test_user_headers_pass_through_except_those_that_are_ours() -> None:
     user_headers = dict.fromkeys(RESERVED_HEADERS, "forged") | {"x-room": "a:b\n"}
     message = Message("/topic/signaling", b"{}", user_headers=user_headers)

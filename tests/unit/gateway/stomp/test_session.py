@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from gateway.stomp.destinations import MarketDataTopic, Policy, Resume, SignalingTopic
-from gateway.stomp.errors import (
+from gateway.stomp.protocol.destinations import MarketDataTopic, Policy, Resume, SignalingTopic
+from gateway.stomp.protocol.errors import (
     CloseCode,
     InvalidDestination,
     InvalidHeader,
@@ -27,11 +27,11 @@ from gateway.stomp.errors import (
     UnknownSubscription,
     UnsupportedVersion,
 )
-from gateway.stomp.events import AckMode, Connected, SignalSent, Subscribed, Unsubscribed
-from gateway.stomp.frames import CLIENT_COMMANDS, COMMANDS, SERVER_COMMANDS, FrameLimits
-from gateway.stomp.messages import Message
-from gateway.stomp.session import TRANSITIONS, Phase, SessionLimits
-from gateway.stomp.versions import Version
+from gateway.stomp.protocol.events import AckMode, Connected, SignalSent, Subscribed, Unsubscribed
+from gateway.stomp.protocol.frames import CLIENT_COMMANDS, COMMANDS, SERVER_COMMANDS, FrameLimits
+from gateway.stomp.protocol.messages import Message
+from gateway.stomp.protocol.session import TRANSITIONS, Phase, SessionLimits
+from gateway.stomp.protocol.versions import Version
 from tests.unit.gateway.stomp.harness import AAPL, MSFT, Client, frame
 
 JOIN = '{"type":"JOIN","senderId":"a"}'
@@ -110,7 +110,6 @@ def test_a_closed_session_ignores_everything(command: str) -> None:
 # Connecting.
 
 
-# 1
 def test_a_connect_is_answered_with_the_highest_common_version() -> None:
     client = Client()
     (event,) = client.send("CONNECT", "accept-version:1.0,1.1,1.2", "host:x", "login:me")
@@ -122,7 +121,6 @@ def test_a_connect_is_answered_with_the_highest_common_version() -> None:
     ]
 
 
-# 2
 def test_a_connect_without_accept_version_is_1_0() -> None:
     client = Client()
     client.send("CONNECT")
@@ -132,7 +130,6 @@ def test_a_connect_without_accept_version_is_1_0() -> None:
     ]
 
 
-# 3
 def test_no_common_version_is_an_error_that_lists_ours_then_close() -> None:
     client = Client()
     assert client.send("CONNECT", "accept-version:2.0,3.0") == []
@@ -140,14 +137,12 @@ def test_no_common_version_is_an_error_that_lists_ours_then_close() -> None:
     assert ended_by(client) is UnsupportedVersion
 
 
-# 4
 def test_stomp_is_handled_like_connect() -> None:
     client = Client()
     client.send("STOMP", "accept-version:1.2", "host:x")
     assert [answer.command for answer in client.receive()] == ["CONNECTED"]
 
 
-# 5
 @pytest.mark.parametrize("command", sorted(CLIENT_COMMANDS - {"CONNECT", "STOMP"}))
 def test_any_frame_before_connect_gets_error_then_close(command: str) -> None:
     client = Client()
@@ -157,7 +152,6 @@ def test_any_frame_before_connect_gets_error_then_close(command: str) -> None:
     assert client.session.close.code == 1002
 
 
-# 6
 @pytest.mark.parametrize("command", ["CONNECT", "STOMP"])
 def test_a_second_connect_gets_error_then_close(command: str) -> None:
     client = Client.connected()
@@ -166,7 +160,6 @@ def test_a_second_connect_gets_error_then_close(command: str) -> None:
     assert ended_by(client) is UnexpectedFrame
 
 
-# 7
 def test_an_error_that_answers_connect_is_not_escaped_as_connect_was_not() -> None:
     client = Client()
     client.send("CONNECT", "accept-version:9", "receipt:a:b\\c")
@@ -193,7 +186,6 @@ def test_frames_are_processed_in_order_however_they_are_cut() -> None:
     assert whole.receive_raw() == cut.receive_raw()
 
 
-# 12
 def test_text_and_binary_messages_are_both_accepted() -> None:
     client = Client()
     client.send_raw(frame("CONNECT", "accept-version:1.2").encode())
@@ -238,7 +230,6 @@ def test_what_came_before_a_malformed_frame_is_kept() -> None:
     assert ended_by(client) is UnknownCommand
 
 
-# 24
 def test_error_has_a_message_and_is_the_last_frame_before_the_close() -> None:
     client = Client.connected()
     subscription = client.subscribe(AAPL, "id:0")
@@ -254,7 +245,6 @@ def test_error_has_a_message_and_is_the_last_frame_before_the_close() -> None:
     assert (close.code, close.reason) == (1002, "there is no subscription '9'")
 
 
-# 25
 @pytest.mark.parametrize("receipt", ["77", "a:b\\\n\r", ""])
 def test_error_caused_by_a_frame_with_receipt_carries_receipt_id(receipt: str) -> None:
     escaped = (
@@ -298,7 +288,6 @@ def test_an_edge_can_end_a_session_with_a_documented_code(error: StompError, cod
 # Publish and subscribe.
 
 
-# 33
 def test_message_carries_destination_a_unique_id_and_the_subscription() -> None:
     client = Client.connected()
     subscription = client.subscribe(AAPL, "id:a:b")
@@ -344,7 +333,6 @@ def test_user_headers_and_content_type_of_a_send_pass_through_to_its_message() -
     assert message.body == event.signal.body
 
 
-# 12
 def test_an_octet_stream_is_written_as_bytes() -> None:
     client = Client.connected()
     subscription = client.subscribe("/topic/signaling", "id:0")
@@ -355,7 +343,6 @@ def test_an_octet_stream_is_written_as_bytes() -> None:
     assert data.endswith(b"content-length:2\n\n\0\xff\0")
 
 
-# 34
 def test_messages_to_one_destination_leave_in_order() -> None:
     client = Client.connected()
     subscription = client.subscribe(AAPL, "id:0")
@@ -364,7 +351,6 @@ def test_messages_to_one_destination_leave_in_order() -> None:
     assert [int(message.body) for message in client.receive()] == list(range(100))
 
 
-# 35
 def test_two_ids_on_one_destination_get_one_message_each_and_end_alone() -> None:
     client = Client.connected()
     first, second = client.subscribe(AAPL, "id:1"), client.subscribe(AAPL, "id:2")
@@ -379,7 +365,6 @@ def test_two_ids_on_one_destination_get_one_message_each_and_end_alone() -> None
     assert [message.headers["subscription"] for message in client.receive()] == ["2"]
 
 
-# 36
 def test_reusing_an_active_subscription_id_is_an_error() -> None:
     client = Client.connected()
     client.subscribe(AAPL, "id:0")
@@ -400,7 +385,6 @@ def test_an_unsubscribe_without_a_subscription_is_an_error() -> None:
     assert ended_by(client) is UnknownSubscription
 
 
-# 37
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 @pytest.mark.parametrize(
     ("command", "headers", "missing"),
@@ -445,7 +429,6 @@ def test_in_1_0_a_second_subscription_without_id_to_a_destination_is_an_error() 
     assert ended_by(client) is SubscriptionInUse
 
 
-# 38
 def test_a_subscribe_says_its_topic_and_options() -> None:
     client = Client.connected()
     (event,) = client.send(
@@ -462,13 +445,11 @@ def test_a_subscribe_says_its_topic_and_options() -> None:
     assert event.options.resume == Resume(9, {"AAPL": 41})
 
 
-# 39
 def test_selector_is_ignored() -> None:
     client = Client.connected()
     assert client.subscribe(AAPL, "id:0", "selector:price > 5").active
 
 
-# 40
 def test_a_disconnected_session_receives_nothing_more() -> None:
     client = Client.connected()
     subscription = client.subscribe(AAPL, "id:0")
@@ -478,7 +459,6 @@ def test_a_disconnected_session_receives_nothing_more() -> None:
     assert client.session.next_timer() is None
 
 
-# 41
 def test_every_frame_that_asks_gets_a_receipt_in_order() -> None:
     client = Client.connected()
     client.publish(client.subscribe(AAPL, "id:0", "ack:client"))
@@ -520,7 +500,6 @@ def test_the_receipt_of_a_subscribe_waits_until_the_edge_has_handled_the_event()
     assert [answer.command for answer in client.receive()] == ["RECEIPT", "MESSAGE"]
 
 
-# 42
 def test_disconnect_with_receipt_is_receipt_then_close() -> None:
     client = Client.connected()
     client.send("DISCONNECT", "receipt:77")
@@ -537,7 +516,6 @@ def test_disconnect_without_receipt_is_close() -> None:
     assert client.session.close.code == CloseCode.NORMAL
 
 
-# 43
 @pytest.mark.parametrize("mode", AckMode)
 @pytest.mark.parametrize("version", Version)
 def test_a_1_2_message_has_an_ack_header_where_acks_are_wanted(mode: AckMode, version: str) -> None:
@@ -605,7 +583,6 @@ def test_an_unknown_ack_mode_is_an_error() -> None:
     assert ended_by(client) is InvalidHeader
 
 
-# 46
 def test_a_signal_comes_out_once_ready_for_every_subscriber_the_sender_included() -> None:
     sender, other = Client.connected(), Client.connected(version="1.0")
     subscriptions = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stomp.errors import CloseCode, StompError
-from gateway.stomp.events import Event, SignalSent, Subscribed, Subscription, Unsubscribed
-from gateway.stomp.frames import FrameLimits
-from gateway.stomp.session import Phase, SessionLimits
+from gateway.stomp.protocol.errors import CloseCode, StompError
+from gateway.stomp.protocol.events import Event, SignalSent, Subscribed, Subscription, Unsubscribed
+from gateway.stomp.protocol.frames import FrameLimits
+from gateway.stomp.protocol.session import Phase, SessionLimits
 from tests.unit.gateway.stomp.harness import Client, frame
 
 COMMANDS = [

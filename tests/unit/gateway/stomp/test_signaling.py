@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stomp.errors import InvalidSignal
-from gateway.stomp.frames import FrameLimits
-from gateway.stomp.signaling import (
+from gateway.stomp.protocol.errors import InvalidSignal
+from gateway.stomp.protocol.frames import FrameLimits
+from gateway.stomp.protocol.signaling import (
     MAX_CANDIDATE_SIZE,
     MAX_ID_LENGTH,
     MAX_SDP_SIZE,

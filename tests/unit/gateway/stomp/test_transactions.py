@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.stomp.errors import (
+from gateway.stomp.protocol.errors import (
     CloseCode,
     SessionLimitExceeded,
     StompError,
     TransactionInUse,
     UnknownTransaction,
 )
-from gateway.stomp.events import Event, SignalSent
-from gateway.stomp.session import SessionLimits
+from gateway.stomp.protocol.events import Event, SignalSent
+from gateway.stomp.protocol.session import SessionLimits
 from tests.unit.gateway.stomp.harness import Client
 
 
@@ -30,7 +30,6 @@ def failure(client: Client) -> StompError | None:
     return client.session.close.error
 
 
-# 44
 def test_sends_of_a_transaction_appear_only_at_commit_in_order() -> None:
     client = Client.connected()
     client.send("BEGIN", "transaction:t")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.stomp.errors import UnsupportedVersion
-from gateway.stomp.versions import Version, choose_subprotocol, negotiate_version
+from gateway.stomp.protocol.errors import UnsupportedVersion
+from gateway.stomp.protocol.versions import Version, negotiate_version
 
 
 @pytest.mark.parametrize(
@@ -29,19 +29,3 @@ def test_no_common_version_is_an_error_that_names_ours(accept_version: str) -> N
     with pytest.raises(UnsupportedVersion) as caught:
         negotiate_version(accept_version)
     assert caught.value.supported == "1.0,1.1,1.2"
-
-
-@pytest.mark.parametrize(
-    ("offered", "chosen"),
-    [
-        (["v12.stomp", "v11.stomp", "v10.stomp"], "v12.stomp"),
-        (["v10.stomp", "v11.stomp"], "v11.stomp"),
-        (["graphql-transport-ws", "v10.stomp"], "v10.stomp"),
-        (["V12.STOMP", "v13.stomp"], None),
-        ([], None),
-    ],
-)
-def test_a_subprotocol_is_one_that_was_offered_or_none(
-    offered: list[str], chosen: str | None
-) -> None:
-    assert choose_subprotocol(offered) == chosen

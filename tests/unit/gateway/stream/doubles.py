@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gateway.clients.connection import Connection, Peer
+from gateway.clients.connection import ANY_BATCH, Connection, Peer
 from gateway.clients.outbox import BufferFull
-from gateway.clients.texts import Texts
+from gateway.clients.shared import SharedMessages
 from gateway.hub.history import History
-from gateway.hub.hub import FeedStatus, Hub
+from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
-from gateway.stream.reader import Reader, StreamLimits, Streams
+from gateway.hub.updates import FeedStatus
+from gateway.live.session import LiveLimits, Sessions
+from gateway.stream.client import StreamClient
 from marketdata.wire.market_data_pb2 import Aggregate
 
 EPOCH = 7
@@ -47,7 +49,7 @@ class Feed:
             "buffer": BufferLimits(max_bytes=3 * 1024),
             **limits,
         }
-        self.streams = Streams(self.hub, StreamLimits(**given), self.clock, NoHistory())
+        self.sessions = Sessions(self.hub, NoHistory(), LiveLimits(**given), self.clock)
         self.epoch = EPOCH
         self.sequences: dict[str, int] = {}
 
@@ -56,7 +58,9 @@ class Feed:
         for symbol in symbols:
             self.sequences[symbol] = sequence = self.sequences.get(symbol, 0) + 1
             aggregates.append(
-                Aggregate(symbol=symbol, sequence=sequence, epoch=self.epoch, volume=2**60)
+                Aggregate(
+                    symbol=symbol, sequence=sequence, epoch=self.epoch, volume=2**60
+                ).SerializeToString()
             )
         self.hub.publish(aggregates)
 
@@ -69,8 +73,9 @@ class Feed:
 class Client:
     """A connection that takes ``room`` messages, and what it was sent."""
 
-    def __init__(self, reader: Reader, *, room: int = 1_000_000) -> None:
+    def __init__(self, reader: StreamClient, *, room: int = 1_000_000) -> None:
         self.peer = Peer("test")
+        self.max_batch = ANY_BATCH
         self.room = room
         # More than this is too much even for what is said in any case.
         self.hard_limit = 1_000_000
@@ -96,9 +101,12 @@ class Client:
             self.hard_limit -= 1
             self.sent.append(message)
 
-    def send_texts(self, texts: Texts) -> None:
-        for message in texts.messages:
-            self.send_nowait(message)
+    def send_text(self, message: bytes) -> None:
+        self.send_nowait(message)
+
+    def send_shared(self, messages: SharedMessages) -> None:
+        for message in messages.messages:
+            self.send_text(message)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         if self.closed is None:

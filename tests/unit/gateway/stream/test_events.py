@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.hub.hub import FeedStatus
 from gateway.hub.subscription import BufferLimits
-from gateway.hub.updates import AggregateUpdate, Policy
+from gateway.hub.updates import AggregateUpdate, FeedStatus, Policy
 from gateway.stream.events import (
     MAX_SYMBOLS_IN_ID,
     EventSession,
@@ -32,7 +31,7 @@ def connect(
     room: int = 1_000_000,
 ) -> Client:
     session = EventSession(
-        feed.streams, symbols=symbols, policy=policy, last_event_id=last_event_id, retry_ms=1234
+        feed.sessions, symbols=symbols, policy=policy, last_event_id=last_event_id, retry_ms=1234
     )
     return Client(session, room=room)
 
@@ -215,12 +214,12 @@ def test_what_the_gateway_cannot_follow_is_told_and_ended() -> None:
 def test_a_client_that_leaves_leaves_nothing_behind() -> None:
     feed = Feed()
     connect(feed, ["A"]).leave()
-    assert (feed.hub.subscriptions, len(feed.streams)) == (0, 0)
+    assert (feed.hub.subscriptions, len(feed.sessions)) == (0, 0)
 
 
 def test_an_event_is_as_the_html_standard_reads_it() -> None:
-    assert encode_event("update", "{}", "7:A=1") == b"event: update\nid: 7:A=1\ndata: {}\n\n"
-    assert encode_event("status", "{}") == b"event: status\ndata: {}\n\n"
+    assert encode_event("update", b"{}", "7:A=1") == b"event: update\nid: 7:A=1\ndata: {}\n\n"
+    assert encode_event("status", b"{}") == b"event: status\ndata: {}\n\n"
 
 
 SYMBOLS = st.sampled_from(["A", "ES=F", "BRK/B", "^GSPC", "X:Y", "A+B@C$D"])
@@ -232,7 +231,9 @@ def test_an_id_reads_back_as_it_was_written(epoch: int, sequences: dict[str, int
     text = ""
     for symbol, sequence in sequences.items():
         text = positions.advance(
-            AggregateUpdate(Aggregate(symbol=symbol, sequence=sequence, epoch=epoch))
+            AggregateUpdate(
+                Aggregate(symbol=symbol, sequence=sequence, epoch=epoch).SerializeToString()
+            )
         )
     parsed = parse_event_id(text, None)
     assert parsed is not None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from gateway.encoding import AGGREGATE_KEYS
-from gateway.hub.hub import FeedStatus
+from gateway.hub.updates import FeedStatus
 from gateway.stream.plain import PlainSession
 from tests.unit.gateway.stream.doubles import Client, Feed
 
 
 def connect(feed: Feed, symbol: str = "AAPL", *, room: int = 1000) -> Client:
-    return Client(PlainSession(feed.streams, symbol), room=room)
+    return Client(PlainSession(feed.sessions, symbol), room=room)
 
 
 def test_each_state_is_bare_json_with_numbers_where_the_original_had_them() -> None:
@@ -68,4 +68,4 @@ def test_a_client_that_leaves_leaves_nothing_behind() -> None:
     feed = Feed()
     client = connect(feed)
     client.leave()
-    assert (feed.hub.subscriptions, len(feed.streams)) == (0, 0)
+    assert (feed.hub.subscriptions, len(feed.sessions)) == (0, 0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.hub.hub import FeedStatus
+from gateway.hub.updates import FeedStatus
 from gateway.stream.session import StreamSession
 from tests.unit.gateway.stream.doubles import EPOCH, Client, Feed
 
@@ -17,7 +17,7 @@ LIVE = {"type": "status", "status": "live"}
 
 
 def connect(feed: Feed, query: dict[str, list[str]] | None = None, **options: Any) -> Client:
-    return Client(StreamSession(feed.streams, query or {}), **options)
+    return Client(StreamSession(feed.sessions, query or {}), **options)
 
 
 def subscribe(client: Client, *symbols: str, id: str = "1", **more: Any) -> None:  # noqa: A002
@@ -130,9 +130,9 @@ def test_a_client_that_leaves_leaves_nothing_behind() -> None:
     feed = Feed()
     client = connect(feed, {"symbols": ["A"]})
     subscribe(client, "*")
-    assert (feed.hub.subscriptions, len(feed.streams)) == (2, 1)
+    assert (feed.hub.subscriptions, len(feed.sessions)) == (2, 1)
     client.leave()
-    assert (feed.hub.subscriptions, len(feed.streams)) == (0, 0)
+    assert (feed.hub.subscriptions, len(feed.sessions)) == (0, 0)
 
 
 def test_ping_is_answered() -> None:
@@ -291,7 +291,7 @@ def test_whatever_a_client_sends_is_answered_or_a_documented_end(
             break
         feed.publish("A")
     client.leave()
-    assert (feed.hub.subscriptions, len(feed.streams)) == (0, 0)
+    assert (feed.hub.subscriptions, len(feed.sessions)) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -371,6 +371,6 @@ def test_messages_pass_at_the_rate_and_a_burst_of_them_at_once() -> None:
 def test_when_the_gateway_stops_streams_end_and_those_that_still_come() -> None:
     feed = Feed()
     before = connect(feed)
-    feed.streams.stop()
+    feed.sessions.stop()
     assert before.closed == (1001, "the gateway stops")
     assert connect(feed).closed == (1001, "the gateway stops")

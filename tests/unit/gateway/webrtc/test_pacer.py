@@ -15,7 +15,7 @@ class Sender:
         self.goal = goal
         self.sent = 0
         self.done = asyncio.Event()
-        pacer.join(self.go_on)
+        pacer.add(self.go_on)
 
     def go_on(self) -> None:
         while self.pacer.open and self.sent < self.goal:
@@ -35,7 +35,7 @@ async def test_a_burst_is_free_and_the_rest_waits_for_its_time() -> None:
     await sender.done.wait()
     # A timer may be a hair early, never more.
     assert asyncio.get_running_loop().time() - begun > 8 * MIN_BURST / 500
-    pacer.leave(sender.go_on)
+    pacer.discard(sender.go_on)
 
 
 async def test_channels_take_turns() -> None:
@@ -44,7 +44,7 @@ async def test_channels_take_turns() -> None:
     senders[0].go_on()
     await asyncio.wait([asyncio.create_task(each.done.wait()) for each in senders])
     for each in senders:
-        pacer.leave(each.go_on)
+        pacer.discard(each.go_on)
 
 
 async def test_none_starves_while_another_always_wants() -> None:
@@ -52,8 +52,8 @@ async def test_none_starves_while_another_always_wants() -> None:
     greedy, modest = Sender(pacer, 10**9), Sender(pacer, 100)
     greedy.go_on()
     await modest.done.wait()
-    pacer.leave(modest.go_on)
-    pacer.leave(greedy.go_on)
+    pacer.discard(modest.go_on)
+    pacer.discard(greedy.go_on)
 
 
 async def test_what_must_be_said_is_said_and_owed() -> None:
@@ -63,13 +63,13 @@ async def test_what_must_be_said_is_said_and_owed() -> None:
     assert not pacer.open
     sender = Sender(pacer, 1)
     await sender.done.wait()
-    pacer.leave(sender.go_on)
+    pacer.discard(sender.go_on)
 
 
 async def test_no_timer_is_left_when_the_last_channel_has_gone() -> None:
     pacer = Pacer(0.001)
     sender = Sender(pacer, 10**9)
     sender.go_on()
-    pacer.leave(sender.go_on)
+    pacer.discard(sender.go_on)
     assert pacer.open
-    pacer.leave(sender.go_on)
+    pacer.discard(sender.go_on)

@@ -1,0 +1,157 @@
+"""Encode updates as STOMP, once for all subscriptions that are sent the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from weakref import WeakValueDictionary
+
+from gateway.clients.shared import SharedMessages
+from gateway.encoding import INTERVAL_COMPLETE
+from gateway.hub.batch import Encode
+from gateway.hub.updates import Delivery, FeedStatus, Update
+from gateway.stomp.protocol.destinations import (
+    STATUS,
+    BarsTopic,
+    Topic,
+    bars_destination,
+    market_data_destination,
+)
+from gateway.stomp.protocol.events import AckMode, Subscription
+from gateway.stomp.protocol.messages import JSON, SharedHead, UpdateMessage
+from gateway.stomp.protocol.session import StompSession
+from gateway.stomp.protocol.versions import Version
+
+_JSON = JSON.encode()
+# The same for every subscriber, encoded once.
+STATUS_MESSAGES = {
+    status: UpdateMessage(
+        STATUS, b'{"status":"%b"}' % status.value.encode(), b"content-type:%b\n" % _JSON
+    )
+    for status in FeedStatus
+}
+
+
+class StompEncoder:
+    """Encode deliveries for every subscription with one id, topic of markers, and version."""
+
+    __slots__ = ("__weakref__", "_head", "_marker_destination")
+
+    def __init__(self, head: SharedHead, marker_destination: str) -> None:
+        self._head = head
+        self._marker_destination = marker_destination
+
+    def __call__(self, deliveries: Sequence[Delivery]) -> SharedMessages:
+        """Return the MESSAGEs."""
+        encode = self._head.encode
+        return SharedMessages(
+            [
+                encode(
+                    encode_update(update, self._marker_destination),
+                    update.number,
+                    conflated=conflated > 0,
+                )
+                for update, _, conflated in deliveries
+            ]
+        )
+
+
+class StompEncoders:
+    """The encoders in use."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self._encoders: WeakValueDictionary[tuple[str | None, str, Version], StompEncoder] = (
+            WeakValueDictionary()
+        )
+
+    def __len__(self) -> int:
+        return len(self._encoders)
+
+    def get(self, subscription: Subscription, version: Version) -> StompEncoder:
+        """Return the encoder of such subscriptions; it lives as long as one of them holds it."""
+        destination = marker_destination(subscription.topic)
+        key = (subscription.id, destination, version)
+        encoder = self._encoders.get(key)
+        if encoder is None:
+            head = SharedHead(subscription.id, version, next(self._numbers))
+            encoder = self._encoders[key] = StompEncoder(head, destination)
+        return encoder
+
+
+class StompFormat:
+    """The MESSAGEs of one subscription, to updates or to the status.
+
+    A batch is the same bytes for all subscriptions like it, but for the first, and unless they are
+    acknowledged: then each MESSAGE has an id of its session. So has what waited for one
+    subscription alone.
+    """
+
+    __slots__ = ("_encoders", "_session", "_subscription", "encode", "told")
+
+    def __init__(
+        self,
+        session: StompSession,
+        subscription: Subscription,
+        *,
+        encoders: StompEncoders,
+        told: FeedStatus | None,
+    ) -> None:
+        self._session = session
+        self._subscription = subscription
+        # None from the first MESSAGE on.
+        self._encoders: StompEncoders | None = encoders
+        self.encode: Encode[SharedMessages] = self._encode_for_session
+        self.told = told
+
+    def encode_waiting(self, delivery: Delivery) -> bytes:
+        """Return the MESSAGE of an update that waited for this subscription alone."""
+        update, recovered, conflated = delivery
+        if self._encoders is not None:
+            if self._subscription.ack is AckMode.AUTO:
+                self.encode = self._encoders.get(self._subscription, self._session.version)
+            self._encoders = None
+        return self._session.encode_update(
+            self._subscription,
+            encode_update(update, marker_destination(self._subscription.topic)),
+            recovered=recovered,
+            conflated=conflated > 0,
+        )
+
+    def encode_status(self, status: FeedStatus) -> bytes:
+        """Return the MESSAGE of the status."""
+        return self._session.encode_update(self._subscription, STATUS_MESSAGES[status])
+
+    def _encode_for_session(self, deliveries: Sequence[Delivery]) -> SharedMessages:
+        return SharedMessages([self.encode_waiting(delivery) for delivery in deliveries])
+
+
+def encode_update(update: Update, marker_destination: str) -> UpdateMessage:
+    """Return the MESSAGE of ``update``, the same for every subscriber of a destination."""
+    if update.is_marker:
+        # Where it was subscribed to, so that it is found there.
+        return UpdateMessage(
+            marker_destination,
+            update.json,
+            b"content-type:%b\nepoch:%d\ntype:%b\n"
+            % (_JSON, update.epoch, INTERVAL_COMPLETE.encode()),
+        )
+    return update.form(_encode_state)
+
+
+def marker_destination(topic: Topic) -> str:
+    """Return where a subscription to ``topic`` receives its markers."""
+    return topic.destination if isinstance(topic, BarsTopic) else STATUS
+
+
+def _encode_state(update: Update) -> UpdateMessage:
+    destination = (
+        market_data_destination(update.symbol)
+        if update.interval is None
+        else bars_destination(update.interval, update.symbol)
+    )
+    return UpdateMessage(
+        destination,
+        update.json,
+        b"content-type:%b\nsequence:%d\nepoch:%d\n" % (_JSON, update.sequence, update.epoch),
+    )

@@ -1,0 +1,60 @@
+"""What every kind of stream does: tell the status once per client, end with an error."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from gateway.clients.outbox import BufferFull
+from gateway.hub.subscription import Subscription
+from gateway.hub.updates import FeedStatus
+from gateway.live.session import LiveSession, Sessions, SubscriptionOverflow
+from gateway.stream.errors import ENDINGS, CloseCode, SlowConsumer, TooManyMessages
+from marketdata.errors import MarketDataError
+
+
+class StreamClient(LiveSession):
+    """One client of a stream."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        super().__init__(sessions)
+        # What the client knows of the feed.
+        self.told: FeedStatus | None = None
+
+    def stop(self) -> None:
+        """End the stream: the gateway stops."""
+        self.connection.close(int(CloseCode.GOING_AWAY), "the gateway stops")
+
+    def on_message(self, message: str | bytes) -> None:
+        """Do what the client asks, unless it asks too often."""
+        if self._messages.take(self._now()):
+            self.receive(message)
+        else:
+            self.fail(TooManyMessages(self._limits.message_rate))
+
+    def fail(self, error: MarketDataError, subscription: Subscription | None = None) -> None:
+        """Say why, and end the stream."""
+        if isinstance(error, BufferFull):
+            # What would say so does not fit either.
+            self._close(SlowConsumer())
+            return
+        if isinstance(error, SubscriptionOverflow):
+            error = SlowConsumer()
+        self.say(self.encode_error(error, subscription))
+        self._close(error)
+
+    def _close(self, error: MarketDataError) -> None:
+        self.connection.close(int(ENDINGS[type(error)].close_code), str(error))
+
+    # What differs
+
+    @abstractmethod
+    def receive(self, message: str | bytes) -> None:
+        """Do what the client asks."""
+
+    @abstractmethod
+    def encode_status(self, status: FeedStatus) -> bytes | None:
+        """Return the message of the feed's status; None: there is none."""
+
+    @abstractmethod
+    def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:
+        """Return the last message."""
