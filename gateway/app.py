@@ -66,12 +66,13 @@ GOODBYE_S = 1.0
 # Files besides the sockets of live clients: the channel, logs, requests in progress.
 OTHER_FILES = 1000
 # A full collection looks at the whole history, and pauses every client for 60 ms. Nearly nothing
-# needs one: what is sent is counted out, and only closed connections, 40 objects each, are cycles.
-# Python's own thresholds gave 764 small and 6 full ones in a minute of load, these 22 and none.
+# needs one: sent updates are freed by their count, and only closed connections, 40 objects each,
+# are cycles. Python's own thresholds gave 764 small and 6 full ones in a minute of load, these 22
+# and none.
 COLLECTIONS = 3
 # Where STOMP is, over WebSocket and SockJS.
 STOMP_PREFIX = "/ws"
-# What our pages load; `make assets` fills it, and without it only those pages lack something.
+# The files of our pages; `make assets` fills it, and without it only the pages are missing.
 STATIC = Path(__file__).with_name("static")
 
 
@@ -183,7 +184,7 @@ def build_app(
     endpoints += [streams, peers, stomp]
 
     app = build_api()
-    # What the routes of REST and GraphQL find in their requests.
+    # The routes of REST and GraphQL find these in their requests.
     app.state.settings = settings
     app.state.client = client
     app.state.capacity = capacity
@@ -251,7 +252,7 @@ def build_hub(settings: GatewaySettings) -> Hub:
 
 
 def build_sessions(settings: GatewaySettings, hub: Hub, client: AggregatorClient) -> Sessions:
-    """Return what live sessions share."""
+    """Return the registry of live sessions."""
     limits = LiveLimits(
         max_subscriptions=settings.max_subscriptions,
         max_symbols=settings.max_symbols_per_request,
@@ -318,7 +319,7 @@ def build_peers(
     options: PeerOptions,
     tasks: asyncio.TaskGroup,
 ) -> WebRtcEndpoint:
-    """Return what answers the offers of signaling clients."""
+    """Return the endpoint that answers offers of signaling clients."""
     limits = PeerLimits(
         max_peers=settings.webrtc_max_peers,
         max_sdp_bytes=settings.webrtc_max_sdp_bytes,
@@ -334,7 +335,7 @@ def build_page(file: str, name: str) -> Page:
 
 
 def origin_check(settings: GatewaySettings) -> OriginCheck:
-    """Return what says whether pages of an origin may use the gateway."""
+    """Return the check whether pages of an origin may use the gateway."""
     allowed = parse_origins(settings.allowed_origins)
 
     def allow_origin(origin: str, connection: HTTPConnection) -> bool:

@@ -1,4 +1,4 @@
-"""Serve the gateway's pages and what they load, as ``make assets`` built them."""
+"""Serve the gateway's pages and their files, as ``make assets`` built them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
-# Beside a file lies what `make assets` compressed of it.
+# `make assets` puts a compressed copy beside each file.
 COMPRESSED = ".gz"
-# The name of a built file has a hash of what is in it.
+# The name of a built file has a hash of its content.
 _HASHED = re.compile(r"/assets/[^/]+-[A-Za-z0-9_-]{8}\.[a-z0-9]+$")
 # A year is the longest that caches take notice of (RFC 9111 suggests no more).
 _FOREVER = "public, max-age=31536000, immutable"
@@ -37,7 +37,7 @@ class Page:
 
     Args:
         file: the page.
-        name: what it is called where it is missing.
+        name: its name in the message that it is missing.
         policy: its Content-Security-Policy.
     """
 
@@ -47,7 +47,7 @@ class Page:
             f"{name} has not been built. `make assets` does it; the API works without.\n"
         )
         self._headers = {
-            # The names of what it loads change with every build.
+            # The names of its files change with every build.
             "Cache-Control": _ASK,
             "Content-Security-Policy": policy,
             "Referrer-Policy": "same-origin",
@@ -63,7 +63,7 @@ class Page:
 
 
 class Assets(StaticFiles):
-    """Serve what pages load: for ever if its name changes with it, else asked for each time."""
+    """Serve the files of pages: cached for ever if the name has a hash, else checked each time."""
 
     def file_response(
         self,

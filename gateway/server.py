@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 # Connections the kernel holds while the loop is busy; more are refused by it.
 BACKLOG = 2048
-# What the kernel holds for a client beyond what is on its way. It would take megabytes, which a
+# How much the kernel holds for a client that is not on its way. It would take megabytes, which a
 # client that fell behind would have to read before it comes to the present.
 UNSENT_BYTES = 64 * 1024
 PING_TIMEOUT_S = 60.0
@@ -82,7 +82,7 @@ def allow_open_files(count: int) -> None:
 
 
 def log_libraries() -> None:
-    """Log what libraries warn of as our own lines."""
+    """Log warnings of libraries as our own lines."""
     logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING)
 
 

@@ -28,7 +28,7 @@ _WRITABLE.set()
 class Turn:
     """The connections of one event loop that have something to write at the end of its turn.
 
-    One callback for all: one each cost as much as what is done in it besides the system call.
+    One callback serves all: one each would cost as much as its work besides the system call.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ _TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, Turn] = WeakKeyDictionary()
 
 
 def this_turn() -> Turn:
-    """Return what is due in the event loop that runs."""
+    """Return the turn of the running event loop."""
     loop = asyncio.get_running_loop()
     turn = _TURNS.get(loop)
     if turn is None:
@@ -60,7 +60,7 @@ def this_turn() -> Turn:
 
 
 class Receiver:
-    """What uvicorn has in place of its queue once the application gets what comes by call."""
+    """Takes the place of uvicorn's queue, and hands messages to the application by call."""
 
     __slots__ = ("_loop", "_on_lost", "on_message")
 
@@ -89,8 +89,8 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, whose application may also write without waiting.
 
     ASGI's ``send`` must be awaited, so a fan-out needs a task per client, and waking it costs more
-    than the write itself. Here a message is framed and put to those of the same turn of the
-    event loop; then the transport writes them, and keeps what the kernel does not take.
+    than the write itself. Here a message is framed and written with the others of the same turn of
+    the event loop; the transport keeps what the kernel does not take.
 
     An application that writes so accepts through ASGI and does the rest here. Once it has called
     :meth:`hand_over` it may return: the task that served it, its scope and its queues, which would
@@ -124,12 +124,12 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
     def hand_over(
         self, on_message: Callable[[str | bytes], None], on_lost: Callable[[int, str], None]
     ) -> None:
-        """Call ``on_message`` for what comes from now on, and ``on_lost`` once, at the end.
+        """Call ``on_message`` for each message from now on, and ``on_lost`` once, at the end.
 
         It has been accepted. Neither may raise, and ASGI's receive and send are over.
         """
         came, self._receiver = self.queue, Receiver(self.loop, on_message, on_lost)
-        # What uvicorn has to tell an application goes through its queue.
+        # uvicorn tells an application everything through its queue.
         self.queue = cast("asyncio.Queue[Any]", self._receiver)
         self.writable = _WRITABLE
         # Of no use any more, and of some size.
@@ -158,7 +158,7 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
     def send_frames(self, frames: bytes) -> None:
         """Send whole frames at the end of this turn, or at once where they are many.
 
-        A burst may be larger than a client that keeps up should ever have waiting; only what the
+        A batch may be larger than a client that keeps up should ever have waiting; only what the
         kernel does not take says how it reads.
         """
         due = self._due

@@ -1,4 +1,4 @@
-"""What every WebSocket and HTTP endpoint does with a handshake."""
+"""Read the handshake of a WebSocket or HTTP request, and fit close codes."""
 
 from __future__ import annotations
 

@@ -72,6 +72,6 @@ class Pump(Generic[T]):
                 listener.cancel()
                 await asyncio.wait([listener])
         if listener is not None and not listener.cancelled():
-            # What the listener did not expect is ours to tell.
+            # Raises an error that the listener did not expect.
             listener.result()
         return False

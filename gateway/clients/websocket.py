@@ -37,12 +37,12 @@ class WebSocketConnection:
 
     Args:
         websocket: not accepted yet.
-        handler_factory: makes what is served.
+        handler_factory: makes the session.
         peer: the client.
         on_lost: called once when it is over.
         max_payload_bytes: the largest message of the client.
-        high_water_bytes: what may wait for a client that keeps up.
-        max_buffered_bytes: what may wait for any.
+        high_water_bytes: how much may wait for a client that keeps up.
+        max_buffered_bytes: how much may wait for any client.
         close_timeout_s: how long a client may take for what is queued when we close.
     """
 

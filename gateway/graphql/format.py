@@ -17,7 +17,7 @@ from gateway.hub.updates import Delivery, FeedStatus, Update
 class OperationFormat:
     """The ``next`` messages of one operation; each says whether its data is live.
 
-    What the selection makes of an update is encoded once for all operations that select the same.
+    The selection of an update is encoded once for all operations that select the same.
     """
 
     __slots__ = ("_head", "_hub", "_last", "_projection", "_subscription", "id", "told")
@@ -53,7 +53,7 @@ class OperationFormat:
         return self._encode(update, extensions)
 
     def encode_status(self, status: FeedStatus) -> bytes | None:
-        """Return the last state again, with the status; None: what waits will say it."""
+        """Return the last state again, with the status; None: the next update says it."""
         if self._subscription.has_next:
             return None
         last = self._last

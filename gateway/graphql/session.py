@@ -19,7 +19,7 @@ SUBPROTOCOL = "graphql-transport-ws"
 # Every message of an operation carries its id; clients use UUIDs and counters.
 MAX_ID_LENGTH = 256
 
-# What an object in JSON is parsed to.
+# A parsed object of JSON.
 JsonObject = dict[str, Any]
 
 
@@ -44,7 +44,7 @@ class Phase(Enum):
 
 
 class MessageType(StrEnum):
-    """What a client may send."""
+    """The messages of a client."""
 
     CONNECTION_INIT = "connection_init"
     PING = "ping"
@@ -113,7 +113,7 @@ class Session:
         self.closing: tuple[CloseCode, str] | None = None
 
     def receive_message(self, message: str | bytes) -> Subscribe | Complete | None:
-        """Return what ``message`` asks for; what it is answered with is to be sent."""
+        """Return the request in ``message``; answers are added to :meth:`messages_to_send`."""
         if self.phase is Phase.CLOSED:
             return None
         try:

@@ -105,7 +105,7 @@ class GraphQLWebSocket(LiveSession):
         self._init_timeout_s = endpoint.limits.init_timeout_s
         self._session = Session()
         self._timer: asyncio.TimerHandle | None = None
-        # Subscription operations by their id, what says how their messages look, and queries.
+        # Subscription operations by their id, their formats, and running queries by their id.
         self._sources: dict[str, Source] = {}
         self._operations: dict[Subscription, OperationFormat] = {}
         self._queries: dict[str, asyncio.Task[None]] = {}
@@ -121,7 +121,7 @@ class GraphQLWebSocket(LiveSession):
             self._settle()
 
     def on_message(self, message: str | bytes) -> None:
-        """Apply the rules to one message, and do what it asks for."""
+        """Apply the rules to one message, and carry it out."""
         if not self._messages.take(self._now()):
             reason = f"more than {self._limits.message_rate:g} messages per second"
             self.end(LIMIT_EXCEEDED, reason)

@@ -2,8 +2,8 @@
 
 How a live session uses it:
 
-- Make a :class:`~gateway.hub.subscription.Subscription` and give it to ``Hub.subscribe``. What is
-  known of its symbols waits in it at once, everything later follows without a hole or a repeat.
+- Make a :class:`~gateway.hub.subscription.Subscription` and give it to ``Hub.subscribe``. The
+  known states of its symbols wait in it at once, all later ones follow without a hole or a repeat.
 - ``send(subscription, batch)`` of its :class:`~gateway.hub.subscription.Subscriber` is called with
   each batch while nothing waits in the subscription. If it returns False, the batch waits.
 - ``flush(subscriptions)`` is called when something waits in them. The session takes it while its

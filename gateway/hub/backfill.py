@@ -4,7 +4,7 @@ Live states are held back while history is read, page by page. Each page says up
 it has what was published of its symbol, so a live state of a bar that a page covers is known if its
 sequence is not above that. What was published between the first page and the first live state must
 be known too: live states that do not follow on the page say that something is missing, and the
-history is read anew, of which the reader gets what is new.
+history is read again, and the reader gets the new states of it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _CLOSED = {BAR_STATE_FINAL, BAR_STATE_REVISED}
 # without a hole it is past them, and a hole means open states that were skipped.
 MAX_OPEN = 8
 
-# What tells two bars of one interval and symbol apart, in their order.
+# Start and number: they tell two bars of one interval and symbol apart, in order.
 Place = tuple[int, int]
 
 
 class Verdict(Enum):
-    """What a live state is to a reader of history."""
+    """How a live state relates to the history that was read."""
 
     NEW = "new"
     # It begins a new epoch of the aggregator: what was missed before it is not known.
@@ -43,7 +43,7 @@ class Verdict(Enum):
 
 
 class _Position:
-    """What the reader has of one symbol."""
+    """The states of one symbol that the reader has."""
 
     __slots__ = (
         "confirmed",
@@ -96,7 +96,7 @@ class _Position:
 
     @property
     def is_sure(self) -> bool:
-        """Whether a hole in what comes hides nothing that closed, unless it says so."""
+        """Whether a hole between live states hides no closed bar, unless the stream says so."""
         return self.sure or self.live_last - self.live_first >= MAX_OPEN
 
     def note(self, update: BarUpdate) -> None:
@@ -125,7 +125,7 @@ class Backfill:
     """The history of one subscription, and what it means for live states.
 
     Args:
-        symbols: those of the subscription.
+        symbols: the symbols of the subscription.
         since_ns: where the history begins.
     """
 
@@ -133,7 +133,7 @@ class Backfill:
         self.since_ns = since_ns
         # Whether live states wait for history.
         self.is_holding = True
-        # Called when history has to be read anew, when all that was read went out, and at the end.
+        # Called when history has to be read again, when all that was read went out, and at the end.
         self.on_gap: Callable[[], None] = lambda: None
         self.on_drained: Callable[[], None] = lambda: None
         self.on_end: Callable[[], None] = lambda: None
@@ -147,7 +147,7 @@ class Backfill:
         position.sure = True
 
     def take_live(self, update: BarUpdate) -> Verdict:
-        """Take note of a live state; return what it is to the reader."""
+        """Take note of a live state; return whether the reader needs it."""
         position = self._positions[update.symbol]
         sequence = update.sequence
         position.note(update)
@@ -199,7 +199,7 @@ class Backfill:
         return next((symbol for symbol, each in self._positions.items() if each.unread), None)
 
     def begin_reading(self, symbol: str) -> Reading:
-        """Return what takes the pages of ``symbol``."""
+        """Begin to read the history of ``symbol``."""
         return Reading(self._positions[symbol])
 
     def reached(self, epoch: int) -> dict[str, int]:
@@ -215,9 +215,9 @@ class Backfill:
         return [symbol for symbol, each in self._positions.items() if not each.is_sure]
 
     def is_behind(self, symbol: str, answer: BarsResponse) -> bool:
-        """Return whether ``answer`` has what neither history nor live states brought.
+        """Return whether ``answer`` has states that neither history nor live states brought.
 
-        If so, history has to be read anew.
+        If so, history has to be read again.
         """
         position = self._positions[symbol]
         if position.unread or position.epoch != answer.epoch:

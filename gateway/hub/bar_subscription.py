@@ -21,11 +21,11 @@ from gateway.hub.updates import (
 
 
 class BarSubscription(Subscription):
-    """What waits for one reader of bars.
+    """One subscription to bars, and the updates that wait for its reader.
 
-    ``conflate``: only the newest state of each bar waits, in the order of the states. What says
-    that a bar, or an interval, is closed is never left out: more of those than ``buffer`` would
-    take set :attr:`overflowed`.
+    ``conflate``: only the newest state of each bar waits, in the order of the states. Closed bars
+    and completed intervals are never left out: more of them than ``buffer`` would take set
+    :attr:`overflowed`.
     ``buffer``: as for aggregates.
 
     Args:
@@ -52,17 +52,17 @@ class BarSubscription(Subscription):
         super().__init__(symbols, policy, resume, limits)
         self.interval = interval
         self.backfill = backfill
-        # Of those in _newest, how many may not be left out, and how many of them may wait.
+        # How many updates in _newest may not be left out, and how many such may wait.
         self._closed = 0
         self._max_closed: int | None = None
-        # What the next state of a symbol is to say.
+        # Whether the next state of a symbol continues where the reader was.
         self._recovered: dict[str, bool] = {}
-        # What goes out before the rest: live states from before history was read anew, and history.
+        # Sent before the rest: live states from before history was read again, and history.
         self._ahead: Pending[Delivery] = Pending()
 
     @property
     def topics(self) -> list[Topic]:
-        """What it is for, as the hub has it."""
+        """The topics that it is for."""
         symbols = (ALL,) if self.symbols is None else self.symbols
         return [BarTopic(self.interval, symbol) for symbol in symbols]
 
@@ -127,12 +127,12 @@ class BarSubscription(Subscription):
         self._add(update, recovered, now)
 
     def begin(self) -> None:
-        """Count what comes from now on against the limits."""
+        """Count updates that come from now on against the limits."""
         super().begin()
         self._max_closed = self._closed + self._limits.max_bytes // UPDATE_BYTES
 
     def take(self) -> Delivery | None:
-        """Return what waits longest, or None."""
+        """Return the delivery that goes next, or None."""
         if self.backfill is not None:
             if self._ahead:
                 delivery = self._told(self._ahead.popleft())
@@ -152,7 +152,7 @@ class BarSubscription(Subscription):
         self._ahead.extend(Delivery(bar, None, 0) for bar in bars)
 
     def hold(self) -> None:
-        """Hold live states back again, while history is read anew."""
+        """Hold live states back again, while history is read again."""
         if self.backfill is not None and not self.backfill.is_holding:
             self.backfill.is_holding = True
             self._move_ahead()
@@ -169,14 +169,14 @@ class BarSubscription(Subscription):
         self.backfill.release()
 
     def _move_ahead(self) -> None:
-        # What waits is older than the history that is read now.
+        # The waiting states are older than the history that is read now.
         while self._newest:
             self._ahead.append(self._tell_next())
         self._ahead.extend(delivery for _, delivery in self._all)
         self._all.clear()
         self._initial = 0
 
-    # What waits
+    # The waiting updates
 
     def _add(self, update: Update, recovered: bool | None, now: float) -> None:
         # History has only the newest state of each bar, so live states conflate beside it.

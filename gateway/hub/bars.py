@@ -97,7 +97,7 @@ class Bars:
         return update, is_new
 
     def known(self, topic: BarTopic) -> Iterator[tuple[BarTopic, list[BarUpdate]]]:
-        """Yield what is known of ``topic``, each symbol on its own."""
+        """Yield each symbol of ``topic`` with its open bars."""
         by_symbol = self._series.get(topic.interval, {})
         for symbol in by_symbol if topic.symbol == ALL else (topic.symbol,):
             series = by_symbol.get(symbol)
@@ -112,7 +112,7 @@ class Bars:
         return series.epoch, series.sequence
 
     def await_open(self, topic: BarTopic, subscription: Subscription) -> bool:
-        """Return whether the stream has still to send what is open; the hub gives it then."""
+        """Return whether the stream has still to send the open bars; then they come later."""
         series = self._series[topic.interval][topic.symbol]
         if series.stream == self._stream:
             return False

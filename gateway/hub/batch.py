@@ -47,13 +47,13 @@ class Batch:
             self.continuous = all(update.continuous for update in updates)
         # States that are left out for subscriptions that conflate.
         self.skipped = size - len(newest)
-        # What each policy is sent, made when it is first asked for.
+        # The deliveries of each policy, made when they are first needed.
         self._every: list[Delivery] | None = None
         self._newest: list[Delivery] | None = None
         self._messages: dict[tuple[bool, Encode[Any]], Any] = {}
 
     def encoded(self, policy: Policy, encode: Encode[T]) -> T:
-        """Return ``encode`` of what ``policy`` asks for, computed once for all."""
+        """Return the deliveries of ``policy``, encoded once for all."""
         # Where nothing is left out it is the same for both.
         everything = self.skipped != 0 and policy == "buffer"
         key = (everything, encode)

@@ -24,7 +24,7 @@ class History:
         return len(self._order)
 
     def add(self, topic: Topic, update: Update, now: float) -> None:
-        """Remember ``update``; one that does not continue makes those before it useless."""
+        """Remember ``update``; an update that does not continue makes earlier ones useless."""
         order = self._order
         if order and order[0][0] < now - self._max_age_s:
             self.expire(now)
@@ -55,7 +55,7 @@ class History:
         self._by_topic.pop(topic, None)
 
     def expire(self, now: float) -> None:
-        """Forget what is too old; the latest update of a topic counts as well."""
+        """Forget updates that are too old, also the latest one of a topic."""
         while self._order and self._order[0][0] < now - self._max_age_s:
             self._drop_oldest()
 

@@ -38,7 +38,7 @@ class Hub:
     """Connect subscriptions to one upstream.
 
     The upstream carries every topic that has a subscriber, once, and those that had one until
-    ``linger_s`` ago, so that a client that comes back finds what it missed.
+    ``linger_s`` ago, so that a client that comes back finds the updates that it missed.
 
     Args:
         history: the updates a returning client may have missed.
@@ -74,13 +74,13 @@ class Hub:
         # How many updates there were.
         self._admitted = 0
         self._bars = Bars()
-        # Those that the aggregator makes bars of, once it said so.
+        # The intervals of the aggregator's bars; None: not known yet.
         self.intervals: tuple[str, ...] | None = None
         # The epoch of the aggregator that states come from; 0: none came.
         self.epoch = 0
         # Symbols whose subscribers saw states of an earlier epoch.
         self._interrupted: set[str] = set()
-        # What the upstream has to be told.
+        # Changes that the upstream has still to send.
         self._added: set[Topic] = set()
         self._removed: set[Topic] = set()
         # States that subscriptions which ended had left out.
@@ -110,10 +110,10 @@ class Hub:
         return len(self._by_topic.get(ALL, ()))
 
     def subscribe(self, subscription: Subscription, subscriber: Subscriber) -> None:
-        """Let what is known wait in ``subscription``, and all that follows.
+        """Begin ``subscription``: known states wait in it, and all later ones follow.
 
-        The caller flushes. No update can come between what is known and what follows: nothing
-        here waits.
+        The caller flushes. No update is lost between the known and the later states, as nothing
+        here awaits.
 
         Raises:
             TooManySymbols: it would make the gateway follow too many symbols.
@@ -206,7 +206,7 @@ class Hub:
             subscription.offer(latest, now)
 
     def _begin_bars(self, subscription: Subscription, wanted: Topic, now: float) -> None:
-        assert isinstance(wanted, BarTopic)  # noqa: S101  those of a subscription for bars
+        assert isinstance(wanted, BarTopic)  # noqa: S101  all topics of bars are
         for topic, still_open in self._bars.known(wanted):
             resume = subscription.resumes_from(topic.symbol)
             missed = None if resume is None else self._history.since(topic, *resume)
@@ -222,7 +222,7 @@ class Hub:
     # Upstream
 
     def followed_topics(self) -> list[Topic]:
-        """Return what the upstream has to carry."""
+        """Return the topics that the upstream has to carry."""
         return [*self._by_topic, *self._lingering]
 
     def take_interest_changes(self) -> tuple[set[Topic], set[Topic]]:
@@ -249,7 +249,7 @@ class Hub:
         self.on_interest_changed()
 
     def begin_stream(self, intervals: Iterable[str] | None) -> None:
-        """Take note that the upstream begins anew, and of the intervals that it has bars of."""
+        """Take note that a new stream begins, and of the intervals of its bars."""
         self.intervals = None if intervals is None else tuple(intervals)
         self._bars.begin_stream()
 
@@ -386,7 +386,7 @@ class Hub:
     def _is_followed(self, topic: Topic) -> bool:
         return topic in self._by_topic or topic in self._lingering
 
-    # Forget what a topic that ended had, unless another topic covers it.
+    # Forget the states of a topic that ended, unless another topic covers them.
     def _forget_unfollowed(self, topic: Topic) -> None:
         if isinstance(topic, BarTopic):
             interval, symbol = topic

@@ -39,7 +39,7 @@ class Waiting:
         self.conflated = 0
 
     def delivery(self) -> Delivery:
-        """Return what the reader takes now."""
+        """Return the delivery that the reader takes now."""
         return Delivery(self.update, self.recovered, self.conflated)
 
 
@@ -60,7 +60,7 @@ class Resume:
 
 
 class Subscription:
-    """What waits for one reader.
+    """One subscription, and the updates that wait for its reader.
 
     ``conflate``: only the newest state per symbol waits, in the order in which symbols changed.
     ``buffer``: every state waits, up to the limits; beyond, :attr:`overflowed` is set, nothing
@@ -98,12 +98,13 @@ class Subscription:
         # By symbol.
         self._newest: dict[object, Waiting] = {}
         self._all: Pending[tuple[float, Delivery]] = Pending()
-        # How many still wait of those that came with the subscription; None: they still come.
+        # How many of the first updates, a snapshot or recovered ones, still wait; None: they still
+        # come.
         self._initial: int | None = None
 
     @property
     def topics(self) -> list[Topic]:
-        """What it is for, as the hub has it."""
+        """The topics that it is for."""
         return [ALL] if self.symbols is None else list(self.symbols)
 
     @property
@@ -134,8 +135,8 @@ class Subscription:
         """
         if batch.continuous and not self._resuming and not self.overflowed:
             if self._newest:
-                # No need to wake: what waited before was flushed, and goes out when the client has
-                # drained.
+                # No need to wake: the update that waited goes out when the client has drained, and
+                # this one in its place.
                 if self._replace(batch):
                     return False
             elif not self._all:
@@ -149,8 +150,8 @@ class Subscription:
         return True
 
     def _replace(self, batch: Batch) -> bool:
-        # What :meth:`offer` does where a state of the same symbol waits, for a third of the time:
-        # readers that do not read cost those that do.
+        # The same as :meth:`offer` where a state of the same symbol waits, in a third of the time:
+        # clients that do not read take time from those that do.
         newest = batch.newest
         if len(newest) != 1:
             return False
@@ -180,21 +181,21 @@ class Subscription:
         self._add(update, recovered, now)
 
     def recover(self, missed: Iterable[Update], now: float) -> None:
-        """Let all that the reader missed of one symbol wait for it."""
+        """Let all updates of one symbol wait that the reader missed."""
         for update in missed:
             self._resuming.pop(update.symbol, None)
             self._add(update, True, now)
 
     def begin(self) -> None:
-        """Count what comes from now on against the limits.
+        """Count updates that come from now on against the limits.
 
-        What waits by now, a snapshot or what a returning reader missed, says nothing of how fast
-        it reads. It is bounded by the symbols and the history that the hub has.
+        The updates that wait already, a snapshot or those that a returning reader missed, do not
+        show how fast it reads. The symbols and the history of the hub bound them.
         """
         self._initial = len(self._all)
 
     def take(self) -> Delivery | None:
-        """Return what waits longest, or None."""
+        """Return the delivery that waits longest, or None."""
         if self._newest:
             return self._newest.pop(next(iter(self._newest))).delivery()
         if not self._all:

@@ -94,7 +94,7 @@ class Update(ABC):
         return result
 
     def shed_forms(self) -> None:
-        """Forget the computed forms; one that is asked for later is computed anew."""
+        """Forget the computed forms; a form that is needed later is computed again."""
         self._forms = None
 
     @property
@@ -140,7 +140,7 @@ class AggregateUpdate(Update):
         return json
 
     def shed_forms(self) -> None:
-        """Forget the computed forms; one that is asked for later is computed anew."""
+        """Forget the computed forms; a form that is needed later is computed again."""
         self._forms = self._json = None
 
     def let_go(self) -> None:

@@ -1,4 +1,4 @@
-"""Carry what the hub follows over one Watch stream, again after every loss."""
+"""Carry the topics of the hub over one Watch stream, and open it again after every loss."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ MAX_TOPICS_PER_REQUEST = 10_000
 # they may be when more come than are taken in: 0.4 s of 42,000 per second, where four times as many
 # were 1.5 s. At 10,000 per second a pause of 1.6 s leaves no hole.
 BUFFERED_STATES = 16_384
-# What is published in one turn of the event loop. A client is written to once per turn, and that is
-# most of what a delivery costs: 2.6 µs with 100, 1.3 µs with 400 (1,000 clients, 20 symbols). A
+# Updates published in one turn of the event loop. A client is written to once per turn, and that is
+# most of a delivery's cost: 2.6 µs with 100, 1.3 µs with 400 (1,000 clients, 20 symbols). A
 # wildcard gets all of it, so the more wildcards there are, the less goes in one turn.
 UPDATES_PER_TURN = 400
 DELIVERIES_PER_TURN = 40_000
@@ -53,7 +53,7 @@ class Upstream:
         watch: opens a stream of the aggregator, see :func:`open_watch`.
         hub: receives the updates.
         random: the jitter between attempts.
-        write: writes to clients what the hub sent them, before anything else is done.
+        write: writes what the hub sent to the sockets, before anything else is done.
     """
 
     def __init__(

@@ -23,8 +23,8 @@ class Format(Protocol):
 class StatusFormat(Protocol):
     """Encodes the status of the feed."""
 
-    # What the client knows; None: nothing.
+    # The status that the client knows, if any.
     told: FeedStatus | None
 
     def encode_status(self, status: FeedStatus) -> bytes | None:
-        """Return the message; None: what the client is sent anyway says it, or nothing does."""
+        """Return the message; None: there is none, or the next update says it."""

@@ -2,8 +2,8 @@
 
 An update goes one way: the hub puts a batch into a subscription, which gives it to
 :meth:`LiveSession.send` if the client keeps up. Otherwise it waits in the subscription, conflated
-or buffered, and :meth:`LiveSession.flush` sends it when the client has drained. Both write what the
-subscription's format encoded to the connection, which hands it to the socket once per turn.
+or buffered, and :meth:`LiveSession.flush` sends it when the client has drained. Both write the
+bytes of the subscription's format to the connection, which hands it to the socket once per turn.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _ignore() -> None:
 
 
 class Sessions:
-    """The live sessions of the gateway, and what they share.
+    """The live sessions of the gateway, and everything that they share.
 
     Args:
         hub: gives the updates.
@@ -127,7 +127,7 @@ class LiveSession(ABC):
         self._formats: dict[Subscription, Format] = {}
         # Subscriptions that have something to send, in turn.
         self._waiting: dict[Subscription, None] = {}
-        # Those that are told the status, and those that may not know the present one.
+        # The formats that tell the status, and those whose client may not know the present one.
         self._status_formats: dict[StatusFormat, None] = {}
         self._untold: dict[StatusFormat, None] = {}
         # When an update was sent last.
@@ -135,15 +135,15 @@ class LiveSession(ABC):
         limits = self._limits
         self._messages = RateLimiter(limits.message_rate, limits.message_burst, now)
 
-    # What differs
+    # The difference between endpoints
 
     @abstractmethod
     def begin(self) -> None:
-        """Do what comes first; the connection is there."""
+        """Begin; the connection is open."""
 
     @abstractmethod
     def on_message(self, message: str | bytes) -> None:
-        """Do what the client asks for."""
+        """Take a message of the client."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -195,7 +195,7 @@ class LiveSession(ABC):
         return True
 
     def flush(self, subscriptions: Iterable[Subscription] = ()) -> None:
-        """Send what waits in ``subscriptions`` and in those that waited before.
+        """Send the updates that wait in ``subscriptions``, and in those that waited before.
 
         Conflation is by back-pressure: what the client does not take stays in its subscription
         until :meth:`on_drained`.
@@ -234,7 +234,7 @@ class LiveSession(ABC):
         self._untold = dict.fromkeys(self._status_formats)
         self.flush()
 
-    # What endpoints use
+    # For the endpoints
 
     def subscribe(self, subscription: Subscription, fmt: Format) -> None:
         """Begin to send ``subscription``, in ``fmt``; the caller flushes.

@@ -24,7 +24,7 @@ WriteFrame = Callable[[str], Awaitable[bool]]
 
 
 class Receiver(Protocol):
-    """What carries frames to the client at present."""
+    """The present carrier of frames to the client."""
 
     def wake(self) -> None:
         """Ask :meth:`SockJsConnection.next_frame` for frames, now or soon."""

@@ -45,7 +45,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What moves a session on."""
+    """The events that change the state of a session."""
 
     OPEN_FRAME_TAKEN = auto()
     # The application closes, or a receiver was cut off.
@@ -199,7 +199,7 @@ class SockJsSession:
         """End the receiver that was cut off.
 
         "Some messages may have been lost, there is not much we can do about it." So the session
-        closes, and says so to whoever asks again.
+        closes, and says so to the next receiver.
         """
         self._receiving = False
         self._outbox.clear()

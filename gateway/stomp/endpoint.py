@@ -88,7 +88,7 @@ class StompEndpoint:
         sessions: what live sessions share.
         capacity: counts the live clients of all endpoints.
         allow_origin: says which pages may connect; None: all.
-        limits: what one client may do.
+        limits: how much one client may do.
         listener: takes the signaling messages that are to the gateway.
     """
 
@@ -142,7 +142,7 @@ class StompEndpoint:
         self._sockjs.stop()
 
     def abort(self) -> None:
-        """End what is left."""
+        """End the sessions that are left."""
         self._sockjs.abort()
 
 
@@ -157,11 +157,11 @@ class StompHandler(LiveSession):
         limits = endpoint.limits
         self._session = StompSession(secrets.token_hex(8), now, limits=limits.session)
         self._signals = RateLimiter(limits.signal_rate, limits.signal_burst, now)
-        # What the hub fills for a subscription, and what says how its messages look.
+        # The hub's subscription of each of STOMP's, and its format.
         self._feeds: dict[Subscription, Feed] = {}
         self._stomp_formats: dict[Subscription, StompFormat] = {}
         self._signaling: dict[Subscription, None] = {}
-        # Subscribed by the frames at hand; what is known goes out after their RECEIPTs.
+        # Subscribed by the frames at hand; the known states go out after their RECEIPTs.
         self._new: list[Feed] = []
         self._timer: asyncio.TimerHandle | None = None
         self._left = False
@@ -173,7 +173,7 @@ class StompHandler(LiveSession):
         self._arm()
 
     def on_message(self, message: str | bytes) -> None:
-        """Do what the frames of ``message`` ask for."""
+        """Carry out the frames of ``message``."""
         now = self._now()
         events = self._session.receive_data(message, now)
         for event in events:
@@ -186,7 +186,7 @@ class StompHandler(LiveSession):
         self.flush(new)
 
     def on_status(self, status: FeedStatus) -> None:
-        """Tell every subscription, also one that was told the same before it missed a change."""
+        """Tell every subscription, even if it missed a change and back."""
         for fmt in self._status_formats:
             fmt.told = None
         super().on_status(status)
@@ -230,7 +230,7 @@ class StompHandler(LiveSession):
         except Exception:
             self._give_up()
 
-    # What a client asks for
+    # Requests of the client
 
     def _handle(self, event: Event, now: float) -> None:
         if isinstance(event, Subscribed):
@@ -327,7 +327,7 @@ class StompHandler(LiveSession):
     def _arm(self) -> None:
         when = self._session.next_timer()
         if self._timer is not None:
-            # One that fires too early is armed anew then; that is rarer than traffic.
+            # A timer that fires too early is armed again then; that is rarer than traffic.
             if when is not None and self._timer.when() <= when:
                 return
             self._timer.cancel()

@@ -83,7 +83,7 @@ class StompFormat:
     """The MESSAGEs of one subscription, to updates or to the status.
 
     A batch is the same bytes for all subscriptions like it, but for the first, and unless they are
-    acknowledged: then each MESSAGE has an id of its session. So has what waited for one
+    acknowledged: then each MESSAGE has an id of its session. So has an update that waited for one
     subscription alone.
     """
 

@@ -1,4 +1,4 @@
-"""What every kind of stream does: tell the status once per client, end with an error."""
+"""The common part of all streams: the status once per client, and the end with an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StreamClient(LiveSession):
 
     def __init__(self, sessions: Sessions) -> None:
         super().__init__(sessions)
-        # What the client knows of the feed.
+        # The status that the client knows.
         self.told: FeedStatus | None = None
 
     def stop(self) -> None:
@@ -25,7 +25,7 @@ class StreamClient(LiveSession):
         self.connection.close(int(CloseCode.GOING_AWAY), "the gateway stops")
 
     def on_message(self, message: str | bytes) -> None:
-        """Do what the client asks, unless it asks too often."""
+        """Take a message, unless the client sends too many."""
         if self._messages.take(self._now()):
             self.receive(message)
         else:
@@ -34,7 +34,7 @@ class StreamClient(LiveSession):
     def fail(self, error: MarketDataError, subscription: Subscription | None = None) -> None:
         """Say why, and end the stream."""
         if isinstance(error, BufferFull):
-            # What would say so does not fit either.
+            # An error message does not fit either.
             self._close(SlowConsumer())
             return
         if isinstance(error, SubscriptionOverflow):
@@ -45,11 +45,11 @@ class StreamClient(LiveSession):
     def _close(self, error: MarketDataError) -> None:
         self.connection.close(int(ENDINGS[type(error)].close_code), str(error))
 
-    # What differs
+    # The difference between streams
 
     @abstractmethod
     def receive(self, message: str | bytes) -> None:
-        """Do what the client asks."""
+        """Take a message."""
 
     @abstractmethod
     def encode_status(self, status: FeedStatus) -> bytes | None:

@@ -50,7 +50,7 @@ class Subscribe(_Message):
     symbols: list[str]
     policy: Policy = "conflate"
     resume: ResumeFields | None = None
-    # Of bars: which, and from when on those that are history.
+    # Of bars: their interval, and where their history begins.
     interval: str | None = None
     since: str | None = None
 
@@ -170,7 +170,7 @@ def encode_marker(head: bytes, update: Update) -> bytes:
 
 
 def encode_update(head: bytes, delivery: Delivery, *, recovered: bool | None) -> bytes:
-    """Return one update; what all clients share of it is encoded once."""
+    """Return one update; the part that all clients share is encoded once."""
     return b'%b,"recovered":%b,"conflated":%d%b' % (
         head,
         _RECOVERED[recovered],

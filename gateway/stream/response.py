@@ -38,7 +38,7 @@ class EventStreamResponse(Response):
     """Stream what a handler sends; to HEAD, send the headers alone.
 
     Args:
-        handler_factory: makes what is served.
+        handler_factory: makes the session.
         capacity: counts the live clients of all endpoints.
         connections: where the connection is while it lasts.
         keepalive_s: see :class:`EventStreamConnection`.
@@ -99,7 +99,7 @@ class EventStreamConnection:
     """One SSE response; a :class:`~gateway.clients.connection.Connection`.
 
     Args:
-        handler: what is served.
+        handler: the session.
         peer: the client.
         send: writes to the client, and waits while it does not read.
         keepalive_s: a comment is sent after so long without an event, so that proxies see life.

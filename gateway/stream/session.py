@@ -41,7 +41,7 @@ QUERY_ID = "query"
 
 Query = Mapping[str, Sequence[str]]
 
-# Those of all clients.
+# The formats of all clients.
 _FORMATS = StreamFormats()
 
 
@@ -66,7 +66,7 @@ class StreamSession(StreamClient):
         self._ids.clear()
 
     def begin(self) -> None:
-        """Tell the status, and subscribe to what the address asks for."""
+        """Tell the status, and subscribe if the address asks for it."""
         self.tell_status(self)
         self.flush()
         if "symbols" in self._query:
@@ -76,7 +76,7 @@ class StreamSession(StreamClient):
                 self._fail(exc, QUERY_ID)
 
     def receive(self, message: str | bytes) -> None:
-        """Do what the client asks."""
+        """Take a message."""
         subscription_id: str | None = None
         try:
             if isinstance(message, bytes):
@@ -89,7 +89,7 @@ class StreamSession(StreamClient):
             self._fail(exc, subscription_id)
 
     def do(self, message: ClientMessage) -> None:
-        """Do what one message asks for.
+        """Carry out one message.
 
         Raises:
             StreamError: its subscription is in use, or unknown, or one too many.

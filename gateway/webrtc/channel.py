@@ -26,8 +26,8 @@ class ChannelConnection:
     """One open data channel; a :class:`~gateway.clients.connection.Connection`.
 
     Args:
-        channel: what carries the messages.
-        handler: what is served.
+        channel: carries the messages.
+        handler: the session.
         peer: the client.
         pacer: shared by all channels.
         on_closed: called when no more will be sent.

@@ -29,7 +29,7 @@ from gateway.webrtc.signals import encode_answer, encode_candidate, encode_refus
 
 log = structlog.get_logger(__name__)
 
-# A page that is loaded anew a few times in a hurry.
+# A page that is reloaded a few times in a hurry.
 OFFER_BURST = 5
 
 
@@ -81,7 +81,7 @@ class WebRtcEndpoint:
         sessions: what live sessions share.
         capacity: counts the live clients of all endpoints.
         tasks: runs a task per peer.
-        limits: what clients may ask for.
+        limits: how much clients may ask for.
         options: how peers connect.
     """
 
@@ -153,7 +153,7 @@ class WebRtcEndpoint:
         if not client.offers.take(self._loop.time()):
             raise TooManyOffers(self._limits.offer_rate)
         offer = parse_offer(signal.sdp or "", self._limits.max_sdp_bytes)
-        # A new offer is a new beginning: a page that was loaded anew, or lost its connection.
+        # A new offer is a new beginning: a page that was reloaded, or lost its connection.
         before = client.peers.pop(signal.sender_id, None)
         count = len(self._running)
         if before is not None:

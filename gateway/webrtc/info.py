@@ -20,7 +20,7 @@ class IceServer(BaseModel):
 
 
 class WebRtcBody(BaseModel):
-    """What a browser needs for its RTCPeerConnection."""
+    """The body: all that a browser needs for its RTCPeerConnection."""
 
     peerId: str = Field(  # noqa: N815  JSON's name
         description="the `targetId` of an offer to the gateway"

@@ -1,7 +1,7 @@
-"""Read what a client offers: an SDP with one data channel, and ICE candidates.
+"""Read a client's offer: an SDP with one data channel, and ICE candidates.
 
-Only what is understood here goes on, written anew, so the WebRTC library never reads a stranger's
-text.
+Only the parts that are understood here go on, written again, so the WebRTC library never reads a
+client's own text.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Offer:
 
 
 def parse_offer(sdp: str, max_bytes: int) -> Offer:
-    """Return what ``sdp`` offers.
+    """Return the offer in ``sdp``.
 
     Raises:
         OfferTooLarge: it is longer than ``max_bytes``.

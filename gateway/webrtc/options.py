@@ -1,4 +1,4 @@
-"""What an operator says of peers."""
+"""The settings of peers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PeerLimits:
-    """What clients may ask for."""
+    """The limits of peers."""
 
     max_peers: int
     max_sdp_bytes: int

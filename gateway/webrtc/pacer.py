@@ -1,4 +1,4 @@
-"""Bound what all data channels together cost the event loop."""
+"""Bound the time that all data channels together take from the event loop."""
 
 from __future__ import annotations
 

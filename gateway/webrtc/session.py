@@ -1,4 +1,4 @@
-"""The rules of a data channel: those of a stream, and what a lossy channel needs besides."""
+"""The rules of a data channel: the rules of a stream, and more for a lossy channel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ChannelSession(StreamSession):
         self._lossy = lossy
 
     def do(self, message: ClientMessage) -> None:
-        """Do what one message asks for; see :meth:`StreamSession.do`."""
+        """Carry out one message; see :meth:`StreamSession.do`."""
         try:
             super().do(message)
         except SubscriptionInUse as exc:

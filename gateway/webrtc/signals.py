@@ -1,4 +1,4 @@
-"""Write what the gateway says on the signaling topic."""
+"""Encode the gateway's own signaling messages."""
 
 from __future__ import annotations
 

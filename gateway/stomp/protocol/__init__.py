@@ -1,4 +1,4 @@
-"""Take the bytes of one STOMP connection; say what it asks for, and write what it is sent.
+"""The rules of STOMP: bytes of one connection in, requests and frames out.
 
 How an edge uses it, for one WebSocket or SockJS session:
 
@@ -8,10 +8,12 @@ How an edge uses it, for one WebSocket or SockJS session:
   SUBSCRIBE goes out when no later message can be missed. Read on when it is written.
 - ``Subscribed`` / ``Unsubscribed``: tell the hub; ``subscription`` may be a key. ``SignalSent``:
   hand ``message`` to every session with a ``SignalingTopic``, the sender included.
-- To publish, make one ``Message`` and call ``session.send_message(subscription, message, now)``
-  only while the socket drains; what waits (conflate or buffer) waits in the edge, not here.
-- Arm one timer at ``session.next_timer()``, anew when it fires (``session.check_timers(now)``, then
-  write) and after ``Connected``, the one event that can move it earlier.
+- To relay a signal, make one ``Message`` and call ``session.send_message(subscription, message,
+  now)`` in each session. ``session.encode_update(subscription, message)`` returns the MESSAGE of an
+  update, which the edge sends; then call ``session.note_sent(now)`` before the timers are checked.
+- Arm one timer at ``session.next_timer()``. Arm it again when it fires (after
+  ``session.check_timers(now)`` and a write) and after ``Connected``, the one event that can move it
+  earlier.
 - After each call: if ``session.close`` is set, write ``data_to_send()`` with a time limit, close
   the socket with ``close.code`` and ``close.reason``, and remove the session from the hub. To end
   a session yourself: ``session.fail(SlowConsumer(...), now)``. A lost socket needs no call.

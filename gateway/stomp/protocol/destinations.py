@@ -1,4 +1,4 @@
-"""Say what a destination means, and what our own headers of a SUBSCRIBE ask for."""
+"""Parse destinations, and our own headers of a SUBSCRIBE."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SignalingTopic:
 
 @dataclass(frozen=True, slots=True)
 class StatusTopic:
-    """What the server says about itself: stale, live."""
+    """The status of the feed: stale, live."""
 
 
 # Each further kind of topic is a class here and a line in parse_topic.
@@ -70,7 +70,7 @@ Topic = MarketDataTopic | BarsTopic | SignalingTopic | StatusTopic
 
 
 class Policy(StrEnum):
-    """What happens to the messages that wait for a slow reader."""
+    """How messages wait for a slow reader."""
 
     CONFLATE = "conflate"
     BUFFER = "buffer"
@@ -78,7 +78,7 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """What a client has seen: the last sequence of each symbol, all of one epoch.
+    """Where a client left off: the last sequence of each symbol, all of one epoch.
 
     A symbol that is not among ``last_sequences`` starts with a snapshot.
     """
@@ -89,7 +89,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class SubscribeOptions:
-    """What the headers ``policy``, ``last-sequence``, ``epoch`` and ``since`` ask for."""
+    """The headers ``policy``, ``last-sequence``, ``epoch`` and ``since``."""
 
     policy: Policy = Policy.CONFLATE
     resume: Resume | None = field(default=None)
@@ -108,7 +108,7 @@ def bars_destination(interval: str, symbol: str) -> str:
 
 
 def parse_topic(destination: str) -> Topic:
-    """Return what a SUBSCRIBE to ``destination`` means.
+    """Return the topic of a SUBSCRIBE to ``destination``.
 
     Raises:
         InvalidDestination: a symbol in it is not one, or an interval.
@@ -144,7 +144,7 @@ def check_send_destination(destination: str) -> None:
 
 
 def parse_options(topic: Topic, headers: Mapping[str, str]) -> SubscribeOptions:
-    """Return what our own headers of a SUBSCRIBE to ``topic`` ask for.
+    """Return our own headers of a SUBSCRIBE to ``topic``.
 
     ``last-sequence`` is one number where the topic is one symbol, and ``AAPL:41,MSFT:7`` for any
     topic of symbols: a number alone would not say which symbol it is of.

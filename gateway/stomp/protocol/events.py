@@ -1,4 +1,4 @@
-"""What a session tells its edge to do."""
+"""The requests that a session hands to its endpoint."""
 
 from __future__ import annotations
 

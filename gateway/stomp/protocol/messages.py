@@ -1,4 +1,4 @@
-"""Encode one MESSAGE for many subscribers: what they share is encoded once."""
+"""Encode one MESSAGE for many subscribers: the part that they share is encoded once."""
 
 from __future__ import annotations
 

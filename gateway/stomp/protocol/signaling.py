@@ -21,7 +21,7 @@ GATEWAY_ID = "gateway"
 
 
 class SignalType(StrEnum):
-    """What a signaling message is about."""
+    """The types of signaling messages."""
 
     OFFER = "OFFER"
     ANSWER = "ANSWER"
@@ -33,7 +33,7 @@ class SignalType(StrEnum):
 class Signal:
     """One signaling message.
 
-    ``body`` is what is relayed: compact JSON with all five fields, null where there is no value
+    ``body`` is relayed: compact JSON with all five fields, null where there is no value
     as the original had it, and then the sender's own further fields as they are.
     """
 
