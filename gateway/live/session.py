@@ -8,6 +8,7 @@ bytes of the subscription's format to the connection, which hands it to the sock
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ class Sessions:
         limits: what each client may ask for.
         clock: seconds on a clock that never goes back.
         report_bug: called with an exception at hand that ended one session.
+        time_ns: the time that clients are told, in nanoseconds since 1970.
     """
 
     def __init__(
@@ -80,12 +82,14 @@ class Sessions:
         limits: LiveLimits,
         clock: Callable[[], float],
         report_bug: Callable[[], None] = _ignore,
+        time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.hub = hub
         self.history = history
         self.limits = limits
         self.clock = clock
         self.report_bug = report_bug
+        self.time_ns = time_ns
         self._open: set[LiveSession] = set()
         self._stopped = False
 
