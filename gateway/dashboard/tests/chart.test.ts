@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 
-import { axisFormat, axisPrice, secondText } from '../src/app/chart/axis';
+import { axisFormat, axisMarks, axisPrice, secondText } from '../src/app/chart/axis';
 import { candleOf, place, placeAll, remarksOf, sessionBreaks, vwapOf } from '../src/app/chart/points';
 import { sinceOf } from '../src/app/chart/feed';
 import { ageOf, usualInterval } from '../src/app/chart/usual';
@@ -171,6 +171,14 @@ describe('the axes', () => {
     [null, 3, 0.001, 1000],
   ])('a price of %d with %d decimals moves by %d', (price, decimals, minMove, base) => {
     expect(axisFormat(price, decimals)).toMatchObject({ minMove, base });
+  });
+
+  test('the marks of an axis are round, and of one form', () => {
+    const [low, high] = [1.2400000000000003e-9, 1.2449999999999999e-9];
+    expect(axisMarks([low, high], 12)).toEqual(['0.000000001240', '0.000000001245']);
+    expect(axisMarks([low * 1e-3, high * 1e-3], 12)).toEqual(['1.24e-12', '1.245e-12']);
+    expect(axisMarks([-0.10000000000000142, 3e-17, 0.1], 2)).toEqual(['-0.10', '0.00', '0.10']);
+    expect(axisMarks([1e10, 1.2e10], 2)).toEqual(['10000000000.00', '12000000000.00']);
   });
 
   test('a time of day has the digits of its second', () => {

@@ -2,18 +2,25 @@
 
 import type { PriceFormatCustom } from 'lightweight-charts';
 
-import { decimalsOf, formatPrice, formatTime } from '../market/format';
+import { characters, decimalsOf, formatPrice, formatTime, scientific } from '../market/format';
 
 // So many digits a double has surely; below them the steps of an axis would be noise.
 const DIGITS = 15;
-// Characters of a price on the axis.
-const AXIS_WIDTH = 14;
+const PLACE = characters(14);
 
 /** Return a price on the axis, where `decimals` are enough for those that were traded. */
 export function axisPrice(price: number, decimals: number): string {
   // A place between two prices of the market has digits that mean nothing.
   const between = decimalsOf(price) > decimals;
-  return formatPrice(between ? Number(price.toFixed(decimals)) : price, decimals, AXIS_WIDTH);
+  return formatPrice(between ? Number(price.toFixed(decimals)) : price, decimals, PLACE);
+}
+
+/** Return the marks of an axis of prices, all in one form. */
+export function axisMarks(prices: readonly number[], decimals: number): string[] {
+  // They are round numbers, but for the last digits of a double.
+  const round = prices.map((price) => Number(price.toPrecision(12)));
+  const texts = round.map((price) => axisPrice(price, decimals));
+  return texts.every((text) => /^-?[\d.]+$/.test(text)) ? texts : round.map((price) => scientific(price));
 }
 
 /** Return how the axis of prices steps, given a price on it. */
@@ -26,6 +33,7 @@ export function axisFormat(price: number | null, decimals: number): PriceFormatC
     minMove,
     base: Number(`1e${-exponent}`),
     formatter: (each: number) => axisPrice(each, decimals),
+    tickmarksFormatter: (each: readonly number[]) => axisMarks(each, decimals),
   };
 }
 

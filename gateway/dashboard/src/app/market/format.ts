@@ -1,13 +1,24 @@
 // Numbers and times as people read them: with all their digits, or marked as shortened. Marks are
-// `≈`, and the unit of a count (`12.3k`) or of an age. Pure.
+// `≈`, and the unit of a count (`12.3k`), of an age, or of a price in millions and more. Pure.
 
 import { groupDigits } from '../../client';
 
 export const NOTHING = '–';
 /** Says that digits are missing. */
 export const SHORTENED = '≈';
-/** No double needs more characters, with an exponent. */
-export const WIDEST = 24;
+// An exponent of which digits are missing would be another number.
+const NO_PLACE = '…';
+
+/** Says whether there is place for a text. */
+export type Fits = (text: string) => boolean;
+
+/** Place for so many characters. */
+export function characters(count: number): Fits {
+  return (text) => text.length <= count;
+}
+
+// No double needs more, with an exponent.
+const ANY = characters(24);
 const MINUS = '−';
 // What prices of a symbol are padded to, so that their points stand in a line. Beyond it each has
 // the digits it needs.
@@ -41,51 +52,70 @@ function pad(text: string, decimals: number): string {
   return `${text}${text.includes('.') ? '' : '.'}${'0'.repeat(missing)}`;
 }
 
-// With so many digits, or all.
-function scientific(value: number, digits?: number): string {
+/** Return `value` with an exponent, and with all its digits or so many. */
+export function scientific(value: number, digits?: number): string {
   const text = value.toExponential(digits === undefined ? undefined : digits - 1);
   return text.replace(/\.?0*e\+?/, 'e');
 }
 
+const UNITS = ['', 'k', 'M', 'B', 'T', 'Qa', 'Qi'];
+
+// Such as 11.56B, of millions to trillions; with so many digits, or all.
+function withUnit(value: number, digits?: number): string | null {
+  const [, sign, first, fraction = '', exponent] =
+    /^(-?)(\d)(?:\.(\d+))?e(\d+)$/.exec(scientific(value, digits)) ?? [];
+  const unit = Math.floor(Number(exponent) / 3);
+  if (first === undefined || !(unit >= 2 && unit <= 4)) return null;
+  const shift = Number(exponent) - 3 * unit;
+  const all = first + fraction.padEnd(shift, '0');
+  const rest = all.slice(1 + shift);
+  return `${sign}${all.slice(0, 1 + shift)}${rest && `.${rest}`}${UNITS[unit]}`;
+}
+
 /**
- * Return `value` in at most `width` characters, with `decimals` digits after the point if they fit.
+ * Return `value` so that it fits, if it does with `decimals` digits after the point.
  *
- * It reads as the same number, or begins with ≈.
+ * It reads as the same number, perhaps with a unit or an exponent, or begins with ≈.
  */
 export function formatPrice(
   value: number | null | undefined,
   decimals: number,
-  width = WIDEST,
+  fits = ANY,
 ): string {
   if (value == null) return NOTHING;
-  return fit(plain(value), decimals, width);
+  return fit(plain(value), decimals, fits);
 }
 
 // The same of decimal text, which may have more digits than a number has.
-function fit(text: string, decimals: number, width: number): string {
+function fit(text: string, decimals: number, fits: Fits): string {
   const value = Number(text);
   const exact = [pad(text, decimals), text];
-  // What is not a number's shortest text has digits that its exponent form would lose.
-  if (plain(value) === text) exact.push(scientific(value));
-  const fitting = exact.find((each) => each.length <= width);
+  // What is not a number's shortest text has digits that its other forms would lose.
+  if (plain(value) === text) exact.push(withUnit(value) ?? '', scientific(value));
+  const fitting = exact.find((each) => each !== '' && fits(each));
   if (fitting !== undefined) return fitting;
-  for (let digits = 16; ; digits--) {
-    const rounded = [plain(Number(value.toPrecision(digits))), scientific(value, digits)];
-    const shorter = rounded.find((each) => each.length < width && !each.endsWith('Infinity'));
-    if (shorter !== undefined) return SHORTENED + shorter;
-    if (digits === 1) return SHORTENED + scientific(value, 1);
+  for (let digits = 16; digits > 1; digits--) {
+    const rounded = Number(value.toPrecision(digits));
+    const shorter = [
+      Number.isFinite(rounded) ? plain(rounded) : null,
+      withUnit(value, digits),
+      scientific(value, digits),
+    ].find((each) => each !== null && fits(SHORTENED + each));
+    if (shorter != null) return SHORTENED + shorter;
   }
+  const first = SHORTENED + scientific(value, 1);
+  return fits(first) ? first : NO_PLACE;
 }
 
 /** Return `value` with at most `decimals` digits after the point; ≈ says that it has more. */
 export function formatRounded(value: number | null, decimals: number): string {
   if (value === null) return NOTHING;
   const text = plain(value);
-  if (fractionOf(text) <= decimals) return fit(text, decimals, WIDEST);
+  if (fractionOf(text) <= decimals) return fit(text, decimals, ANY);
   const rounded = plain(Number(value.toFixed(decimals)));
   // Of a number so small nothing would be left.
-  if (Number(rounded) === 0) return fit(text, decimals, 10);
-  return SHORTENED + fit(rounded, decimals, WIDEST);
+  if (Number(rounded) === 0) return fit(text, decimals, characters(10));
+  return SHORTENED + fit(rounded, decimals, ANY);
 }
 
 /** Return `to - from`, exact and with its sign. */
@@ -93,33 +123,36 @@ export function formatChange(
   from: number | null | undefined,
   to: number | null | undefined,
   decimals: number,
-  width = WIDEST,
+  fits = ANY,
 ): string {
   if (from == null || to == null) return NOTHING;
   const change = subtract(plain(to), plain(from));
   // From one end of all doubles to the other.
   if (!Number.isFinite(Number(change))) return NOTHING;
-  return signed(change, (text) => fit(text, decimals, width - 1));
+  return signed(change, decimals, fits);
 }
 
 /** Return a share in percent, rounded to two digits after the point; `≈+0.001` is less than that. */
-export function formatPercent(percent: number | null, width = WIDEST): string {
+export function formatPercent(percent: number | null, fits = ANY): string {
   if (percent === null || !Number.isFinite(percent)) return NOTHING;
   const rounded = Number(percent.toFixed(2));
   if (rounded !== 0 || percent === 0) {
-    return signed(plain(rounded), (text) => fit(text, 2, width - 1));
+    return signed(plain(rounded), 2, fits);
   }
   const first = plain(Number(percent.toPrecision(1)));
-  return SHORTENED + signed(first, (text) => fit(text, 2, width - 2));
+  const text = SHORTENED + signed(first, 2, ANY);
+  return fits(text) ? text : NO_PLACE;
 }
 
-// Not the hyphen: it is narrower than a plus.
-function signed(text: string, format: (unsigned: string) => string): string {
+function signed(text: string, decimals: number, fits: Fits): string {
   const negative = text.startsWith('-');
-  const shown = format(negative ? text.slice(1) : text);
-  if (Number(text) === 0) return shown;
-  const sign = negative ? MINUS : '+';
-  return shown.startsWith(SHORTENED) ? SHORTENED + sign + shown.slice(1) : sign + shown;
+  // Not the hyphen: it is narrower than a plus.
+  const sign = negative ? MINUS : Number(text) === 0 ? '' : '+';
+  const withSign = (shown: string) => {
+    if (shown === NO_PLACE) return shown;
+    return shown.startsWith(SHORTENED) ? SHORTENED + sign + shown.slice(1) : sign + shown;
+  };
+  return withSign(fit(negative ? text.slice(1) : text, decimals, (each) => fits(withSign(each))));
 }
 
 // Of decimal text without exponents: in doubles 0.3 - 0.1 is 0.19999999999999998.
@@ -142,11 +175,10 @@ export function formatShort(digits: string | null | undefined): string {
   if (digits == null) return NOTHING;
   const [, sign, all] = /^(-?)(\d+)(?:\.\d+)?$/.exec(digits) ?? [];
   if (all === undefined || all.length <= 4) return groupDigits(digits);
-  const units = ['', 'k', 'M', 'B', 'T', 'Qa', 'Qi'];
-  const unit = Math.min(units.length - 1, Math.floor((all.length - 1) / 3));
+  const unit = Math.min(UNITS.length - 1, Math.floor((all.length - 1) / 3));
   const whole = all.slice(0, all.length - 3 * unit);
   const fraction = all.slice(whole.length, whole.length + Math.max(0, 3 - whole.length));
-  return `${sign}${groupDigits(whole)}${fraction ? `.${fraction}` : ''}${units[unit] ?? ''}`;
+  return `${sign}${groupDigits(whole)}${fraction ? `.${fraction}` : ''}${UNITS[unit]}`;
 }
 
 /** A time that was measured, and how much it may be off. */
@@ -190,13 +222,12 @@ export function formatLatency(latency: Measured | null): string {
   return `${mark}${(ms / 1000).toFixed(1)} s`;
 }
 
-/** How far one clock is from another: `+12 ms`, `−300.0 s`. */
-export function formatOffset(ms: number): string {
-  const [text, unit] =
-    Math.abs(ms) < 999.5
-      ? [Math.abs(ms).toFixed(0), 'ms']
-      : [groupDigits((Math.abs(ms) / 1000).toFixed(1)), 's'];
-  return `${Number(text) === 0 ? '' : ms < 0 ? MINUS : '+'}${text} ${unit}`;
+/** How far one clock is from another: `+12 ms`, `−300.0 s`; `< 3 ms`: no further than can be known. */
+export function formatOffset({ ms, errorMs }: Measured): string {
+  const size = Math.abs(ms);
+  if (size <= errorMs) return `< ${Math.ceil(size + errorMs)} ms`;
+  const text = size < 999.5 ? `${size.toFixed(0)} ms` : `${groupDigits((size / 1000).toFixed(1))} s`;
+  return (ms < 0 ? MINUS : '+') + text;
 }
 
 export function formatRate(perSecond: number): string {

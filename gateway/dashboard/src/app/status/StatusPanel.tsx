@@ -71,7 +71,7 @@ function Latency() {
         <Fact name="p50">{p50}</Fact>
         <Fact name="p99">{p99}</Fact>
         <Fact name="This clock" title={clockText(time)}>
-          {time === null ? NOTHING : formatOffset(Date.now() - time.nowMs)}
+          {time === null ? NOTHING : formatOffset({ ...time, ms: Date.now() - time.nowMs })}
         </Fact>
       </dl>
       <div className="histogram" role="img" aria-label={`Latency: p50 ${p50}, p99 ${p99}`}>

@@ -290,26 +290,32 @@ function readPaint(element: HTMLElement, head: HTMLElement): Paint {
     flashUp: read('--flash-up'),
     flashDown: read('--flash-down'),
     calm: matchMedia('(prefers-reduced-motion: reduce)').matches,
-    widths: readWidths(head, `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`),
+    fits: readFits(head, `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`),
   };
 }
 
-// How many characters each column of prices has place for.
-function readWidths(head: HTMLElement, font: string): Paint['widths'] {
+// What has place in each column of prices. Digits are as wide as each other in our fonts, so a text
+// is as wide as its characters.
+function readFits(head: HTMLElement, font: string): Paint['fits'] {
   const context = document.createElement('canvas').getContext('2d');
-  const widths = { last: 0, change: 0, percent: 0, high: 0, low: 0 };
-  if (context === null) return widths;
-  context.font = font;
-  const width = (text: string) => context.measureText(text).width;
-  const digit = width('0');
-  // A sign and the mark for missing digits are wider than a digit, and an exponent has a sign too.
-  const more = Math.max(0, width('≈+') - 2 * digit);
+  if (context !== null) context.font = font;
+  const widths = new Map<string, number>();
+  const widthOf = (character: string) => {
+    const known = widths.get(character) ?? context?.measureText(character).width ?? 0;
+    widths.set(character, known);
+    return known;
+  };
+  const fits = (space: number) => (text: string) => {
+    let width = 0;
+    for (const each of text) width += widthOf(each);
+    return width <= space;
+  };
+  const all = { last: fits(0), change: fits(0), percent: fits(0), high: fits(0), low: fits(0) };
   for (const cell of head.children) {
     const key = COLUMNS.find(({ key }) => cell.classList.contains(key))?.key;
     if (key === undefined || !isPriceKey(key)) continue;
     const { paddingLeft, paddingRight } = getComputedStyle(cell);
-    const space = cell.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
-    widths[key] = Math.max(0, Math.floor((space - more) / digit));
+    all[key] = fits(cell.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight));
   }
-  return widths;
+  return all;
 }

@@ -10,6 +10,7 @@ import {
   formatPrice,
   formatShort,
   formatTime,
+  type Fits,
 } from '../market/format';
 import { ageOf, changeOf, changePercentOf, type Quote } from '../market/quotes';
 import { COLUMNS, isPriceKey, type ColumnKey, type PriceKey } from './order';
@@ -27,8 +28,8 @@ export interface Paint {
   readonly flashUp: string;
   readonly flashDown: string;
   readonly calm: boolean;
-  /** Characters that the cells of these columns have place for. */
-  readonly widths: Readonly<Record<PriceKey, number>>;
+  /** Whether a text has place in a cell of these columns. */
+  readonly fits: Readonly<Record<PriceKey, Fits>>;
 }
 
 export class Row {
@@ -100,7 +101,7 @@ export class Row {
     const change = changeOf(data);
     this.write('symbol', quote.symbol);
     for (const { key } of COLUMNS) {
-      if (isPriceKey(key)) this.write(key, priceText(key, quote, paint.widths[key]));
+      if (isPriceKey(key)) this.write(key, priceText(key, quote, paint.fits[key]));
     }
     this.write('volume', formatShort(data?.volume));
     this.write('age', formatAge(ageOf(data, time)));
@@ -169,17 +170,17 @@ export class Row {
   }
 }
 
-function priceText(key: PriceKey, quote: Quote, width?: number): string {
+function priceText(key: PriceKey, quote: Quote, fits?: Fits): string {
   const { data, decimals } = quote;
   switch (key) {
     case 'change':
-      return formatChange(data?.open, data?.close, decimals, width);
+      return formatChange(data?.open, data?.close, decimals, fits);
     case 'percent':
-      return formatPercent(changePercentOf(data), width);
+      return formatPercent(changePercentOf(data), fits);
     case 'last':
-      return formatPrice(data?.close, decimals, width);
+      return formatPrice(data?.close, decimals, fits);
     default:
-      return formatPrice(data?.[key], decimals, width);
+      return formatPrice(data?.[key], decimals, fits);
   }
 }
 
