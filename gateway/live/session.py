@@ -82,6 +82,7 @@ class Sessions:
         limits: LiveLimits,
         clock: Callable[[], float],
         report_bug: Callable[[], None] = _ignore,
+        *,
         time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.hub = hub
