@@ -1,7 +1,7 @@
 # One image for the four services; the command picks: python -m aggregator, ingest, gateway, fakeclient.
-# Nothing here needs BuildKit, so that Compose v1 and engines without buildx build it too.
+# Nothing here needs BuildKit, so Compose v1 and engines without buildx can build it too.
 
-# The one base of every stage. A mirror or an image with a company's CA in it goes in its place.
+# The base image of every stage. It can be a mirror, or an image that has a company's CA.
 ARG BASE=python:3.12-slim
 
 FROM ${BASE} AS build
@@ -13,7 +13,7 @@ WORKDIR /build
 COPY pyproject.toml constraints.txt ./
 RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' >requirements.txt \
  && python -m pip --python /opt/venv/bin/python install --only-binary :all: -c constraints.txt -r requirements.txt
-# So are the gateway's pages; they are built with Node.js from PyPI, which stays in this stage.
+# So are the gateway's pages. They are built with Node.js from PyPI, which is only in this stage.
 COPY scripts scripts
 COPY gateway/package.json gateway/package-lock.json gateway/
 COPY gateway/assets gateway/assets
@@ -21,10 +21,10 @@ COPY gateway/dashboard gateway/dashboard
 RUN python -m scripts.assets
 COPY . .
 RUN python -m pip --python /opt/venv/bin/python install --no-deps .
-# Where the image runs, nothing can be kept, and the processor may be another one: the hot loops are
+# A container cannot keep compiled code, and its processor may be another one. So the hot loops are
 # compiled here, for every processor of the architecture. They are as fast as for this one alone.
 ENV NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES=
-# Not from /build, where the sources would be found instead of what is installed.
+# Not from /build: there Python would import the sources instead of the installed packages.
 WORKDIR /
 RUN /opt/venv/bin/python -m marketdata.warm aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode ingest.kernel
 
@@ -40,11 +40,11 @@ RUN python -m compileall -q -j 0 -x '/(site-packages|test|idlelib|lib2to3|turtle
 # pip compiled what it installed, and the copy keeps the times by which bytecode is judged.
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# What was compiled was compiled for these; for another it would be compiled again at each start.
+# The hot loops were compiled for these values; with others each start would compile them again.
 ENV NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES=
-# By number: an orchestrator can see that it is not root without reading our /etc/passwd.
+# As a number, an orchestrator can see that it is not root without reading /etc/passwd.
 USER 10001:10001
-# Nothing of the project lies here that could shadow what is installed.
+# No file here can shadow an installed module.
 WORKDIR /tmp
 CMD ["sh", "-c", "echo 'name a service: python -m aggregator, ingest, gateway or fakeclient' >&2; exit 64"]
 ARG VERSION=unversioned

@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 # Tests that run beside each other; those that measure time come after them, one by one.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WIRE := $(wildcard proto/marketdata/wire/*.proto)
@@ -17,7 +18,7 @@ KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
-.PHONY: setup assets wheel run test check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets wheel run test lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
 
 help:
 	@sed -n '1,4p' Makefile
@@ -64,6 +65,19 @@ test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
 	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not alone"; }
 	$(BIN)/python -m pytest -m alone
 
+# The lowest versions that pyproject.toml allows, in an environment of their own: they must work
+# together. What they compile stays there too.
+$(LOWEST)/.setup: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev]'
+	@touch $@
+
+lowest: $(LOWEST)/.setup
+	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/kernels \
+	  $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider \
+	  tests/acceptance/test_smoke.py tests/integration/gateway/webrtc/test_example.py
+
 format: $(VENV)/.setup-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -78,7 +92,7 @@ types: $(VENV)/.setup-dev
 imports: $(VENV)/.setup-dev
 	$(BIN)/lint-imports
 
-# One rule for both: proto writes into the tree, proto-check into a folder of its own, and compares.
+# proto writes into the tree; proto-check writes into another folder and compares.
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto \
   --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
   --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $(WIRE)
@@ -95,7 +109,7 @@ proto-check: $(VENV)/.setup-dev
 fields: $(VENV)/.setup
 	$(BIN)/python -m scripts.fields
 
-# The dashboard's TypeScript: its types, and the logic that needs no browser.
+# Check the types of the dashboard's TypeScript, and run its tests that need no browser.
 check-dashboard: $(VENV)/.setup-dev
 	$(BIN)/python -m scripts.dashboard
 
@@ -106,7 +120,7 @@ soak-dashboard: $(VENV)/.setup-dev $(STATIC)
 screenshots: $(VENV)/.setup-dev $(STATIC)
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
-# What needs no idle machine goes together, the tests' own needs with it.
+# All but the tests runs side by side, together with what the tests need.
 check: $(VENV)/.setup-dev
 	$(MAKE) -j$(JOBS) lint types imports proto-check check-dashboard assets $(VENV)/.kernels
 	$(MAKE) test
@@ -125,11 +139,11 @@ image:
 	docker build --tag market-data-server $(if $(BASE),--build-arg BASE=$(BASE)) \
 	  --build-arg VERSION=$$($(PYTHON) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])') .
 
-# Pins, without addresses: every package that the newest allowed versions bring in.
+# Pin every package of the newest allowed versions.
 constraints: | $(BIN)/python
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(PYTHON) -m venv "$$fresh" && \
 	  "$$fresh/bin/pip" install --quiet --disable-pip-version-check -e '.[dev]' && \
 	  "$$fresh/bin/pip" freeze --exclude-editable >constraints.txt
 
 clean:
-	rm -rf $(VENV) gateway/static gateway/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) gateway/static gateway/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,6 +1,31 @@
 """``python -m aggregator``, and ``python -m aggregator import FILE...``."""
 
-from aggregator.importing.command import app
+from __future__ import annotations
+
+import typer
+
+from aggregator.app import main
+from aggregator.importing.command import import_files
+from aggregator.settings import AggregatorSettings
+from marketdata.runtime import run_service
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("import")(import_files)
+
+
+@app.callback(invoke_without_command=True)
+def serve(ctx: typer.Context) -> None:
+    """Run the aggregator, or import files into its store.
+
+    Its settings are the AGGREGATOR_* variables; docs/settings.md lists them.
+    """
+    if ctx.invoked_subcommand is None:
+        run_service("aggregator", AggregatorSettings, main)
+
 
 if __name__ == "__main__":
     app(prog_name="python -m aggregator")

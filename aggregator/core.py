@@ -1,4 +1,4 @@
-"""Construct what an aggregator is behind its server."""
+"""Construct everything an aggregator needs but its server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from aggregator.sessions.sessions import SessionRules
 from aggregator.settings import AggregatorSettings
 from aggregator.store.address import parse_store
 from aggregator.store.database import Database
-from aggregator.store.kept import read_retention
+from aggregator.store.retention import read_retention
 from aggregator.store.store import BarStore
 from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
@@ -35,11 +35,11 @@ from marketdata.warm import load_kernels
 
 log = structlog.get_logger()
 
-# The bars of every symbol by name, and what may wait of them for one slow Watch stream: at the end
+# How many topics of bars one Watch stream may have, and how many bars may wait for it: at the end
 # of an hour 100,000 symbols close four bars each.
 MAX_TOPICS = 1_000_000
 MAX_WAITING_BARS = 500_000
-# How often it is stored when there was a feed.
+# How often the times with a feed are stored.
 SAVE_SPANS_S = 60.0
 
 
@@ -60,9 +60,9 @@ class Core:
     """The trades and bars of all symbols, and the RPCs that read them.
 
     Args:
-        settings: what the operator chose.
+        settings: the operator's settings.
         clock: the wall clock in ns.
-        tell_store: called when the store begins to fail and when it works again.
+        tell_store: called with False when the store begins to fail, with True when it works again.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Core:
         book = Book(
             engine,
             max_symbols=settings.max_symbols,
-            # Sequences of an earlier epoch must not be compared with ours.
+            # A new number at each start: sequences of an earlier run do not compare with ours.
             epoch=time.time_ns(),
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
@@ -106,7 +106,10 @@ class Core:
             epoch=book.epoch,
         )
         self.market = Market(
-            book, Producers(settings.max_producers), self.watchers, settings.max_future_skew_s
+            book,
+            Producers(settings.max_producers),
+            self.watchers.notify,
+            settings.max_future_skew_s,
         )
         tick_rules = TickRules(
             timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
@@ -116,14 +119,14 @@ class Core:
             tick_rules,
             reader,
             self.feeds,
+            self.watchers,
             store=self.store,
             clock=clock,
         )
         self._keeping_spans: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
-        """Take over the bars of an earlier life, before the first tick."""
-        # Then open bars go on as if nothing had been.
+        """Load the bars of the last run; call it before the first tick."""
         if self.store is None:
             return
         engine = self.market.book.engine
@@ -135,14 +138,14 @@ class Core:
         engine.restore(bars, self._clock())
         self._keeping_spans = asyncio.create_task(self._keep_spans(self.store))
         if bars:
-            log.info("bars restored", count=len(bars))
+            log.info("bars_restored", count=len(bars))
 
     def start(self) -> None:
-        """Let the wall clock close bars."""
+        """Begin to close bars by the wall clock."""
         self._close_timer.start()
 
     async def stop(self) -> None:
-        """Stop the timer that closes bars, and store the closed and the open bars."""
+        """Stop the timer that closes bars, and store all closed and open bars."""
         self._close_timer.stop()
         self.service.log_drops()
         if self._keeping_spans is not None:
@@ -152,7 +155,7 @@ class Core:
             await self.store.stop(self._store_drain_s, self.market.book.engine.open_bars())
 
     async def _keep_spans(self, store: BarStore) -> None:
-        # Until cancelled. After a crash the last minute counts as one without a feed.
+        # Until cancelled. After a crash the last minute counts as a time without a feed.
         while True:
             await asyncio.sleep(SAVE_SPANS_S)
             await store.save_spans(self.feeds.all_spans(self._clock()))

@@ -1,4 +1,4 @@
-"""What an operator may change about the aggregator: the ``AGGREGATOR_*`` variables."""
+"""The settings of the aggregator: the ``AGGREGATOR_*`` variables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from aggregator.bars.plan import BarPlan, InvalidPlan, parse_intervals
 from aggregator.store.address import InvalidStore, parse_store
-from aggregator.store.kept import read_retention
+from aggregator.store.retention import read_retention
 from marketdata.channel import KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
 from marketdata.settings import ServiceSettings
@@ -38,20 +38,21 @@ class AggregatorSettings(ServiceSettings):
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on, 0: any free")
     session: str = Field(
         default="utc-day",
-        description="what one Aggregate covers: utc-day, none, day:<time zone>, or a calendar such "
-        "as XNYS or XNYS:regular",
+        description="the session that one Aggregate covers: utc-day, none, day:<time zone>, or a "
+        "calendar such as XNYS or XNYS:regular",
     )
     calendars: str = Field(
         default="",
-        description="other sessions by symbol, such as *.N=XNYS,BTC-*=utc-day; the first match "
-        "counts",
+        description="sessions of symbols that match a pattern, such as *.N=XNYS,BTC-*=utc-day; the "
+        "first match counts",
     )
     bar_anchor: Literal["utc", "session"] = Field(
         default="utc", description="where intraday bars start: at full hours of UTC or of the open"
     )
     bars: str = Field(
         default="1s,1m,5m,15m,1h,1d",
-        description="intervals of the bars, also 100t 10000v 1000000n; empty: none",
+        description="intervals of bars, by time or by trades, volume and notional (100t, 10000v, "
+        "1000000n); empty: no bars",
     )
     bar_grace_s: float = Field(
         default=2.0, ge=0, description="how long after its end a bar waits for late ticks"
@@ -64,39 +65,42 @@ class AggregatorSettings(ServiceSettings):
     live_within_s: float = Field(
         default=60.0,
         ge=0,
-        description="the wall clock closes bars of symbols whose latest tick is at most so old",
+        description="how old a tick may be on arrival to count as live; the wall clock closes bars "
+        "only of symbols whose latest tick was live",
     )
     max_closed_bars: int = Field(
         default=500_000,
         ge=1,
-        description="closed bars held while late ticks can revise them, 600 bytes each",
+        description="closed bars kept in memory while late ticks can revise them, 600 bytes each",
     )
     max_symbols: int = Field(
-        default=100_000, ge=1, description="live symbols; ticks of further ones are rejected"
+        default=100_000, ge=1, description="symbols in memory; ticks of further ones are rejected"
     )
     max_producers: int = Field(
         default=10_000,
         ge=1,
-        description="producers remembered; beyond, the longest silent is forgotten",
+        description="producers remembered; beyond, the one silent for longest is forgotten",
     )
     max_streams: int = Field(
-        default=10_000, ge=1, description="concurrent calls; further ones get RESOURCE_EXHAUSTED"
+        default=10_000,
+        ge=1,
+        description="concurrent calls; further ones end with RESOURCE_EXHAUSTED",
     )
     max_future_skew_s: float = Field(
         default=60.0, ge=0, description="how far ahead of the clock a tick's exchange time may be"
     )
     timestamp_unit: TimestampUnit = Field(
-        default="auto", description="unit of exchange times that arrive over StreamTicks"
+        default="auto", description="unit of the exchange times in StreamTicks"
     )
     keepalive_s: float = Field(
         default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
     )
     drain_s: float = Field(
-        default=3.0, ge=0, description="how long producers may finish when the aggregator stops"
+        default=3.0, ge=0, description="how long producers may go on when the aggregator stops"
     )
     store: Annotated[str, AfterValidator(_check_store)] = Field(
         default="sqlite:///data/bars.db",
-        # It may have a password.
+        # It may contain a password.
         repr=False,
         description="database of closed bars: sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME "
         "or off",
@@ -104,14 +108,14 @@ class AggregatorSettings(ServiceSettings):
     store_max_waiting: int = Field(
         default=200_000,
         ge=1,
-        description="bars that wait while the store takes none; beyond, the oldest is lost",
+        description="bars that may wait while the store fails; beyond, the oldest is lost",
     )
     store_drain_s: float = Field(
-        default=3.0, ge=0, description="how long the last bars may take when the aggregator stops"
+        default=3.0, ge=0, description="how long to write the last bars when the aggregator stops"
     )
     retention: Annotated[str, AfterValidator(_check_retention)] = Field(
         default="none",
-        description="how long stored bars are kept, such as 1s=7d,1m=90d; others for ever",
+        description="how long stored bars are kept, such as 1s=7d,1m=90d; others are kept for ever",
     )
 
     @field_validator("bars")
@@ -120,7 +124,7 @@ class AggregatorSettings(ServiceSettings):
         try:
             parse_intervals(names)
         except (InvalidInterval, InvalidPlan) as exc:
-            # What pydantic understands.
+            # pydantic reports only ValueErrors.
             raise ValueError(str(exc)) from exc
         return names
 
@@ -133,7 +137,7 @@ class AggregatorSettings(ServiceSettings):
         return revise_s
 
     def bar_plan(self) -> BarPlan:
-        """Return what bars are made, and when they close."""
+        """Return the settings of bars."""
         return BarPlan(
             intervals=parse_intervals(self.bars),
             grace_ns=int(self.bar_grace_s * NS_PER_S),

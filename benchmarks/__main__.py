@@ -1,7 +1,7 @@
 """Measure everything: one run, one table, one JSON file.
 
-``make bench`` is ``python -m benchmarks --full``. Without ``--full`` it is quick: it shows that
-every part works, and its numbers say little. A part whose answers are wrong ends the run.
+``make bench`` is ``python -m benchmarks --full``. Without ``--full`` a quick run shows that every
+part works; its numbers mean little. A wrong answer ends the run.
 """
 
 from __future__ import annotations
@@ -25,22 +25,20 @@ from benchmarks import (
     nats,
     rabbitmq,
     rest,
-    shards,
     stalled,
 )
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.messages import Messages
 from benchmarks.publish import publish
 from benchmarks.report import Outcome, markdown_table, rows_of, text_table
 from benchmarks.results import RESULTS, Results, write_json
 
-# Each is given what the machine can do, and what one message per tick gives, of the same run.
-Part = Callable[[Limits, Messages, bool], Awaitable[Outcome]]
+# Each gets the limits of the machine and the results of one message per tick, of the same run.
+Part = Callable[[MachineLimits, Messages, bool], Awaitable[Outcome]]
 PARTS: dict[str, Part] = {
     "kernels": lambda _limits, _messages, full: kernels.measure(full=full),
     "ingest": lambda found, one, full: ingest.measure(found, one.ticks_per_s, full=full),
     "bars": lambda _limits, _messages, full: bars.measure(full=full),
-    "shards": lambda _limits, _messages, full: shards.measure(full=full),
     "nats": lambda found, _messages, full: nats.measure(found, full=full),
     "latency": lambda found, one, full: latency.measure(found, one, full=full),
     "fanout": lambda found, one, full: deliveries.measure(found, one.updates_per_cpu_s, full=full),
@@ -54,7 +52,7 @@ PARTS: dict[str, Part] = {
 
 
 async def run(parts: list[str], *, full: bool) -> Results:
-    """Measure the parts, and before them what they are held against."""
+    """Measure the machine, one message per tick, and then the parts, to be compared with both."""
     results = Results("full" if full else "quick")
     found, outcome = limits.measure(full=full)
     _tell("limits", outcome)
@@ -82,8 +80,12 @@ def _tell(name: str, outcome: Outcome) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="some fifteen minutes, to be believed")
-    parser.add_argument("--quick", action="store_true", help="to see that it works; the default")
+    parser.add_argument(
+        "--full", action="store_true", help="some fifteen minutes; only these numbers count"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="shows that everything works; the default"
+    )
     parser.add_argument("--only", default="", help=f"some of {','.join(PARTS)}")
     parser.add_argument("--output", type=Path, help="the JSON file (benchmarks/results/COMMIT)")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown too")

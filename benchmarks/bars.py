@@ -1,8 +1,8 @@
-"""How soon after its end a bar reaches a reader, and what it costs to close bars.
+"""Measure how soon after its end a bar reaches a reader, and what closing bars costs.
 
-A live random walk goes through ingest into the aggregator, which
-stores what closes, and one ``Watch`` stream has all bars of 1s and 1m. Then the engine alone, in
-seconds of CPU: with one trade per symbol and second every trade begins a bar.
+A live random walk goes through ingest into the aggregator, which stores closed bars, and one
+``Watch`` stream follows all bars of 1s and 1m. Then the engine is measured alone, in seconds of
+CPU: with one trade per symbol and second, every trade begins a bar.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-
-import grpc
+from typing import Any
 
 from aggregator.bars.bar import Bar
 from aggregator.bars.engine import BarEngine
@@ -25,17 +22,13 @@ from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
 from aggregator.sessions.sessions import UtcDay
 from aggregator.watch.close_timer import SYMBOLS_AT_ONCE
-from benchmarks.harness import Service, WrongResult, run_service
+from benchmarks.harness import WrongResult
 from benchmarks.latencies import Latencies
+from benchmarks.pipeline import Backend, run_backend
 from benchmarks.report import Line, Outcome
 from benchmarks.results import ROOT
-from marketdata.channel import client_options
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
-from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
-
-if TYPE_CHECKING:  # only the stubs know it
-    from marketdata.wire.market_data_pb2_grpc import MarketDataServiceAsyncStub
 
 ALL_BARS = "1s,1m,5m,15m,1h,1d"
 WATCHED = ("1s", "1m")
@@ -66,9 +59,9 @@ QUICK = Plan(symbols=100, rate=2_000, live_s=7, engine_symbols=(500,), engine_s=
 
 @dataclass
 class Live:
-    """What one round of the live measurement gave."""
+    """The results of one live measurement."""
 
-    # By interval and state, the time from the moment when it was due to its arrival.
+    # By interval and state: the time from the due moment to the arrival.
     latencies: dict[str, Latencies] = field(default_factory=dict)
     # Seconds of CPU of the aggregator in a second, and the states it published.
     cpu: float = 0.0
@@ -81,7 +74,7 @@ class Live:
 
 
 class Reader:
-    """Takes every state of every bar, and checks that each follows on the one before."""
+    """Take every state of every bar, and check that each follows the one before."""
 
     def __init__(self) -> None:
         self.due_s: dict[str, list[float]] = {}
@@ -95,7 +88,7 @@ class Reader:
         self.since_ns = 0
 
     def take(self, batch: wire.UpdateBatch, now_ns: int) -> None:
-        """Take what came at ``now_ns``.
+        """Take a batch that came at ``now_ns``.
 
         Raises:
             WrongResult: a state is older than one that came before, or came twice.
@@ -131,33 +124,18 @@ class Reader:
         return rank != before
 
 
-@asynccontextmanager
-async def run_backend(folder: str) -> AsyncIterator[tuple[Service, Service]]:
-    """Run an aggregator with a store and an ingest."""
-    store = f"sqlite:///{folder}/bars.db"
-    async with (
-        # Midnight must not end the session of a benchmark.
-        run_service("aggregator", session="none", bars="1s,1m,5m,15m,1h", store=store) as served,
-        run_service("ingest", aggregator=served.address) as ingest,
-    ):
-        yield served, ingest
-
-
 async def measure_live(plan: Plan) -> Live:
     """Send live trades for a while and time the bars that close."""
     with TemporaryDirectory() as folder:
-        async with (
-            run_backend(folder) as (aggregator, ingest),
-            grpc.aio.insecure_channel(aggregator.address, options=client_options()) as channel,
-        ):
-            return await _time_bars(plan, MarketDataServiceStub(channel), aggregator, ingest)
+        store = f"sqlite:///{folder}/bars.db"
+        # Midnight must not end the session of a benchmark.
+        async with run_backend(session="none", bars="1s,1m,5m,15m,1h", store=store) as backend:
+            return await _time_bars(plan, backend)
 
 
-async def _time_bars(
-    plan: Plan, stub: MarketDataServiceAsyncStub, aggregator: Service, ingest: Service
-) -> Live:
-    reader = Reader()
-    watch = stub.Watch()
+async def _time_bars(plan: Plan, backend: Backend) -> Live:
+    reader, aggregator = Reader(), backend.aggregator
+    watch = backend.stub.Watch()
     topics = [wire.BarTopic(symbol="*", interval=interval) for interval in WATCHED]
     await watch.write(wire.WatchRequest(add_bars=topics))
     await watch.initial_metadata()
@@ -166,7 +144,7 @@ async def _time_bars(
     reader.since_ns = began_ns + WARM_UP_S * NS_PER_S
     used = aggregator.cpu_s()
     feed = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "fakeclient", "--server", ingest.address),
+        *(sys.executable, "-m", "fakeclient", "--server", backend.ingest.address),
         *("--symbols", str(plan.symbols), "--rate", str(plan.rate)),
         *("--duration", str(seconds)),
         cwd=ROOT,
@@ -185,20 +163,20 @@ async def _time_bars(
                 elapsed_s = (time.time_ns() - began_ns) / NS_PER_S
     watch.cancel()
     await talking
-    await _check_totals(stub, reader)
+    await _check_totals(backend, reader)
     latencies = {name: Latencies(tuple(found)) for name, found in sorted(reader.due_s.items())}
     return Live(latencies, (used_then - used) / elapsed_s, live_states / elapsed_s)
 
 
-async def _check_totals(stub: MarketDataServiceAsyncStub, reader: Reader) -> None:
-    answer = await stub.GetAggregates(wire.AggregatesRequest(symbols=list(reader.trades)))
+async def _check_totals(backend: Backend, reader: Reader) -> None:
+    answer = await backend.stub.GetAggregates(wire.AggregatesRequest(symbols=list(reader.trades)))
     totals = {each.symbol: each.trades for each in answer.aggregates}
     if totals != reader.trades:
         raise WrongResult(f"bars have {reader.trades.total()} trades of {sum(totals.values())}")
 
 
 class _Counting:
-    """Keeps no bars."""
+    """Count bars and keep none."""
 
     def __init__(self) -> None:
         self.bars = 0
@@ -210,7 +188,7 @@ class _Counting:
 
 @dataclass
 class Cost:
-    """What one symbol costs that trades once a second, in seconds of CPU."""
+    """The cost of a symbol that trades once a second, in seconds of CPU."""
 
     symbols: int
     trade_s: float
@@ -253,7 +231,7 @@ def measure_engine(symbols: int, seconds: int) -> Cost:
 
 
 def lines_of(plan: Plan, live: Live, costs: Sequence[Cost]) -> list[Line]:
-    """Return what to say of them."""
+    """Return the lines of both measurements."""
     note = f"aggregator {live.cpu:.0%} of a core, {live.states_per_s:,.0f} states/s of bars"
     lines = []
     for name, latencies in live.latencies.items():

@@ -1,7 +1,7 @@
 """Measure reads of bars from a large store.
 
-It makes an SQLite file, makes sure that a read goes by the key, and measures reads of 1,000
-consecutive bars of random symbols and times, from the request to the encoded answer.
+It fills an SQLite file, checks that a read uses the key, and measures reads of 1,000 consecutive
+bars of random symbols and times, from the request to the encoded answer.
 ``python -m benchmarks.bars_store`` does so with 10 million bars, or with another, empty, database.
 """
 
@@ -41,7 +41,7 @@ INTERVAL = parse_interval("1s")
 
 
 class NoMemory:
-    """An aggregator that has just started."""
+    """The memory of an aggregator that has just started."""
 
     def sequence(self, _symbol: str, _interval: str) -> int:
         """Return 0."""
@@ -100,12 +100,12 @@ def size_of(folder: Path) -> int:
 
 
 async def check_plan(database: Database) -> str:
-    """Return how a read goes about, if it goes by the key."""
+    """Return the plan of a read, which must use the key."""
     asked = Range("S0001", INTERVAL.name, START_NS, 2**62, READ_BARS)
     plan = await database.explain(select_range(asked))
     expected = "USING PRIMARY KEY (symbol=? AND interval=?" if database.is_sqlite else "bars_pkey"
     if expected not in plan or "TEMP B-TREE" in plan:
-        raise WrongResult(f"a read does not go by the key: {plan}")
+        raise WrongResult(f"a read does not use the key: {plan}")
     return plan
 
 

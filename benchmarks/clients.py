@@ -1,4 +1,4 @@
-"""Many live clients in one thread: STOMP over WebSocket, and SSE, as little of each as will do."""
+"""Run many live clients in one thread, with as little of STOMP over WebSocket as is needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_MASK = bytes(4)
 
 @dataclass(frozen=True, slots=True)
 class StompDialect:
-    """How a server wants to be spoken to."""
+    """What differs between STOMP servers."""
 
     path: str = "/ws/websocket"
     # Further headers of the handshake.
@@ -47,15 +47,15 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def begin(self) -> bytes:
-        """Subscribe; return what came behind the answer."""
+        """Subscribe; return the bytes that came after the answer."""
         raise NotImplementedError
 
     def take(self) -> None:
-        """Take what there is."""
+        """Take the bytes that have come."""
         raise NotImplementedError
 
     def read(self) -> bytes:
-        """Return what there is, without pings, which are answered.
+        """Return the bytes that have come, without pings, which are answered.
 
         Raises:
             WrongResult: the server ended the connection.
@@ -64,13 +64,13 @@ class Client:
         if not data:
             raise WrongResult("a client was lost")
         if (ping := data.find(PING)) >= 0:
-            # Its four bytes are random, and must not be counted for what they look like.
+            # Its four bytes are random, and may look like a part of a frame.
             self.socket.sendall(PONG_HEAD + data[ping + 2 : ping + 6])
             data = data[:ping] + data[ping + 6 :]
         return data
 
     def read_until(self, end: bytes) -> bytes:
-        """Return what comes behind ``end``."""
+        """Return the bytes that come after ``end``."""
         seen = b""
         while end not in seen:
             data = self.socket.recv(4096)
@@ -82,7 +82,7 @@ class Client:
     def subscribe_stomp(
         self, symbols: Sequence[str], policy: str, dialect: StompDialect = GATEWAY
     ) -> bytes:
-        """Connect and subscribe; return what came behind the answer to the last of it."""
+        """Connect and subscribe; return the bytes that came after the last answer."""
         self.socket.sendall(
             f"GET {dialect.path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -96,7 +96,7 @@ class Client:
                 f"SUBSCRIBE\nid:sub-{number}\ndestination:{dialect.destination}{symbol}\n"
                 f"policy:{policy}\nreceipt:{number}\n\n\0"
             )
-        # The last RECEIPT, and behind it the present state, if there is one.
+        # The last RECEIPT, then the present state, if there is one.
         return self.read_until(f"receipt-id:{len(symbols) - 1}\n\n\0".encode())
 
     def send(self, message: str) -> None:
@@ -129,16 +129,16 @@ class Crowd(Generic[C]):
         self._epoll.register(client.socket, select.EPOLLIN)
 
     def poll(self, timeout_s: float) -> None:
-        """Take what has come, or wait for something."""
+        """Let clients take what has come, or wait for something."""
         by_fd = self._by_fd
         for fd, _ in self._epoll.poll(timeout_s, 4096):
             by_fd[fd].take()
 
     def poll_until(self, done: Callable[[], bool], timeout_s: float, what: str) -> None:
-        """Read until something is so.
+        """Read until ``done`` is true.
 
         Raises:
-            WrongResult: it is not after a while.
+            WrongResult: it is not true in time; ``what`` says what is missing.
         """
         deadline = time.monotonic() + timeout_s
         while not done():
@@ -146,8 +146,22 @@ class Crowd(Generic[C]):
             if time.monotonic() > deadline:
                 raise WrongResult(f"after {timeout_s:g} s: {what}")
 
+    def poll_until_all(self, done: Callable[[C], bool], timeout_s: float, what: str) -> None:
+        """Read until ``done`` is true of every client.
+
+        Raises:
+            WrongResult: it is not true in time.
+        """
+        waiting = list(self.clients)
+
+        def are_done() -> bool:
+            waiting[:] = [client for client in waiting if not done(client)]
+            return not waiting
+
+        self.poll_until(are_done, timeout_s, what)
+
     def stop(self) -> None:
-        """Leave."""
+        """Disconnect."""
         for client in self.clients:
             client.socket.close()
         self._epoll.close()

@@ -1,10 +1,9 @@
-"""What a delivery costs: as many as there can be, to many STOMP clients, with ``policy: buffer``.
+"""Measure deliveries to many STOMP clients with ``policy: buffer``, as fast as the server can.
 
-Every client subscribes to one of the symbols and gets every state. The states come from a source of
-ours in place of the aggregator, which keeps a few rounds on their way, no more: nobody is
-disconnected, and the server always has something to do. The load shares the machine; so beside the
-deliveries per second there are those per second of the server's CPU, which is what one core of it
-can do. Peers get the same load.
+Every client subscribes to one of the symbols and gets every state. A source of ours stands in for
+the aggregator. It keeps only a few rounds on their way, so the server always has work and no client
+is disconnected. The load shares the machine; so the table also has the deliveries per second of the
+server's CPU, which is the most that one core can do. Peers get the same load.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.clients import GATEWAY, Client, Crowd, StompDialect
-from benchmarks.harness import Service, WrongResult, run_service
+from benchmarks.harness import Service, WrongResult, cpu_note, run_service
 from benchmarks.latencies import Spread
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.report import Line, Outcome
 from benchmarks.states import Rounds, run_source
 
 # One MESSAGE is below 1 KiB, so this much ends with a whole one or more.
 TAIL = 2048
 TIMEOUT_S = 60.0
-# What is made only once is there after so many clients.
+# After so many clients all that the server makes only once has been made.
 FIRST_CLIENTS = 100
 
 
@@ -52,7 +51,7 @@ QUICK = Plan(clients=(100,), seconds=0.5, repeats=1, idle_clients=200)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Who delivers, how it is spoken to, and where its states come from."""
+    """The server under load, its STOMP dialect, and the source of its states."""
 
     service: Service
     source: Rounds
@@ -133,8 +132,8 @@ class Load:
         symbols = source.symbols
         for number in range(clients):
             self.crowd.add(CountingClient(server, symbols[number % len(symbols)]))
-        # What those are told who subscribe before the feed is there comes before the first state,
-        # and a server that keeps no state has none for them.
+        # Clients that subscribed before the feed was there get a status before the first state, and
+        # a server that keeps no state sends them none.
         source.publish()
         self.settle()
 
@@ -166,13 +165,9 @@ class Load:
             WrongResult: somebody does not get it, or got another.
         """
         sent = self._source.sent
-        behind = list(self.crowd.clients)
-
-        def is_done() -> bool:
-            behind[:] = [client for client in behind if client.sequence() != sent]
-            return not behind
-
-        self.crowd.poll_until(is_done, TIMEOUT_S, "clients did not get everything")
+        self.crowd.poll_until_all(
+            lambda client: client.sequence() == sent, TIMEOUT_S, "clients did not get everything"
+        )
         for client in self.crowd.clients:
             client.check_state(sent)
 
@@ -244,15 +239,14 @@ async def measure_idle_clients(opened: OpenServer, plan: Plan) -> float:
 
 
 def lines_of(
-    found: dict[str, Any], limits: Limits, message_per_s: float | None, peer: str = ""
+    found: dict[str, Any], limits: MachineLimits, message_per_s: float | None, peer: str = ""
 ) -> list[Line]:
-    """Return what to say of one server."""
+    """Return the lines of one server."""
     key = peer.lower() or "fanout"
     lines = []
     for each in found["throughput"]:
         what = f"deliveries to {each['clients']:,} STOMP clients"
-        cpu = each["cpu"]
-        note = f"CPU: server {cpu['server']:.0%}, load {cpu['load']:.0%}"
+        note = cpu_note(each["cpu"])
         lines.append(
             Line(
                 f"{key}/{each['clients']}/per-core",
@@ -275,7 +269,7 @@ def lines_of(
     return lines
 
 
-async def measure(limits: Limits, message_per_s: float, *, full: bool) -> Outcome:
+async def measure(limits: MachineLimits, message_per_s: float, *, full: bool) -> Outcome:
     """Measure the gateway."""
     plan = FULL if full else QUICK
     found = [await measure_clients(open_gateway, clients, plan) for clients in plan.clients]
@@ -284,9 +278,11 @@ async def measure(limits: Limits, message_per_s: float, *, full: bool) -> Outcom
     return Outcome(lines_of(details, limits, message_per_s), details)
 
 
-async def measure_peer(name: str, opened: OpenServer, limits: Limits, *, full: bool) -> Outcome:
+async def measure_peer(
+    name: str, opened: OpenServer, limits: MachineLimits, *, full: bool
+) -> Outcome:
     """Measure another server with the same load."""
-    # What it says is compared; less of it will do.
+    # A peer is only there to be compared with, so less will do.
     shorter = replace(FULL, repeats=1, seconds=4.0, window_deliveries=25_000, idle_clients=500)
     plan = shorter if full else QUICK
     found: list[dict[str, Any]] = []

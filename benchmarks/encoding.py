@@ -1,4 +1,4 @@
-"""How fast states are written as Watch sends them, by the compiled loops alone."""
+"""Measure the compiled loops that encode states as Watch sends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single-tick frames as v1 producers send them, written by millions, and what they come to."""
+"""Write millions of single-tick frames, as v1 producers send them, and sum them up."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fakeclient.walk import choose_symbols
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.timestamps import NS_PER_S
 
-# Its head, and a symbol, a price and two numbers with their tags and lengths.
+# The length, then a symbol, a price and two numbers with their tags and lengths.
 MAX_FRAME = 4 + 2 + MAX_SYMBOL_LENGTH + 9 + 11 + 11
-# One symbol that no run uses otherwise: each connection's last tick is one of it.
+# The symbol of each connection's last tick; no other tick has it.
 END = "THE.END"
 _SYMBOL_TAG, _PRICE_TAG, _VOLUME_TAG, _TIME_TAG = 0x0A, 0x11, 0x18, 0x20
 
@@ -37,7 +37,7 @@ class Ticks:
 
 
 class Totals:
-    """What was sent of each symbol."""
+    """The trades and the volume that were sent of each symbol."""
 
     def __init__(self, symbols: Sequence[str]) -> None:
         self.symbols = symbols
@@ -64,7 +64,7 @@ class FrameWriter:
             row[1 : 1 + len(name)] = np.frombuffer(name, np.uint8)
 
     def write(self, ticks: Ticks) -> memoryview:
-        """Return the frames, one behind the other."""
+        """Return the frames, joined."""
         out = np.empty(len(ticks) * MAX_FRAME, np.uint8)
         prices = ticks.prices.view(np.uint8).reshape(-1, 8)
         numbers = np.stack((ticks.volumes, ticks.times))

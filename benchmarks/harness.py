@@ -1,4 +1,4 @@
-"""What every benchmark stands on: real services, each a process of its own, and their CPU."""
+"""Run real services, each as a process of its own, and measure their CPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ START_TIMEOUT_S = 60.0
 
 
 class WrongResult(Exception):
-    """What was measured gave a wrong answer, so its speed means nothing."""
+    """The measured program gave a wrong answer, so its speed means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,9 @@ class Service:
         return f"127.0.0.1:{self.port}"
 
     def cpu_s(self) -> float:
-        """Return the CPU time that it took so far, with its workers."""
-        process = psutil.Process(self.pid)
-        found = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-        return float(sum(times.user + times.system for times in found))
+        """Return the CPU time that it took so far."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
 
     def memory(self) -> int:
         """Return its resident memory in bytes."""
@@ -47,7 +46,7 @@ class Service:
 
 
 class CpuMeter:
-    """Know what share of a core each process took, and this one, which makes the load."""
+    """Measure the CPU of each service, and of this process, which makes the load."""
 
     def __init__(self, **services: Service) -> None:
         self._services = services
@@ -65,12 +64,18 @@ class CpuMeter:
         return seconds, {name: now[name] - before for name, before in self._before.items()}
 
 
+def cpu_note(cpu_s: Mapping[str, float], seconds: float = 1.0) -> str:
+    """Return in words the share of a core that each process took in so many seconds."""
+    shares = (f"{name} {used / seconds:.0%}" for name, used in cpu_s.items())
+    return f"CPU: {', '.join(shares)}"
+
+
 @contextmanager
 def no_collections() -> Iterator[None]:
     """Let this process collect no garbage for the time of the context.
 
-    It notes every state that came, and a collection of a million notes takes a tenth of a second,
-    which would be taken for the services' time.
+    It keeps every state that arrives. To collect a million of them takes a tenth of a second, which
+    would count as the services' time.
     """
     gc.collect()
     gc.disable()
@@ -90,7 +95,7 @@ async def run_service(module: str, **settings: object) -> AsyncIterator[Service]
     env = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
     given = {"port": 0, "log_format": "json", **settings}
     if module == "aggregator":
-        # What is measured must not depend on what an earlier run stored.
+        # A run must not depend on bars that an earlier one stored.
         given = {"store": "off", **given}
     env |= {f"{prefix}{name.upper()}": str(value) for name, value in given.items()}
     process = await asyncio.create_subprocess_exec(
@@ -111,10 +116,10 @@ async def run_service(module: str, **settings: object) -> AsyncIterator[Service]
 
 
 async def _read_log(log: asyncio.StreamReader, address: asyncio.Future[str]) -> None:
-    # To the end, so that the service never waits for us.
+    # Reads to the end, so that the service never waits for us.
     last = b""
     async for last in log:
-        if not address.done() and b" listening" in last:
+        if not address.done() and b"listening" in last:
             address.set_result(json.loads(last)["address"])
     if not address.done():
         address.set_exception(RuntimeError(f"the service did not start: {last.decode()}"))

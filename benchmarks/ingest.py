@@ -1,10 +1,10 @@
-"""How fast single-tick frames go from TCP through ingest into the aggregator's state and bars.
+"""Measure how fast single-tick frames go from TCP through ingest into state and bars.
 
 A run has three phases, each measured alone: the first tick of every symbol, which opens it; the
-steady state within one second; and the same over several seconds of the ticks' own time, at each
-of which every symbol closes a bar. Connections are in step there, as live ones are: nobody sends a
-second's ticks before those of the one before are in the state, wherever they were sent. Ticks are
-an hour old, as in a replay: what a real clock adds is in the latencies.
+steady state within one second; and the same over several seconds of the ticks' own time. Every
+symbol closes a bar at the end of such a second, and all connections are in step, as live ones are:
+none sends a second's ticks before all ticks of the second before are in the state. Ticks are an
+hour old, as in a replay; the latencies show the cost of a real clock.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 import grpc
 
 from benchmarks.frames import END, Market, Ticks
-from benchmarks.harness import CpuMeter
+from benchmarks.harness import CpuMeter, cpu_note
 from benchmarks.latencies import Spread
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.pipeline import Backend, check_bars, check_states, run_backend
 from benchmarks.report import Line, Outcome
 from marketdata.timestamps import NS_PER_S
@@ -33,7 +33,7 @@ TIMEOUT_S = 180.0
 # Ticks in a second of their own time: the rate that is promised for live ones.
 LIVE_PER_S = 3_000_000
 LATE = 0.01
-# Symbols whose bars are summed up; one question each.
+# Symbols whose bars are summed up; one request each.
 BARS_CHECKED = 1_000
 BOUNDARY_SYMBOLS = 5_000
 
@@ -74,10 +74,10 @@ QUICK = Plan(
 
 
 class EndOfRun:
-    """Know when every connection's last tick is in the aggregator's state.
+    """Wait until every connection's last tick is in the aggregator's state.
 
-    They are all of one symbol, and its state says how many there were. This is the only symbol that
-    anybody watches, so it costs the aggregator one state per batch at most.
+    Those ticks share one symbol, and its state counts them. No other symbol is watched, so this
+    costs the aggregator at most one state per batch.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -105,7 +105,7 @@ class EndOfRun:
 
 
 class Producer:
-    """Sends prepared frames over all connections at once, each in a thread that only sends."""
+    """Send prepared frames over all connections at once, each in a thread that only sends."""
 
     def __init__(self, backend: Backend, market: Market, end: EndOfRun) -> None:
         self._market = market
@@ -117,7 +117,7 @@ class Producer:
         self._socks = [socket.create_connection(address) for _ in range(market.connections)]
 
     async def send(self, parts: Sequence[Ticks]) -> dict[str, Any]:
-        """Send the ticks of each connection; return what it took until all are in the state."""
+        """Send the ticks of each connection; return the cost until all are in the state."""
         frames = [self._market.writer.write(part) for part in parts]
         loop = asyncio.get_running_loop()
         meter = CpuMeter(**self._services)
@@ -139,14 +139,14 @@ class Producer:
         }
 
     def stop(self) -> None:
-        """Leave."""
+        """Disconnect."""
         for sock in self._socks:
             sock.close()
         self._pool.shutdown()
 
 
 async def measure_case(plan: Plan, symbols: int, connections: int, late: float) -> dict[str, Any]:
-    """Measure one case, with fresh services, and check what they say of every symbol.
+    """Measure one case with fresh services, and check the state of every symbol.
 
     Raises:
         WrongResult: a tick is missing or was counted twice, or the bars are not those ticks.
@@ -185,7 +185,7 @@ async def measure_case(plan: Plan, symbols: int, connections: int, late: float) 
             await end.stop()
         memory = backend.aggregator.memory()
     rate = Spread(tuple(each["ticks_per_s"] for each in steady))
-    # What the seconds took beyond so many ticks of the steady state, of the CPU that does it.
+    # The aggregator's CPU for the seconds, less that for as many ticks of the steady state.
     per_tick_s = sum(each["cpu_s"]["aggregator"] for each in steady) / plan.passes / plan.ticks
     beyond_s = seconds["cpu_s"]["aggregator"] - seconds["ticks"] * per_tick_s
     return {
@@ -204,7 +204,7 @@ async def measure_case(plan: Plan, symbols: int, connections: int, late: float) 
 
 
 def add_up(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what several sendings took in all."""
+    """Return the sum of several sendings."""
     ticks, size, seconds = (sum(p[name] for p in parts) for name in ("ticks", "bytes", "seconds"))
     cpu_s = {name: sum(part["cpu_s"][name] for part in parts) for name in parts[0]["cpu_s"]}
     return {
@@ -217,13 +217,8 @@ def add_up(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _cpu(phase: dict[str, Any]) -> str:
-    shares = (f"{name} {used / phase['seconds']:.0%}" for name, used in phase["cpu_s"].items())
-    return f"CPU: {', '.join(shares)}"
-
-
-def lines_of(case: dict[str, Any], limits: Limits, message_per_s: float) -> list[Line]:
-    """Return what to say of a case."""
+def lines_of(case: dict[str, Any], limits: MachineLimits, message_per_s: float) -> list[Line]:
+    """Return the lines of a case."""
     symbols, connections = case["symbols"], case["connections"]
     order = f"{case['late']:.0%} late" if case["late"] else "in order"
     name = f"{symbols:,} symbols, {connections} connection{'s' * (connections > 1)}, {order}"
@@ -236,7 +231,7 @@ def lines_of(case: dict[str, Any], limits: Limits, message_per_s: float) -> list
         ("steady", steady, case["steady_ticks_per_s"]["median"], "within one second"),
     ):
         what = f"TCP to state and bars: {name}, {when}"
-        compared = (limit, "loopback", message_per_s, _cpu(phase))
+        compared = (limit, "loopback", message_per_s, cpu_note(phase["cpu_s"], phase["seconds"]))
         lines.append(Line(f"{key}/{suffix}", what, rate, "ticks/s", *compared))
     if not case["late"] and connections == 1:
         opening, boundary = case["opening_us_per_symbol"], case["second_us_per_symbol"]
@@ -244,14 +239,14 @@ def lines_of(case: dict[str, Any], limits: Limits, message_per_s: float) -> list
         memory = f"the aggregator has {case['aggregator_rss_mb']:,.0f} MB in the end"
         lines.append(Line(f"{key}/opening", what, opening, "us", note=f"each, once; {memory}"))
         what = f"a second's end with {symbols:,} symbols"
-        # With fewer it is lost in what the ticks take.
+        # With fewer symbols the cost of the ticks hides it.
         if symbols >= BOUNDARY_SYMBOLS:
             note = "of the aggregator's CPU per symbol that traded, with all its bars"
             lines.append(Line(f"{key}/boundary", what, boundary, "us", note=note))
     return lines
 
 
-async def measure(limits: Limits, message_per_s: float, *, full: bool) -> Outcome:
+async def measure(limits: MachineLimits, message_per_s: float, *, full: bool) -> Outcome:
     """Measure every case."""
     plan = FULL if full else QUICK
     lines: list[Line] = []

@@ -1,6 +1,6 @@
-"""How fast the compiled loops are alone, against a copy of the same bytes.
+"""Measure the compiled loops alone, against a copy of the same bytes.
 
-In seconds of CPU: they are one thread that waits for nothing, and others may use the machine.
+They are measured in seconds of CPU: one thread that never waits, on a machine that may be shared.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from benchmarks.frames import Market
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Spread
 from benchmarks.report import Line, Outcome
-from ingest.feed import READ_SIZE, Feed, Intake
-from ingest.outbox import Outbox
+from ingest.parser import READ_SIZE, FrameParser, ProducerStream
+from ingest.reports import FeedState
+from ingest.ring import BatchRing
 from marketdata.timestamps import NS_PER_S
 from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
@@ -28,7 +29,7 @@ NAME = b"benchmark"
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What one pass over the ticks gave."""
+    """The results of one pass over the ticks."""
 
     ingest_s: float
     memcpy_s: float
@@ -38,29 +39,29 @@ class Passed:
 
 def run_ingest(frames: memoryview, now_ns: int) -> Passed:
     """Run the loop of ingest over reads of the usual size."""
-    outbox = Outbox(
+    ring = BatchRing(
         producer_id=NAME.decode(), first_sequence=1, batch_ticks=BATCH_TICKS, max_batches=1
     )
     rules = TickRules(timestamp_unit="auto", max_future_skew_s=60)
-    intake = Intake(rules, outbox, max_frame_size=1_000_000)
-    feed = Feed(intake)
+    parser = FrameParser(rules, ring, FeedState(0), max_frame_size=1_000_000)
+    stream = ProducerStream(parser)
     seconds = copying_s = 0.0
     batches = []
     for start in range(0, len(frames), READ_SIZE):
         read = frames[start : start + READ_SIZE]
         began = time.thread_time()
-        intake.window[: len(read)] = read
+        parser.window[: len(read)] = read
         copied = time.thread_time()
-        feed.receive_data(len(read), now_ns)
+        stream.receive_data(len(read), now_ns)
         seconds += time.thread_time() - copied
         copying_s += copied - began
         if start + READ_SIZE >= len(frames):
-            # Nothing follows that would fill the last one.
-            outbox.close_batch()
-        while (batch := outbox.next_unsent()) is not None:
+            # No more ticks fill the last batch.
+            ring.close_batch()
+        while (batch := ring.next_unsent()) is not None:
             batches.append(batch.data)
-            outbox.acknowledge(batch.last_sequence)
-    return Passed(seconds, copying_s, batches, feed.accepted)
+            ring.acknowledge(batch.last_sequence)
+    return Passed(seconds, copying_s, batches, stream.accepted)
 
 
 def run_aggregator(aggregator: Aggregator, batches: list[bytes], now_ns: int) -> float:
@@ -85,7 +86,7 @@ def measure_symbols(symbols: int, ticks: int, passes: int) -> dict[str, Any]:
     aggregator = Aggregator(AggregatorSettings(store="off", port=0))
     now_ns = time.time_ns() // NS_PER_S * NS_PER_S
     start_ns = now_ns - 3600 * NS_PER_S
-    # Which opens the symbols, and is not of the steady state.
+    # The first part opens the symbols, and is not measured.
     parts = [market.opening(start_ns)[0]]
     share_ns = NS_PER_S // (passes + 1)
     for number in range(passes):

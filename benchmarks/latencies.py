@@ -1,4 +1,4 @@
-"""How long many things took, and what each run of a measurement gave."""
+"""Summarize latencies, and the values of repeated measurements."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Fewer values than that say with less than 95 % sureness where their median is.
+# With fewer values the range of the median is less than 95 % sure.
 FEWEST_SURE = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The values that repeats of one measurement gave."""
+    """The values of repeats of one measurement."""
 
     values: tuple[float, ...]
 
@@ -27,13 +27,13 @@ class Spread:
         return median(self.values)
 
     def median_range(self) -> tuple[float, float]:
-        """Return between which values the median of endless repeats is, with 95 % sureness.
+        """Return the range in which the median of endless repeats is, with 95 % sureness.
 
-        That is the sign test, which holds for any distribution: a value is above that median as
-        often as a coin shows heads. Fewer than ``FEWEST_SURE`` give their ends.
+        This is the sign test, which holds for any distribution: a value is above that median as
+        often as a coin shows heads. Fewer than ``FEWEST_SURE`` values give their ends.
         """
         values, count = sorted(self.values), len(self.values)
-        # How often, of 2**count, the median is outside when so many at either end are left out.
+        # How often, of 2**count, the median is outside if so many are left out at each end.
         outside = 0
         left_out = -1
         while left_out < count // 2:
@@ -66,7 +66,7 @@ class Latencies:
         return float(self.seconds[max(rank, 1) - 1])
 
     def histogram(self) -> dict[float, int]:
-        """Return how many are up to each bound, in ms, and above the one before, half of it."""
+        """Return how many are at most each bound, in ms, and above half of it."""
         powers = np.ceil(np.log2(np.maximum(self.seconds * 1000, 1e-3))).astype(np.int64)
         found, counts = np.unique(powers, return_counts=True)
         by_power = dict(zip(found.tolist(), counts.tolist(), strict=True))

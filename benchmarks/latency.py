@@ -1,7 +1,7 @@
-"""How long a tick takes from a producer's socket to a ``Watch`` stream, a STOMP and an SSE client.
+"""Measure the latency from a producer's socket to ``Watch`` streams, STOMP and SSE clients.
 
-Ticks are live: each carries the time at which it was sent, and counts as seen with the first state
-of its symbol that has it. Every tick counts, at every client that follows its symbol.
+Ticks are live: each carries the time at which it was sent, and has arrived with the first state of
+its symbol that contains it. Every tick counts at every client that follows its symbol.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import grpc
 from benchmarks.clients import Crowd
 from benchmarks.harness import CpuMeter, Service, WrongResult, no_collections, run_service
 from benchmarks.latencies import Latencies
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.messages import RATE as MESSAGES_RATE
 from benchmarks.messages import Messages
 from benchmarks.pacer import Pacer, Sent, run_pacer
@@ -40,7 +40,7 @@ from marketdata.channel import client_options
 from marketdata.wire import market_data_pb2 as wire
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 
-# The share of a rate that must be taken, or it counts as too much.
+# If less than this share of a rate is taken, the line says that we are behind.
 KEPT = 0.9
 
 
@@ -66,7 +66,7 @@ Phase = Callable[[int, float], tuple[Latencies, int, Sent]]
 def watch_crowd(
     make: type[StompWatcher | SseWatcher], gateway: Service, pacer: Pacer, plan: Plan
 ) -> Iterator[Phase]:
-    """Give what measures clients of the gateway."""
+    """Give a function that measures clients of the gateway."""
     crowd: Crowd[WatchingClient] = Crowd()
     try:
         for number in range(plan.clients):
@@ -83,7 +83,7 @@ def watch_crowd(
 
 @contextmanager
 def watch_grpc(aggregator: Service, pacer: Pacer) -> Iterator[Phase]:
-    """Give what measures one ``Watch`` stream that carries all symbols, as a gateway's does."""
+    """Give a function that measures one ``Watch`` stream of all symbols, like a gateway's."""
     arrivals = Arrivals(pacer.symbols)
     with grpc.insecure_channel(aggregator.address, options=client_options()) as channel:
         requests = iter([wire.WatchRequest(add=pacer.symbols)])
@@ -128,18 +128,18 @@ def watch_grpc(aggregator: Service, pacer: Pacer) -> Iterator[Phase]:
             reading.join()
 
 
-def measure_doors(plan: Plan, backend: Backend, gateway: Service) -> list[dict[str, Any]]:
-    """Measure each door at each rate."""
+def measure_endpoints(plan: Plan, backend: Backend, gateway: Service) -> list[dict[str, Any]]:
+    """Measure each endpoint at each rate."""
     symbols = choose_symbols(str(plan.symbols))
     services = {"ingest": backend.ingest, "aggregator": backend.aggregator, "gateway": gateway}
     found = []
     with run_pacer(backend.ingest.port, symbols) as pacer:
-        doors: dict[str, Callable[[], AbstractContextManager[Phase]]] = {
+        endpoints: dict[str, Callable[[], AbstractContextManager[Phase]]] = {
             "Watch": lambda: watch_grpc(backend.aggregator, pacer),
             "STOMP": lambda: watch_crowd(StompWatcher, gateway, pacer, plan),
             "SSE": lambda: watch_crowd(SseWatcher, gateway, pacer, plan),
         }
-        for door, opened in doors.items():
+        for endpoint, opened in endpoints.items():
             for rate in plan.rates:
                 with opened() as phase:
                     phase(rate, plan.warm_up_s)
@@ -149,7 +149,7 @@ def measure_doors(plan: Plan, backend: Backend, gateway: Service) -> list[dict[s
                         seconds, cpu_s = meter.stop()
                 found.append(
                     {
-                        "door": door,
+                        "endpoint": endpoint,
                         "rate": rate,
                         "states": states,
                         "sent_per_s": sent.rate(),
@@ -162,30 +162,32 @@ def measure_doors(plan: Plan, backend: Backend, gateway: Service) -> list[dict[s
     return found
 
 
-def lines_of(found: dict[str, Any], plan: Plan, limits: Limits, messages: Messages) -> list[Line]:
-    """Return what to say of one door at one rate."""
-    door, rate = found["door"], found["rate"]
+def lines_of(
+    found: dict[str, Any], plan: Plan, limits: MachineLimits, messages: Messages
+) -> list[Line]:
+    """Return the lines of one endpoint at one rate."""
+    endpoint, rate = found["endpoint"], found["rate"]
     # From the producer to ingest, the aggregator, the gateway, the client.
-    hops = 3 if door == "Watch" else 4
-    clients = "" if door == "Watch" else f", {plan.clients} clients on {plan.per_client} each"
+    hops = 3 if endpoint == "Watch" else 4
+    clients = "" if endpoint == "Watch" else f", {plan.clients} clients on {plan.per_client} each"
     note = f"{found['states'] / found['seconds']:,.0f} states/s arrive"
     if found["sent_per_s"] < KEPT * rate:
-        # Then a tick waits before it is sent as well, which no latency shows.
+        # Then ticks also wait before they are sent, which no latency shows.
         note += f"; **behind**: {found['sent_per_s']:,.0f} ticks/s were taken"
     elif found["seconds"] > plan.seconds / KEPT:
         note += f"; **behind**: {found['seconds']:.1f} s for the ticks of {plan.seconds:g} s"
     lines = []
     for name, message in (("p50", messages.p50_ms), ("p99", messages.p99_ms)):
-        what = f"tick to {door}, {rate:,} ticks/s over {plan.symbols} symbols{clients}: {name}"
+        what = f"tick to {endpoint}, {rate:,} ticks/s over {plan.symbols} symbols{clients}: {name}"
         lines.append(
             Line(
-                f"latency/{door}/{rate}/{name}",
+                f"latency/{endpoint}/{rate}/{name}",
                 what,
                 found["latency"][f"{name}_ms"],
                 "ms",
                 hops * limits.one_way_ms,
                 f"{hops} hops of loopback",
-                # At more, that way does not keep up.
+                # At higher rates one message per tick does not keep up.
                 message if rate <= MESSAGES_RATE else None,
                 note,
             )
@@ -193,13 +195,13 @@ def lines_of(found: dict[str, Any], plan: Plan, limits: Limits, messages: Messag
     return lines
 
 
-async def measure(limits: Limits, messages: Messages, *, full: bool) -> Outcome:
-    """Measure every door at every rate."""
+async def measure(limits: MachineLimits, messages: Messages, *, full: bool) -> Outcome:
+    """Measure every endpoint at every rate."""
     plan = FULL if full else QUICK
     async with (
         run_backend(session="none") as backend,
         run_service("gateway", aggregator=backend.aggregator.address, rate_limit=0) as gateway,
     ):
-        found = await asyncio.to_thread(measure_doors, plan, backend, gateway)
+        found = await asyncio.to_thread(measure_endpoints, plan, backend, gateway)
     lines = [line for each in found for line in lines_of(each, plan, limits, messages)]
-    return Outcome(lines, {"doors": found})
+    return Outcome(lines, {"endpoints": found})

@@ -1,4 +1,4 @@
-"""What this machine gives to whoever does nothing else: what the results are held against."""
+"""Measure the physical limits of this machine, which the results are compared with."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from benchmarks.harness import WrongResult
 from benchmarks.report import Line, Outcome
 
 READ_SIZE = 1024 * 1024
-# What a delivery is on the wire, head and state of one symbol.
+# As large as a delivery on the wire: the head and the state of one symbol.
 MESSAGE = bytes(400)
 GET = bytes(120)
-# Connections that take them in turn, as clients do.
+# Connections that get them in turn, as clients do.
 SENT_TO = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MachineLimits:
     """Bytes, calls and round trips per second, on one core each."""
 
     memcpy_bytes_per_s: float
     loopback_bytes_per_s: float
     # The same, per second of the sender's CPU.
     loopback_bytes_per_cpu_s: float
-    # Of MESSAGE bytes each, per second of CPU, to many connections in turn.
+    # Calls with MESSAGE each, to many connections in turn, per second of CPU.
     sends_per_cpu_s: float
     round_trips_per_s: float
 
     @property
     def one_way_ms(self) -> float:
-        """How long a few bytes are on their way from one process to another."""
+        """How long a few bytes take from one process to another."""
         return 500 / self.round_trips_per_s
 
 
@@ -68,7 +68,7 @@ def _echo(socks: list[socket.socket], said: Connection) -> None:
 def other_end(
     run: Callable[[list[socket.socket], Connection], None], count: int = 1
 ) -> Iterator[tuple[list[socket.socket], Connection]]:
-    """Give loopback connections to ``run`` in a process of its own, and what that says."""
+    """Run ``run`` on loopback connections in a process; give our ends and a pipe from it."""
     context = multiprocessing.get_context("spawn")
     hears, says = context.Pipe(duplex=False)
     ours, theirs = [], []
@@ -118,7 +118,7 @@ def measure_loopback(size: int) -> tuple[float, float]:
             sock.sendall(data)
         used = time.thread_time() - used
         sock.shutdown(socket.SHUT_WR)
-        # It says so when it has read the last one.
+        # The other end reports when it has read everything.
         taken = hears.recv()
         seconds = time.perf_counter() - began
     if taken != size // READ_SIZE * READ_SIZE + 2 * READ_SIZE:
@@ -154,10 +154,10 @@ def measure_round_trips(count: int) -> float:
     return count / seconds
 
 
-def measure(*, full: bool) -> tuple[Limits, Outcome]:
+def measure(*, full: bool) -> tuple[MachineLimits, Outcome]:
     """Measure all of them."""
     per_s, per_cpu_s = measure_loopback(4_000_000_000 if full else 200_000_000)
-    limits = Limits(
+    limits = MachineLimits(
         memcpy_bytes_per_s=measure_memcpy(5 if full else 2),
         loopback_bytes_per_s=per_s,
         loopback_bytes_per_cpu_s=per_cpu_s,

@@ -1,4 +1,4 @@
-"""What one gRPC message per tick, or per question, gives: the way of the original, measured beside.
+"""Measure one gRPC message per tick, and per request, as in the original, in the same run.
 
 The client is Python too, and shares the machine like every other load.
 """
@@ -25,13 +25,13 @@ RATE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """Each for one message per tick."""
+    """The results of one message per tick, or per request."""
 
     # StreamTicks, into the state.
     ticks_per_s: float
     # StreamAggregates, out to one client, per second of the aggregator's CPU.
     updates_per_cpu_s: float
-    # GetAggregate, asked one at a time.
+    # GetAggregate, one request at a time.
     gets_per_s: float
     p50_ms: float
     p99_ms: float
@@ -104,7 +104,7 @@ async def measure_latency(backend: Backend, seconds: float) -> tuple[Latencies, 
 
 
 async def measure_gets(backend: Backend, count: int) -> float:
-    """Return how many states per second one client gets that asks again at once."""
+    """Return how many states per second one client gets that repeats its request at once."""
     request = wire.AggregateRequest(symbol=END)
     began = time.perf_counter()
     for _ in range(count):

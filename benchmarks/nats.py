@@ -1,6 +1,6 @@
-"""NATS, where it is installed: the same ticks, published one by one and read by one subscriber.
+"""Measure NATS, where it is installed: the same ticks, published one by one, one subscriber.
 
-It neither reads the ticks nor adds them up; what it does is to route each to who wants it.
+NATS neither parses the ticks nor adds them up; it only routes each to its subscribers.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.frames import Market, Ticks
-from benchmarks.harness import CpuMeter, Service, WrongResult
-from benchmarks.limits import READ_SIZE, Limits
+from benchmarks.harness import CpuMeter, Service, WrongResult, cpu_note
+from benchmarks.limits import READ_SIZE, MachineLimits
 from benchmarks.report import Line, Outcome
 from marketdata.timestamps import NS_PER_S
 
@@ -40,7 +40,7 @@ CONNECT = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 
 @asynccontextmanager
 async def run_nats(program: str) -> AsyncIterator[Service]:
-    """Run a server of our own on a free port."""
+    """Run a server on a free port."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "nats.conf"
         config.write_text(CONFIG.format(folder=folder))
@@ -91,7 +91,7 @@ def to_commands(market: Market, ticks: Ticks) -> tuple[bytes, int]:
 
 
 class Subscriber(threading.Thread):
-    """Reads what arrives; how many bytes there will be is known."""
+    """Read as many bytes as are expected."""
 
     def __init__(self, port: int, expected: int) -> None:
         super().__init__()
@@ -114,10 +114,10 @@ class Subscriber(threading.Thread):
 
 
 def measure_connections(service: Service, connections: int, ticks: int) -> dict[str, Any]:
-    """Publish over so many connections; return what it took until the subscriber had all.
+    """Publish over so many connections; return the cost until the subscriber has all.
 
     Raises:
-        WrongResult: it got fewer or more.
+        WrongResult: the subscriber got fewer or more bytes.
     """
     market = Market(500, connections)
     parts = market.ticks(ticks, time.time_ns() - NS_PER_S, 10_000_000)
@@ -133,7 +133,7 @@ def measure_connections(service: Service, connections: int, ticks: int) -> dict[
         subscriber.join()
     _, cpu_s = meter.stop()
     seconds = subscriber.finished - began
-    # It pings those that are silent for minutes; nothing else may have come.
+    # NATS pings clients that are silent for minutes; nothing else may have come.
     if subscriber.taken != sum(received for _, received in prepared):
         raise WrongResult(f"{subscriber.taken} bytes came through NATS")
     for sock in (*socks, subscriber.sock):
@@ -149,7 +149,7 @@ def measure_connections(service: Service, connections: int, ticks: int) -> dict[
 
 
 def find_program() -> str | None:
-    """Return where the server is, which an ordinary user's path may not have."""
+    """Return the server's path; Debian installs it where an ordinary user does not look."""
     return which("nats-server") or which("nats-server", path="/usr/sbin")
 
 
@@ -158,8 +158,8 @@ def is_installed() -> bool:
     return find_program() is not None
 
 
-async def measure(limits: Limits, *, full: bool) -> Outcome:
-    """Measure it where it is."""
+async def measure(limits: MachineLimits, *, full: bool) -> Outcome:
+    """Measure it where it is installed."""
     program = find_program()
     if program is None:
         return Outcome([], {}, skipped="NATS is not installed (Debian: nats-server)")
@@ -172,7 +172,6 @@ async def measure(limits: Limits, *, full: bool) -> Outcome:
     for each in found:
         connections = each["connections"]
         limit = limits.loopback_bytes_per_s / each["bytes_per_tick"]
-        cpu = ", ".join(f"{name} {used:.0%}" for name, used in each["cpu"].items())
         what = f"ticks to one subscriber, 500 symbols, {connections} connections"
         lines.append(
             Line(
@@ -182,7 +181,7 @@ async def measure(limits: Limits, *, full: bool) -> Outcome:
                 "ticks/s",
                 limit,
                 "loopback",
-                note=f"CPU: {cpu}",
+                note=cpu_note(each["cpu"]),
                 peer="NATS",
             )
         )

@@ -1,4 +1,4 @@
-"""One producer that sends each tick when it is due, in a process of its own."""
+"""Run a producer that sends each tick when it is due, in a process of its own."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _run(port: int, symbols: Sequence[str], orders: Connection) -> None:
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         orders.send(None)
-        # Whoever started it may have failed.
+        # The parent may have failed.
         with suppress(EOFError):
             while (order := orders.recv()) is not None:
                 orders.send(_send(sock, symbols, *order))
@@ -49,7 +49,7 @@ def _run(port: int, symbols: Sequence[str], orders: Connection) -> None:
 def _send(
     sock: socket.socket, symbols: Sequence[str], rate: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    # A frame is ready but for its time, which always has nine bytes.
+    # A frame is ready except for its time, which always has nine bytes.
     now_ns = time.time_ns()
     ready = [
         encode_frame(
@@ -70,8 +70,8 @@ def _send(
             time.sleep(max(sent / rate - elapsed, 0))
             continue
         now_ns = time.time_ns()
-        tail = _varint(now_ns)
-        # All that is due leaves at once.
+        tail = Tick(exchange_timestamp=now_ns).SerializeToString()[1:]
+        # All ticks that are due leave at once.
         sock.sendall(b"".join([ready[n % len(ready)] + tail for n in range(sent, due)]))
         times[sent:due] = now_ns
         behind[sent:due] = elapsed - np.arange(sent, due) / rate
@@ -79,21 +79,12 @@ def _send(
     return times, behind
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 class Pacer:
-    """Tells the process what to send."""
+    """Tell the process what to send."""
 
     def __init__(self, symbols: Sequence[str], orders: Connection) -> None:
         self.symbols = symbols
-        # Of each symbol, so far.
+        # The volume of each symbol so far.
         self.volumes: dict[str, int] = dict.fromkeys(symbols, 0)
         self._orders = orders
 

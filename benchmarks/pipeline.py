@@ -1,4 +1,4 @@
-"""The services that most benchmarks run, and the question whether they have what was sent."""
+"""Run ingest and aggregator, and check that they have every tick that was sent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def run_backend(**of_aggregator: object) -> AsyncIterator[Backend]:
 
 
 async def check_states(stub: MarketDataServiceAsyncStub, totals: Totals) -> None:
-    """Make sure that the aggregator has every tick once, whichever symbol it was of.
+    """Make sure that the aggregator has every tick of every symbol once.
 
     Raises:
         WrongResult: a symbol has other totals than were sent.
@@ -66,7 +66,7 @@ async def check_bars(
     """Make sure that the bars of a second sum up to what was sent, of so many symbols.
 
     Returns:
-        How many symbols were asked for.
+        How many symbols were checked.
 
     Raises:
         WrongResult: they do not.

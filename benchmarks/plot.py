@@ -1,4 +1,4 @@
-"""Draw a run: throughput, latency and fan-out, each beside what it is held against."""
+"""Draw a run: throughput, latency and fan-out, each beside its limit and its peers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _sorted_keys(lines: Lines, prefix: str, suffix: str) -> list[tuple[int, Line
 
 
 def draw_ingest(axes: Axes, lines: Lines) -> None:
-    """Ticks per second into the state, by symbols, against one by one and NATS."""
+    """Draw ticks per second into the state, by symbols, beside one message each and NATS."""
     bars = [("gRPC, one\nby one", lines["message/ticks"].value, PEERS)]
     if "nats/1" in lines:
         bars.append(("NATS,\nrouted only", lines["nats/1"].value, PEERS))
@@ -46,20 +46,20 @@ def draw_ingest(axes: Axes, lines: Lines) -> None:
 
 
 def draw_latency(axes: Axes, details: dict[str, Any]) -> None:
-    """How many of the ticks take how long."""
-    doors = details["latency"]["doors"]
-    rates = sorted({each["rate"] for each in doors})
+    """Draw the share of ticks that have arrived after each time."""
+    endpoints = details["latency"]["endpoints"]
+    rates = sorted({each["rate"] for each in endpoints})
     styles = dict(zip(rates, (":", "-", "--"), strict=False))
     colors = {"Watch": LIMITS, "STOMP": OURS, "SSE": "#3a9d5d"}
-    for each in doors:
+    for each in endpoints:
         histogram = each["latency"]["histogram_ms"]
         total, seen, xs, ys = sum(histogram.values()), 0, [], []
         for bound, count in histogram.items():
             seen += count
             xs.append(float(bound))
             ys.append(seen / total * 100)
-        label = f"{each['door']}, {each['rate']:,}/s"
-        axes.plot(xs, ys, styles[each["rate"]], color=colors[each["door"]], label=label)
+        label = f"{each['endpoint']}, {each['rate']:,}/s"
+        axes.plot(xs, ys, styles[each["rate"]], color=colors[each["endpoint"]], label=label)
     axes.set_xscale("log", base=2)
     axes.set_xticks([2.0**power for power in range(-3, 9, 2)])
     axes.xaxis.set_major_formatter("{x:g}")
@@ -69,7 +69,7 @@ def draw_latency(axes: Axes, details: dict[str, Any]) -> None:
 
 
 def draw_fanout(axes: Axes, lines: Lines) -> None:
-    """Deliveries per core, by clients."""
+    """Draw deliveries per core, by clients."""
     limit = 0.0
     for prefix, name, color in (("rabbitmq/", "RabbitMQ", PEERS), ("fanout/", "gateway", OURS)):
         found = _sorted_keys(lines, prefix, "/per-core")

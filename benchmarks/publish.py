@@ -1,7 +1,7 @@
 """Put a run into the documentation: its history file, its tables and its plot.
 
-``python -m benchmarks.publish`` does so again with the newest file of the history, which is what is
-left to do when the plot or the text of the tables changes. Nothing is copied by hand.
+``python -m benchmarks.publish`` does so again with the newest file of the history, for when the
+plot or the text of the tables has changed. Nothing is copied by hand.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from benchmarks.plot import draw
@@ -19,7 +20,7 @@ from benchmarks.results import HISTORY, ROOT, read_lines, write_json
 PAGE = Path("docs") / "performance.md"
 PLOT = Path("docs") / "images" / "performance.svg"
 PICTURE = f"![Throughput, latency and fan-out of the same run](images/{PLOT.name})"
-# Of these everything is kept, for the plot; they are small.
+# The details that the plot needs; they are small.
 KEPT_DETAILS = ("latency",)
 
 Lines = dict[str, Line]
@@ -27,12 +28,12 @@ Lines = dict[str, Line]
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A row of what must be shown, and how it is read from the lines."""
+    """A promise, and how its row is read from the lines."""
 
     what: str
     at_least: str
     beyond: str
-    # What was measured, in words, and whether it is enough.
+    # Returns the result in words, and whether it keeps the promise.
     read: Callable[[Lines], tuple[str, bool]]
 
 
@@ -109,7 +110,7 @@ PROMISES = (
 
 
 def promises_table(lines: Lines) -> str:
-    """Return what was promised beside what was measured."""
+    """Return the promises beside the results."""
     rows = [["what", "at least", "as far as it goes", "measured", ""]]
     for promise in PROMISES:
         try:
@@ -122,7 +123,7 @@ def promises_table(lines: Lines) -> str:
 
 
 def describe(results: dict[str, Any]) -> str:
-    """Return where and when it was measured, and what was left out."""
+    """Return the machine and the date of the run, and the parts that were left out."""
     machine = results["machine"]
     said = (
         f"Commit `{results['commit']}` in a {results['mode']} run of {results['measured'][:10]}: "
@@ -130,7 +131,7 @@ def describe(results: dict[str, Any]) -> str:
         f"Python {machine['python']}, grpcio {machine['grpcio']}, protobuf {machine['protobuf']}; "
         f"load before the run {machine['load_before']}."
     )
-    return " ".join([said, *(f"{why}." for why in results["skipped"].values())])
+    return fill(" ".join([said, *(f"{why}." for why in results["skipped"].values())]), 100)
 
 
 def fill_page(page: str, parts: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""RabbitMQ with web-STOMP, where it is installed: fan-out with the same clients and bodies."""
+"""Measure RabbitMQ with web-STOMP, where it is installed, with the same clients and bodies."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from shutil import which
 from benchmarks.clients import StompDialect
 from benchmarks.deliveries import Plan, Server, measure_peer
 from benchmarks.harness import Service
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.report import Outcome
 from benchmarks.states import Rounds
 from gateway.encoding import aggregate_to_dict, encode_json
 
-# The wrapper of Debian in front of it runs it as the system's service.
+# Debian's own wrapper runs the broker as the system's service.
 SCRIPT = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 EPMD = "/usr/bin/epmd"
 START_S = 90.0
@@ -46,7 +46,7 @@ log.file.level = warning
 
 
 class StompPublisher(Rounds):
-    """Publishes rounds as the gateway's JSON, over one STOMP connection."""
+    """Publish rounds as the gateway's JSON, over one STOMP connection."""
 
     def __init__(self, port: int, symbols: Sequence[str]) -> None:
         super().__init__(symbols)
@@ -58,7 +58,7 @@ class StompPublisher(Rounds):
         self._socket.recv(4096)
 
     def publish(self) -> None:
-        """Let one more state of each symbol follow."""
+        """Publish one more state of each symbol."""
         frames = []
         for state in self.make_round():
             body = encode_json(aggregate_to_dict(state))
@@ -70,12 +70,12 @@ class StompPublisher(Rounds):
         self._socket.sendall(b"".join(frames))
 
     def stop(self) -> None:
-        """Leave."""
+        """Disconnect."""
         self._socket.close()
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
+    """Return free ports."""
     socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(sock.getsockname()[1]) for sock in socks]
     for sock in socks:
@@ -95,7 +95,7 @@ async def _listens(port: int) -> bool:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    # With all that it started: the script's shell, the Erlang machine and its helpers.
+    # Ends the whole group: the script's shell, the Erlang machine and its helpers.
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -107,7 +107,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def open_rabbitmq(plan: Plan) -> AsyncIterator[Server]:
-    """Run a broker of our own, with its files in a folder of its own, on loopback alone."""
+    """Run a broker on loopback only, with its files in a folder of its own."""
     names_port, stomp, web, distribution = free_ports(4)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -134,7 +134,7 @@ async def open_rabbitmq(plan: Plan) -> AsyncIterator[Server]:
             "RABBITMQ_ALLOW_INPUT": "1",
         }
         silent = asyncio.subprocess.DEVNULL
-        # Otherwise the broker would start one that stays behind.
+        # Otherwise the broker starts one that outlives it.
         names = await asyncio.create_subprocess_exec(
             *(EPMD, "-address", "127.0.0.1", "-port", str(names_port)),
             env=env,
@@ -171,8 +171,8 @@ def is_installed() -> bool:
     return which(SCRIPT) is not None and which(EPMD) is not None
 
 
-async def measure(limits: Limits, *, full: bool) -> Outcome:
-    """Measure it where it is."""
+async def measure(limits: MachineLimits, *, full: bool) -> Outcome:
+    """Measure it where it is installed."""
     if not is_installed():
         return Outcome([], {}, skipped="RabbitMQ is not installed (Debian: rabbitmq-server)")
     return await measure_peer("RabbitMQ", open_rabbitmq, limits, full=full)

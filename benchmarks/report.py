@@ -1,4 +1,4 @@
-"""What the benchmarks say: lines, each with what it can be held against, as a table."""
+"""Show results as a table of lines, each beside its limit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 class Line:
     """One measured value.
 
-    A limit is what the machine would give if we cost nothing, and a message what one message per
-    tick, or per request, over gRPC gives: both measured in the same run, in the same unit.
+    The limit is what the machine would give if our code cost nothing. The message is the result of
+    one gRPC message per tick, or per request. Both are of the same run and in the same unit.
     """
 
     # Names it within the results.
@@ -21,12 +21,12 @@ class Line:
     value: float
     unit: str
     limit: float | None = None
-    # What the limit is.
+    # The name of the limit.
     against: str = ""
     message: float | None = None
-    # What else belongs to it, such as the CPU of the load.
+    # Other facts, such as the CPU of the load.
     note: str = ""
-    # Of a peer, which is there to be compared with.
+    # The name of the peer that was measured, if it was not our server.
     peer: str = ""
 
     @property
@@ -53,7 +53,7 @@ class Line:
         if not other or not self.value:
             return ""
         if self.smaller_is_better:
-            # Times are so often the limit, and so much shorter than the other way's.
+            # A time is so many times the limit, and so many times shorter than the other way.
             return f"{self.value / other:.1f} x" if share else f"{other / self.value:.2g} x"
         ratio = self.value / other
         return f"{ratio:.1%}" if share else f"{ratio:.3g} x"
@@ -64,12 +64,12 @@ HEAD = ["what", "measured", "physical limit", "of it", "over gRPC, one by one", 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one part measured."""
+    """The results of one part."""
 
     lines: list[Line]
     # Everything, for the JSON file.
     details: dict[str, Any]
-    # What was left out, and why.
+    # Why the part was left out, if it was.
     skipped: str = ""
 
 

@@ -1,4 +1,4 @@
-"""How many states per second REST gives out, with the rate limit off."""
+"""Measure how many states per second REST serves, with the rate limit off."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from benchmarks.clients import Client, Crowd
-from benchmarks.harness import CpuMeter, Service, WrongResult, run_service
+from benchmarks.harness import CpuMeter, Service, WrongResult, cpu_note, run_service
 from benchmarks.latencies import Latencies
-from benchmarks.limits import Limits
+from benchmarks.limits import MachineLimits
 from benchmarks.messages import Messages
 from benchmarks.pacer import run_pacer
 from benchmarks.pipeline import run_backend
@@ -36,7 +36,7 @@ QUICK = Plan(clients=(1, 32), seconds=0.5)
 
 
 class Getter(Client):
-    """Asks for one symbol over a connection that it keeps, again as soon as it has the answer."""
+    """Request one symbol over one connection, again as soon as the answer is there."""
 
     def __init__(self, port: int, symbol: str) -> None:
         super().__init__(port)
@@ -50,16 +50,16 @@ class Getter(Client):
         self.asks = True
 
     def begin(self) -> bytes:
-        """Ask for the first time."""
+        """Send the request."""
         self._asked = time.perf_counter()
         self.socket.sendall(self._request)
         return b""
 
     def take(self) -> None:
-        """Check an answer, and ask again.
+        """Check an answer, and send the next request.
 
         Raises:
-            WrongResult: it is not the state of that symbol.
+            WrongResult: the answer is not the state of that symbol.
         """
         self._rest += self.read()
         head, _, body = self._rest.partition(b"\r\n\r\n")
@@ -80,7 +80,7 @@ class Getter(Client):
 def measure_clients(
     plan: Plan, clients: int, gateway: Service, aggregator: Service
 ) -> dict[str, Any]:
-    """Let so many clients ask."""
+    """Measure so many clients."""
     crowd: Crowd[Getter] = Crowd()
     symbols = choose_symbols(str(clients))
     try:
@@ -114,7 +114,7 @@ def fill(ingest: Service, clients: int) -> None:
         pacer.finish()
 
 
-async def measure(limits: Limits, messages: Messages, *, full: bool) -> Outcome:
+async def measure(limits: MachineLimits, messages: Messages, *, full: bool) -> Outcome:
     """Measure each number of clients."""
     plan = FULL if full else QUICK
     async with run_backend(session="none") as backend:
@@ -129,9 +129,8 @@ async def measure(limits: Limits, messages: Messages, *, full: bool) -> Outcome:
     for each in found:
         clients = each["clients"]
         what = f"GET /api/v1/marketdata/SYMBOL, {clients} client{'s' * (clients > 1)}"
-        cpu = ", ".join(f"{name} {used:.0%}" for name, used in each["cpu"].items())
         compared = (limits.round_trips_per_s, "round trips", messages.gets_per_s)
-        note = f"p50 {each['latency']['p50_ms']:.2f} ms; CPU: {cpu}"
+        note = f"p50 {each['latency']['p50_ms']:.2f} ms; {cpu_note(each['cpu'])}"
         lines.append(
             Line(f"rest/{clients}", what, each["requests_per_s"], "per s", *compared, note)
         )

@@ -1,4 +1,4 @@
-"""Where results are kept: one JSON file per commit, with the machine and the versions."""
+"""Keep results: one JSON file per commit, with the machine and the versions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from google.protobuf.internal import api_implementation
 from benchmarks.report import Line, Outcome
 
 ROOT = Path(__file__).parents[1]
-# Everything that was measured, of any run; git ignores it.
+# All results of any run; git ignores them.
 RESULTS = ROOT / "benchmarks" / "results"
-# What the docs show, of the runs that were published.
+# The results of published runs, which the docs show.
 HISTORY = Path("benchmarks") / "history"
 
 
 def machine_facts() -> dict[str, Any]:
-    """Return what a number depends on."""
+    """Return the facts that the numbers depend on."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "cpu": _cpu_name(),
@@ -61,7 +61,7 @@ def commit() -> str:
 
 
 class Results:
-    """What one run measured, part by part."""
+    """The results of one run, part by part."""
 
     def __init__(self, mode: str) -> None:
         self._head = {
@@ -76,7 +76,7 @@ class Results:
 
     @property
     def lines(self) -> list[Line]:
-        """What was measured so far."""
+        """The results so far."""
         return self._lines
 
     @property
@@ -85,7 +85,7 @@ class Results:
         return str(self._head["commit"])
 
     def add(self, part: str, outcome: Outcome) -> None:
-        """Keep what a part measured."""
+        """Keep the results of a part."""
         self._lines += outcome.lines
         self._details[part] = outcome.details
         if outcome.skipped:
@@ -102,7 +102,7 @@ class Results:
 
 
 def write_json(path: Path, results: dict[str, Any]) -> None:
-    """Write results where they belong."""
+    """Write results as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -1,9 +1,9 @@
-"""Whether clients that never read change anything for the others.
+"""Measure whether clients that never read slow the others down.
 
-The others are measured without them and beside them, in turns: the ups and downs of a machine are
-longer than one measurement and larger than what is looked for, so only neighbours are compared,
-half of the pairs in each order, and the middle of many ratios counts. How sure that is, and what
-pairs give of which both are without them, is told with it.
+The readers are measured alone and beside the stalled clients, in turns. A machine's speed drifts
+more slowly than one measurement takes, and by more than the effect. So only neighbours are
+compared, half of the pairs in each order, and the median ratio counts. The note gives its range,
+and the ratio of pairs that were both measured alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import fcntl
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -37,11 +37,11 @@ class Plan:
     """How much is measured."""
 
     symbols: int = 500
-    # Who reads, and who never does; each follows so many symbols.
+    # Clients that read, and clients that never do; each follows so many symbols.
     readers: int = 900
     stalled: int = 100
     per_reader: int = 1
-    # More than the others, so that what they do not read is felt soon.
+    # More than the others, so that their buffers are full soon.
     per_stalled: int = 50
     rate: int = 5_000
     # Of each measurement; four of them are a round, which gives two pairs.
@@ -49,9 +49,9 @@ class Plan:
     rounds: int = 8
     # Before the first.
     warm_up_s: float = 2.0
-    # Those that never read are full when so long nothing more came through to them.
+    # Stalled clients are full when nothing more reaches them for so long.
     quiet_s: float = 0.4
-    # After so many of these they would never be.
+    # How often this is tried.
     max_fills: int = 20
 
 
@@ -61,7 +61,7 @@ QUICK = Plan(symbols=100, readers=90, stalled=10, rate=2_000, seconds=0.5, round
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What ticks took to the readers in one measurement."""
+    """The latency of ticks to the readers in one measurement."""
 
     p50_ms: float
     p99_ms: float
@@ -77,7 +77,7 @@ class Round:
     alone_again: Measured
 
     def pairs(self) -> list[tuple[Measured, Measured]]:
-        """Return what was measured alone and right before or after it beside the others."""
+        """Return each measurement alone with its neighbour beside the stalled clients."""
         return [(self.alone, self.beside), (self.alone_again, self.beside_again)]
 
 
@@ -100,14 +100,14 @@ def between(changes: Spread) -> str:
 
 
 class Stage:
-    """The readers, and now and then those that never read beside them."""
+    """The readers, and at times the stalled clients beside them."""
 
     def __init__(self, plan: Plan, gateway: Service, pacer: Pacer) -> None:
         self._plan = plan
         self._gateway = gateway
         self._pacer = pacer
         self._readers: Crowd[WatchingClient] = Crowd()
-        # What the gateway grew by for those that never read, and how long they took to come back.
+        # How much the gateway grew for stalled clients, and how long they took to catch up.
         self.memory: list[int] = []
         self.caught_up_s = 0.0
 
@@ -153,28 +153,23 @@ class Stage:
                     break
             measured = self._measure(), self._measure()
             if [waiting_bytes(client) for client in stalled.clients] != full or not all(full):
-                raise WrongResult("those that do not read are not stalled: more still reaches them")
+                raise WrongResult(
+                    "clients that do not read are not stalled: more still reaches them"
+                )
             self.memory.append(self._gateway.memory() - memory)
             yield measured, stalled
         finally:
             stalled.stop()
 
     def _wake(self, stalled: Crowd[WatchingClient]) -> None:
-        # They read again, and have what everyone has, however much they skipped.
+        # They read again, and end with the newest states, however many they missed.
         began = time.perf_counter()
-        stalled.poll_until(
-            self._have_all(stalled), CATCH_UP_S, "clients that stalled did not catch up"
+        stalled.poll_until_all(
+            lambda client: client.arrivals.has(self._pacer.volumes),
+            CATCH_UP_S,
+            "clients that stalled did not catch up",
         )
         self.caught_up_s = time.perf_counter() - began
-
-    def _have_all(self, crowd: Crowd[WatchingClient]) -> Callable[[], bool]:
-        behind = list(crowd.clients)
-
-        def is_done() -> bool:
-            behind[:] = [each for each in behind if not each.arrivals.has(self._pacer.volumes)]
-            return not behind
-
-        return is_done
 
     def _send(self, seconds: float) -> None:
         run_phase(self._readers, self._pacer, self._plan.rate, seconds)
@@ -194,12 +189,12 @@ def run_stage(plan: Plan, ingest: Service, gateway: Service) -> tuple[Stage, lis
 
 
 def lines_of(plan: Plan, rounds: list[Round], caught_up_s: float) -> list[Line]:
-    """Return what to say of all rounds."""
+    """Return the lines of all rounds."""
     pairs = [pair for each in rounds for pair in each.pairs()]
     changes = change(pairs)
     sureness = " with 95 % sureness" if len(pairs) >= FEWEST_SURE else ""
     note = f"median of {len(pairs)} pairs, {between(changes)}{sureness}"
-    # Neighbours of which both are without those: what the machine does by itself.
+    # Neighbours that were both measured alone: the drift of the machine.
     if neighbours := [(a.alone_again, b.alone) for a, b in pairwise(rounds)]:
         nothing = change(neighbours)
         note += f"; pairs without those {nothing.median:+.1%}, {between(nothing)}"

@@ -1,4 +1,4 @@
-"""An aggregator that publishes what it is told to: the gateway alone is measured."""
+"""Stand in for the aggregator, so that the gateway is measured alone."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Rounds:
 
     def __init__(self, symbols: Sequence[str]) -> None:
         self.symbols = symbols
-        # Rounds so far; the sequence of each symbol.
+        # The rounds so far, which are the sequence of each symbol.
         self.sent = 0
         self.states = [
             wire.Aggregate(symbol=s, open=100, high=149, low=100, epoch=EPOCH) for s in symbols
         ]
 
     def publish(self) -> None:
-        """Let one more state of each symbol follow."""
+        """Publish one more state of each symbol."""
         raise NotImplementedError
 
     def make_round(self) -> list[wire.Aggregate]:
@@ -47,7 +47,7 @@ class Rounds:
 
 
 class StateSource(Rounds):
-    """Publishes rounds over gRPC; those of a busy moment go in one message."""
+    """Publish rounds over gRPC; rounds that wait go in one message."""
 
     def __init__(self, symbols: Sequence[str]) -> None:
         super().__init__(symbols)
@@ -55,7 +55,7 @@ class StateSource(Rounds):
         self._due: SimpleQueue[bytes | None] = SimpleQueue()
 
     def publish(self) -> None:
-        """Let one more state of each symbol follow."""
+        """Publish one more state of each symbol."""
         self._due.put(wire.UpdateBatch(updates=self.make_round()).SerializeToString())
 
     def stop(self) -> None:
@@ -63,12 +63,12 @@ class StateSource(Rounds):
         self._due.put(None)
 
     def watch(self, requests: Iterator[wire.WatchRequest], context: Any) -> Iterator[bytes]:
-        """Send what was published."""
+        """Send the published rounds."""
         context.send_initial_metadata((("epoch", str(EPOCH)),))
         limit = MAX_UPDATES // len(self.symbols)
         while (first := self._due.get()) is not None:
             rounds = [first]
-            # Messages of a repeated field, one behind the other, are the message of all of it.
+            # Messages of a repeated field, joined, are the message with all its values.
             while len(rounds) < limit and not self._due.empty():
                 following = self._due.get()
                 if following is None:

@@ -1,4 +1,4 @@
-"""Clients that know when which state reached them, and how late every tick was."""
+"""Note when each state reached a client, and compute the latency of every tick."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Arrivals:
 
     def __init__(self, symbols: Sequence[str]) -> None:
         self.symbols = symbols
-        # What came together, and when.
+        # States that came together, and when.
         self.seen: list[Seen] = []
         self.volumes: dict[bytes, bytes] = {}
 
@@ -72,9 +72,9 @@ class Arrivals:
 
 
 class WatchingClient(Client):
-    """Follows symbols through one of the gateway's doors."""
+    """Follow symbols through one of the gateway's endpoints."""
 
-    # What is behind every state.
+    # The end of every state.
     END = b"\0"
 
     def __init__(self, port: int, symbols: Sequence[str], receive_buffer: int = 0) -> None:
@@ -83,7 +83,7 @@ class WatchingClient(Client):
         self._rest = b""
 
     def take(self) -> None:
-        """Note what came."""
+        """Note the states that came."""
         data = self._rest + self.read()
         now_ns = time.time_ns()
         end = data.rfind(self.END) + len(self.END)
@@ -119,7 +119,7 @@ class SseWatcher(WatchingClient):
 
 
 def choose(symbols: Sequence[str], client: int, each: int) -> list[str]:
-    """Return the symbols of one client: all are followed by as many."""
+    """Return the symbols of one client; each symbol is followed by as many clients."""
     return [symbols[(client * each + number) % len(symbols)] for number in range(each)]
 
 
@@ -137,13 +137,11 @@ def run_phase(
     while not pacer.is_done:
         crowd.poll(0.005)
     sent = pacer.finish()
-    waiting: list[WatchingClient] = list(crowd.clients)
-
-    def is_done() -> bool:
-        waiting[:] = [each for each in waiting if not each.arrivals.has(pacer.volumes)]
-        return not waiting
-
-    crowd.poll_until(is_done, CATCH_UP_S, "clients do not have the volume that was sent")
+    crowd.poll_until_all(
+        lambda client: client.arrivals.has(pacer.volumes),
+        CATCH_UP_S,
+        "clients do not have the volume that was sent",
+    )
     return sent, sum(client.arrivals.count() for client in crowd.clients)
 
 

@@ -25,21 +25,21 @@ from fakeclient.walk import USUAL_RATE, RandomWalk
 from marketdata.errors import MarketDataError
 from marketdata.tradefiles import BadFile
 
-# The last ticks of a paced run are due when it ends; if it keeps up, it gets this long for them.
+# The last ticks of a paced run are due at its end. A run that keeps up gets this long to send them.
 _DEADLINE_SLACK_S = 0.25
-# After an outage the clock goes on from here: a burst of old minutes would look like no market.
+# After an outage, at most so much of it is caught up: a burst of minutes looks like no market.
 _MAX_CATCH_UP_S = 1.0
-# A server that does not read may hold up the end for this long; then its connection is aborted.
+# A server that does not read may delay the end by so much; then its connection is aborted.
 _STOP_TIMEOUT_S = 3.0
 
 
 class Job(NamedTuple):
-    """What one run sends."""
+    """The ticks of one run, and how to send them."""
 
     title: str
-    # What is encoded before the clock starts.
+    # Encoded before the clock starts.
     ahead: Iterable[Load]
-    # Everything to send, given what was encoded ahead.
+    # Returns all loads, given those that were encoded ahead.
     loads: Callable[[Sequence[Load]], Iterator[Load]]
     duration_s: float = inf
     # The walk whose prices may go on from stored ones.
@@ -76,7 +76,7 @@ def walk_job(settings: FakeclientSettings) -> Job:
     if limit is None and duration_s == inf:
         limit = ahead
     ahead = min(ahead, limit or ahead)
-    # The last turn may be a part of one; a group ends where it does.
+    # The last turn may be cut short by the limit; a group ends at that place.
     part = 0 if limit is None else limit % ahead
     turn = chain(group_sizes(rate, part), group_sizes(rate, ahead - part))
     return Job(
@@ -97,7 +97,7 @@ def replay_job(settings: FakeclientSettings, path: Path) -> Job:
     passes = read_passes(path, loop=settings.loop, limit=settings.limit)
     packer = Packer(settings.connections)
     loads = replay_loads(passes, packer, settings.speed, settings.limit)
-    # Read before anything is sent, so that a wrong file is told at once.
+    # Read before anything is sent, so that a wrong file is reported at once.
     first = next(loads, None)
     loads = chain(() if first is None else (first,), loads)
     speed = "as fast as possible" if settings.speed == inf else f"at {settings.speed:g} x speed"
@@ -180,7 +180,7 @@ async def _encode_ahead(
     began = time.perf_counter()
     for load in loads:
         ready.append(_packed(load, load.pack(time.time_ns())))
-        # Lets signals in.
+        # Lets signal handlers run.
         await asyncio.sleep(0)
         if stop.is_set():
             break
@@ -204,13 +204,13 @@ async def _send(
         if wait_s > 0:
             await pause(stop, wait_s)
         else:
-            # Lets signals, the progress and the server's closing in.
+            # Lets signal handlers, the progress and the connections run.
             await asyncio.sleep(0)
             started = max(started, now() - load.due_s - _MAX_CATCH_UP_S)
         if stop.is_set():
             return
-        lanes = zip(connections, load.pack(time.time_ns()), strict=True)
-        await _for_each(connection.send(parcels) for connection, parcels in lanes if parcels)
+        parts = zip(connections, load.pack(time.time_ns()), strict=True)
+        await _for_each(connection.send(parcels) for connection, parcels in parts if parcels)
 
 
 async def _for_each(actions: Iterable[Awaitable[object]]) -> None:

@@ -1,4 +1,4 @@
-"""Spoil ticks in every way the server must survive."""
+"""Make ticks bad in every way that the server must survive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FAR_AHEAD_NS = 24 * 3600 * NS_PER_S
 
 
 class BadKind(StrEnum):
-    """What is wrong with a bad frame; each has exactly one thing wrong with it."""
+    """The one thing that is wrong with a bad frame."""
 
     UNPARSABLE = "unparsable"
     NAN_PRICE = "nan_price"
@@ -32,7 +32,7 @@ class BadKind(StrEnum):
 
 
 class BadMix:
-    """Decide which frames are bad: spread evenly, the kinds in turn.
+    """Decide which frames are bad: spread evenly, with the kinds in turn.
 
     Of the first n frames, exactly the whole part of n x ``fraction`` are bad.
     """
@@ -45,7 +45,7 @@ class BadMix:
         self._made = 0
 
     def next_kind(self) -> BadKind | None:
-        """Return what is wrong with the next frame, or None for a good one."""
+        """Return the kind of the next frame, or None for a good one."""
         self._progress += self._step
         if self._progress < self._whole:
             return None

@@ -1,4 +1,4 @@
-"""Write parcels to the server over TCP, and come back when it was gone."""
+"""Write parcels to the server over TCP, and reconnect when the connection is lost."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ async def pause(stop: asyncio.Event, seconds: float) -> None:
 
 
 class Server:
-    """Connect until the server answers, and say when it is gone and when it is back.
+    """Connect until the server answers; report when it is lost and when it is back.
 
-    Without retry the first trouble sets :attr:`failure` and ``stop``.
+    Without retry the first failure sets :attr:`failure` and ``stop``.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Server:
         self.failure: str | None = None
 
     async def connect(self) -> Streams | None:
-        """Return a new connection, or None when there will be none."""
+        """Return a new connection, or None after ``stop`` was set."""
         attempt = 0
         while not self._stop.is_set():
             try:
@@ -70,7 +70,7 @@ class Server:
 
     def lost(self, reason: str, opened_at: float) -> None:
         """Note that a connection opened at ``opened_at`` has died."""
-        # Many connections die together; one that is found dead later is no second outage.
+        # Many connections die together. One that is noticed later belongs to the same outage.
         if opened_at > self._was_gone_at:
             self._gone(f"lost {self.name}: {reason}")
 
@@ -93,7 +93,7 @@ class Server:
 
 
 class Connection:
-    """Send to the server in order, over as many TCP connections in turn as it takes."""
+    """Send to the server in order; a TCP connection that dies is replaced by the next."""
 
     def __init__(self, server: Server, counts: Counts, stop: asyncio.Event) -> None:
         self._server = server
@@ -115,7 +115,7 @@ class Connection:
         if streams is None:
             return None
         reader, writer = streams
-        # drain() then means that the kernel has everything.
+        # So drain() returns when the kernel has everything.
         writer.transport.set_write_buffer_limits(high=0)
         self._writer = writer
         self._closed = asyncio.create_task(_read_until_closed(reader))
@@ -136,8 +136,8 @@ class Connection:
                 continue
             self._counts.add_sent(parcel)
             if parcel.closes:
-                # The server has read everything when it closes; only then the next ticks may
-                # overtake nothing.
+                # The server closes when it has read everything. Only then can ticks of the next
+                # connection not overtake these.
                 await self.close()
 
     async def close(self) -> None:
@@ -181,7 +181,7 @@ class Connection:
 
 
 async def _read_until_closed(reader: asyncio.StreamReader) -> str:
-    # v1 framing has no answers; whatever comes is dropped.
+    # v1 framing has no answers, so received bytes are dropped.
     try:
         while await reader.read(65536):
             pass
@@ -194,7 +194,7 @@ def _reason(error: OSError) -> str:
     if isinstance(error, TimeoutError) and error.errno is None:
         return f"no answer within {CONNECT_TIMEOUT_S:g} s"
     number = error.errno
-    # asyncio gives one text for several addresses (127.0.0.1 and ::1): the first tells enough.
+    # asyncio joins the errors of several addresses (127.0.0.1 and ::1) into one text.
     if number is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
         number = int(found[1])
     if number is not None and number > 0:

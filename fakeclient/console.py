@@ -1,4 +1,4 @@
-"""Show a run to people: a moving line on a terminal, else one plain line per second."""
+"""Show the progress of a run: a line that changes on a terminal, else one line per second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LIVE_INTERVAL_S = 0.1
 
 
 class Screen(Protocol):
-    """Where lines and progress go."""
+    """Shows lines and the progress."""
 
     interval_s: float
 
@@ -38,12 +38,12 @@ class PlainScreen:
     interval_s = _PLAIN_INTERVAL_S
 
     def say(self, line: str) -> None:
-        """Print a line; without a reader, print nothing from now on."""
+        """Print a line; once the reader has gone, print nothing any more."""
         try:
             print(line, flush=True)  # noqa: T201  this is the program's output
         except BrokenPipeError:
-            # The reader (head, less) has seen enough. The interpreter flushes once more at exit,
-            # so the descriptor must lead somewhere.
+            # The reader (head, less) has ended. The interpreter flushes once more at exit, so the
+            # descriptor must stay valid.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def show_progress(self, line: str) -> None:
@@ -92,7 +92,7 @@ class LiveScreen:
 
 
 def choose_screen(log_level: str) -> Screen:
-    """Return what fits standard output; below level info nothing moves."""
+    """Return the screen that fits standard output; at log level warning it shows no progress."""
     if log_level in {"warning", "error"}:
         return QuietScreen()
     console = Console()
@@ -102,7 +102,7 @@ def choose_screen(log_level: str) -> Screen:
 async def watch_progress(screen: Screen, counts: Counts) -> None:
     """Show the progress until cancelled."""
     now = asyncio.get_running_loop().time
-    # The rate is that of the last second, also where the line is renewed more often.
+    # The rate of the last second, also where the line is renewed more often.
     seen = deque([(now(), counts.sent)], maxlen=max(1, round(1 / screen.interval_s)))
     while True:
         await asyncio.sleep(screen.interval_s)

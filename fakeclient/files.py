@@ -14,10 +14,10 @@ _CHECKED_ROWS = 10_000
 
 
 def read_passes(path: Path, *, loop: bool, limit: int | None = None) -> Iterator[Iterator[Row]]:
-    """Return the trades of the file once, or again and again; never of a file without trades.
+    """Return the trades of the file once, or with ``loop`` again and again while it has any.
 
-    The first 10,000 rows are checked before any is returned, so that a file that is bad from the
-    start is told before a server is asked for. ``limit`` is how many rows matter at all.
+    The first 10,000 rows are checked before any is returned, so that a bad file is reported before
+    a server is connected to. Rows beyond ``limit`` are not checked.
 
     Raises:
         BadFile: the file cannot be opened, or a row among the first is wrong. The rows returned
@@ -39,7 +39,7 @@ def write_trades(path: Path, rows: Iterable[Row]) -> None:
     lines = (f"{symbol},{price},{volume},{ts_ns}" for symbol, price, volume, ts_ns in rows)
     content = "\n".join((",".join(COLUMNS), *lines, "")).encode()
     if path.suffix == ".gz":
-        # Without a time in it.
+        # No time stamp: the same rows give the same file.
         content = gzip.compress(content, compresslevel=6, mtime=0)
     try:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Plan what is sent when; times are seconds since the start, and infinite speed means at once."""
+"""Plan when ticks are sent, in seconds since the start; infinite speed means at once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fakeclient.walk import RandomWalk
 from marketdata.timestamps import NS_PER_S, to_nanoseconds
 from marketdata.trades import Row
 
-# Ticks that are due within this time leave together: it looks live, and 200 writes per second cost
-# next to nothing.
+# Ticks that are due within this time are sent together: it still looks live, and 200 writes per
+# second cost next to nothing.
 GROUP_S = 0.005
 
 _FIRST_BACKOFF_S = 0.1
@@ -26,8 +26,8 @@ class Load(NamedTuple):
 
     due_s: float
     ticks: int
-    # Encodes them. Called when they are due, because live ticks carry the time they leave: the
-    # argument is the wall clock in ns.
+    # Encodes them. Called when they are due with the wall clock in ns, because live ticks carry the
+    # time at which they are sent.
     pack: Callable[[int], Parcels]
 
 
@@ -42,7 +42,7 @@ def walk_loads(
         def pack(now_ns: int, size: int = size) -> Parcels:
             return packer.pack(walk.take(size, now_ns))
 
-        # A group leaves when its last tick is due, so n ticks take n / rate seconds.
+        # A group is sent when its last tick is due, so n ticks take n / rate seconds.
         yield Load(total / rate, size, pack)
 
 
@@ -62,8 +62,8 @@ def replay_loads(
 ) -> Iterator[Load]:
     """Return the trades of each pass, spaced as they were, ``speed`` times as fast.
 
-    The next pass begins when the one before has ended. An error while rows are read comes after
-    the rows before it.
+    The next pass begins when the previous one has ended. An error in a row is raised after the rows
+    before it were returned.
     """
     start_s, left = 0.0, limit
     for rows in passes:
@@ -88,11 +88,11 @@ def _groups(rows: Iterable[Row], speed: float, start_s: float) -> Iterator[tuple
     try:
         for row in rows:
             if speed != inf:
-                # The file may have another unit; the server decides on its own, we only pace.
+                # Only for the pace: the server converts the timestamps itself.
                 ts_ns = to_nanoseconds(row[3], "auto")
                 if first_ns is None:
                     first_ns = ts_ns
-                # Never back in time: a late trade leaves with the one before it.
+                # Never back in time: a late trade is sent with the one before it.
                 row_s = max(due_s, start_s + (ts_ns - first_ns) / NS_PER_S / speed)
                 if group and row_s - group_s > GROUP_S:
                     yield due_s, group

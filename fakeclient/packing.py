@@ -1,4 +1,4 @@
-"""Encode ticks into large pieces of bytes, one series per connection."""
+"""Encode ticks into frames, and join the frames of each connection into large writes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from fakeclient.bad import BadKind, BadMix, spoil
 from marketdata.symbols import normalize_symbol
 from marketdata.trades import Row
 from marketdata.wire.market_data_pb2 import Tick
+
+MAX_ROUTES = 200_000
 
 _LENGTH = Struct(">I")
 _NO_BAD: Mapping[BadKind, int] = MappingProxyType({})
@@ -36,16 +38,15 @@ Parcels = list[list[Parcel]]
 class Packer:
     """Frame ticks for a number of connections.
 
-    A symbol always goes to the same connection, however it is spelled, so the order per symbol is
-    kept.
+    A symbol always goes to the same connection, however it is spelled. So its ticks stay in order.
     """
 
     def __init__(self, connections: int = 1, bad_mix: BadMix | None = None) -> None:
         self._connections = connections
         self._bad_mix = bad_mix
-        # Bounded by the distinct spellings of one source: 100,000 from a walk, and a file with
-        # more than the server keeps has its memory started afresh.
-        self._lanes: dict[str, int] = {}
+        # The connection of each spelling. A walk has 100,000 at most; beyond MAX_ROUTES, which only
+        # a file can have, it is emptied and filled again.
+        self._routes: dict[str, int] = {}
 
     def pack(self, rows: Iterable[Row]) -> Parcels:
         """Return ``rows`` as frames, for each connection in order."""
@@ -55,58 +56,58 @@ class Packer:
 
     def _pack_good(self, rows: Iterable[Row]) -> Parcels:
         # The hot loop: one message object reused costs 0.7 µs per tick, a new one each 1.0 µs.
-        lanes, pack_length = self._lanes, _LENGTH.pack
+        routes, pack_length = self._routes, _LENGTH.pack
         frames: list[list[bytes]] = [[] for _ in range(self._connections)]
         tick = Tick()
         serialize = tick.SerializeToString
         for symbol, price, volume, ts_ns in rows:
-            lane = lanes.get(symbol)
-            if lane is None:
-                lane = self._learn_lane(symbol)
+            route = routes.get(symbol)
+            if route is None:
+                route = self._learn_route(symbol)
             tick.symbol = symbol
             tick.price = price
             tick.volume = volume
             tick.exchange_timestamp = ts_ns
             payload = serialize()
             # Twice extend by one beats one concatenation per frame.
-            frames[lane] += (pack_length(len(payload)), payload)
-        return [[Parcel(b"".join(pieces), len(pieces) // 2)] if pieces else [] for pieces in frames]
+            frames[route] += (pack_length(len(payload)), payload)
+        return [[Parcel(b"".join(parts), len(parts) // 2)] if parts else [] for parts in frames]
 
     def _pack_mixed(self, rows: Iterable[Row], bad_mix: BadMix) -> Parcels:
         parcels: Parcels = [[] for _ in range(self._connections)]
         frames: list[list[bytes]] = [[] for _ in range(self._connections)]
         bad: list[Counter[BadKind]] = [Counter() for _ in range(self._connections)]
 
-        def close_parcel(lane: int, *, closes: bool) -> None:
-            data = b"".join(frames[lane])
-            parcels[lane].append(Parcel(data, len(frames[lane]), bad[lane], closes))
-            frames[lane], bad[lane] = [], Counter()
+        def close_parcel(route: int, *, closes: bool) -> None:
+            data = b"".join(frames[route])
+            parcels[route].append(Parcel(data, len(frames[route]), bad[route], closes))
+            frames[route], bad[route] = [], Counter()
 
         for row in rows:
             symbol, price, volume, ts_ns = row
-            lane = self._lanes.get(symbol)
-            if lane is None:
-                lane = self._learn_lane(symbol)
+            route = self._routes.get(symbol)
+            if route is None:
+                route = self._learn_route(symbol)
             kind = bad_mix.next_kind()
             if kind is None:
                 tick = Tick(symbol=symbol, price=price, volume=volume, exchange_timestamp=ts_ns)
                 payload = tick.SerializeToString()
             else:
                 payload = spoil(kind, row)
-                bad[lane][kind] += 1
+                bad[route][kind] += 1
             # Not encode_frame: it refuses the empty payload.
-            frames[lane].append(_LENGTH.pack(len(payload)) + payload)
+            frames[route].append(_LENGTH.pack(len(payload)) + payload)
             if kind is BadKind.EMPTY_PAYLOAD:
-                close_parcel(lane, closes=True)
-        for lane, pieces in enumerate(frames):
-            if pieces:
-                close_parcel(lane, closes=False)
+                close_parcel(route, closes=True)
+        for route, parts in enumerate(frames):
+            if parts:
+                close_parcel(route, closes=False)
         return parcels
 
-    def _learn_lane(self, spelling: str) -> int:
-        if len(self._lanes) >= 200_000:
-            self._lanes.clear()
+    def _learn_route(self, spelling: str) -> int:
+        if len(self._routes) >= MAX_ROUTES:
+            self._routes.clear()
         # Not hash(): that of a string differs from run to run.
-        lane = crc32(normalize_symbol(spelling).encode()) % self._connections
-        self._lanes[spelling] = lane
-        return lane
+        route = crc32(normalize_symbol(spelling).encode()) % self._connections
+        self._routes[spelling] = route
+        return route

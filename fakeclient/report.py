@@ -1,4 +1,4 @@
-"""Put into words what was sent."""
+"""Count the ticks that were sent, and report them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fakeclient.packing import Parcel
 
 @dataclass(slots=True)
 class Counts:
-    """What the connections have done so far."""
+    """The ticks that all connections have sent so far."""
 
     sent: int = 0
     bad: Counter[BadKind] = field(default_factory=Counter)
-    # Frames of writes that a dying connection cut short: some may have arrived, and none is sent
+    # Frames of writes that the end of a connection cut short. Some may have arrived; none is sent
     # again, because without acks it could count twice.
     cut: int = 0
 
     def add_sent(self, parcel: Parcel) -> None:
-        """Count a parcel that the kernel has taken whole."""
+        """Count a parcel that the kernel has accepted completely."""
         self.sent += parcel.ticks
         self.bad.update(parcel.bad)
 
@@ -30,7 +30,7 @@ class Counts:
 
 
 def progress_line(counts: Counts, rate: float) -> str:
-    """Return one line about a run that goes on; ``rate`` is the recent one."""
+    """Return the progress of a run in one line; ``rate`` is that of the last second."""
     line = f"sent {counts.sent:,} ticks, {rate:,.0f} ticks/s"
     if counts.bad:
         line += f", {counts.bad.total():,} bad"
@@ -38,7 +38,7 @@ def progress_line(counts: Counts, rate: float) -> str:
 
 
 def summary_lines(counts: Counts, seconds: float) -> list[str]:
-    """Return what is said at the end; seconds and rate leave out what came before the first tick.
+    """Return the summary of a run; the time before the first tick is in neither seconds nor rate.
 
     The numbers of bad frames are plain, so that a program can read them.
     """

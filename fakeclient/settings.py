@@ -1,4 +1,4 @@
-"""What a user of the fakeclient may change, by option or by environment."""
+"""The settings of the fakeclient, by option or by environment."""
 
 from __future__ import annotations
 

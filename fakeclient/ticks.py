@@ -1,7 +1,7 @@
-"""How many ticks go together inside the fakeclient."""
+"""How many ticks the fakeclient makes and sends at once."""
 
 from __future__ import annotations
 
-# What is generated, encoded and written at once: about 150 KB and 10 ms of Python, so that signals
-# and the progress line are never late and the kernel still gets large writes.
+# About 150 KB and 10 ms of Python: signals and the progress are handled in time, and the kernel
+# still gets large writes.
 MAX_GROUP = 4096

@@ -43,7 +43,6 @@ from gateway.rest.paths import EncodedSlashes
 from gateway.rest.problems import install_problems
 from gateway.rest.reads import SymbolReads
 from gateway.rest.routes import router as rest_router
-from gateway.rest.status import router as status_router
 from gateway.server import Server, allow_open_files, log_libraries, open_listener
 from gateway.settings import GatewaySettings
 from gateway.status import Status
@@ -202,7 +201,6 @@ def build_app(
     for router in (
         rest_router,
         bars_router,
-        status_router,
         streams.router(),
         webrtc_router(peer_options),
     ):

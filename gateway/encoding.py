@@ -80,7 +80,8 @@ def _expression(column: PublicColumn) -> str:
         case Kind.COUNT | Kind.POSITION:
             return f"str({value})"
         case Kind.TIME:
-            return f"str({value})" if column.is_ns else f"str({value} // {NS_PER_MS})"
+            # Read once for both of its columns.
+            return f"str({field.name})" if column.is_ns else f"str({field.name} // {NS_PER_MS})"
         case Kind.CHOICE if field.nullable:
             return f"words_{field.name}.get({value})"
         case Kind.CHOICE:
@@ -95,8 +96,13 @@ def _expression(column: PublicColumn) -> str:
 def _compile(
     name: str, parameters: str, body: Sequence[str], values: Sequence[tuple[PublicColumn, str]]
 ) -> Callable[..., Any]:
+    times = [
+        f"{column.field.name} = message.{column.field.on_wire}"
+        for column, _ in values
+        if column.is_ns
+    ]
     items = ", ".join(f"{column.name!r}: {value}" for column, value in values)
-    lines = [f"def {name}({parameters}):", *body, f"return {{{items}}}"]
+    lines = [f"def {name}({parameters}):", *times, *body, f"return {{{items}}}"]
     words = {
         f"words_{column.field.name}": dict(column.field.choices)
         for column, _ in values

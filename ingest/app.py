@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 
 import structlog
 
-from ingest.feed import Intake
 from ingest.listener import Listener
-from ingest.outbox import Outbox
+from ingest.parser import FrameParser
 from ingest.publisher import Publisher
+from ingest.reports import FeedState
+from ingest.ring import BatchRing
+from ingest.scheduler import BatchScheduler
 from ingest.settings import IngestSettings
 from marketdata.channel import client_options
 from marketdata.summary import DropSummary
 from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
-from marketdata.workers import this_worker
 
 log = structlog.get_logger()
 
@@ -30,46 +30,43 @@ class Ingest:
 
     def __init__(self, settings: IngestSettings) -> None:
         self._settings = settings
-        self.rejected = DropSummary(log, "ticks rejected")
-        self.closed = DropSummary(log, "connections closed")
+        self.rejected = DropSummary(log, "ticks_rejected")
+        self.closed = DropSummary(log, "connections_closed")
         self.rules = TickRules(
             timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
         )
-        self.outbox = Outbox(
-            # New at every start: ticks of an earlier life must not pass for ours.
+        self.feed = FeedState(time.time_ns())
+        self.ring = BatchRing(
+            # New at every start: ticks of an earlier process must not pass for ours.
             producer_id=f"ingest-{os.urandom(8).hex()}",
-            # Sequences begin at the clock, so they grow across restarts and a tie in exchange time
-            # between a tick before and one after falls to arrival.
+            # Sequences begin at the clock, so they grow across restarts: if a tick before and one
+            # after have the same exchange time, arrival decides.
             first_sequence=time.time_ns(),
             batch_ticks=settings.batch_ticks,
             max_batches=settings.ring_batches,
         )
+        scheduler = BatchScheduler(self.ring, self.feed, settings.batch_linger_s)
+        parser = FrameParser(self.rules, self.ring, self.feed, settings.max_frame_size)
+        self.listener = Listener(settings, parser, scheduler, self.rejected, self.closed)
+        self._scheduler = scheduler
         self._publisher = Publisher(
-            self.outbox,
+            self.ring,
+            scheduler,
             aggregator=settings.aggregator,
-            linger_s=settings.batch_linger_s,
             drops=self.rejected,
             options=client_options(settings.keepalive_s, settings.keepalive_timeout_s),
             random=Random(),  # noqa: S311  jitter, not a secret
         )
-        intake = Intake(self.rules, self.outbox, settings.max_frame_size)
-        self.listener = Listener(settings, intake, self._publisher, self.rejected, self.closed)
         self._publishing: asyncio.Task[None] | None = None
 
-    async def start(
-        self, on_failure: Callable[[], None], sockets: Sequence[socket.socket] = ()
-    ) -> None:
-        """Listen, with or without an aggregator; call ``on_failure`` if publishing breaks.
-
-        Args:
-            on_failure: called once.
-            sockets: what to listen on instead of the address of the settings.
+    async def start(self, on_failure: Callable[[], None]) -> None:
+        """Listen, with or without an aggregator; call ``on_failure`` once if publishing breaks.
 
         Raises:
             StartError: the address cannot be listened on.
         """
         load_kernels()
-        await self.listener.start(sockets)
+        await self.listener.start()
         self._publishing = asyncio.create_task(self._publisher.run())
         self._publishing.add_done_callback(lambda _: on_failure())
 
@@ -79,22 +76,22 @@ class Ingest:
         try:
             async with asyncio.timeout(deadline_s):
                 await self.listener.stop()
-                await self._publisher.drain()
+                await self._scheduler.drain()
         except TimeoutError:
-            log.warning("shutdown deadline passed", deadline_s=deadline_s)
+            log.warning("shutdown_deadline_passed", deadline_s=deadline_s)
         await self.listener.close()
         if self._publishing is not None:
             self._publishing.cancel()
             (failure,) = await asyncio.gather(self._publishing, return_exceptions=True)
             if isinstance(failure, Exception):
-                log.error("publishing failed", exc_info=failure)
+                log.error("publishing_failed", exc_info=failure)
         self.rejected.flush()
         self.closed.flush()
-        lost = self.outbox.unacked_ticks
-        say = log.error if lost else log.info
-        say(
-            "ingest stopped",
-            accepted=self.listener.accepted,
+        lost = self.ring.unacked_ticks
+        write = log.error if lost else log.info
+        write(
+            "ingest_stopped",
+            accepted=self.feed.accepted,
             rejected=dict(self.rejected.totals),
             closed=dict(self.closed.totals),
             converted_timestamps=self.rules.conversions,
@@ -106,16 +103,7 @@ class Ingest:
 async def main(settings: IngestSettings, stop: asyncio.Event) -> int:
     """Run until ``stop`` is set; return the exit code."""
     ingest = Ingest(settings)
-    if (worker := this_worker()) is None:
-        await ingest.start(on_failure=stop.set)
-        log.info("ingest listening", address=f"{settings.host}:{ingest.listener.port}")
-    else:
-        structlog.contextvars.bind_contextvars(worker=worker.number)
-        worker.stop_with_parent(stop)
-        await ingest.start(stop.set, worker.sockets)
-        worker.tell_ready()
+    await ingest.start(on_failure=stop.set)
+    log.info("ingest listening", address=f"{settings.host}:{ingest.listener.port}")
     await stop.wait()
-    code = await ingest.stop()
-    if worker is not None:
-        worker.close()
-    return code
+    return await ingest.stop()

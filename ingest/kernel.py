@@ -1,19 +1,20 @@
-"""The hot loop of ingest: frames in, pieces of a ``TickBatch`` out.
+"""The hot loop of ingest: frames in, encoded records of a ``TickBatch`` out.
 
-It takes the ticks it can take and stops at the first that is unusual: fields that are missing,
-unknown, repeated or in another order, tags and lengths of more bytes than they need, symbols that
-are none. Those are for :class:`ingest.ticks.TickReader`, which asks the protobuf library.
+It stops at the first unusual tick: fields that are missing, unknown, repeated or in another order,
+tags and lengths of more bytes than they need, symbols that are not valid.
+:class:`ingest.ticks.TickReader` reads those with the protobuf library.
 
 Measured on one core at 2.1 GHz: 11 to 16 ns per tick, and 0.6 us for a call.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from marketdata.kernels import KERNELS
+from marketdata.kernels import KERNELS, inlined_part, kernel_part
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.timestamps import AUTO_MS_FROM, AUTO_NS_FROM, AUTO_S_FROM, AUTO_US_FROM
 from marketdata.words import (
@@ -27,41 +28,46 @@ from marketdata.words import (
     trailing_zeros,
 )
 
-# Why take_frames stopped.
+# Why parse_frames stopped.
 MORE = 0  # the next frame has not arrived, or not all of it
 FULL = 1  # as many ticks as there was room for
 UNUSUAL = 2  # the frame at the position is not for this loop
 BAD_FRAME = 3  # its length is 0 or over the limit
 
-# What take_frames counts, and where.
-PRICE_NOT_FINITE = 0
-PRICE_NOT_POSITIVE = 1
-VOLUME_NOT_POSITIVE = 2
-TIMESTAMP_NOT_POSITIVE = 3
-TIMESTAMP_IN_FUTURE = 4
-CONVERSIONS = 5
-COUNTS = 6
+# Rejected ticks by reason, and exchange times that were converted to nanoseconds.
+COUNTS = np.dtype(
+    [
+        ("price_not_finite", np.int64),
+        ("price_not_positive", np.int64),
+        ("volume_not_positive", np.int64),
+        ("timestamp_not_positive", np.int64),
+        ("timestamp_in_future", np.int64),
+        ("conversions", np.int64),
+    ]
+)
 
-# It reads and writes up to so many bytes behind what it was given.
+# The loop reads and writes at most so many bytes past the end of its buffers.
 SLACK = 64
 # The most it writes for a tick: two bytes of head, a symbol of 32 characters in 34, the price in 9,
 # two numbers and the ingest time in 10, 10 and 11.
-MAX_PIECE = 2 + 34 + 9 + 10 + 10 + 11
+MAX_RECORD = 2 + 34 + 9 + 10 + 10 + 11
 
 _SYMBOL_TAG = 1 << 3 | 2
 _PRICE_TAG = 2 << 3 | 1
 _VOLUME_TAG = 3 << 3
 _EXCHANGE_TAG = 4 << 3
 _INGEST_TAG = 5 << 3
-_PIECE_TAG = 3 << 3 | 2
+_RECORD_TAG = 3 << 3 | 2
 # A symbol within a frame may have blanks around it.
 _MAX_RAW_SYMBOL = 64
 _MAX_SYMBOL = MAX_SYMBOL_LENGTH
+# The fewest bytes that follow a symbol: price, volume and exchange time.
+_MIN_NUMBERS = 9 + 2 + 2
 
 _HIGH_BITS = -0x7F7F7F7F7F7F7F80  # 0x80 in each byte
 _LOW_BITS = 0x7F7F7F7F7F7F7F7F
 
-# What stands in a symbol for each byte, -1 for those that cannot.
+# The byte that a symbol has for each byte that came; -1: a symbol cannot have it.
 _UPPER = np.full(256, -1, np.int64)
 for _byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:^=+@$":
     _UPPER[_byte] = _byte
@@ -75,7 +81,50 @@ for _byte in b" \t\n\r\v\f":
     _BLANK[_byte] = True
 
 
-@njit(inline="always")
+class Rules(NamedTuple):
+    """The rules for the frames of one read."""
+
+    # Bytes in one frame.
+    max_frame_size: int
+    # Nanoseconds in one unit of the exchange times, 0: by magnitude.
+    unit_ns: int
+    # The latest exchange time that is not in the future.
+    latest_ns: int
+    # The serialized ingest time: how many bytes, the first eight, and the rest.
+    stamp_size: int
+    stamp: int
+    stamp_rest: int
+
+
+class _Symbol(NamedTuple):
+    # Without the blanks around it.
+    at: int
+    size: int
+    # Whether it goes out as it came.
+    is_normal: bool
+    is_valid: bool
+
+
+class _Tick(NamedTuple):
+    # Where the payload, its price and its exchange time begin, and where that time ends.
+    start: int
+    price_at: int
+    time_at: int
+    end: int
+    price: float
+    volume: int
+    time: int
+    is_usual: bool
+
+
+class _Varint(NamedTuple):
+    # Negative if there are more than nine bytes.
+    value: int
+    # The address after it.
+    end: int
+
+
+@kernel_part
 def _squeeze(word: int) -> int:
     # The seven low bits of each of the eight bytes, side by side.
     word = (word & 0x007F007F007F007F) | ((word & 0x7F007F007F007F00) >> 1)
@@ -83,47 +132,191 @@ def _squeeze(word: int) -> int:
     return (word & 0x000000000FFFFFFF) | ((word & 0x0FFFFFFF00000000) >> 4)
 
 
-@KERNELS.add(
-    "UniTuple(int64, 5)(int64, int64, int64, int64, int64, int64, int64, int64, int64, int64,"
-    " int64[::1])"
-)
-def take_frames(
+@inlined_part
+def _read_varint(at: int) -> _Varint:
+    word = load_word(at)
+    stops = ~word & _HIGH_BITS
+    ninth = load_byte(at + 8) if stops == 0 else 0
+    value = _squeeze(word & (stops ^ (stops - 1)) & _LOW_BITS) | ninth << 56
+    return _Varint(value, at + 1 + (trailing_zeros(stops) >> 3))
+
+
+@kernel_part
+def _is_upper(at: int, end: int) -> bool:
+    for each in range(at, end):
+        byte = load_byte(each)
+        if _UPPER[byte] != byte:
+            return False
+    return True
+
+
+@inlined_part
+def _read_symbol(start: int, raw_size: int) -> _Symbol:
+    at, size = start + 2, raw_size
+    is_normal = _is_upper(at, at + size)
+    is_valid = True
+    if not is_normal:
+        while size > 0 and _BLANK[load_byte(at)]:
+            at += 1
+            size -= 1
+        while size > 0 and _BLANK[load_byte(at + size - 1)]:
+            size -= 1
+        for each in range(at, at + size):
+            if _UPPER[load_byte(each)] < 0:
+                is_valid = False
+    is_valid = is_valid and 0 < size <= _MAX_SYMBOL and _FIRST[load_byte(at)]
+    return _Symbol(at, size, is_normal, is_valid)
+
+
+@kernel_part
+def _is_ingest_time(at: int, stop: int) -> bool:
+    # Whether a producer's own ingest time is all that is there.
+    if at > stop or load_byte(at) != _INGEST_TAG:
+        return False
+    last = at + 1
+    while last < stop and load_byte(last) > 0x7F:
+        last += 1
+    # Ten bytes are the most; the tenth would hold more than its bit.
+    return last + 1 == stop and last - at <= 9
+
+
+@inlined_part
+def _read_numbers(start: int, price_at: int, stop: int) -> _Tick:
+    volume_at = price_at + 9
+    volume = _read_varint(volume_at + 1)
+    time_at = volume.end
+    time = _read_varint(time_at + 1)
+    is_usual = (
+        load_byte(price_at) == _PRICE_TAG
+        and load_byte(volume_at) == _VOLUME_TAG
+        and load_byte(time_at) == _EXCHANGE_TAG
+        and volume.value >= 0
+        and time.value >= 0
+        and (time.end == stop or _is_ingest_time(time.end, stop))
+    )
+    price = load_double(price_at + 1)
+    return _Tick(start, price_at, time_at, time.end, price, volume.value, time.value, is_usual)
+
+
+@kernel_part
+def _factor_of(time: int, unit_ns: int) -> int:
+    # The nanoseconds in the unit of an exchange time.
+    if unit_ns != 0:
+        return unit_ns
+    if time >= AUTO_NS_FROM:
+        return 1
+    if time >= AUTO_US_FROM:
+        return 1_000
+    if time >= AUTO_MS_FROM or time < AUTO_S_FROM:
+        return 1_000_000
+    return 1_000_000_000
+
+
+@kernel_part
+def _latest_in(latest_ns: int, factor: int) -> int:
+    # A division by a constant is a multiplication.
+    if factor == 1:
+        return latest_ns
+    if factor == 1_000:
+        return latest_ns // 1_000
+    if factor == 1_000_000:
+        return latest_ns // 1_000_000
+    return latest_ns // 1_000_000_000
+
+
+@inlined_part
+def _is_valid(tick: _Tick, latest: int, counts: Any) -> bool:
+    # Counts a tick that is not valid.
+    if not 0.0 < tick.price < np.inf:
+        if np.isfinite(tick.price):
+            counts.price_not_positive += 1
+        else:
+            counts.price_not_finite += 1
+        return False
+    if tick.volume == 0:
+        counts.volume_not_positive += 1
+        return False
+    if tick.time == 0:
+        counts.timestamp_not_positive += 1
+        return False
+    if tick.time > latest:
+        counts.timestamp_in_future += 1
+        return False
+    return True
+
+
+@kernel_part
+def _copy(out: int, at: int, size: int) -> int:
+    for offset in range(0, size, 16):
+        copy_block(out + offset, at + offset)
+    return out + size
+
+
+@inlined_part
+def _write_symbol(out: int, at: int, size: int) -> int:
+    store_byte(out, _SYMBOL_TAG)
+    store_byte(out + 1, size)
+    for offset in range(size):
+        store_byte(out + 2 + offset, _UPPER[load_byte(at + offset)])
+    return out + 2 + size
+
+
+@kernel_part
+def _write_time(out: int, time_ns: int) -> int:
+    store_byte(out, _EXCHANGE_TAG)
+    out += 1
+    while time_ns > 0x7F:
+        store_byte(out, (time_ns & 0x7F) | 0x80)
+        time_ns >>= 7
+        out += 1
+    store_byte(out, time_ns)
+    return out + 1
+
+
+@inlined_part
+def _write_record(out: int, symbol: _Symbol, tick: _Tick, factor: int, rules: Rules) -> int:
+    head = out
+    if symbol.is_normal and factor == 1:
+        out = _copy(out + 2, tick.start, tick.end - tick.start)
+    else:
+        out = _write_symbol(out + 2, symbol.at, symbol.size)
+        # The price and the volume, as they came.
+        out = _copy(out, tick.price_at, tick.time_at - tick.price_at)
+        out = _write_time(out, tick.time * factor)
+    store_byte(head, _RECORD_TAG)
+    store_byte(head + 1, out - head - 2 + rules.stamp_size)
+    store_word(out, rules.stamp)
+    store_word(out + 8, rules.stamp_rest)
+    return out + rules.stamp_size
+
+
+@KERNELS.add("UniTuple(int64, 5)(int64, int64, int64, int64, int64[::1], int64[::1])")
+def parse_frames(
     position: int,
     end: int,
     out: int,
     room: int,
-    max_frame_size: int,
-    unit_ns: int,
-    latest_ns: int,
-    stamp: int,
-    stamp_end: int,
-    stamp_size: int,
+    rules: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> tuple[int, int, int, int, int]:
-    """Write the piece of each valid tick, count the invalid ones, up to the first unusual one.
+    """Write the record of each valid tick, count the invalid ones, up to the first unusual one.
 
     Args:
         position: the address of the first byte of a frame.
-        end: the address behind the last byte that has arrived.
-        out: the address for the pieces, MAX_PIECE bytes for each of ``room``, and SLACK behind.
+        end: the address after the last byte that has arrived.
+        out: the address for the records: MAX_RECORD bytes for each of ``room``, then SLACK.
         room: how many ticks to take at most.
-        max_frame_size: bytes in one frame.
-        unit_ns: nanoseconds in one unit of the exchange times, 0: by magnitude.
-        latest_ns: the latest exchange time that is not in the future.
-        stamp: the first eight bytes of the serialized ingest time.
-        stamp_end: the bytes behind those.
-        stamp_size: how many bytes it has in all.
-        counts: COUNTS numbers to add to.
+        rules: the numbers of Rules.
+        counts: the numbers of COUNTS, to add to.
 
     Returns:
-        Why it stopped, the position of the first frame that was not taken, where the pieces end,
-        how many were written, and the size that the frame at the position announces, 0 if that has
-        not arrived.
+        Why it stopped; the position of the first frame that was not taken, and the size that it
+        announces, 0 if that has not arrived; where the records end, and how many were written.
     """
-    ticks = 0
-    code = MORE
-    size = 0
-    latest_sent = latest_ns if unit_ns == 0 else latest_ns // unit_ns
+    code, size, ticks = MORE, 0, 0
+    # Named tuples and arrays of records, as arguments or results, cost 0.7 us more per call.
+    rule = Rules(rules[0], rules[1], rules[2], rules[3], rules[4], rules[5])
+    count = counts.view(COUNTS)[0]
     while True:
         if ticks == room:
             code = FULL
@@ -133,146 +326,32 @@ def take_frames(
             size = 0
             break
         size = big_endian_half(load_word(position))
-        if size == 0 or size > max_frame_size:
+        if size == 0 or size > rule.max_frame_size:
             code = BAD_FRAME
             break
         stop = start + size
         if stop > end:
             break
-        code = UNUSUAL
-        # The symbol.
-        word = load_word(start)
-        raw_size = (word >> 8) & 0xFF
+        head = load_word(start)
+        raw_size = (head >> 8) & 0xFF
         price_at = start + 2 + raw_size
-        if (
-            (word & 0xFF) != _SYMBOL_TAG
-            or raw_size > _MAX_RAW_SYMBOL
-            or price_at + 13 > stop
-            or raw_size == 0
-        ):
+        code = UNUSUAL
+        if (head & 0xFF) != _SYMBOL_TAG or not 0 < raw_size <= _MAX_RAW_SYMBOL:
             break
-        symbol_at = start + 2
-        symbol_size = raw_size
-        same = True
-        valid = True
-        for at in range(symbol_at, price_at):
-            byte = load_byte(at)
-            if _UPPER[byte] != byte:
-                same = False
-                break
-        if not same:
-            while symbol_size > 0 and _BLANK[load_byte(symbol_at)]:
-                symbol_at += 1
-                symbol_size -= 1
-            while symbol_size > 0 and _BLANK[load_byte(symbol_at + symbol_size - 1)]:
-                symbol_size -= 1
-            for at in range(symbol_at, symbol_at + symbol_size):
-                if _UPPER[load_byte(at)] < 0:
-                    valid = False
-        if (
-            symbol_size == 0
-            or symbol_size > _MAX_SYMBOL
-            or not valid
-            or not _FIRST[load_byte(symbol_at)]
-        ):
+        if price_at + _MIN_NUMBERS > stop:
             break
-        # The price.
-        if load_byte(price_at) != _PRICE_TAG:
+        symbol = _read_symbol(start, raw_size)
+        if not symbol.is_valid:
             break
-        price = load_double(price_at + 1)
-        # The volume.
-        volume_at = price_at + 9
-        word = load_word(volume_at + 1)
-        stops = ~word & _HIGH_BITS
-        last = load_byte(volume_at + 9) if stops == 0 else 0
-        if load_byte(volume_at) != _VOLUME_TAG or last > 0x7F:
+        tick = _read_numbers(start, price_at, stop)
+        if not tick.is_usual:
             break
-        volume = _squeeze(word & (stops ^ (stops - 1)) & _LOW_BITS) | last << 56
-        time_at = volume_at + 2 + (trailing_zeros(stops) >> 3)
-        # The exchange time.
-        word = load_word(time_at + 1)
-        stops = ~word & _HIGH_BITS
-        last = load_byte(time_at + 9) if stops == 0 else 0
-        if load_byte(time_at) != _EXCHANGE_TAG or last > 0x7F:
-            break
-        sent = _squeeze(word & (stops ^ (stops - 1)) & _LOW_BITS) | last << 56
-        fields_end = time_at + 2 + (trailing_zeros(stops) >> 3)
-        if fields_end != stop:
-            # A producer's own ingest time stays behind.
-            if fields_end > stop or load_byte(fields_end) != _INGEST_TAG:
-                break
-            at = fields_end + 1
-            while at < stop and load_byte(at) > 0x7F:
-                at += 1
-            # Ten bytes are the most; the tenth would hold more than its bit.
-            if at + 1 != stop or at - fields_end > 9:
-                break
-        # The values.
         code = MORE
         position = stop
-        if not 0.0 < price < np.inf:
-            if np.isfinite(price):
-                counts[PRICE_NOT_POSITIVE] += 1
-            else:
-                counts[PRICE_NOT_FINITE] += 1
-            continue
-        if volume == 0:
-            counts[VOLUME_NOT_POSITIVE] += 1
-            continue
-        if sent == 0:
-            counts[TIMESTAMP_NOT_POSITIVE] += 1
-            continue
-        factor = unit_ns
-        if unit_ns == 0:
-            if sent >= AUTO_NS_FROM:
-                factor = 1
-            elif sent >= AUTO_US_FROM:
-                factor = 1_000
-            elif sent >= AUTO_MS_FROM or sent < AUTO_S_FROM:
-                factor = 1_000_000
-            else:
-                factor = 1_000_000_000
-            latest_sent = latest_ns // factor if factor != 1 else latest_ns
-        if sent > latest_sent:
-            counts[TIMESTAMP_IN_FUTURE] += 1
-            continue
-        # The piece.
-        if same and factor == 1:
-            payload_size = fields_end - start
-            store_byte(out, _PIECE_TAG)
-            store_byte(out + 1, payload_size + stamp_size)
-            out += 2
-            for at in range(0, payload_size, 16):
-                copy_block(out + at, start + at)
-            out += payload_size
-        else:
-            head = out
-            out += 2
-            store_byte(out, _SYMBOL_TAG)
-            store_byte(out + 1, symbol_size)
-            out += 2
-            for at in range(symbol_size):
-                store_byte(out + at, _UPPER[load_byte(symbol_at + at)])
-            out += symbol_size
-            # The price and the volume, as they came.
-            for at in range(0, time_at - price_at, 16):
-                copy_block(out + at, price_at + at)
-            out += time_at - price_at
-            store_byte(out, _EXCHANGE_TAG)
-            out += 1
-            left = sent * factor
+        factor = _factor_of(tick.time, rule.unit_ns)
+        if _is_valid(tick, _latest_in(rule.latest_ns, factor), count):
+            out = _write_record(out, symbol, tick, factor, rule)
             if factor != 1:
-                counts[CONVERSIONS] += 1
-            while left > 0x7F:
-                store_byte(out, (left & 0x7F) | 0x80)
-                left >>= 7
-                out += 1
-            store_byte(out, left)
-            out += 1
-            store_byte(head, _PIECE_TAG)
-            store_byte(head + 1, out - head - 2 + stamp_size)
-        store_word(out, stamp)
-        store_word(out + 8, stamp_end)
-        out += stamp_size
-        ticks += 1
-    return code, position, out, ticks, size
+                count.conversions += 1
+            ticks += 1
+    return code, position, size, out, ticks

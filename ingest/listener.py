@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Sequence
 
-from ingest.connection import Connection
-from ingest.feed import Intake, Taken
-from ingest.publisher import Publisher
+from ingest.connection import ProducerConnection
+from ingest.parser import FrameParser
+from ingest.scheduler import BatchScheduler
 from ingest.settings import IngestSettings
 from marketdata.addresses import listen_error
 from marketdata.summary import DropSummary
@@ -20,46 +18,41 @@ _ACCEPT_TURNS = 5
 
 
 class Listener:
-    """Accept producers and hand their ticks to the publisher.
+    """Accept producers, up to a limit, and know which are connected.
 
     Args:
-        intake: where their bytes go.
-        publisher: who sends what came of them.
-        drops: counts ticks.
-        closed: counts connections that were ended by us, by reason.
+        settings: the address and the limits.
+        parser: takes the bytes of every connection.
+        scheduler: sends the ticks, and says when not to read.
+        rejected: counts ticks that are dropped.
+        closed: counts connections that we ended, by reason.
     """
 
     def __init__(
         self,
         settings: IngestSettings,
-        intake: Intake,
-        publisher: Publisher,
-        drops: DropSummary,
+        parser: FrameParser,
+        scheduler: BatchScheduler,
+        rejected: DropSummary,
         closed: DropSummary,
     ) -> None:
         self._settings = settings
-        self._intake = intake
-        self._publisher = publisher
-        self._drops = drops
+        self._parser = parser
+        self._scheduler = scheduler
+        self._rejected = rejected
         self._closed = closed
-        self._servers: list[asyncio.Server] = []
-        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._connections: set[ProducerConnection] = set()
         self._none_left = asyncio.Event()
         self.port = 0
-        self.accepted = 0
 
     @property
     def connections(self) -> int:
         """How many are connected, health checks included."""
         return len(self._connections)
 
-    @property
-    def producers(self) -> int:
-        """How many of them have sent something."""
-        return sum(connection.has_sent for connection in self._connections)
-
-    async def start(self, sockets: Sequence[socket.socket] = ()) -> None:
-        """Listen, on ``sockets`` if there are any, else where the settings say.
+    async def start(self) -> None:
+        """Listen where the settings say.
 
         Raises:
             AddressInUse: the address is taken.
@@ -68,25 +61,20 @@ class Listener:
         host, port = self._settings.host, self._settings.port
         loop = asyncio.get_running_loop()
         try:
-            for sock in sockets:
-                self._servers.append(
-                    await loop.create_server(self._make_connection, sock=sock, backlog=BACKLOG)
-                )
-            if not sockets:
-                self._servers.append(
-                    await loop.create_server(self._make_connection, host, port, backlog=BACKLOG)
-                )
+            self._server = await loop.create_server(
+                self._make_connection, host, port, backlog=BACKLOG
+            )
         except OSError as exc:
             raise listen_error(host, port, exc) from exc
-        self.port = self._servers[0].sockets[0].getsockname()[1]
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Accept nobody any more and read what has already arrived.
+        """Accept no more producers, and read the bytes that have arrived.
 
         A cancellation leaves the connections to :meth:`close`.
         """
-        for server in self._servers:
-            server.close()
+        if self._server is not None:
+            self._server.close()
         for _ in range(_ACCEPT_TURNS):
             await asyncio.sleep(0)
         for connection in self._connections:
@@ -94,7 +82,7 @@ class Listener:
         await self._wait_until_none_is_left()
 
     async def close(self) -> None:
-        """End what is still connected."""
+        """End the connections that are left."""
         for connection in self._connections:
             connection.abort()
         await self._wait_until_none_is_left()
@@ -104,29 +92,24 @@ class Listener:
             self._none_left.clear()
             await self._none_left.wait()
 
-    def _make_connection(self) -> Connection:
-        return Connection(
-            self._intake,
-            self._publisher,
+    def _make_connection(self) -> ProducerConnection:
+        return ProducerConnection(
+            self._parser,
+            self._scheduler,
+            self._rejected,
             frame_timeout_s=self._settings.frame_timeout_s,
-            opened=self._note_opened,
-            taken=self._note_taken,
-            ended=self._note_ended,
+            opened=self._admit,
+            ended=self._forget,
         )
 
-    def _note_opened(self, connection: Connection) -> bool:
+    def _admit(self, connection: ProducerConnection) -> bool:
         if len(self._connections) >= self._settings.max_connections:
             self._closed.add({"too_many_connections": 1})
             return False
         self._connections.add(connection)
         return True
 
-    def _note_taken(self, taken: Taken) -> None:
-        self.accepted += taken.accepted
-        self._drops.add(taken.rejected)
-        self._publisher.count(taken.accepted, taken.rejected)
-
-    def _note_ended(self, connection: Connection, reason: str) -> None:
+    def _forget(self, connection: ProducerConnection, reason: str) -> None:
         self._connections.discard(connection)
         if reason != "closed_by_producer":
             self._closed.add({reason: 1})

@@ -1,4 +1,4 @@
-"""Know what ingest can say of its producers."""
+"""Count producers and their ticks, for the reports to the aggregator."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from marketdata.wire.market_data_pb2 import FeedReport
 
 
 class FeedState:
-    """Who is connected, and how many ticks they sent.
+    """How many producers are connected, since when, and how many ticks came.
 
-    What a report leaves out is never more feed than there was: of producers that came and went
-    unreported nothing is said.
+    Reports never claim more feed than there was: producers that came and went between two reports
+    are left out.
     """
 
     def __init__(self, now_ns: int) -> None:
@@ -20,7 +20,7 @@ class FeedState:
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
         self._came_ns = 0
-        # When the last of those left of whom a report told.
+        # When the last producer left that a report had told of.
         self._left_ns: int | None = now_ns
         self._reported = (0, 0, 0)
 
@@ -37,7 +37,7 @@ class FeedState:
         return self.producers == 1
 
     def leave(self, now_ns: int) -> bool:
-        """Count one producer less; return whether there is none any more."""
+        """Count one producer less; return whether it was the last."""
         self.producers -= 1
         if not self.producers and self._left_ns is None:
             self._left_ns = now_ns
@@ -49,7 +49,7 @@ class FeedState:
         self.rejected.update(rejected)
 
     def report(self) -> FeedReport:
-        """Return what is to be said now."""
+        """Return the report to send now."""
         self._reported = self._news()
         if self.producers:
             self._left_ns = None

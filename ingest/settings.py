@@ -20,7 +20,8 @@ class IngestSettings(ServiceSettings):
     port: int = Field(default=50050, ge=0, le=65535, description="port to listen on, 0: any free")
     aggregator: str = Field(default="localhost:50051", description="where the aggregator listens")
     timestamp_unit: TimestampUnit = Field(
-        default="auto", description="unit of the exchange times producers send; auto: by magnitude"
+        default="auto",
+        description="unit of the exchange times producers send; auto: by magnitude",
     )
     max_future_skew_s: float = Field(
         default=60.0, ge=0, description="how far ahead of the clock a tick's exchange time may be"
@@ -29,27 +30,28 @@ class IngestSettings(ServiceSettings):
         default=MAX_FRAME_SIZE, ge=1, le=MAX_FRAME_SIZE, description="bytes in one frame"
     )
     frame_timeout_s: float = Field(
-        default=30.0, gt=0, description="how long a frame that was begun may take to arrive"
+        default=30.0, gt=0, description="how long a frame may take to arrive, from its first byte"
     )
     max_connections: int = Field(
-        default=4096, ge=1, description="producers at once; further ones are closed at once"
+        default=4096,
+        ge=1,
+        description="connections of producers at the same time; further ones are closed at once",
     )
     batch_ticks: int = Field(default=10_000, ge=1, le=20_000, description="ticks in a full batch")
     batch_linger_s: float = Field(
-        default=0.002, ge=0, description="how long ticks wait for others while a batch is unacked"
+        default=0.002,
+        ge=0,
+        description="how long a tick waits for others while a batch is unacknowledged",
     )
     ring_batches: int = Field(
-        default=128, ge=1, description="unacked batches held; when full, reading stops"
-    )
-    workers: int = Field(
-        default=1, ge=1, le=64, description="processes that share the port and the work"
+        default=128, ge=1, description="unacknowledged batches held; when full, reading stops"
     )
     keepalive_s: float = Field(
         default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
     )
     keepalive_timeout_s: float = Field(
-        default=KEEPALIVE_TIMEOUT_S, gt=0, description="how long a ping's answer may take"
+        default=KEEPALIVE_TIMEOUT_S, gt=0, description="how long the answer to a ping may take"
     )
     shutdown_deadline_s: float = Field(
-        default=10.0, gt=0, description="how long the drain at SIGTERM may take"
+        default=10.0, gt=0, description="how long ingest may take to hand over its ticks at SIGTERM"
     )

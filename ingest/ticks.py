@@ -1,4 +1,4 @@
-"""Read single ticks as the protobuf library does: what the kernel leaves."""
+"""Read the ticks that the kernel leaves, one at a time, with the protobuf library."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from google.protobuf.message import DecodeError
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
 
-# A Tick is the repeated field of a TickBatch, so a serialized one behind this tag and its length
-# is already a piece of a batch.
+# A Tick is the repeated field of a TickBatch: this tag, its length and the serialized tick are its
+# record in a batch.
 _TICKS_TAG = TickBatch.TICKS_FIELD_NUMBER << 3 | 2
 # A normalized Tick has at most 76 bytes, so its length is one byte of varint.
 _MAX_TICK_SIZE = 127
 _PREFIXES = [bytes((_TICKS_TAG, size)) for size in range(_MAX_TICK_SIZE + 1)]
-MAX_PIECE_SIZE = 2 + _MAX_TICK_SIZE
+MAX_RECORD_SIZE = 2 + _MAX_TICK_SIZE
 
 
 class TickReader:
-    """Turn the payload of a frame into its piece of a serialized :class:`TickBatch`."""
+    """Turn the payload of a frame into its record in a serialized :class:`TickBatch`."""
 
     def __init__(self, rules: TickRules) -> None:
         self._rules = rules
@@ -26,7 +26,7 @@ class TickReader:
         self._stamp = b""
 
     def read(self, payload: bytes, now_ns: int) -> bytes | RejectReason:
-        """Return the piece, or why the tick is dropped. 1.0 us, of which protobuf has 0.3."""
+        """Return the record, or why the tick is dropped. 1.0 us, of which protobuf has 0.3."""
         try:
             tick = Tick.FromString(payload)
         except DecodeError:
@@ -36,7 +36,7 @@ class TickReader:
             return amended
         if amended:
             payload = tick.SerializeToString()
-        # Behind a serialized tick it sets the field, whatever stood there: the last one wins.
+        # After a serialized tick it sets the field, whatever was there: the last one wins.
         stamp = self._stamp_of(now_ns)
         size = len(payload) + len(stamp)
         if size > _MAX_TICK_SIZE:

@@ -1,4 +1,4 @@
-"""See whether an address can be listened on."""
+"""Check that an address can be listened on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from marketdata.errors import AddressInUse, StartError
 
 
 def check_address(host: str, port: int) -> None:
-    """Return if a server could listen on ``host:port`` now.
+    """Check that a server could listen on ``host:port`` now.
 
     Raises:
         AddressInUse: another program listens there.
@@ -29,7 +29,7 @@ def check_address(host: str, port: int) -> None:
 
 
 def listen_error(host: str, port: int, error: OSError) -> StartError:
-    """Return what the operator is to be told when listening failed."""
+    """Return the error for the operator when listening failed."""
     if error.errno == errno.EADDRINUSE:
         return AddressInUse(f"{host}:{port}")
     return StartError(f"cannot listen on {host}:{port}: {error.strerror}")

@@ -7,7 +7,7 @@
     │   ├── EmptyFrame
     │   ├── FrameTooLarge
     │   └── FrameTimeout
-    ├── InvalidSymbol             a symbol is not one
+    ├── InvalidSymbol             a symbol is not valid
     ├── StompError                a STOMP session must end (gateway.stomp.errors)
     ├── Unhealthy                 a health check found a service not serving
     └── StartError                a service cannot start
@@ -86,7 +86,7 @@ class SettingsError(StartError):
 
 
 class AddressInUse(StartError):
-    """Another program listens where a service wants to."""
+    """Another program listens on the address of a service."""
 
     def __init__(self, address: str) -> None:
         super().__init__(f"cannot listen on {address}: address already in use")

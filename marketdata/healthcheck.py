@@ -1,7 +1,7 @@
 """``python -m marketdata.healthcheck grpc|http|tcp|connected ADDRESS``: exit 0 if healthy, else 1.
 
-For containers, whose image has no curl; a failed check prints one line that says why. It runs every
-few seconds beside each service, so each check imports only what it needs (grpc alone takes longer
+For containers, whose image has no curl. A failed check prints one line with the reason. Checks run
+every few seconds beside each service, so each imports only what it needs (grpc alone takes longer
 than the rest together).
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from marketdata.errors import Unhealthy
 
-# The engine that runs us waits longer, so that our own words reach its log.
+# The container engine waits longer, so that our message reaches its log.
 TIMEOUT_S = 3.0
 
 # proc_net_tcp(5): the state column of a connection that is up.
@@ -34,8 +34,9 @@ def check_grpc(address: str, timeout_s: float) -> None:
         HealthCheckResponse,
     )
 
-    # A proxy of the environment is for the way out, never for the way to ourselves.
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    from marketdata.channel import client_options  # noqa: PLC0415
+
+    with grpc.insecure_channel(address, options=client_options()) as channel:
         check: grpc.UnaryUnaryMultiCallable[HealthCheckRequest, HealthCheckResponse]
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -74,8 +75,8 @@ def check_http(address: str, timeout_s: float) -> None:
 def check_tcp(address: str, timeout_s: float) -> None:
     """Connect, send nothing, end our side, and expect that the server then ends its own.
 
-    The kernel accepts connections for a process that hangs; the end of the stream comes only from
-    one that still reads.
+    The kernel accepts connections for a process that hangs; only a process that reads ends the
+    stream.
 
     Raises:
         Unhealthy: nobody listens, or the server does not react in time.
@@ -90,7 +91,7 @@ def check_tcp(address: str, timeout_s: float) -> None:
 
 
 def check_connected(address: str, timeout_s: float) -> None:
-    """Expect that this container holds a connection to ``address``; for what listens nowhere.
+    """Expect that this container has a connection to ``address``; for programs without a port.
 
     Raises:
         Unhealthy: the name is unknown, or the kernel has no such connection.
@@ -102,7 +103,7 @@ def check_connected(address: str, timeout_s: float) -> None:
         raise Unhealthy(f"{address}: {exc!r}") from exc
     wanted = {_as_in_proc(family, str(sockaddr[0]), port) for family, _, _, _, sockaddr in found}
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        # No IPv6, no second table.
+        # Without IPv6 there is no second table.
         lines = table.read_text("ascii").splitlines()[1:] if table.exists() else []
         for _, _, remote, state, *_ in map(str.split, lines):
             if remote in wanted and state == _ESTABLISHED:

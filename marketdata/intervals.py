@@ -1,4 +1,4 @@
-"""Say what the name of a bar interval means."""
+"""Parse the names of bar intervals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class IntervalKind(Enum):
 
 
 class InvalidInterval(MarketDataError):
-    """The name of an interval is none, or not one of those there are."""
+    """A name is not an interval, or not one that is offered."""
 
     def __init__(self, name: str, valid: str) -> None:
         super().__init__(f"interval {name[:40]!r} is not one of {valid}")
@@ -39,7 +39,7 @@ class InvalidInterval(MarketDataError):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """What one bar covers."""
+    """The name, the kind and the size of a bar."""
 
     name: str
     kind: IntervalKind
@@ -63,7 +63,7 @@ def parse_interval(name: str) -> Interval:
     Seconds, minutes and hours must divide a day, so that every day begins with a bar.
 
     Raises:
-        InvalidInterval: it is no interval.
+        InvalidInterval: the name is not an interval.
     """
     found = _NAME.fullmatch(name)
     if found is not None:

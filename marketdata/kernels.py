@@ -1,61 +1,128 @@
-"""Hot loops that numba compiles, each for one signature, and where the compiled code is kept."""
+"""Hot loops that numba compiles, each for one signature, and where the compiled code is kept.
+
+Compiled code is kept in files that are named by the content of all source it was made of, so code
+of another source is never loaded.
+"""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
+import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import llvmlite
 from numba import config, njit
-from numba.core.caching import InTreeCacheLocator
-
-# numba has read the environment when it was imported, and reads it again when it changes. A user's
-# own choice stands.
-vars(config)["CACHE_LOCATOR_CLASSES"] = os.environ.setdefault(
-    "NUMBA_CACHE_LOCATOR_CLASSES",
-    "UserProvidedCacheLocator,marketdata.kernels.BesideTheSource,UserWideCacheLocator",
-)
+from numba.core import caching
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Kernels inline them, so a change of one makes what was compiled stale.
-_INLINED = (Path(__file__).with_name("words.py"),)
+
+def sources_of(module: str) -> dict[str, bytes]:
+    """Return the source of ``module`` and of all that it imports from its package and this one.
+
+    Whatever a kernel inlines, calls or takes a number from is in one of them.
+    """
+    packages = {module.partition(".")[0], "marketdata"}
+    found: dict[str, bytes] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and name not in found and name.partition(".")[0] in packages:
+            found[name] = Path(file).read_bytes()
+            waiting += _imports(found[name])
+    return found
 
 
-class BesideTheSource(InTreeCacheLocator):
+@cache
+def _imports(source: bytes) -> tuple[str, ...]:
+    # The names that may be modules; what is imported from one may be one itself.
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(names)
+
+
+class _ByContent:
+    # Names files by what they were compiled from. numba itself adds its version and the processor,
+    # but looks at the time of change of one file alone.
+    _module = ""
+    _stamp = ""
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], file: str) -> Any:
+        """Return the locator of ``function``, or None where nothing can be kept or found."""
+        if not Path(file).exists():
+            return None
+        locator: Any = cast(Any, cls)(function, file)
+        locator._module = function.__module__
+        kernel = f"{Path(file).stem}.{function.__qualname__}-"
+        current = f"{kernel}{locator.get_disambiguator()}."
+        folder = Path(locator.get_cache_path())
+        if any(folder.glob(f"{current}*")):
+            return locator
+        try:
+            locator.ensure_cache_path()
+        except OSError:
+            return None
+        for kept in folder.glob(f"{kernel}*.py{sys.version_info[0]}{sys.version_info[1]}*.nb[ci]"):
+            if not kept.name.startswith(current):
+                kept.unlink(missing_ok=True)
+        return locator
+
+    def get_source_stamp(self) -> str:
+        """Return the hash of all source."""
+        if not self._stamp:
+            digest = hashlib.sha256(llvmlite.__version__.encode())
+            for name, source in sorted(sources_of(self._module).items()):
+                digest.update(b"%s %d\n" % (name.encode(), len(source)))
+                digest.update(source)
+            self._stamp = digest.hexdigest()
+        return self._stamp
+
+    def get_disambiguator(self) -> str:
+        """Return what stands in the names of the files."""
+        return self.get_source_stamp()[:24]
+
+
+class InTheGivenFolder(_ByContent, caching.UserProvidedCacheLocator):
+    """Keep compiled code where NUMBA_CACHE_DIR says, if it does."""
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], file: str) -> Any:
+        """Return the locator of ``function``, or None where nothing can be kept or found."""
+        return super().from_function(function, file) if vars(config)["CACHE_DIR"] else None
+
+
+class BesideTheSource(_ByContent, caching.InTreeCacheLocator):
     """Keep compiled code in the ``__pycache__`` of its module, which may be read-only.
 
     numba's own locator passes a directory by that it cannot write to, as if it could not read what
     was compiled into an image.
     """
 
-    # Numbers of other modules that are compiled in.
-    _constants = b""
 
-    def get_source_stamp(self) -> bytes:
-        """Name the source by its content, with what it has of other files."""
-        sources = (Path(self._py_file), *_INLINED)
-        read = b"".join(path.read_bytes() for path in sources)
-        return hashlib.sha256(read + self._constants).digest()
+class InTheUsersCache(_ByContent, caching.UserWideCacheLocator):
+    """Keep compiled code in the user's cache folder."""
 
-    @classmethod
-    def from_function(cls, function: Callable[..., Any], file: str) -> BesideTheSource | None:
-        """Return the locator of ``function``, or None where nothing can be kept or found."""
-        locator: Any = cls(function, file)
-        numbers = [
-            each for each in function.__globals__.items() if isinstance(each[1], int | float)
-        ]
-        locator._constants = repr(sorted(numbers)).encode()
-        name = f"{Path(file).stem}.{function.__qualname__}-*.nbi"
-        if any(Path(locator.get_cache_path()).glob(name)):
-            return cast(BesideTheSource, locator)
-        try:
-            locator.ensure_cache_path()
-        except OSError:
-            return None
-        return cast(BesideTheSource, locator)
+
+# numba has read the environment when it was imported, and reads it again when it changes. A user's
+# own choice stands.
+vars(config)["CACHE_LOCATOR_CLASSES"] = os.environ.setdefault(
+    "NUMBA_CACHE_LOCATOR_CLASSES",
+    ",".join(
+        f"{__name__}.{each.__name__}"
+        for each in (InTheGivenFolder, BesideTheSource, InTheUsersCache)
+    ),
+)
 
 
 class Kernels:
@@ -88,5 +155,14 @@ KERNELS = Kernels()
 
 
 def kernel_part(function: F) -> F:
-    """Let kernels of the same module call a function; it is compiled with each of them."""
+    """Let kernels call a function, of any module; it is compiled with each of them."""
     return cast(F, njit(function))
+
+
+def inlined_part(function: F) -> F:
+    """Make a :func:`kernel_part` that is inlined whatever its size.
+
+    LLVM calls what is longer than a few lines; a call costs 2 to 5 ns, and what it returns goes
+    through memory.
+    """
+    return cast(F, njit(inline="always")(function))

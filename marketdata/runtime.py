@@ -18,8 +18,7 @@ from marketdata.settings import ServiceSettings, load_settings
 
 S = TypeVar("S", bound=ServiceSettings)
 
-# What a service's app module offers: run until the event is set, then stop in order.
-# Returns the exit code.
+# The main function of a service: run until the event is set, stop in order, return the exit code.
 Main = Callable[[S, asyncio.Event], Awaitable[int]]
 
 
@@ -45,8 +44,8 @@ def run_service(name: str, settings_class: type[S], main: Main[S]) -> None:
 def collect_rarely(full: int) -> None:
     """Let the garbage collector pause a process that has started less often.
 
-    It leaves alone what is there now. Python's own 700, 10, 10 give many small collections, and
-    full ones that look at all that was made since.
+    Objects that exist now are never looked at again. Python's own thresholds, 700, 10 and 10, give
+    many small collections, and full ones that look at all objects made since.
 
     Args:
         full: how many collections of the middle generation, of 200,000 objects each, there are at
@@ -93,7 +92,7 @@ def configure_log(name: str, settings: ServiceSettings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
-        # One write per line, so that those of several workers do not run into each other.
+        # One write per line: lines of services that share a terminal stay whole.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     if not brief:

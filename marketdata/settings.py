@@ -14,7 +14,7 @@ from marketdata.errors import SettingsError
 
 
 class ServiceSettings(BaseSettings):
-    """What every service lets an operator change; subclasses add theirs and set ``env_prefix``."""
+    """The settings of every service; subclasses add theirs and set ``env_prefix``."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console", "brief"] = Field(
@@ -24,7 +24,7 @@ class ServiceSettings(BaseSettings):
     )
 
 
-# What stands before the last @ of an address, or after it under this name.
+# The password of an address: before the last @, or a parameter of this name.
 _PASSWORD = re.compile(r"(:).*(@)|(?<=password=)[^&]*()")
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -46,7 +46,7 @@ def load_settings(cls: type[S]) -> S:
     except ValidationError as exc:
         error = exc.errors()[0]
         name = f"{prefix}{error['loc'][0]}".upper() if error["loc"] else prefix
-        # Without the cause, for it has the value as it was given.
+        # Without the cause, which shows the value with its password.
         value = _PASSWORD.sub(r"\1***\2", repr(error["input"]))
         raise SettingsError(f"{name}={value}: {error['msg']}") from None
 

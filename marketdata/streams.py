@@ -22,7 +22,7 @@ class StreamOver(Exception):
 
 
 class OpenStream(Protocol[C_co]):
-    """Opens the stream; with ``wait_for_ready``, as soon as there is a connection."""
+    """Open the stream; with ``wait_for_ready``, as soon as there is a connection."""
 
     def __call__(self, *, wait_for_ready: bool) -> C_co:
         """Return the call."""
@@ -31,28 +31,28 @@ class OpenStream(Protocol[C_co]):
 async def keep_stream(
     open_stream: OpenStream[C],
     carry: Callable[[C], Awaitable[None]],
-    gone: Callable[[grpc.StatusCode, str], None],
+    lost: Callable[[grpc.StatusCode, str], None],
     random: Random,
 ) -> None:
-    """Open a stream and carry it, until cancelled.
+    """Keep a stream open until cancelled.
 
-    The server must send its initial metadata at once: it tells that the stream is heard.
+    The server must send its initial metadata at once: they show that it accepted the stream.
 
     Args:
         open_stream: opens the stream.
         carry: works on an open stream until an error of gRPC or :class:`StreamOver` ends it.
-        gone: told once when a stream ends, or the first cannot be opened; not again until one was
-            carried.
+        lost: called once when a stream ends, or the first cannot be opened; not again until
+            another one was open.
         random: the jitter between attempts.
     """
-    told_gone = False
+    is_lost = False
     backoff_s = FIRST_BACKOFF_S
     while True:
-        # Once it is known to be gone, wait for it without another word.
-        call = open_stream(wait_for_ready=told_gone)
+        # While the peer is lost, gRPC waits for it.
+        call = open_stream(wait_for_ready=is_lost)
         try:
             await call.wait_for_connection()
-            told_gone = False
+            is_lost = False
             backoff_s = FIRST_BACKOFF_S
             await carry(call)
         except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, StreamOver):
@@ -60,10 +60,10 @@ async def keep_stream(
             pass
         finally:
             call.cancel()
-            # Its end, so that nothing of it stays behind.
+            # Wait for its end, so that nothing of it is left.
             code, details = await call.code(), await call.details()
-        if not told_gone:
-            gone(code, details)
-            told_gone = True
+        if not is_lost:
+            lost(code, details)
+            is_lost = True
         await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
         backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)

@@ -1,4 +1,4 @@
-"""Say in the log how much was dropped and why, at most one line per reason per second."""
+"""Log how much was dropped and why, at most one line per reason and second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INTERVAL_S = 1.0
 class DropSummary:
     """Count drops by reason and log what was added, one line per reason and second.
 
-    :attr:`totals` holds the counts since start. Nothing is armed while nothing is dropped.
+    :attr:`totals` holds the counts since start. No timer runs while nothing is dropped.
     """
 
     def __init__(self, log: FilteringBoundLogger, event: str) -> None:
@@ -34,7 +34,7 @@ class DropSummary:
             self._timer = asyncio.get_running_loop().call_later(INTERVAL_S, self.flush)
 
     def flush(self) -> None:
-        """Log what was not logged yet; also the last thing a service does."""
+        """Log the counts that were not logged yet; a service does so last."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

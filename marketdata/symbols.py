@@ -1,4 +1,4 @@
-"""Say what a symbol is, for every door through which one can come."""
+"""Normalize symbols, and check that they are valid."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ TimestampUnit = Literal["auto", "s", "ms", "us", "ns"]
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
-# From where on "auto" takes a number for seconds, milliseconds, microseconds and nanoseconds: each
-# time March 1973, but for the milliseconds, which what is below the seconds is, too.
+# The smallest numbers that "auto" takes for seconds, milliseconds, microseconds and nanoseconds: in
+# each unit March 1973. Numbers below all of them count as milliseconds.
 AUTO_S_FROM = 10**8
 AUTO_MS_FROM = 10**11
 AUTO_US_FROM = 10**14
@@ -41,7 +41,7 @@ def guess_unit(timestamp: int) -> Literal["s", "ms", "us", "ns"]:
 
 
 def nanoseconds_from(unit: TimestampUnit) -> float:
-    """Return from which value on every timestamp in ``unit`` is in nanoseconds already."""
+    """Return the value from which a timestamp in ``unit`` needs no conversion."""
     return {"auto": AUTO_NS_FROM, "ns": 0}.get(unit, inf)
 
 

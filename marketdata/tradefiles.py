@@ -1,4 +1,4 @@
-"""Open trade files, plain or compressed, and read them piece by piece."""
+"""Read trade files, plain or compressed, line by line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO
 from marketdata.errors import MarketDataError
 from marketdata.trades import BadRow, Row, TradeReader
 
-# A row takes about 40 characters. What has no line ends is no CSV, and must not fill the memory.
+# A row has about 40 characters. A file without line ends must not fill the memory.
 _MAX_LINE = 64 * 1024
 
 
@@ -27,7 +27,7 @@ class TradeFile:
 
     Args:
         path: a ``.csv`` or ``.csv.gz``.
-        skip: told of each row that is not a trade; None: such a row ends the reading.
+        skip: called with each row that is not a trade; None: such a row ends the reading.
     """
 
     def __init__(self, path: Path, skip: Callable[[BadRow], None] | None = None) -> None:
@@ -38,7 +38,7 @@ class TradeFile:
 
     @property
     def position(self) -> int:
-        """How many bytes of the file were read, compressed if it is; to show the progress."""
+        """How many bytes of the file were read, as they are on disk; to show the progress."""
         return 0 if self._raw is None or self._raw.closed else self._raw.tell()
 
     @property

@@ -40,7 +40,7 @@ class TradeReader:
 
     Args:
         lines: the header first.
-        skip: told of each row that is not a trade; None: such a row ends the reading.
+        skip: called with each row that is not a trade; None: such a row ends the reading.
 
     Raises:
         BadRow: the header misses one of our columns.
@@ -60,13 +60,13 @@ class TradeReader:
         return self._rows.line_num
 
     def go_to(self, row: int) -> None:
-        """Read on up to and with ``row``, without a look at what is in it."""
+        """Skip all rows up to and including ``row``."""
         while self.row < row:
             try:
                 if next(self._rows, None) is None:
                     return
             except csv.Error:
-                # It was so when it was read before.
+                # It was skipped when it was read before.
                 continue
 
     def __iter__(self) -> Iterator[Row]:
@@ -132,8 +132,7 @@ class TradeReader:
 
 
 def _problem(price_text: str, volume_text: str, ts_text: str) -> tuple[str, str]:
-    # What is wrong, and the word for it. Only called for a row with a problem, so it may take its
-    # time.
+    # The problem, and the word for it. Only called for a row that has one, so it may be slow.
     try:
         price = float(price_text)
         if not 0.0 < price < inf:

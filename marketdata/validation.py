@@ -13,7 +13,7 @@ from marketdata.wire.market_data_pb2 import Tick
 _MAX_INT64 = 2**63 - 1
 
 # Spellings remembered with their normal form, so that a known symbol costs one dict lookup.
-# 200,000 of at most 40 characters are about 30 MB; when full, the memory starts afresh.
+# 200,000 of at most 40 characters are about 30 MB; when full, the memory is cleared.
 _MAX_REMEMBERED_SYMBOLS = 200_000
 
 
@@ -34,7 +34,7 @@ class RejectReason(StrEnum):
 
 
 def check_values(price: float, volume: int, ts_ns: int, latest_ns: int) -> RejectReason | None:
-    """Return what is wrong with the numbers of a tick, or None.
+    """Return why the numbers of a tick are not valid, or None.
 
     Args:
         price: in the symbol's currency.
@@ -44,7 +44,7 @@ def check_values(price: float, volume: int, ts_ns: int, latest_ns: int) -> Rejec
     """
     # One chained comparison is false for NaN too; nan <= 0 would be False and let it through.
     if not 0.0 < price < inf:
-        # -inf is both; say what is true of it first.
+        # -inf is both; not finite comes first.
         if price in (inf, -inf) or price != price:  # noqa: PLR0124  only NaN differs from itself
             return RejectReason.PRICE_NOT_FINITE
         return RejectReason.PRICE_NOT_POSITIVE
@@ -92,7 +92,7 @@ class TickRules:
         return None
 
     def amend(self, tick: Tick, now_ns: int) -> RejectReason | bool:
-        """Do what :meth:`normalize` does, but for the ingest time.
+        """Normalize ``tick`` as :meth:`normalize` does, except for the ingest time.
 
         Returns:
             Why ``tick`` is dropped, else whether anything had to be changed.

@@ -1,7 +1,7 @@
 """Let kernels read and write bytes eight or sixteen at a time, at any address.
 
-numba's own arrays move single bytes, which is several times slower. An address is trusted: whoever
-calls knows that it and the bytes behind it are theirs. A word is an int64 whose first byte is the
+numba's own arrays move single bytes, which is several times slower. Addresses are trusted: the
+caller must own the bytes that are read or written. A word is an int64 whose first byte is the
 lowest.
 """
 
@@ -124,13 +124,13 @@ load_double = cast(Callable[[int], float], intrinsic(_load_double))
 store_byte = cast(Callable[[int, int], None], intrinsic(_store_byte))
 store_word = cast(Callable[[int, int], None], intrinsic(_store_word))
 store_double = cast(Callable[[int, float], None], intrinsic(_store_double))
-# Sixteen bytes, to the first address from the second.
+# Copy sixteen bytes to the first address from the second.
 copy_block = cast(Callable[[int, int], None], intrinsic(_copy_block))
-# Ask for the 64 bytes around an address, which need not be anyone's, ahead of their use.
+# Load the 64 bytes around an address into the cache; the address may be anything.
 prefetch = cast(Callable[[int], None], intrinsic(_prefetch))
-# 64 if there is no one in it.
+# 64 if no bit is set.
 trailing_zeros = cast(Callable[[int], int], intrinsic(_trailing_zeros))
-# Likewise, from the highest bit.
+# The same, from the highest bit.
 leading_zeros = cast(Callable[[int], int], intrinsic(_leading_zeros))
 # The first four bytes of a word as a big-endian number.
 big_endian_half = cast(Callable[[int], int], intrinsic(_big_endian_half))

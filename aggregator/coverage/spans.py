@@ -1,4 +1,4 @@
-"""Keep the times during which something held, as few spans."""
+"""A set of times, kept as few spans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Spans:
 
     def __init__(self, max_spans: int, spans: Iterable[Span] = ()) -> None:
         self._max_spans = max_spans
-        # Parallel, ascending, with room between one's end and the next one's start.
+        # Parallel and ascending; between an end and the next start there is a gap.
         self._starts: list[int] = []
         self._ends: list[int] = []
         self.forgotten = 0
@@ -34,10 +34,10 @@ class Spans:
         return len(self._starts)
 
     def add(self, start: int, end: int) -> None:
-        """Take start <= time < end in."""
+        """Add start <= time < end."""
         if start >= end:
             return
-        # All from first to last touch the new one and melt into it.
+        # The spans from first to last touch the new one and become one with it.
         first, last = bisect_left(self._ends, start), bisect_right(self._starts, end)
         if first < last:
             start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
@@ -47,12 +47,12 @@ class Spans:
             self.forgotten += 1
 
     def reach(self, time: int) -> int:
-        """Return up to when the span that holds ``time``, or ends there, goes on; else ``time``."""
+        """Return the end of the span that holds ``time`` or ends there; else ``time``."""
         index = bisect_right(self._starts, time) - 1
         return max(time, self._ends[index]) if index >= 0 else time
 
     def touches(self, start: int, end: int) -> bool:
-        """Return whether any time of start <= time < end is in."""
+        """Return whether any time of start <= time < end is in the set."""
         index = bisect_right(self._ends, start)
         return start < end and index < len(self._starts) and self._starts[index] < end
 

@@ -1,1 +1,1 @@
-"""Read the bars of any time, from memory and store as one series."""
+"""A request for bars of any time in; one series from memory and store out."""

@@ -1,4 +1,4 @@
-"""Say what there was in the intervals without a trade."""
+"""Put bars into the intervals without a trade: fillers, which repeat the last close."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Protocol
 
 from aggregator.bars.bar import Coverage
-from aggregator.history.asked import MAX_FILL_INTERVALS, InvalidBars
+from aggregator.history.query import MAX_FILL_INTERVALS, InvalidBars
 from marketdata.intervals import Interval, IntervalKind
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
@@ -44,7 +44,7 @@ class Filler:
     Args:
         interval: of the bars; one by the clock.
         hours: of the symbol.
-        coverage: for how much of start <= time < end there was a feed.
+        coverage: how much of start <= time < end had a feed.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Filler:
         self._interval = interval
         self._hours = hours
         self._coverage = coverage
-        self._looked_at = 0
+        self._visited = 0
 
     def fill(
         self, bars: Iterable[wire.Bar], before: wire.Bar | None, after_ns: int
@@ -63,10 +63,10 @@ class Filler:
         Args:
             bars: by start.
             before: the bar before the first, None if there is none.
-            after_ns: of the fillers after ``before`` only those that start later.
+            after_ns: fillers after ``before`` are left out unless they start later than this.
 
         Raises:
-            InvalidBars: between the bars lie too many intervals.
+            InvalidBars: there are too many intervals between the bars.
         """
         for bar in bars:
             if before is not None:
@@ -80,7 +80,7 @@ class Filler:
         """Return the last ``limit`` of ``bars`` and the fillers between them.
 
         Raises:
-            InvalidBars: between the bars lie too many intervals.
+            InvalidBars: there are too many intervals between the bars.
         """
         found: list[wire.Bar] = []
         for before, bar in zip(reversed([None, *bars[:-1]]), reversed(bars), strict=True):
@@ -94,10 +94,10 @@ class Filler:
         return found[-limit:]
 
     def _back_from(self, end: int, start: int) -> Iterator[tuple[int, int]]:
-        # What _between returns, from the end.
+        # As _between, but from the end.
         is_day, size = self._interval.kind is IntervalKind.DAY, self._interval.size
         while end > start:
-            self._look()
+            self._visit()
             if is_day:
                 day = self._hours.day(end - 1)
                 if day is None:
@@ -112,20 +112,20 @@ class Filler:
                     yield end, end + size
 
     def _between(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        # Where there is a calendar, only the times of trading.
+        # With a calendar, only the hours of trading.
         if self._interval.kind is IntervalKind.DAY:
             yield from self._days_between(start, end)
             return
         size, phase = self._interval.size, self._hours.phase
         while start < end:
-            self._look()
+            self._visit()
             if phase(start) != "closed":
                 yield start, start + size
             start += size
 
     def _days_between(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         while start < end:
-            self._look()
+            self._visit()
             day = self._hours.day(start)
             if day is None:
                 start += _DAY_STEP_NS
@@ -134,9 +134,9 @@ class Filler:
                     yield day.start, day.end
                 start = day.end
 
-    def _look(self) -> None:
-        self._looked_at += 1
-        if self._looked_at > MAX_FILL_INTERVALS:
+    def _visit(self) -> None:
+        self._visited += 1
+        if self._visited > MAX_FILL_INTERVALS:
             raise InvalidBars("fill", f"of more than {MAX_FILL_INTERVALS} intervals")
 
     def _filler(self, before: wire.Bar, start: int, end: int) -> wire.Bar:
@@ -156,6 +156,6 @@ class Filler:
             state=wire.BAR_STATE_FINAL,
             coverage=coverage.value,
             filler=wire.FILLER_NO_FEED if no_feed else wire.FILLER_NO_TRADES,
-            # A whole day has none.
+            # A whole day has no phase.
             phase="" if self._interval.kind is IntervalKind.DAY else self._hours.phase(start),
         )

@@ -1,4 +1,4 @@
-"""Answer requests for bars from what is in memory, on its way to the store, and stored."""
+"""Answer requests for bars from memory, from the bars on their way to the store, and from it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from itertools import islice
 from typing import Any, Protocol
 
 from aggregator.bars.bar import Bar, Coverage
-from aggregator.history.asked import Asked, Place, read_request, write_cursor
 from aggregator.history.fill import Filler, Hours
+from aggregator.history.query import BarQuery, Place, read_request, write_cursor
 from aggregator.store.queries import Range
-from aggregator.store.rows import to_message
+from aggregator.store.rows import place_of, rank_of, to_message
 from marketdata.intervals import Interval
 from marketdata.wire import market_data_pb2 as wire
 
 # 2 ms; then ticks may come in.
 _BARS_AT_ONCE = 1_000
 
+# A stored bar: the values of its columns.
+Row = Sequence[Any]
+
 
 class BarMemory(Protocol):
-    """The bars that live."""
+    """The bars that are open, or that a late trade can still revise."""
 
     def sequence(self, symbol: str, interval: str) -> int:
         """Return how many states of the bars of ``symbol`` and ``interval`` were published."""
@@ -35,22 +38,22 @@ class StoredBars(Protocol):
     """The bars in a database, and those on their way there."""
 
     def reading(self, symbol: str, interval: str) -> AbstractContextManager[Mapping[Place, Bar]]:
-        """Give what waits, and what comes while the context lasts."""
+        """Give the bars that wait, and those that come while the context lasts."""
 
-    async def fetch(self, asked: Range) -> Sequence[Sequence[Any]]:
-        """Return the stored bars of a range as rows."""
+    async def fetch(self, asked: Range) -> Sequence[Row]:
+        """Return the stored bars of a range."""
 
 
 class BarReader:
     """Read the bars of any time, each in its newest state.
 
     Args:
-        memory: the bars that live.
-        store: the others; None: there are none.
-        intervals: the intervals there are bars of, by name.
+        memory: the bars of the present.
+        store: all other bars; None: there is no store.
+        intervals: the intervals that have bars, by name.
         hours: how time is divided for a symbol.
-        coverage: for how much of start <= time < end there was a feed.
-        epoch: the life of the memory's sequences.
+        coverage: how much of start <= time < end had a feed.
+        epoch: names this run of the memory's sequences.
     """
 
     def __init__(
@@ -74,89 +77,75 @@ class BarReader:
         """Return the bars that ``request`` asks for.
 
         Raises:
-            InvalidSymbol: the symbol is none.
+            InvalidSymbol: the symbol is invalid.
             InvalidInterval: there are no bars of that interval.
             InvalidBars: another field cannot be used.
             StoreUnavailable: the database does not answer.
         """
-        asked = read_request(request, self._intervals)
+        query = read_request(request, self._intervals)
         before = None
-        if asked.fill and asked.after is not None:
-            # The last bar that went out, which may be one before the filler of the cursor.
+        if query.fill and query.after is not None:
+            # The last bar of the page before; the cursor may name a filler after it.
             last = replace(
-                asked, to_ns=asked.after[0] + 1, limit=1, after=None, newest=True, fill=False
+                query, to_ns=query.after[0] + 1, limit=1, after=None, newest=True, fill=False
             )
             found, _ = await self._read(last)
             before = found[0] if found else None
-        # One more tells whether there are more.
-        bars, sequence = await self._read(replace(asked, limit=asked.limit + 1))
-        if asked.fill:
-            bars = self._fill(asked, bars, before)
-        more = len(bars) > asked.limit
-        bars = bars[-asked.limit :] if asked.newest else bars[: asked.limit]
+        # One more shows whether there is another page.
+        bars, sequence = await self._read(replace(query, limit=query.limit + 1))
+        if query.fill:
+            bars = self._fill(query, bars, before)
+        more = len(bars) > query.limit
+        bars = bars[-query.limit :] if query.newest else bars[: query.limit]
         cursor = ""
-        if more and not asked.newest:
+        if more and not query.newest:
             cursor = write_cursor((bars[-1].start, bars[-1].number))
         return wire.BarsResponse(
             bars=bars, next_cursor=cursor, sequence=sequence, epoch=self._epoch
         )
 
-    async def _read(self, asked: Asked) -> tuple[list[wire.Bar], int]:
-        # The bars, by start and number, and the newest published state among those there can be.
-        symbol, interval = asked.symbol, asked.interval.name
+    async def _read(self, query: BarQuery) -> tuple[list[wire.Bar], int]:
+        # The bars by start and number, and the sequence of the newest state published until then.
+        symbol, interval = query.symbol, query.interval
         if self._store is None:
-            bars, sequence = self._join(asked, [], {}), self._memory.sequence(symbol, interval)
+            bars, sequence = self._merge(query, [], {}), self._memory.sequence(symbol, interval)
             return await self._to_messages(bars), sequence
-        stored = Range(
-            symbol,
-            interval,
-            asked.from_ns,
-            asked.to_ns,
-            asked.limit,
-            asked.after,
-            newest=asked.newest,
-            closed_only=not asked.include_partial,
-        )
-        # A bar that is closed, written and forgotten while the database answers is in no one's
-        # hands but those of the context.
+        # While the database answers, a bar may be closed, written and removed from memory: then
+        # only the context still has it.
         with self._store.reading(symbol, interval) as waiting:
-            rows = await self._store.fetch(stored)
-            # No await between the two: all of one moment.
-            bars, sequence = (
-                self._join(asked, rows, waiting),
-                self._memory.sequence(symbol, interval),
-            )
+            rows = await self._store.fetch(query)
+            # No await between these two: both describe the same moment.
+            bars = self._merge(query, rows, waiting)
+            sequence = self._memory.sequence(symbol, interval)
         return await self._to_messages(bars), sequence
 
-    def _join(
-        self, asked: Asked, rows: Sequence[Sequence[Any]], waiting: Mapping[Place, Bar]
-    ) -> list[Bar | Sequence[Any]]:
-        # Bars, which nobody changes, and rows.
-        after = asked.after or (-1, -1)
+    # The newest state of each bar: in memory, on its way to the store, or stored.
+    def _merge(
+        self, query: BarQuery, rows: Sequence[Row], waiting: Mapping[Place, Bar]
+    ) -> list[Bar | Row]:
         live = dict(waiting)
         for bar in self._memory.open_and_recent(
-            asked.symbol, asked.interval.name, asked.from_ns, asked.to_ns
+            query.symbol, query.interval, query.from_ns, query.to_ns
         ):
             place = bar.start, bar.number
             other = live.get(place)
             if other is None or _rank(other) <= _rank(bar):
                 live[place] = bar
-        chosen: dict[Place, Bar | Sequence[Any]] = {}
-        for row in rows:
-            place = row[2], row[3]
-            chosen[place] = row
+        after = query.after or (-1, -1)
+        stored: dict[Place, Row] = {place_of(row): row for row in rows}
+        chosen: dict[Place, Bar | Row] = {**stored}
         for place, bar in live.items():
-            row_or_bar = chosen.get(place)
-            if row_or_bar is not None and _row_rank(row_or_bar) > _rank(bar):
+            row = stored.get(place)
+            if row is not None and rank_of(row) > _rank(bar):
                 continue
-            within = asked.from_ns <= bar.start < asked.to_ns and place > after
-            if within and (asked.include_partial or bar.state.is_closed):
+            within = query.from_ns <= bar.start < query.to_ns and place > after
+            if within and (bar.state.is_closed or not query.closed_only):
                 chosen[place] = bar
         places = sorted(chosen)
-        places = places[-asked.limit :] if asked.newest else places[: asked.limit]
+        places = places[-query.limit :] if query.newest else places[: query.limit]
         return [chosen[place] for place in places]
 
-    async def _to_messages(self, bars: Sequence[Bar | Sequence[Any]]) -> list[wire.Bar]:
+    async def _to_messages(self, bars: Sequence[Bar | Row]) -> list[wire.Bar]:
         epoch, found = self._epoch, list[wire.Bar]()
         for first in range(0, len(bars), _BARS_AT_ONCE):
             if first:
@@ -167,18 +156,17 @@ class BarReader:
             )
         return found
 
-    def _fill(self, asked: Asked, bars: list[wire.Bar], before: wire.Bar | None) -> list[wire.Bar]:
-        filler = Filler(asked.interval, self._hours(asked.symbol), self._coverage)
-        after_ns = asked.after[0] if asked.after is not None else -1
-        if asked.newest:
-            # From the end, as far as the limit goes: what lies before may be any number.
-            return filler.fill_last(bars, asked.limit)
-        return list(islice(filler.fill(bars, before, after_ns), asked.limit + 1))
+    def _fill(
+        self, query: BarQuery, bars: list[wire.Bar], before: wire.Bar | None
+    ) -> list[wire.Bar]:
+        interval = self._intervals[query.interval]
+        filler = Filler(interval, self._hours(query.symbol), self._coverage)
+        after_ns = query.after[0] if query.after is not None else -1
+        if query.newest:
+            # From the end and only up to the limit: the gaps before may be of any length.
+            return filler.fill_last(bars, query.limit)
+        return list(islice(filler.fill(bars, before, after_ns), query.limit + 1))
 
 
 def _rank(bar: Bar) -> tuple[int, int, int]:
     return bar.revision, bar.state, bar.candle.trades
-
-
-def _row_rank(row: Any) -> tuple[int, int, int]:
-    return row[18], row[17], row[10]

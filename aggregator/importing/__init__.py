@@ -1,1 +1,1 @@
-"""Turn files of trades into stored bars, without a running aggregator."""
+"""Files of old trades in; stored bars out, without a running aggregator."""

@@ -1,4 +1,4 @@
-"""The command line: the service by default, or the import of files."""
+"""``python -m aggregator import``: read its options, show its progress, report its result."""
 
 from __future__ import annotations
 
@@ -23,39 +23,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from aggregator.app import main
 from aggregator.importing.job import Import, Rules, Screen
 from aggregator.sessions.calendars import load_rules
 from aggregator.settings import AggregatorSettings
 from aggregator.store.address import parse_store
 from aggregator.store.database import STORE_ERRORS, Database
-from aggregator.store.kept import read_retention
+from aggregator.store.retention import read_retention
 from marketdata.errors import MarketDataError, SettingsError
-from marketdata.runtime import run_service
 from marketdata.settings import load_settings
 from marketdata.timestamps import NS_PER_S
 
-# An aggregator may be writing too.
+# How long to wait while a running aggregator writes.
 _BUSY_S = 30.0
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-
-@app.callback(invoke_without_command=True)
-def serve(ctx: typer.Context) -> None:
-    """Run the aggregator, or import files into its store.
-
-    Its settings are the AGGREGATOR_* variables; docs/settings.md lists them.
-    """
-    if ctx.invoked_subcommand is None:
-        run_service("aggregator", AggregatorSettings, main)
-
-
-@app.command("import")
 def import_files(
     files: Annotated[
         list[Path],
@@ -67,15 +48,15 @@ def import_files(
         typer.Option(metavar="URL", help="Where the bars go (AGGREGATOR_STORE)."),
     ] = None,
 ) -> None:
-    """Make bars of old trades and store them, without a running aggregator.
+    """Make bars of old trades and store them; no running aggregator is needed.
 
-    All files together say what their bars are: a stored bar that differs is replaced, with the next
-    revision. Started again after an interruption, it goes on; done twice, it changes nothing.
+    The bars are made of all files together. A stored bar that differs is replaced, with the next
+    revision. After an interruption the same command goes on; a second import changes nothing.
     """
     settings = _read_settings(store)
     url = parse_store(settings.store)
     if url is None:
-        _fail("AGGREGATOR_STORE is off, there is nothing to import into", 2)
+        _fail("AGGREGATOR_STORE is off, so there is no store to import into", 2)
     database = Database(url, busy_s=_BUSY_S)
     try:
         asyncio.run(_import(settings, database, files))
@@ -84,7 +65,7 @@ def import_files(
     except STORE_ERRORS as exc:
         _fail(f"{database.name}: {database.problem(exc)}", 1)
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from here", 130)
+        _fail("interrupted; the same command continues from here", 130)
 
 
 async def _import(settings: AggregatorSettings, database: Database, files: list[Path]) -> None:
@@ -127,9 +108,9 @@ async def _import(settings: AggregatorSettings, database: Database, files: list[
 def _report(job: Import, seconds: float, left_out: list[str]) -> None:
     progress = job.progress
     if job.resumed:
-        _say("went on where the last attempt ended")
+        _say("continued where the last attempt ended")
     for reason, count in progress.bad.most_common():
-        _say(f"{count:,} rows are no trades: {reason}")
+        _say(f"{count:,} rows are not valid trades: {reason}")
     for example in progress.examples:
         _say(f"  {example}")
     if progress.out_of_session:
@@ -137,7 +118,7 @@ def _report(job: Import, seconds: float, left_out: list[str]) -> None:
     if job.dropped:
         _say(f"{job.dropped:,} bars are older than AGGREGATOR_RETENTION keeps them")
     if left_out:
-        _say(f"not imported, for they do not go by the clock: {' '.join(left_out)}")
+        _say(f"not imported, because they do not end by the clock: {' '.join(left_out)}")
     if progress.trades:
         first, last = (
             datetime.fromtimestamp(ts // NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -148,7 +129,7 @@ def _report(job: Import, seconds: float, left_out: list[str]) -> None:
 
 
 class _PlainScreen(Screen):
-    # For a file or a pipe: what is begun, and nothing that moves.
+    # For a file or a pipe: a line for each step, and nothing that moves.
 
     def reading(self, path: Path, size: int) -> None:
         _say(f"reading {path} ({size / 1e6:,.1f} MB)")
@@ -208,7 +189,7 @@ def _read_settings(store: str | None) -> AggregatorSettings:
     except SettingsError as exc:
         _fail(str(exc), 2)
     except ValidationError as exc:
-        # The message alone: the value may have a password.
+        # Only the message: the value may contain a password.
         raise typer.BadParameter(exc.errors()[0]["msg"], param_hint="--store") from None
 
 

@@ -1,4 +1,4 @@
-"""Import files of trades into a store, from where the last attempt came to."""
+"""Import files of trades into a store; go on where the last attempt ended."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from aggregator.importing.segment import Segment
 from aggregator.importing.staging import Staging
 from aggregator.sessions.sessions import SessionRule
 from aggregator.store.database import Database
+from aggregator.store.feed_spans import save_spans
 from marketdata.intervals import Interval
 from marketdata.symbols import normalize_symbol
 from marketdata.timestamps import TimestampUnit, to_nanoseconds
@@ -21,11 +22,11 @@ from marketdata.tradefiles import BadFile, TradeFile
 from marketdata.trades import Row
 from marketdata.validation import RejectReason, check_values
 
-# What is read between two checkpoints, so at most this is read again after a crash; also what is in
-# memory: 100,000 candles are 60 MB with the bars they fold into.
+# The trades between two checkpoints: after a crash, at most these are read again. They are also the
+# trades in memory: 100,000 candles take 60 MB with the bars they fold into.
 MAX_SEGMENT_TRADES = 250_000
 MAX_SEGMENT_CANDLES = 100_000
-# At both ends of a file, to know it again.
+# Read at both ends of a file, to recognize it.
 _FINGERPRINT_BYTES = 1 << 20
 _MAX_SPELLINGS = 200_000
 # How often the progress is shown, in trades.
@@ -33,43 +34,43 @@ _SHOW_EVERY = 20_000
 
 
 class Screen(Protocol):
-    """Who watches."""
+    """What shows the progress."""
 
     def reading(self, path: Path, size: int) -> None:
-        """Show that a file is begun."""
+        """Show that the reading of a file begins."""
 
     def read(self, position: int) -> None:
-        """Show how many bytes of it are read."""
+        """Show how many bytes of the file are read."""
 
     def storing(self, bars: int) -> None:
-        """Show that so many bars are to be stored."""
+        """Show how many bars will be stored."""
 
     def stored(self, bars: int) -> None:
-        """Show that so many more are."""
+        """Show how many more bars are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What makes bars of trades."""
+    """How trades become bars."""
 
     intervals: Sequence[Interval]
     rule_for: Callable[[str], SessionRule]
     timestamp_unit: TimestampUnit
     max_future_skew_ns: int
     max_symbols: int
-    # Whatever else changes the result.
+    # All other settings that change the result.
     settings: Sequence[str]
 
 
 class Import:
-    """One import: all the files together say what their bars are.
+    """One import; its bars are made of all files together.
 
     Args:
-        database: where the bars go; its tables are there.
+        database: where the bars go; its tables must exist.
         paths: the files, in the order in which trades of the same time count.
-        rules: what makes bars of trades.
-        retention: for how long bars are kept, in ns, by interval.
-        screen: who watches.
+        rules: how trades become bars.
+        retention: how long bars are kept, in ns by interval.
+        screen: shows the progress.
         clock: the time in ns.
     """
 
@@ -90,16 +91,16 @@ class Import:
         self._screen = screen
         self._clock = clock
         self._latest_ns = clock() + rules.max_future_skew_ns
-        # As they are in a file, with their normal form.
+        # From a symbol as a file has it to its normal form.
         self._symbols: dict[str, str] = {}
         self._known: set[str] = set()
         self.progress = Progress()
         self.dropped = 0
-        # Whether a former attempt had begun it.
+        # Whether an earlier attempt had begun it.
         self.resumed = False
 
     async def run(self) -> None:
-        """Do it.
+        """Read the files, then store their bars.
 
         Raises:
             BadFile: a file cannot be read.
@@ -117,8 +118,9 @@ class Import:
         while count := await staging.publish_some(self.progress, self._clock()):
             self._screen.stored(count)
         if self.progress.trades:
-            # The files say all there was in their time.
-            await self._database.save_spans([(self.progress.first_ts, self.progress.last_ts + 1)])
+            # The files have all trades of their time, so it counts as covered.
+            span = self.progress.first_ts, self.progress.last_ts + 1
+            await save_spans(self._database, [span])
         await staging.finish()
 
     def _name(self) -> str:
@@ -162,7 +164,7 @@ class Import:
         progress = self.progress
         symbol = self._symbols.get(raw)
         if symbol is None:
-            # The reader let only symbols through.
+            # The reader returns only valid symbols.
             symbol = normalize_symbol(raw)
             if symbol in self._known or len(self._known) < self._rules.max_symbols:
                 self._known.add(symbol)

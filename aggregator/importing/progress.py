@@ -1,4 +1,4 @@
-"""How far an import came, and what is to be told of it."""
+"""How far an import has come, and the counts of its report."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MAX_EXAMPLES = 5
 
 @dataclass(slots=True)
 class Progress:
-    """What a restart needs to know; the rest is in the store already."""
+    """What a restart reads back; everything else is in the store already."""
 
-    # Files before this one are read, of this one the rows up to and with ``row``.
+    # All files before this one are read, and the rows 1..``row`` of this one.
     file: int = 0
     row: int = 0
     trades: int = 0
-    # Rows that are no trades, by reason, and the first of them in words.
+    # Rows that are not valid trades, by reason, and the messages about the first of them.
     bad: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
-    # Trades that no daily bar has.
+    # Trades outside of every trading day.
     out_of_session: int = 0
     first_ts: int = 2**63 - 1
     last_ts: int = 0
@@ -28,14 +28,14 @@ class Progress:
     written: int = 0
 
     def reject(self, reason: str, where: str) -> None:
-        """Count a row that is no trade."""
+        """Count a row that is not a valid trade."""
         self.bad[reason] += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(where)
 
     def to_json(self) -> str:
-        """Return it as text."""
-        # A Counter is no mapping that asdict() can make anew.
+        """Return all values as JSON."""
+        # asdict() cannot copy a Counter.
         values = {name: getattr(self, name) for name in self.__slots__}
         return json.dumps(values | {"bad": dict(self.bad)})
 

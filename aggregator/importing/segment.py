@@ -1,4 +1,4 @@
-"""Sum up a part of the trades of an import."""
+"""Make bars of a part of the trades of an import."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from marketdata.timestamps import NS_PER_S
 
 
 class TotalOverflow(MarketDataError):
-    """The trades of one bar add up to more than a bar can say."""
+    """A total of one bar is above the largest number a bar can hold."""
 
     def __init__(self, bar: Bar) -> None:
         what = "volume" if bar.candle.volume > MAX_INT64 else "price x volume"
@@ -25,9 +25,10 @@ class TotalOverflow(MarketDataError):
 
 
 class Segment:
-    """The bars of consecutive trades, in any order of time; only of intervals by the clock.
+    """The bars of consecutive trades, which may be in any order of time.
 
-    Each trade goes to one candle of the base interval alone. These are folded into bars at the end.
+    Only intervals that end by the clock have bars here. Each trade goes into one candle of the base
+    interval; at the end these candles are folded into bars.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Segment:
         self.out_of_session = 0
 
     def add(self, symbol: str, price: float, volume: int, ts: int, sequence: int) -> None:
-        """Take one trade in."""
+        """Add one trade."""
         candles = self._candles.get(symbol)
         if candles is None:
             candles = self._candles[symbol] = {}
@@ -56,12 +57,12 @@ class Segment:
         candle.add(price, volume, ts, sequence)
 
     def drain(self) -> Iterator[Bar]:
-        """Return the bars of all trades so far, each once, and begin anew.
+        """Return the bars of all trades so far, and forget those trades.
 
         Raises:
             TotalOverflow: a sum is too large.
         """
-        # In a fixed order: the sums of a run are those of any other, to the last bit.
+        # In a fixed order, so every run gives the same sums, to the last bit.
         for symbol in sorted(self._candles):
             buckets = self._candles[symbol]
             rule = self._rule_for(symbol)
@@ -79,7 +80,7 @@ class Segment:
                     yield check(bar)
                 bounds = lane.bounds(ts)
                 if bounds is None:
-                    # Between two days; its intraday bars have it.
+                    # Between two trading days; only intraday bars have these trades.
                     self.out_of_session += buckets[bucket].trades
                     bar = None
                     continue

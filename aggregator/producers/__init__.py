@@ -1,1 +1,1 @@
-"""Which ticks of a producer were applied, and the order of arrival."""
+"""Batches in; the sequence of each tick, the duplicates and the acks out."""

@@ -1,4 +1,4 @@
-"""Remember how far each producer came, so that a batch seen twice changes nothing."""
+"""Remember the last sequence of each producer, so that a batch sent twice changes nothing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections import OrderedDict
 
 
 class Producers:
-    """Map producer ids to the last sequence that was dealt with.
+    """The last sequence that was applied or rejected, by producer id.
 
-    :attr:`gaps` counts batches that began later than the last one ended.
+    :attr:`gaps` counts batches that left out sequences after the last one, :attr:`forgotten` the
+    producers that were removed to make room.
     """
 
     def __init__(self, max_producers: int) -> None:
@@ -22,7 +23,7 @@ class Producers:
         return self._last_sequences.get(producer_id, 0)
 
     def advance(self, producer_id: str, first_sequence: int, count: int) -> int:
-        """Take note of a batch and return how many of its first ticks were dealt with before."""
+        """Note a batch and return how many of its first ticks are duplicates."""
         known = self._last_sequences.get(producer_id)
         last = first_sequence + count - 1
         if known is None:

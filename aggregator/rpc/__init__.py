@@ -1,1 +1,1 @@
-"""The gRPC edge: calls in, messages out."""
+"""gRPC calls in; messages, streams of wire bytes and status codes out."""

@@ -1,4 +1,4 @@
-"""Calls that go on until someone ends them."""
+"""End long calls in order: first let them finish, then cut them off."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 
 from marketdata.errors import MarketDataError
 
-# How long a peer that does not read may hold up the shutdown once it was told.
+# How long a peer that does not read may delay the shutdown after its call was ended.
 END_TIMEOUT_S = 1.0
 
 
 class ShuttingDown(MarketDataError):
-    """The aggregator stops; the caller should come back."""
+    """The aggregator stops; the caller should connect again."""
 
     def __init__(self) -> None:
         super().__init__("the aggregator is shutting down")
@@ -23,17 +23,17 @@ class Calls:
     """The calls of one kind that are in progress."""
 
     def __init__(self) -> None:
-        # How to end each.
+        # The timeouts of the open calls; a timeout that expires ends its call.
         self._ends: set[asyncio.Timeout] = set()
         self._none = asyncio.Event()
         self._ending = False
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Count a call for the time of the context.
+        """Register a call for the time of the context.
 
         Raises:
-            ShuttingDown: it was ended.
+            ShuttingDown: :meth:`end` has ended it.
         """
         try:
             async with asyncio.timeout(0 if self._ending else None) as end:
@@ -47,7 +47,7 @@ class Calls:
                 self._none.set()
 
     async def end(self, drain_s: float) -> None:
-        """Let them finish for ``drain_s``, then end those that did not, and all that come."""
+        """Let calls finish for ``drain_s``; then end all others, and those that begin later."""
         await self._until_none(drain_s)
         self._ending = True
         for end in self._ends:

@@ -25,9 +25,9 @@ class RefuseMalformed(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Return the method's handler with a parser that cannot raise."""
+        """Return the method's handler, which ends a call whose request does not parse."""
         handler = await continuation(handler_call_details)
-        # None: no such method; the library answers UNIMPLEMENTED. Without a parser none can fail.
+        # None: there is no such method, and the library answers UNIMPLEMENTED.
         if handler is None or handler.request_deserializer is None:
             return handler
         return _guarded(handler)

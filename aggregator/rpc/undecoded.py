@@ -1,4 +1,4 @@
-"""Give bytes to the handlers that read and write them faster than the library."""
+"""Pass wire bytes to the handlers that read and write them faster than the library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import grpc
 
 
 class LeaveUndecoded(grpc.aio.ServerInterceptor):
-    """Leave the requests of some methods as bytes, and take bytes as the responses of others.
+    """Pass the requests of some methods, and the responses of others, as bytes.
 
     Args:
         requests: full names of methods, ``/package.Service/Method``.
@@ -25,7 +25,7 @@ class LeaveUndecoded(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Return the method's handler, without a deserializer or a serializer if it is such."""
+        """Return the method's handler, without a deserializer or serializer if it is listed."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None

@@ -1,1 +1,1 @@
-"""Which session and trading day a time belongs to."""
+"""A symbol and a time in; its session, trading day and phase out."""

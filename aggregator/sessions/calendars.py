@@ -11,20 +11,18 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from aggregator.sessions.sessions import (
-    Calendar,
-    CalendarDay,
     NoSession,
     SessionRule,
     SessionRules,
-    TradingDay,
-    UsualHours,
     UtcDay,
     ZoneDay,
+    to_ns,
 )
+from aggregator.sessions.trading_days import Calendar, CalendarDay, TradingDay, UsualHours
 from marketdata.errors import SettingsError
 from marketdata.timestamps import NS_PER_S
 
-# What a tick can say, and far enough ahead: 22,000 trading days take 0.2 s and 6 MB.
+# The times a tick can have, and far enough ahead: 22,000 trading days take 0.2 s and 6 MB.
 FIRST_DAY = "1970-01-02"
 LAST_DAY = "2060-01-01"
 _NO_BREAK = -(2**63)
@@ -32,7 +30,7 @@ _HOUR_NS = 3_600 * NS_PER_S
 
 
 class ExtendedHours(NamedTuple):
-    """Trading before the open and after the close, which the library does not know."""
+    """Trading before the open and after the close; the library has only the regular hours."""
 
     # On the local clock.
     pre: time
@@ -45,7 +43,7 @@ EXTENDED_HOURS = {"XNYS": ExtendedHours(time(4), 4 * _HOUR_NS)}
 
 
 class CalendarsNotInstalled(SettingsError):
-    """A calendar is named and the library that knows it is not there."""
+    """A setting names a calendar, and the library of calendars is not installed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -55,7 +53,7 @@ class CalendarsNotInstalled(SettingsError):
 
 
 class UnknownSession(SettingsError):
-    """A setting names no session rule."""
+    """A setting has a value that is no session rule."""
 
     def __init__(self, setting: str, name: str, valid: Iterable[str]) -> None:
         nearest = ", ".join(get_close_matches(name.upper(), valid, n=3, cutoff=0.4))
@@ -75,7 +73,7 @@ def load_rules(session: str, calendars: str, *, anchored: bool) -> SessionRules:
         anchored: whether intraday bars start at the session's open.
 
     Raises:
-        SettingsError: a rule is none, or its calendar needs a library that is not installed.
+        SettingsError: a rule is invalid, or its calendar needs a library that is not installed.
     """
     loader = _Loader(anchored)
     default = loader.rule("AGGREGATOR_SESSION", session)
@@ -83,7 +81,7 @@ def load_rules(session: str, calendars: str, *, anchored: bool) -> SessionRules:
 
 
 class _Loader:
-    # Loads each calendar once, and gives equal names the same rule.
+    # Loads each calendar once and returns the same rule for equal names.
     def __init__(self, anchored: bool) -> None:
         self._anchored = anchored
         self._rules: dict[str, SessionRule] = {"utc-day": UtcDay(), "none": NoSession()}
@@ -110,7 +108,7 @@ class _Loader:
 
 def _patterns(text: str, loader: _Loader) -> Iterator[tuple[str, SessionRule]]:
     for entry in filter(None, map(str.strip, text.split(","))):
-        # A symbol may have an equals sign, the name of a rule has none.
+        # A symbol may contain an equals sign, the name of a rule does not.
         pattern, equals, rule = entry.rpartition("=")
         if not equals or not pattern.strip():
             raise SettingsError(f"AGGREGATOR_CALENDARS: {entry!r} is not PATTERN=RULE")
@@ -130,10 +128,10 @@ def load_calendar(name: str, setting: str = "AGGREGATOR_SESSION") -> Calendar:
     """Return the trading days of an exchange by its name in ``exchange_calendars``.
 
     Raises:
-        SettingsError: there is none, or the library is not installed.
+        SettingsError: there is no such calendar, or the library is not installed.
     """
     try:
-        # It brings pandas, 0.5 s: only who names a calendar pays for it.
+        # It loads pandas, which takes 0.5 s, so only if a setting names a calendar.
         library = importlib.import_module("exchange_calendars")
     except ImportError as exc:
         raise CalendarsNotInstalled(name) from exc
@@ -143,7 +141,7 @@ def load_calendar(name: str, setting: str = "AGGREGATOR_SESSION") -> Calendar:
     name = library.resolve_alias(name)
     try:
         with warnings.catch_warnings():
-            # How the library uses pandas is its own affair, and no line of our log.
+            # Warnings about how the library uses pandas are no lines of our log.
             warnings.simplefilter("ignore")
             known = _widest(library, name)
     except (NotImplementedError, ValueError) as exc:
@@ -157,7 +155,7 @@ def load_calendar(name: str, setting: str = "AGGREGATOR_SESSION") -> Calendar:
 
 
 def _widest(library: Any, name: str) -> Any:
-    # Some calendars know their holidays only between two dates.
+    # Some calendars have holidays only between two dates.
     known = library.get_calendar(name)
     first, last = known.bound_min(), known.bound_max()
     timestamp = type(known.first_session)
@@ -182,20 +180,20 @@ def _trading_days(
         pre, post_end = opened, closed
         if extended is not None:
             day = datetime.fromtimestamp(opened // NS_PER_S, zone).date()
-            pre = _to_ns(datetime.combine(day, extended.pre, zone))
+            pre = to_ns(datetime.combine(day, extended.pre, zone))
             post_end = closed + extended.post_ns
         breaks = (closed, closed) if pause == _NO_BREAK else (pause, resumed)
-        # Where a calendar's days overlap, the earlier one has what both claim.
+        # If two days of a calendar overlap, the time belongs to the earlier one.
         if closed > end:
             yield TradingDay(max(pre, end), max(opened, end), *breaks, closed, post_end)
             end = post_end
 
 
 def _usual(known: Any, zone: ZoneInfo, extended: ExtendedHours | None) -> UsualHours:
-    # As they were on the calendar's last days: the last of each list of changes holds.
+    # Those of the calendar's last days: the library lists the changes, and the last one counts.
     opens = _offset(known.open_times[-1][1], known.open_offset)
     closes = _offset(known.close_times[-1][1], known.close_offset)
-    # Some exchanges had a lunch break once; then the last entry is empty.
+    # If an exchange has given up its lunch break, the last entry is empty.
     paused = known.break_start_times[-1][1] if known.break_start_times else None
     resumed = known.break_end_times[-1][1] if known.break_end_times else None
     pause = (closes, closes)
@@ -212,7 +210,3 @@ def _usual(known: Any, zone: ZoneInfo, extended: ExtendedHours | None) -> UsualH
 def _offset(clock: time, days: int) -> timedelta:
     midnight = datetime(2000, 1, 1, tzinfo=UTC)
     return datetime.combine(midnight, clock, UTC) - midnight + timedelta(days=days)
-
-
-def _to_ns(moment: datetime) -> int:
-    return int(moment.timestamp()) * NS_PER_S

@@ -1,10 +1,8 @@
-"""Say which session a tick belongs to, and what part of the trading day a time is in."""
+"""The rules that divide time into sessions, for symbols without a trading calendar."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple, Protocol
@@ -27,8 +25,8 @@ class Session(NamedTuple):
 
     start: int
     end: int
-    # When there is trading in it, which may be less: a trading day starts when the one before it
-    # has ended. By these hours its coverage is judged.
+    # When there is trading in it. A trading day starts when the one before it ends, so this may be
+    # less. These hours decide how much of it is covered.
     opens: int
     closes: int
 
@@ -66,11 +64,11 @@ class UtcDay:
         return Session(start, start + NS_PER_DAY, start, start + NS_PER_DAY)
 
     def phase(self, _ts_ns: int) -> Phase:
-        """Return "": every time is alike."""
+        """Return "": there is no calendar."""
         return ""
 
     def anchor(self, _interval_ns: int) -> int:
-        """Return 0."""
+        """Return 0: intraday bars start at whole multiples of their interval in UTC."""
         return 0
 
 
@@ -95,9 +93,9 @@ class ZoneDay:
         last = self._last
         if last.start <= ts_ns < last.end:
             return last
-        day = _from_ns(ts_ns).astimezone(self._zone).date()
-        # Before 1970 by local clocks there may be time since 1970 by UTC, not the other way round.
-        start, end = (_to_ns(datetime.combine(d, time(), self._zone)) for d in (day, day + _DAY))
+        day = from_ns(ts_ns).astimezone(self._zone).date()
+        # Local days before 1970 may have times after 1970 by UTC; the opposite cannot happen.
+        start, end = (to_ns(datetime.combine(d, time(), self._zone)) for d in (day, day + _DAY))
         self._last = Session(start, end, start, end)
         return self._last
 
@@ -106,152 +104,11 @@ class ZoneDay:
         return self.session(ts_ns)
 
     def phase(self, _ts_ns: int) -> Phase:
-        """Return "": every time is alike."""
+        """Return "": there is no calendar."""
         return ""
 
     def anchor(self, interval_ns: int) -> int:
         """Return when the day starts, modulo the interval."""
-        return self._anchor % interval_ns
-
-
-class TradingDay(NamedTuple):
-    """When one trading day's phases start, in ns; without a break both its times are the close."""
-
-    pre: int
-    open: int
-    break_start: int
-    break_end: int
-    close: int
-    post_end: int
-
-
-@dataclass(frozen=True, slots=True)
-class UsualHours:
-    """What a trading day is like beyond the days that a calendar knows."""
-
-    zone: ZoneInfo
-    # As date.weekday() counts.
-    weekdays: Collection[int]
-    # From local midnight to each time of a TradingDay. Such an offset is on the local clock, so
-    # that it is right on days when the clocks change.
-    offsets: tuple[timedelta, timedelta, timedelta, timedelta, timedelta, timedelta]
-
-    def __post_init__(self) -> None:
-        if not self.weekdays:
-            raise ValueError("a week without a trading day")
-
-    def first_after(self, ts_ns: int) -> TradingDay:
-        """Return the first trading day whose pre-market starts at ``ts_ns`` or later."""
-        # A session may open on the evening before its day, so start early.
-        day = _from_ns(ts_ns).astimezone(self.zone).date() - _DAY
-        while True:
-            if day.weekday() in self.weekdays:
-                midnight = datetime.combine(day, time())
-                clocks = ((midnight + offset).replace(tzinfo=self.zone) for offset in self.offsets)
-                found = TradingDay(*map(_to_ns, clocks))
-                if found.pre >= ts_ns:
-                    return found
-            day += _DAY
-
-
-class Calendar:
-    """The trading days of one exchange.
-
-    Beyond the days given, every usual weekday is a trading day with the usual hours: nobody knows
-    the holidays of a far year, and a tick must have its place all the same.
-    """
-
-    def __init__(self, days: Sequence[TradingDay], usual: UsualHours) -> None:
-        self._usual = usual
-        self._days: list[TradingDay] = []
-        known_from = days[0].pre if days else 1
-        while (day := usual.first_after(self._end)).post_end <= known_from:
-            self._days.append(day)
-        self._days += days
-        self._ends = [day.post_end for day in self._days]
-
-    @property
-    def _end(self) -> int:
-        return self._days[-1].post_end if self._days else 0
-
-    @property
-    def usual(self) -> UsualHours:
-        """What holds beyond the days given."""
-        return self._usual
-
-    def index(self, ts_ns: int) -> int:
-        """Return the number of the trading day that ends next after ``ts_ns``."""
-        while ts_ns >= self._end:
-            day = self._usual.first_after(self._end)
-            self._days.append(day)
-            self._ends.append(day.post_end)
-        return bisect_right(self._ends, ts_ns)
-
-    def day(self, number: int) -> TradingDay:
-        """Return the trading day of :meth:`index`."""
-        return self._days[number]
-
-    def end_before(self, number: int) -> int:
-        """Return when the trading day before that one ended."""
-        return self._ends[number - 1] if number else 0
-
-
-class CalendarDay:
-    """Sessions are the trading days of an exchange.
-
-    A trading day has all that comes after the end of the one before it, so a weekend is the
-    Monday's. If ``regular``, a session is only what lies between open and close.
-    """
-
-    def __init__(
-        self, calendar: Calendar, *, regular: bool = False, anchored: bool = False
-    ) -> None:
-        self._calendar = calendar
-        self._regular = regular
-        usual = calendar.usual
-        midnight = datetime.min.replace(year=2000)
-        opens = (midnight + usual.offsets[1]).time()
-        self._anchor = standard_time(usual.zone, opens) if anchored else 0
-        # The trading day of the last question, with all that leads up to it.
-        self._from = self._to = 0
-        self._day = TradingDay(0, 0, 0, 0, 0, 0)
-        self._session = Session(0, 0, 0, 0)
-
-    def _find(self, ts_ns: int) -> None:
-        number = self._calendar.index(ts_ns)
-        day = self._day = self._calendar.day(number)
-        self._from, self._to = self._calendar.end_before(number), day.post_end
-        if self._regular:
-            self._session = Session(day.open, day.close, day.open, day.close)
-        else:
-            self._session = Session(self._from, self._to, day.pre, day.post_end)
-
-    def session(self, ts_ns: int) -> Session | None:
-        """Return the trading day that ``ts_ns`` counts for."""
-        if not self._from <= ts_ns < self._to:
-            self._find(ts_ns)
-        session = self._session
-        return session if session.start <= ts_ns < session.end else None
-
-    def day(self, ts_ns: int) -> Session | None:
-        """Return the trading day that ``ts_ns`` counts for."""
-        return self.session(ts_ns)
-
-    def phase(self, ts_ns: int) -> Phase:
-        """Return the part of the trading day; a lunch break is "closed"."""
-        if not self._from <= ts_ns < self._to:
-            self._find(ts_ns)
-        day = self._day
-        if ts_ns < day.pre:
-            return "closed"
-        if ts_ns < day.open:
-            return "pre"
-        if ts_ns >= day.close:
-            return "post"
-        return "closed" if day.break_start <= ts_ns < day.break_end else "regular"
-
-    def anchor(self, interval_ns: int) -> int:
-        """Return when the exchange usually opens, modulo the interval."""
         return self._anchor % interval_ns
 
 
@@ -275,17 +132,19 @@ class SessionRules:
 def standard_time(zone: ZoneInfo, clock: time) -> int:
     """Return when ``clock`` is in ``zone`` outside summer time, in ns since midnight UTC.
 
-    Bars are uniform in UTC, so one offset must do for the whole year.
+    Bars are uniform in UTC, so one offset is used for the whole year.
     """
     winter = datetime.combine(datetime(2024, 1, 15, tzinfo=UTC), clock, zone)
     if winter.dst():
         winter = winter.replace(month=7)
-    return _to_ns(winter) % NS_PER_DAY
+    return to_ns(winter) % NS_PER_DAY
 
 
-def _from_ns(ts_ns: int) -> datetime:
+def from_ns(ts_ns: int) -> datetime:
+    """Return a time in ns as a UTC datetime, without its part of a second."""
     return _EPOCH + timedelta(seconds=ts_ns // NS_PER_S)
 
 
-def _to_ns(moment: datetime) -> int:
+def to_ns(moment: datetime) -> int:
+    """Return a datetime in ns, without its part of a second."""
     return (moment - _EPOCH) // _SECOND * NS_PER_S

@@ -1,1 +1,1 @@
-"""Keep closed bars in a database, and read them again."""
+"""Closed bars in; the same bars out of a database, after any restart."""

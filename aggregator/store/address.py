@@ -1,4 +1,4 @@
-"""Say where the store is, without its password."""
+"""Read the address of the store, and show it without its password."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DRIVERS = {
 
 
 class InvalidStore(MarketDataError):
-    """The address of the store is none; the message does not repeat it, for it has a password."""
+    """The address of the store is invalid; the message leaves out the address and its password."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
@@ -30,7 +30,7 @@ def parse_store(address: str) -> URL | None:
     """Return the address with its driver, or None for ``off``.
 
     Raises:
-        InvalidStore: it is no address of a database we know.
+        InvalidStore: it is not the address of a database we support.
     """
     if address == OFF:
         return None
@@ -45,13 +45,13 @@ def parse_store(address: str) -> URL | None:
         raise InvalidStore("the store's address names no file")
     query = dict(url.query)
     if "sslmode" in query:
-        # As libpq spells it; the driver has another word for the same.
+        # libpq's name for the option; the driver calls it otherwise.
         query["ssl"] = query.pop("sslmode")
     return url.set(drivername=driver, query=query)
 
 
 def describe(url: URL) -> str:
-    """Return what a log may have of the address: neither user nor password nor options."""
+    """Return the address for the log: without user, password and options."""
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{url.database}"
     host = url.host or url.query.get("host") or "localhost"
@@ -59,7 +59,7 @@ def describe(url: URL) -> str:
 
 
 def sqlite_file(url: URL) -> Path | None:
-    """Return the database's file, if it is one."""
+    """Return the file of a SQLite database, else None."""
     if url.get_backend_name() != "sqlite" or url.database is None:
         return None
     return Path(url.database)

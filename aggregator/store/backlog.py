@@ -1,4 +1,4 @@
-"""Hold the bars that wait to be written, and show them to those who read meanwhile."""
+"""Hold the bars that wait to be written, and show them to readers meanwhile."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Group = dict[tuple[int, int], Bar]
 class Backlog:
     """The newest state of each bar that is not in the store yet, the longest waiting first.
 
-    What is taken is in flight until it is settled or given back, and waits no less. Beyond
-    ``max_waiting`` bars the oldest is given up; :attr:`lost` counts those by interval.
+    Bars that were taken are in flight until they are settled or given back; they still count as
+    waiting. Beyond ``max_waiting`` bars the oldest is lost; :attr:`lost` counts these by interval.
     """
 
     def __init__(self, max_waiting: int) -> None:
         self.max_waiting = max_waiting
         self._waiting: dict[BarKey, Bar] = {}
         self._in_flight: dict[BarKey, Bar] = {}
-        # All of both, for readers.
+        # The bars of both, for readers.
         self._series: dict[Series, Group] = {}
         self._readers: dict[Series, list[Group]] = {}
         self.lost: Counter[str] = Counter()
@@ -35,11 +35,11 @@ class Backlog:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is to be taken."""
+        """Whether there is nothing to take."""
         return not self._waiting
 
     def put(self, bars: Iterable[Bar]) -> list[Bar]:
-        """Let ``bars`` wait, each in the place of an earlier state of it; return what is given up.
+        """Queue ``bars``, each in place of its earlier state; return the bars that are lost.
 
         A bar must not change after it was put, unless it is put again at once.
         """
@@ -54,7 +54,7 @@ class Backlog:
                 for seen in self._readers.get(series, ()):
                     seen[place] = bar
             if len(self) > self.max_waiting:
-                # What is in flight may arrive; of the rest the oldest goes.
+                # The bars in flight may still be written, so the oldest of the others is lost.
                 oldest = next(iter(self._waiting))
                 lost.append(self._waiting.pop(oldest))
                 if oldest not in self._in_flight:
@@ -70,7 +70,7 @@ class Backlog:
         return list(self._in_flight.values())
 
     def settle(self) -> int:
-        """Forget what was taken, for it is written; return how many bars that is."""
+        """Forget the bars that were taken, since they are written; return how many."""
         taken, self._in_flight = self._in_flight, {}
         for key in taken:
             if key not in self._waiting:
@@ -78,20 +78,20 @@ class Backlog:
         return len(taken)
 
     def give_back(self) -> None:
-        """Let what was taken wait again, before all others."""
+        """Queue the bars that were taken again, before all others."""
         newer = self._waiting
         self._waiting = {**self._in_flight, **newer}
         self._in_flight = {}
 
     def find(self, symbol: str, interval: str) -> Group:
-        """Return what waits of one symbol and interval; do not change it."""
+        """Return the waiting bars of one symbol and interval; do not change them."""
         return self._series.get((symbol, interval), {})
 
     @contextmanager
     def reading(self, symbol: str, interval: str) -> Iterator[Group]:
-        """Give all that waits of one symbol and interval, and all that comes in the context.
+        """Give the waiting bars of one symbol and interval, and those put within the context.
 
-        What is written meanwhile stays there: it may be too new for a read that began before.
+        Bars that are written meanwhile stay in it: a read that began before may not see them.
         """
         series = symbol, interval
         seen = dict(self.find(symbol, interval))

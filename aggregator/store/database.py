@@ -1,4 +1,4 @@
-"""Talk SQL to SQLite or PostgreSQL; everything here may raise :data:`STORE_ERRORS`."""
+"""Talk SQL to SQLite or PostgreSQL; every call here may raise :data:`STORE_ERRORS`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from sqlalchemy import (
     ClauseElement,
     Connection,
     PoolProxiedConnection,
-    delete,
+    Table,
     event,
-    insert,
     select,
     text,
     tuple_,
@@ -30,10 +29,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from aggregator.store.address import describe, sqlite_file
-from aggregator.store.rows import COLUMNS, Row
-from aggregator.store.schema import KEY, bars, feed_spans, symbols
+from aggregator.store.rows import Row, symbol_of
+from aggregator.store.schema import KEY, STORED, bars, symbols
 
-# What tells that the database cannot do what was asked now.
+# With these the drivers and SQLAlchemy report that the database cannot do something now.
 STORE_ERRORS = (
     SQLAlchemyError,
     CommandError,
@@ -42,7 +41,7 @@ STORE_ERRORS = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
 )
-# Long enough for another writer's transaction, short enough that the next try tells soon.
+# Long enough for another writer's transaction, short enough to try again soon.
 SQLITE_BUSY_S = 2.0
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0
@@ -52,19 +51,19 @@ POOL_SIZE = MAX_READS + 1
 _PRAGMAS = (
     # Readers and the writer do not wait for each other.
     "journal_mode = WAL",
-    # A commit survives the end of the process; the last ones may not survive that of the machine.
+    # A commit survives a crash of the process; the last ones may not survive one of the machine.
     "synchronous = NORMAL",
     # KiB, for each connection.
     "cache_size = -16384",
-    # Else the log stays as large as the largest transaction was.
+    # Without it the log stays as large as the largest transaction.
     "journal_size_limit = 67108864",
 )
-# Names the migrations among a server's advisory locks.
+# The number of our advisory lock: one process at a time migrates.
 _MIGRATION_LOCK = 0x6D61726B6574
 
 
 class Database:
-    """One database, and what is done with it, a transaction each."""
+    """One database; each call is one transaction."""
 
     def __init__(
         self, url: URL, *, busy_s: float = SQLITE_BUSY_S, pragmas: Iterable[str] = ()
@@ -82,7 +81,7 @@ class Database:
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=COMMAND_TIMEOUT_S,
-            # The parameters of a failed statement are a thousand bars.
+            # An error would print a thousand bars, the parameters of its statement.
             hide_parameters=True,
         )
         self.dialect: Dialect = self._engine.dialect
@@ -92,10 +91,11 @@ class Database:
         if self._file is not None:
             event.listen(self._engine.sync_engine, "connect", self._prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
-        self._upsert = self.render(_upsert_bars(self.dialect))
-        self._add_symbol = self.render(_insert(self.dialect, symbols).on_conflict_do_nothing())
-        # Symbols that have their row; one transaction at a time, so that SQLite never waits for us.
+        self._upsert = self.render(_upsert_bars(self))
+        self._add_symbol = self.render(self.insert(symbols).on_conflict_do_nothing())
+        # Symbols that have their row.
         self._known_symbols: set[str] = set()
+        # We write one transaction at a time, so SQLite never has to wait for another of ours.
         self._writing = asyncio.Lock()
         self._reading = asyncio.Semaphore(MAX_READS)
 
@@ -109,8 +109,8 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        # Whoever is cancelled waits no longer, but the opening goes on to its end: SQLite's driver
-        # would leave a thread behind.
+        # A cancelled caller stops waiting, but the connection is still opened and then closed:
+        # otherwise SQLite's driver would leave a thread running.
         opening = asyncio.ensure_future(self._engine.connect().start())
         try:
             yield await asyncio.shield(opening)
@@ -126,7 +126,7 @@ class Database:
         _entry: ConnectionPoolEntry,
         _proxy: PoolProxiedConnection,
     ) -> None:
-        # Disposing of the engine instead would leave the connections in use without an owner.
+        # If we disposed of the engine instead, the connections in use would have no owner.
         if self._is_stale:
             self._is_stale = False
             raise InvalidatePoolError
@@ -137,12 +137,17 @@ class Database:
         return self._file is not None
 
     def problem(self, error: BaseException) -> str:
-        """Return in one line what ``error`` says, without the password."""
+        """Return the message of ``error`` as one line, without the password."""
         cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
         said = str(cause).strip().partition("\n")[0] or type(cause).__name__
-        # The adapter of the driver puts its class before the words.
+        # The driver's adapter puts a class name before the message.
         said = said.rpartition("'>: ")[2]
         return said.replace(self._password, "***") if self._password else said
+
+    def insert(self, table: Table) -> Any:
+        """Return an insert that can also update rows that exist."""
+        # The two dialects have the same methods and no common type.
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     def render(self, statement: ClauseElement) -> str:
         """Return the text of a statement whose parameters are all columns, in their order.
@@ -152,7 +157,7 @@ class Database:
         return str(statement.compile(dialect=self.dialect))
 
     async def migrate(self) -> None:
-        """Make or renew the tables; safe while another process does so."""
+        """Create the tables or bring them up to date; safe while another process does so too."""
         if self._file is not None:
             await asyncio.to_thread(self._file.parent.mkdir, parents=True, exist_ok=True)
         async with self.write() as connection:
@@ -166,53 +171,53 @@ class Database:
             await connection.execute(select(1))
 
     def refresh(self) -> None:
-        """Use no connection of before again: it may lead to what is there no more."""
+        """Do not reuse the open connections: their server may be gone."""
         self._is_stale = True
 
     async def close(self) -> None:
-        """Close the connections that nobody uses; those in use must be given back before."""
+        """Close all connections; each must have been given back before."""
         await asyncio.gather(*self._closing)
         await self._engine.dispose()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection that sees one moment of the database."""
+        """Give a connection for reading; :data:`MAX_READS` can be open at a time."""
         async with self._reading, self._connection() as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Give the one connection that writes; its transaction ends with the context."""
+        """Give the only connection for writing; its transaction ends with the context."""
         async with self._writing, self._connection() as connection:
             await connection.execution_options(writes=True)
             async with connection.begin():
                 yield connection
 
     async def save_bars(self, rows: Sequence[Row]) -> None:
-        """Write bars of different keys; one that is newer in the database stays."""
-        names = {row[0] for row in rows}
+        """Write bars of different keys; a stored bar that is newer stays as it is."""
+        names = set(map(symbol_of, rows))
         async with self.write() as connection:
             await self.add_symbols(connection, names)
             await connection.exec_driver_sql(self._upsert, list(rows))
         self._known_symbols |= names
 
     async def add_symbols(self, connection: AsyncConnection, names: set[str]) -> None:
-        """Make sure that symbols have their rows."""
+        """Add the symbols that have no row yet."""
         new = [(name,) for name in sorted(names - self._known_symbols)]
         if new:
             await connection.exec_driver_sql(self._add_symbol, new)
 
     async def go_by_key(self, connection: AsyncConnection) -> None:
-        """Let the transaction's joins look up each row by its key.
+        """Make the transaction's joins look up each row by its key.
 
-        A server overrates how many rows a join on a range finds, and would read whole tables.
+        PostgreSQL expects too many rows of a join on a range, and would read whole tables.
         """
         if not self.is_sqlite:
             for way in ("hashjoin", "mergejoin", "seqscan"):
                 await connection.execute(text(f"SET LOCAL enable_{way} = off"))
 
     async def explain(self, statement: ClauseElement, *, by_key: bool = False) -> str:
-        """Return how the database would go about a statement."""
+        """Return the database's plan for a statement."""
         compiled = statement.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True})
         keyword = "EXPLAIN QUERY PLAN" if self.is_sqlite else "EXPLAIN"
         async with self.read() as connection:
@@ -221,51 +226,20 @@ class Database:
             found = await connection.execute(text(f"{keyword} {compiled}"))
             return "\n".join(str(row[-1]) for row in found)
 
-    async def load_spans(self) -> list[tuple[int, int]]:
-        """Return when at least one producer was connected, in order."""
-        async with self.read() as connection:
-            found = await connection.execute(select(feed_spans).order_by(feed_spans.c.start))
-            return [(start, end) for start, end in found]
-
-    async def save_spans(self, spans: Iterable[tuple[int, int]]) -> None:
-        """Add spans to those that are stored; what touches becomes one."""
-        async with self.write() as connection:
-            stored = await connection.execute(select(feed_spans))
-            merged = merge_spans([*((start, end) for start, end in stored), *spans])
-            await connection.execute(delete(feed_spans))
-            if merged:
-                await connection.exec_driver_sql(self.render(insert(feed_spans)), merged)
-
 
 async def _close(opening: asyncio.Future[AsyncConnection]) -> None:
     with suppress(*STORE_ERRORS):
         await (await opening).close()
 
 
-def merge_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return spans that cover the same, in order, none of which touches another."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _insert(dialect: Dialect, table: Any) -> Any:
-    # The two have the same methods and no common type.
-    return sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)
-
-
-def _upsert_bars(dialect: Dialect) -> ClauseElement:
-    statement = _insert(dialect, bars)
+def _upsert_bars(database: Database) -> ClauseElement:
+    statement = database.insert(bars)
     new = statement.excluded
     result: ClauseElement = statement.on_conflict_do_update(
         index_elements=KEY,
-        set_={name: new[name] for name in COLUMNS if name not in KEY},
-        # At the same rank the fuller one stays: a fragment made after a start without the store
-        # must not take the place of the whole.
+        set_={field.name: new[field.name] for field in STORED if field.name not in KEY},
+        # At the same rank the bar with more trades stays: a fragment, made after a start without
+        # the store, must not replace the whole bar.
         where=tuple_(new.revision, new.state, new.trades)
         >= tuple_(bars.c.revision, bars.c.state, bars.c.trades),
     )
@@ -280,6 +254,6 @@ def _migrate(connection: Connection) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A writer that first reads and then finds that it must wait for another writer would fail.
+    # A writer that reads first, and must then wait for another writer, would fail.
     kind = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
     connection.exec_driver_sql(f"BEGIN {kind}")

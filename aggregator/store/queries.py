@@ -1,4 +1,4 @@
-"""What is asked of the bars table; every statement goes by its key."""
+"""The statements that read and delete bars; each of them uses the key of the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Range:
     limit: int
     # Only bars after this (start, number).
     after: tuple[int, int] | None = None
-    # Whether the limit counts from the end; the rows then come in descending order.
+    # Whether the limit counts from the end; then the rows are in descending order.
     newest: bool = False
     closed_only: bool = True
 
@@ -40,7 +40,7 @@ def select_range(asked: Range) -> Select[tuple[object, ...]]:
         statement = statement.where(tuple_(bars.c.start, bars.c.number) > asked.after)
     if asked.closed_only:
         statement = statement.where(bars.c.state >= BarState.FINAL.value)
-    # All four: a planner that does not see that the first two are constants still finds the key.
+    # By all four columns of the key: some planners do not see that the first two are constants.
     order: list[ColumnElement[object]] = [*bars.primary_key.columns]
     if asked.newest:
         order = [column.desc() for column in order]
@@ -65,7 +65,7 @@ def select_last_times(intervals: Sequence[str], *, is_sqlite: bool) -> Select[tu
         )
         for interval in intervals
     ]
-    # SQLite's max of one value would be that of all rows.
+    # SQLite's max() of one value would be an aggregate of all rows.
     greatest = func.max(0, 0, *newest) if is_sqlite else func.greatest(0, *newest)
     return select(symbols.c.symbol, greatest.label("last_ts"))
 
@@ -75,20 +75,20 @@ def select_recent(
 ) -> Select[tuple[object, ...]]:
     """Return the statement for the closed bars that end within ``window_ns`` of the last time.
 
-    Rows of nothing may be among them.
+    A symbol without such a bar gives one row of nulls.
     """
-    # MATERIALIZED, or SQLite would look for a symbol's time once per bar.
+    # Without MATERIALIZED, SQLite would compute a symbol's time once per bar.
     level = last_times.cte("level").prefix_with("MATERIALIZED")
     within = and_(
         bars.c.symbol == level.c.symbol,
         bars.c.interval == interval,
-        # The first for the key, the second for the truth.
+        # The condition on the start lets the database use the key; the one on the end decides.
         bars.c.start > level.c.last_ts - (window_ns + size_ns),
         bars.c.end > level.c.last_ts - window_ns,
         bars.c.state >= BarState.FINAL.value,
     )
-    # An outer join, or SQLite would begin with a scan of all bars; a symbol without a bar gives a
-    # row of nothing. In no order: to sort half a million bars takes longer than all else.
+    # With an inner join, SQLite would begin with a scan of all bars. Not ordered: to sort half a
+    # million bars takes longer than everything else.
     return select(bars).select_from(level.outerjoin(bars, within)).limit(limit)
 
 

@@ -1,50 +1,39 @@
-"""Remove bars that are older than they are kept."""
+"""Read the setting that says how long bars are kept."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+import re
 
-from sqlalchemy import select
+from marketdata.errors import MarketDataError
+from marketdata.intervals import parse_interval
+from marketdata.timestamps import NS_PER_S
 
-from aggregator.store.database import Database
-from aggregator.store.queries import delete_old, select_nth_old
-from aggregator.store.schema import symbols
-
-# Bars per transaction: a few ms, during which no bar is written.
-BATCH_BARS = 1_000
-_PAUSE_S = 0.01
+_PERIOD = re.compile(r"([1-9][0-9]{0,4})([hdwy])")
+_SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 366 * 86_400}
 
 
-async def remove_old(database: Database, retention: Mapping[str, int], now_ns: int) -> int:
-    """Remove what is too old, a little at a time; return how many bars that were.
+def read_retention(value: str) -> dict[str, int]:
+    """Return how long bars are kept, in ns by interval; other intervals are kept for ever.
 
-    Args:
-        database: where they are.
-        retention: for how long bars are kept, in ns, by interval.
-        now_ns: the time.
+    ``1s=7d,1m=90d`` keeps bars of a second for seven days and bars of a minute for ninety. Periods
+    have the units h, d, w and y. ``none`` keeps all bars.
+
+    Raises:
+        ValueError: it has another form.
     """
-    async with database.read() as connection:
-        names = (await connection.execute(select(symbols.c.symbol))).scalars().all()
-    removed = 0
-    for symbol in names:
-        for interval, kept_ns in retention.items():
-            removed += await _remove(database, symbol, interval, now_ns - kept_ns)
-    return removed
-
-
-async def _remove(database: Database, symbol: str, interval: str, before_ns: int) -> int:
-    removed = 0
-    while True:
-        # Reading first costs the writer nothing where nothing is to be removed.
-        async with database.read() as connection:
-            first = select_nth_old(symbol, interval, before_ns, 0)
-            if await connection.scalar(first) is None:
-                return removed
-            nth = select_nth_old(symbol, interval, before_ns, BATCH_BARS)
-            bound = await connection.scalar(nth)
-        async with database.write() as connection:
-            end_ns = before_ns if bound is None else bound
-            result = await connection.execute(delete_old(symbol, interval, end_ns))
-            removed += result.rowcount
-        await asyncio.sleep(_PAUSE_S)
+    kept: dict[str, int] = {}
+    if value == "none":
+        return kept
+    for part in filter(None, map(str.strip, value.split(","))):
+        name, _, period = (word.strip() for word in part.partition("="))
+        try:
+            parse_interval(name)
+        except MarketDataError as exc:
+            raise ValueError(str(exc)) from exc
+        found = _PERIOD.fullmatch(period)
+        if found is None:
+            raise ValueError(
+                f"{part[:40]!r} is not INTERVAL=PERIOD, such as 1s=7d; periods: h d w y"
+            )
+        kept[name] = int(found[1]) * _SECONDS[found[2]] * NS_PER_S
+    return kept

@@ -1,9 +1,17 @@
-"""The tables, the same for SQLite and PostgreSQL; ``migrations`` makes them."""
+"""The tables, the same for SQLite and PostgreSQL; ``migrations`` makes them.
+
+The columns of bars follow from :data:`marketdata.fields.BAR_FIELDS`. A new stored field also needs
+a migration, which adds its column to databases that are there already.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     Index,
@@ -17,38 +25,39 @@ from sqlalchemy import (
 )
 
 from aggregator.bars.bar import BarState
+from marketdata.fields import BAR_FIELDS, Field, Kind
 
 metadata = MetaData()
 
 KEY = ("symbol", "interval", "start", "number")
+_TYPES = {
+    Kind.TEXT: Text,
+    Kind.REAL: Double,
+    Kind.COUNT: BigInteger,
+    Kind.POSITION: BigInteger,
+    Kind.NUMBER: Integer,
+    Kind.TIME: BigInteger,
+    Kind.CHOICE: SmallInteger,
+    Kind.FLAG: Boolean,
+}
 
 
-def _key_columns() -> list[Column[str] | Column[int]]:
-    return [
-        Column("symbol", Text, nullable=False),
-        Column("interval", Text, nullable=False),
-        Column("start", BigInteger, nullable=False),
-        Column("number", Integer, nullable=False),
-        Column("end", BigInteger, nullable=False),
-    ]
+def stored_fields(fields: Iterable[Field]) -> tuple[Field, ...]:
+    """Return the fields that have a column, those of the key first."""
+    stored = {field.name: field for field in fields if field.stored}
+    key = [stored.pop(name) for name in KEY]
+    return (*key, *stored.values())
 
 
-def _candle_columns() -> list[Column[float] | Column[int]]:
-    return [
-        Column("open", Double, nullable=False),
-        Column("high", Double, nullable=False),
-        Column("low", Double, nullable=False),
-        Column("close", Double, nullable=False),
-        Column("volume", BigInteger, nullable=False),
-        Column("trades", BigInteger, nullable=False),
-        # vwap is (notional + notional_error) / volume.
-        Column("notional", Double, nullable=False),
-        Column("notional_error", Double, nullable=False),
-        Column("first_ts", BigInteger, nullable=False),
-        Column("first_sequence", BigInteger, nullable=False),
-        Column("last_ts", BigInteger, nullable=False),
-        Column("last_sequence", BigInteger, nullable=False),
-    ]
+STORED = stored_fields(BAR_FIELDS)
+# These say how far a bar is, not what was traded.
+_PROGRESS = ("state", "revision", "coverage")
+# The bars of an unfinished import are all final and covered, so these columns would say nothing.
+STAGED = tuple(field for field in STORED if field.name not in _PROGRESS)
+
+
+def _columns(fields: Sequence[Field]) -> list[Column[Any]]:
+    return [Column(field.name, _TYPES[field.kind], nullable=False) for field in fields]
 
 
 # Without a rowid SQLite keeps the rows themselves in the order of the key: a read of consecutive
@@ -56,12 +65,7 @@ def _candle_columns() -> list[Column[float] | Column[int]]:
 bars = Table(
     "bars",
     metadata,
-    *_key_columns(),
-    *_candle_columns(),
-    Column("state", SmallInteger, nullable=False),
-    Column("revision", Integer, nullable=False),
-    Column("coverage", SmallInteger, nullable=False),
-    Column("phase", Text, nullable=False),
+    *_columns(STORED),
     PrimaryKeyConstraint(*KEY, name="bars_pkey"),
     sqlite_with_rowid=False,
 )
@@ -88,27 +92,26 @@ feed_spans = Table(
     sqlite_with_rowid=False,
 )
 
-# How far each unfinished import came, and what it has so far.
+# How far each unfinished import has come.
 imports = Table(
     "imports",
     metadata,
     Column("id", Text, nullable=False),
     Column("file", Integer, nullable=False),
     Column("row", BigInteger, nullable=False),
-    # JSON: what the report at the end tells of the rows so far.
+    # JSON: the counts of the final report, for the rows so far.
     Column("counts", Text, nullable=False),
-    # When it last went on.
+    # When it last made progress.
     Column("updated", BigInteger, nullable=False),
     PrimaryKeyConstraint("id", name="imports_pkey"),
     sqlite_with_rowid=False,
 )
+# The bars of unfinished imports.
 import_bars = Table(
     "import_bars",
     metadata,
     Column("import", Text, nullable=False),
-    *_key_columns(),
-    *_candle_columns(),
-    Column("phase", Text, nullable=False),
+    *_columns(STAGED),
     PrimaryKeyConstraint("import", *KEY, name="import_bars_pkey"),
     sqlite_with_rowid=False,
 )

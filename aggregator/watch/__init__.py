@@ -1,1 +1,1 @@
-"""What each Watch stream still has to send."""
+"""Changed symbols and bars in; for each stream, within bounds, the encoded states to send out."""

@@ -1,4 +1,4 @@
-"""Let the wall clock close bars: the one timer of the engine."""
+"""Close bars by the wall clock: the engine's only timer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 from aggregator.bars.engine import BarEngine
 from marketdata.timestamps import NS_PER_S
 
-# To close the bars of a symbol, tell of them and keep them takes 2 to 5 us: so many symbols at once
-# keep everyone else waiting for 2 to 5 ms, then what arrived meanwhile has its turn.
+# To close, publish and queue the bars of one symbol takes 2 to 5 us. So one turn of the event loop
+# lasts 2 to 5 ms, then ticks that arrived meanwhile have theirs.
 SYMBOLS_AT_ONCE = 1_000
-# Whoever sets the wall clock is noticed after so long.
+# A change of the wall clock is noticed after so long.
 MAX_DELAY_S = 1.0
 
 
@@ -24,12 +24,12 @@ class CloseTimer:
         self._handle: asyncio.Handle | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Wake the engine from now on whenever its next bar closes."""
         self._engine.wake_at = self._wake_at
         self._arm()
 
     def stop(self) -> None:
-        """End."""
+        """Stop waking the engine; bars that would close later stay open."""
         self._engine.wake_at = lambda _ns: None
         if self._handle is not None:
             self._handle.cancel()

@@ -1,1 +1,1 @@
-"""Wire bytes to columns and columns to wire bytes."""
+"""Wire bytes of ticks in, columns out; columns of states and bars in, wire bytes out."""

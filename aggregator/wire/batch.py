@@ -9,48 +9,87 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from aggregator.wire import decode as kernel
+from aggregator.wire.decode import DONE, TICK_TAG, Symbols, decode_ticks
 from aggregator.wire.symbol_table import SymbolTable
+from aggregator.wire.ticks import Ticks, make_ticks
 from marketdata.wire.market_data_pb2 import FeedReport, Tick, TickBatch
 
 _MIN_TICKS = 1024
 _PRODUCER_TAG = TickBatch.PRODUCER_ID_FIELD_NUMBER << 3 | 2
 _FIRST_SEQUENCE_TAG = TickBatch.FIRST_SEQUENCE_FIELD_NUMBER << 3
 _FEED_TAG = TickBatch.FEED_FIELD_NUMBER << 3 | 2
-# A tick has a tag, a length and, to be read by the kernel, at least 18 bytes.
+# A tick that the compiled loop reads has a tag, a length and at least 18 bytes.
 _MIN_TICK = 20
 
 
 @dataclass(slots=True)
 class Batch:
-    """The ticks of a batch, a column for each field; good until the next one is decoded."""
+    """The ticks of a batch in columns, which the next batch overwrites."""
 
     producer_id: str
     first_sequence: int
     count: int
-    # How much later each tick is in the producer's order than the first one.
+    ticks: Ticks
+    # How far each tick is after the first one in the producer's order.
     offsets: NDArray[np.int32]
-    # Row of the symbol, -1: it stands in ``strangers``.
-    rows: NDArray[np.int32]
-    prices: NDArray[np.float64]
-    volumes: NDArray[np.int64]
-    times: NDArray[np.int64]
-    # Symbols without a row, by the index of the tick; they may not be symbols at all.
-    strangers: dict[int, str] = field(default_factory=dict)
+    # The symbols without a row, by the index of the tick. They may be invalid.
+    unknown: dict[int, str] = field(default_factory=dict)
     feed: FeedReport | None = None
 
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        """The row of each symbol, -1: it is in :attr:`unknown`."""
+        return self.ticks.rows
+
+    @property
+    def prices(self) -> NDArray[np.float64]:
+        """The price of each tick."""
+        return self.ticks.prices
+
+    @property
+    def volumes(self) -> NDArray[np.int64]:
+        """The volume of each tick."""
+        return self.ticks.volumes
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """The exchange time of each tick."""
+        return self.ticks.times
+
     def symbol(self, index: int, table: SymbolTable) -> str:
-        """Return the symbol of a tick, whatever it is."""
+        """Return the symbol of a tick, which may be invalid."""
         row = int(self.rows[index])
-        return self.strangers[index] if row < 0 else table.symbols[row]
+        return self.unknown[index] if row < 0 else table.symbols[row]
+
+    def put(self, index: int, tick: Tick, table: SymbolTable) -> None:
+        """Write one tick into the columns."""
+        row = table.rows.get(tick.symbol, -1)
+        if row < 0:
+            self.unknown[index] = tick.symbol
+        self.rows[index] = row
+        self.prices[index] = tick.price
+        self.volumes[index] = tick.volume
+        self.times[index] = tick.exchange_timestamp
+
+    def time_range(self, latest_ns: int) -> tuple[int, int] | None:
+        """Return the earliest and the latest exchange time within 1..latest_ns, if there is one."""
+        times = self.times[: self.count]
+        if not times.size:
+            return None
+        first, last = int(times.min()), int(times.max())
+        if first > 0 and last <= latest_ns:
+            return first, last
+        # Ticks with other times will be rejected.
+        times = times[(times > 0) & (times <= latest_ns)]
+        return (int(times.min()), int(times.max())) if times.size else None
 
 
 class Decoder:
-    """Decode batches into columns that are used again for the next one."""
+    """Decode batches, all of them into the same columns."""
 
     def __init__(self, table: SymbolTable) -> None:
         self._table = table
-        self._room(_MIN_TICKS)
+        self._make_columns(_MIN_TICKS)
 
     def decode(self, data: bytes) -> Batch:
         """Return the ticks of ``data``.
@@ -59,69 +98,58 @@ class Decoder:
             DecodeError: the protobuf library does not parse it.
         """
         start, producer_id, first_sequence = _read_head(data)
-        self._room(len(data) // _MIN_TICK + 1)
-        batch = self._new(producer_id, first_sequence, 0)
-        # What lies behind the last tick that the kernel knows; most often nothing.
+        batch = self._new(producer_id, first_sequence, len(data) // _MIN_TICK + 1)
+        # Usually nothing is left after the last tick.
         rest = self._decode_ticks(data, start, batch)
         if rest < len(data):
             if data[rest] != _FEED_TAG:
-                return self._decode_slowly(data)
+                return self._decode_by_library(data)
             tail = TickBatch.FromString(data[rest:])
             if tail.ticks or tail.producer_id or tail.first_sequence:
-                return self._decode_slowly(data)
+                return self._decode_by_library(data)
             batch.feed = tail.feed
         return batch
 
     def read(self, ticks: Sequence[Tick]) -> Batch:
         """Return ticks that were decoded already."""
-        self._room(len(ticks))
         batch = self._new("", 0, len(ticks))
+        batch.count = len(ticks)
         for index, tick in enumerate(ticks):
-            self._put(batch, index, tick)
+            batch.put(index, tick, self._table)
         return batch
 
-    def _new(self, producer_id: str, first_sequence: int, count: int) -> Batch:
-        return Batch(
-            producer_id,
-            first_sequence,
-            count,
-            self._offsets,
-            self._rows,
-            self._prices,
-            self._volumes,
-            self._times,
-        )
+    def _new(self, producer_id: str, first_sequence: int, max_ticks: int) -> Batch:
+        # An empty batch with room for so many ticks.
+        if len(self._offsets) < max_ticks:
+            self._make_columns(2 * max_ticks)
+        return Batch(producer_id, first_sequence, 0, self._ticks, self._offsets)
 
+    def _make_columns(self, size: int) -> None:
+        self._ticks = make_ticks(size)
+        self._offsets = np.arange(size, dtype=np.int32)
+
+    # Reads ticks from ``start`` on; returns where the rest begins, which is no tick, or a damaged
+    # or a large one.
     def _decode_ticks(self, data: bytes, start: int, batch: Batch) -> int:
-        table = self._table
+        symbols = Symbols(self._table.slots, self._table.names)
         address = np.frombuffer(data, np.uint8).ctypes.data if data else 0
         position, end, index = address + start, address + len(data), 0
         while True:
-            code, position, index = kernel.decode_ticks(
-                position,
-                end,
-                index,
-                table.slots,
-                table.names,
-                self._rows,
-                self._prices,
-                self._volumes,
-                self._times,
-            )
+            code, position, index = decode_ticks(position, end, index, symbols, batch.ticks)
             at = position - address
-            if code == kernel.DONE or data[at] != kernel.TICK_TAG:
+            if code == DONE or data[at] != TICK_TAG:
                 break
-            # One tick that is written in another way, or of an unknown symbol.
+            # One tick that is written in an unusual way, or has an unknown symbol.
             size = data[at + 1] if at + 1 < len(data) else 0
             if size > 127 or at + 2 + size > len(data):
                 break
-            self._put(batch, index, Tick.FromString(data[at + 2 : at + 2 + size]))
+            batch.put(index, Tick.FromString(data[at + 2 : at + 2 + size]), self._table)
             index += 1
             position += 2 + size
         batch.count = index
         return position - address
 
-    def _decode_slowly(self, data: bytes) -> Batch:
+    def _decode_by_library(self, data: bytes) -> Batch:
         message = TickBatch.FromString(data)
         batch = self.read(message.ticks)
         batch.producer_id, batch.first_sequence = message.producer_id, message.first_sequence
@@ -129,30 +157,11 @@ class Decoder:
             batch.feed = message.feed
         return batch
 
-    def _put(self, batch: Batch, index: int, tick: Tick) -> None:
-        symbol = tick.symbol
-        row = self._table.rows.get(symbol, -1)
-        if row < 0:
-            batch.strangers[index] = symbol
-        self._rows[index] = row
-        self._prices[index] = tick.price
-        self._volumes[index] = tick.volume
-        self._times[index] = tick.exchange_timestamp
-
-    def _room(self, ticks: int) -> None:
-        if len(getattr(self, "_rows", ())) < ticks:
-            size = max(_MIN_TICKS, 2 * ticks)
-            self._offsets = np.arange(size, dtype=np.int32)
-            self._rows = np.zeros(size, np.int32)
-            self._prices = np.zeros(size, np.float64)
-            self._volumes = np.zeros(size, np.int64)
-            self._times = np.zeros(size, np.int64)
-
 
 def _read_head(data: bytes) -> tuple[int, str, int]:
-    # Where the ticks begin, and what stands before them in the order in which it is written; what
-    # stands there otherwise is found again behind the ticks.
-    at, producer_id, first_sequence = 0, "", 0
+    # Returns where the ticks begin, the producer id and the first sequence, if both are written
+    # first and in this order. Elsewhere they are found after the ticks.
+    at, producer_id = 0, ""
     if len(data) > 1 and data[0] == _PRODUCER_TAG and data[1] < 0x80 and len(data) >= 2 + data[1]:
         at = 2 + data[1]
         try:
@@ -167,4 +176,4 @@ def _read_head(data: bytes) -> tuple[int, str, int]:
             shift += 7
             if byte < 0x80:
                 return position + 1, producer_id, value
-    return at, producer_id, first_sequence
+    return at, producer_id, 0

@@ -1,4 +1,4 @@
-"""Give symbols numbers."""
+"""Give symbols row numbers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.wire import decode as kernel
+from aggregator.wire.decode import slot_of
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 
 _WORDS = struct.Struct("<4q")
-# Not zeros: a symbol with a zero behind it is another one.
+# Not zeros: a symbol that ends with a zero byte is another symbol.
 _PADDING = b"\xff"
 _MIN_SLOTS = 1024
 
 
 class SymbolTable:
-    """Give each symbol a row number, so that kernels can find it by its bytes."""
+    """Give each symbol a row number, and let compiled loops find it by its bytes."""
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
         # The symbol of each row.
         self.symbols: list[str] = []
         self.slots: NDArray[np.int32] = np.full(_MIN_SLOTS, -1, np.int32)
-        # And its bytes, filled up, with how many they are.
+        # Its bytes, filled up to four words, and its length.
         self.names: NDArray[np.int64] = np.zeros((_MIN_SLOTS // 2, 4), np.int64)
         self.lengths: NDArray[np.int64] = np.zeros(_MIN_SLOTS // 2, np.int64)
 
@@ -55,7 +55,7 @@ class SymbolTable:
     def _place(self, row: int) -> None:
         slots = self.slots
         mask = len(slots) - 1
-        slot = kernel.slot_of(*self.names[row].tolist()) & mask
+        slot = slot_of(*self.names[row].tolist()) & mask
         while slots[slot] >= 0:
             slot = (slot + 1) & mask
         slots[slot] = row

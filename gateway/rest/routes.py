@@ -1,4 +1,4 @@
-"""The REST routes for market data and health."""
+"""The REST routes for states, symbols, health and status."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ from gateway.rest.schemas import (
     LiveBody,
     ProblemBody,
     ReadyBody,
+    StatusBody,
     SymbolsBody,
 )
 from gateway.settings import GatewaySettings
+from gateway.status import Status
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -55,6 +57,12 @@ async def the_readiness(request: Request) -> Readiness:
     """Return the check whether the aggregator serves."""
     readiness: Readiness = request.app.state.readiness
     return readiness
+
+
+async def the_status(request: Request) -> Status:
+    """Return the status of the server."""
+    status: Status = request.app.state.status
+    return status
 
 
 async def the_caller(request: Request) -> str:
@@ -225,6 +233,21 @@ async def get_ready(readiness: Annotated[Readiness, Depends(the_readiness)]) -> 
     ready = aggregator == "ok"
     body = {"status": "ready" if ready else "not ready", "checks": {"aggregator": aggregator}}
     return Response(encode_json(body), 200 if ready else 503, headers=NO_STORE, media_type=JSON)
+
+
+@router.get(
+    "/api/v1/status",
+    tags=["health"],
+    operation_id="getStatus",
+    summary="How the gateway, the aggregator and what feeds it are",
+    response_model=StatusBody,
+)
+async def get_status(status: Annotated[Status, Depends(the_status)]) -> Response:
+    """Always respond; `aggregator` has only `status` while the aggregator does not answer.
+
+    Neither rate limit nor circuit breaker apply.
+    """
+    return Response(encode_json(await status.read()), headers=NO_STORE, media_type=JSON)
 
 
 def data_headers(data: Reading | Readings) -> dict[str, str]:

@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from gateway.encoding import AGGREGATE_COLUMNS, BAR_COLUMNS, describe
+from gateway.encoding import (
+    AGGREGATE_COLUMNS,
+    BAR_COLUMNS,
+    aggregate_to_dict,
+    bar_to_dict,
+    describe,
+)
 from marketdata.fields import Kind, PublicColumn
+from marketdata.wire.market_data_pb2 import BAR_STATE_FINAL, COVERAGE_FULL, Aggregate, Bar
 
 _DIGITS = r"^[0-9]+$"
 
-_EXAMPLE: dict[str, JsonValue] = {
-    "symbol": "AAPL",
-    "open": 150.25,
-    "high": 152.1,
-    "low": 149.8,
-    "close": 151.5,
-    "volume": "1000000",
-    "timestamp": "1735201234567",
-    "timestampNs": "1735201234567890123",
-    "trades": "4711",
-    "vwap": 150.98,
-    "sequence": "4711",
-    "epoch": "1735201200000000000",
-}
+# The examples.
+_AGGREGATE = Aggregate(
+    symbol="AAPL",
+    open=150.25,
+    high=152.1,
+    low=149.8,
+    close=151.5,
+    volume=1_000_000,
+    timestamp=1735201234567890123,
+    trades=4711,
+    vwap=150.98,
+    sequence=4711,
+    epoch=1735201200000000000,
+)
+_BAR = Bar(
+    symbol="AAPL",
+    interval="1m",
+    start=1735201200000000000,
+    end=1735201260000000000,
+    open=150.25,
+    high=152.1,
+    low=149.8,
+    close=151.5,
+    volume=1_000_000,
+    trades=4711,
+    vwap=150.98,
+    state=BAR_STATE_FINAL,
+    coverage=COVERAGE_FULL,
+    phase="regular",
+    sequence=17,
+    epoch=1735201200000000000,
+)
 
 
 class _Body(BaseModel):
@@ -62,10 +87,14 @@ def _json_type(column: PublicColumn) -> Any:
     return Annotated[kind, Field(description=describe(column) or None, **rules)]
 
 
+def _example(document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    return {"example": dict(document)}
+
+
 class AggregateBody(_Body):
     """The state of one symbol in its session. All but the symbol is null in the fallback."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _EXAMPLE})
+    model_config = ConfigDict(json_schema_extra=_example(aggregate_to_dict(_AGGREGATE)))
 
     __annotations__ = json_types(AGGREGATE_COLUMNS)
 
@@ -86,36 +115,10 @@ class SymbolsBody(_Body):
     )
 
 
-_BAR_EXAMPLE: dict[str, JsonValue] = {
-    "symbol": "AAPL",
-    "interval": "1m",
-    "start": "1735201200000",
-    "end": "1735201260000",
-    "startNs": "1735201200000000000",
-    "endNs": "1735201260000000000",
-    "open": 150.25,
-    "high": 152.1,
-    "low": 149.8,
-    "close": 151.5,
-    "volume": "1000000",
-    "trades": "4711",
-    "vwap": 150.98,
-    "state": "final",
-    "revision": 0,
-    "complete": True,
-    "coverage": "full",
-    "filler": None,
-    "phase": "regular",
-    "number": 0,
-    "sequence": "17",
-    "epoch": "1735201200000000000",
-}
-
-
 class BarBody(_Body):
     """What was traded of one symbol with start <= exchange time < end."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _BAR_EXAMPLE})
+    model_config = ConfigDict(json_schema_extra=_example(bar_to_dict(_BAR)))
 
     __annotations__ = json_types(BAR_COLUMNS)
 

@@ -3,9 +3,9 @@
 isort:skip_file
 The contract between producers, ingest, aggregator and gateway.
 
-Tick, Ack, AggregateRequest, fields 1-7 of Aggregate and the first three RPCs are the original
-system's and stay byte-compatible. Everything else is ours. Times are int64 nanoseconds since the
-Unix epoch, UTC.
+Tick, Ack, AggregateRequest, fields 1-7 of Aggregate and the first three RPCs come from the
+original system and stay byte-compatible. Everything else is ours. Times are int64 nanoseconds
+since the Unix epoch, UTC. docs/glossary.md explains the terms.
 """
 
 from collections import abc as _abc
@@ -32,25 +32,25 @@ class _BarStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BarState.Val
     DESCRIPTOR: _descriptor.EnumDescriptor
     BAR_STATE_UNSPECIFIED: _BarState.ValueType  # 0
     BAR_STATE_PARTIAL: _BarState.ValueType  # 1
-    """Its end has not passed."""
+    """The end of the bar has not passed."""
     BAR_STATE_EARLY: _BarState.ValueType  # 2
-    """Its end has passed, ticks within the grace still count as in time."""
+    """The end has passed. Ticks within the grace still count as in time."""
     BAR_STATE_FINAL: _BarState.ValueType  # 3
     """The grace has passed."""
     BAR_STATE_REVISED: _BarState.ValueType  # 4
-    """A late tick changed it after it was final."""
+    """A late tick changed the bar after it was final."""
 
 class BarState(_BarState, metaclass=_BarStateEnumTypeWrapper): ...
 
 BAR_STATE_UNSPECIFIED: BarState.ValueType  # 0
 BAR_STATE_PARTIAL: BarState.ValueType  # 1
-"""Its end has not passed."""
+"""The end of the bar has not passed."""
 BAR_STATE_EARLY: BarState.ValueType  # 2
-"""Its end has passed, ticks within the grace still count as in time."""
+"""The end has passed. Ticks within the grace still count as in time."""
 BAR_STATE_FINAL: BarState.ValueType  # 3
 """The grace has passed."""
 BAR_STATE_REVISED: BarState.ValueType  # 4
-"""A late tick changed it after it was final."""
+"""A late tick changed the bar after it was final."""
 Global___BarState: _TypeAlias = BarState  # noqa: Y015
 
 class _Coverage:
@@ -80,15 +80,15 @@ class _Filler:
 class _FillerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Filler.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FILLER_NONE: _Filler.ValueType  # 0
-    """It has."""
+    """The bar has trades."""
     FILLER_NO_TRADES: _Filler.ValueType  # 1
     FILLER_NO_FEED: _Filler.ValueType  # 2
 
 class Filler(_Filler, metaclass=_FillerEnumTypeWrapper):
-    """Why a bar has no trades of its own."""
+    """Why a bar has no trades."""
 
 FILLER_NONE: Filler.ValueType  # 0
-"""It has."""
+"""The bar has trades."""
 FILLER_NO_TRADES: Filler.ValueType  # 1
 FILLER_NO_FEED: Filler.ValueType  # 2
 Global___Filler: _TypeAlias = Filler  # noqa: Y015
@@ -101,13 +101,13 @@ class _FillEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fill.ValueType],
     DESCRIPTOR: _descriptor.EnumDescriptor
     FILL_NONE: _Fill.ValueType  # 0
     FILL_ALL: _Fill.ValueType  # 1
-    """Fillers for the empty intervals between the first and the last bar of the answer's range."""
+    """The answer has fillers for the empty intervals between its first and its last bar."""
 
 class Fill(_Fill, metaclass=_FillEnumTypeWrapper): ...
 
 FILL_NONE: Fill.ValueType  # 0
 FILL_ALL: Fill.ValueType  # 1
-"""Fillers for the empty intervals between the first and the last bar of the answer's range."""
+"""The answer has fillers for the empty intervals between its first and its last bar."""
 Global___Fill: _TypeAlias = Fill  # noqa: Y015
 
 @_typing.final
@@ -126,7 +126,7 @@ class Tick(_message.Message):
     volume: _builtins.int
     exchange_timestamp: _builtins.int
     ingest_timestamp: _builtins.int
-    """Set by the server on arrival; a producer's value is overwritten."""
+    """Set by the server on arrival; the value of a producer is overwritten."""
     def __init__(
         self,
         *,
@@ -188,7 +188,7 @@ Global___AggregateRequest: _TypeAlias = AggregateRequest  # noqa: Y015
 
 @_typing.final
 class Aggregate(_message.Message):
-    """The state of one symbol in its present session."""
+    """Open, high, low, close, volume, trades and VWAP of one symbol in its present session."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -217,11 +217,13 @@ class Aggregate(_message.Message):
     vwap: _builtins.float
     """Sum of price x volume divided by volume."""
     session_start: _builtins.int
-    """Start of the session, 0 where sessions are off."""
+    """Start of the session; 0 if sessions are off."""
     sequence: _builtins.int
     """Counts the published states of this symbol since the epoch began: 1, 2, 3, ..."""
     epoch: _builtins.int
-    """Names the life of the aggregator's state; sequences compare only within one epoch."""
+    """Identifies one run of the aggregator's state; a new process has a new epoch. Sequences compare
+    only within one epoch.
+    """
     def __init__(
         self,
         *,
@@ -257,18 +259,18 @@ class TickBatch(_message.Message):
     TICKS_FIELD_NUMBER: _builtins.int
     FEED_FIELD_NUMBER: _builtins.int
     producer_id: _builtins.str
-    """Identifies the producer of sequence numbers; empty: the ticks have no identity and cannot be
-    recognised when they are sent again.
+    """Identifies the producer that counts the sequence. Empty: the ticks have no identity, and the
+    aggregator cannot recognise them when they are sent again.
     """
     first_sequence: _builtins.int
-    """The sequence number of the first tick; the others follow without a gap."""
+    """The sequence of the first tick; the other ticks follow without a gap."""
     @_builtins.property
     def ticks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tick]: ...
     @_builtins.property
     def feed(self) -> Global___FeedReport:
-        """What the sender can say of those behind it; at the start of a stream, when the number of
-        producers changes from or to none, and at most once a second while something changes. Such a
-        batch may have no ticks.
+        """The sender's report about its producers. It is sent at the start of a stream, when the first
+        producer comes or the last one leaves, and at most once a second while the numbers change. A
+        batch with a report may have no ticks.
         """
 
     def __init__(
@@ -289,7 +291,7 @@ Global___TickBatch: _TypeAlias = TickBatch  # noqa: Y015
 
 @_typing.final
 class FeedReport(_message.Message):
-    """One ingest process, as it sees itself."""
+    """The report of one ingest process."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -318,14 +320,16 @@ class FeedReport(_message.Message):
     REJECTED_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     producers: _builtins.int
-    """Connected now."""
+    """Producers that are connected now."""
     accepted: _builtins.int
-    """Ticks since it started."""
+    """Accepted ticks since the process started."""
     since: _builtins.int
-    """Since when there is at least one producer without a break, or none."""
+    """Since this time at least one producer has been connected without a break; if producers is 0,
+    since this time no producer has been connected.
+    """
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Ticks since it started, by reason."""
+        """Rejected ticks since the process started, by reason."""
 
     def __init__(
         self,
@@ -368,7 +372,7 @@ Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
 
 @_typing.final
 class BatchAck(_message.Message):
-    """The answer to one TickBatch: every tick up to last_sequence was applied, was a duplicate, or is
+    """The answer to one TickBatch. Every tick up to last_sequence was applied, was a duplicate, or is
     listed under rejections.
     """
 
@@ -426,7 +430,7 @@ class AggregatesResponse(_message.Message):
     AGGREGATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def aggregates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Aggregate]:
-        """In the order of the request; symbols without data are left out."""
+        """In the order of the request. Symbols without data are left out."""
 
     def __init__(
         self,
@@ -443,7 +447,7 @@ Global___AggregatesResponse: _TypeAlias = AggregatesResponse  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):
-    """A change of what one Watch stream carries."""
+    """A change of the symbols and bars that one Watch stream carries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -456,8 +460,9 @@ class WatchRequest(_message.Message):
     all: _builtins.bool
     """Whether to carry every symbol, present and future."""
     buffer: _builtins.int
-    """How many states may wait while the reader is slow, before it skips to the newest of each
-    symbol. Without it none waits: a slow reader always gets the newest. At most the server's limit.
+    """How many states may wait while the reader is slow. Beyond that number, the stream skips to the
+    newest state of each symbol. If absent, no state waits: a slow reader always gets the newest.
+    The server limits the number.
     """
     @_builtins.property
     def add(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -467,7 +472,7 @@ class WatchRequest(_message.Message):
     def remove(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def add_bars(self) -> _containers.RepeatedCompositeFieldContainer[Global___BarTopic]:
-        """Bars to add; neither the symbol nor a bar of it need exist yet."""
+        """Bars to add. The symbol and its bars need not exist yet."""
 
     @_builtins.property
     def remove_bars(self) -> _containers.RepeatedCompositeFieldContainer[Global___BarTopic]: ...
@@ -498,7 +503,7 @@ Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
 class BarTopic(_message.Message):
-    """The bars of one interval of one symbol, or of every symbol, present and future, if it is "*"."""
+    """The bars of one symbol in one interval. The symbol "*" is every symbol, present and future."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -522,7 +527,7 @@ Global___BarTopic: _TypeAlias = BarTopic  # noqa: Y015
 
 @_typing.final
 class UpdateBatch(_message.Message):
-    """States in the order in which they were published. A hole in the sequence of a symbol says that the
+    """States in the order in which they were published. A gap in the sequence of a symbol means that the
     reader was too slow and states were skipped.
     """
 
@@ -535,13 +540,13 @@ class UpdateBatch(_message.Message):
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Aggregate]: ...
     @_builtins.property
     def bars(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bar]:
-        """Each with the newest state of that bar. Of a slow reader partial states are skipped, a bar that
-        closed never is: beyond what may wait, the stream ends with RESOURCE_EXHAUSTED.
+        """Each bar in its newest state. For a slow reader, partial states are skipped, but closed bars
+        never: when too many of them wait, the stream ends with RESOURCE_EXHAUSTED.
         """
 
     @_builtins.property
     def completed(self) -> _containers.RepeatedCompositeFieldContainer[Global___IntervalComplete]:
-        """After the bars they speak of."""
+        """Each comes after the bars that it is about."""
 
     def __init__(
         self,
@@ -560,7 +565,7 @@ Global___UpdateBatch: _TypeAlias = UpdateBatch  # noqa: Y015
 
 @_typing.final
 class Bar(_message.Message):
-    """What was traded of one symbol with start <= exchange time < end."""
+    """The trades of one symbol with start <= exchange time < end."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -590,11 +595,11 @@ class Bar(_message.Message):
     """Such as "1m", "100t", "10000v", "1000000n"."""
     start: _builtins.int
     end: _builtins.int
-    """Of tick, volume and notional bars the exchange time of the last trade."""
+    """For tick, volume and notional bars, the exchange time of the last trade."""
     number: _builtins.int
-    """Tells tick, volume and notional bars of the same start apart: 0, 1, 2, ... Else 0."""
+    """Distinguishes tick, volume and notional bars with the same start: 0, 1, 2, ... Otherwise 0."""
     open: _builtins.float
-    """Of a filler the close of the bar before it, or 0 if there is none."""
+    """For a filler, the close of the bar before it, or 0 if there is no bar before it."""
     high: _builtins.float
     low: _builtins.float
     close: _builtins.float
@@ -610,12 +615,12 @@ class Bar(_message.Message):
     """Exchange times of the first and the last trade."""
     last_timestamp: _builtins.int
     sequence: _builtins.int
-    """Counts the published bar states of this symbol and interval since the epoch began; 0 in answers
-    from before it.
+    """Counts the published states of the bars of this symbol and interval since the epoch began; 0 if
+    no state of this bar was published in this epoch.
     """
     epoch: _builtins.int
     phase: _builtins.str
-    """Where the symbol has a calendar: "pre", "regular", "post" or "closed", by the start."""
+    """If the symbol has a calendar, the phase of the start: "pre", "regular", "post" or "closed"."""
     def __init__(
         self,
         *,
@@ -651,7 +656,7 @@ Global___Bar: _TypeAlias = Bar  # noqa: Y015
 
 @_typing.final
 class IntervalComplete(_message.Message):
-    """Every bar of the interval that ends there has gone out, for every symbol."""
+    """Every bar of the interval that ends at this time was sent, for every symbol."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -694,11 +699,11 @@ class BarsRequest(_message.Message):
     limit: _builtins.int
     """At most this many bars; 0 means the server's default."""
     cursor: _builtins.str
-    """Continue after the bar of this cursor, as given by next_cursor. It stays good while bars are
-    revised.
+    """Continue after the bar of this cursor, which is next_cursor of the page before. It stays valid
+    while bars are revised.
     """
     include_partial: _builtins.bool
-    """Whether the bar that is not closed yet is among them."""
+    """Whether the answer includes the bar that is still open."""
     fill: Global___Fill.ValueType
     def __init__(
         self,
@@ -735,10 +740,10 @@ class BarsResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
-    """Empty when there are no more."""
+    """Empty if there are no more bars."""
     sequence: _builtins.int
-    """The newest published bar state of this symbol and interval that the answer can have: a reader
-    that goes on with the next one over Watch has no hole and no repeat.
+    """The sequence of the newest published bar state of this symbol and interval that the answer can
+    have. A reader that continues over Watch with the next sequence has no gap and no repeat.
     """
     epoch: _builtins.int
     @_builtins.property
@@ -778,7 +783,7 @@ Global___StatusRequest: _TypeAlias = StatusRequest  # noqa: Y015
 
 @_typing.final
 class StatusResponse(_message.Message):
-    """What an operator or a dashboard wants to know at a glance."""
+    """The state of the aggregator, for operators and dashboards."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -818,14 +823,14 @@ class StatusResponse(_message.Message):
     accepted: _builtins.int
     duplicates: _builtins.int
     late: _builtins.int
-    """Ticks of an earlier session than their symbol's present one."""
+    """Ticks of an earlier session than the present session of their symbol."""
     bars_late: _builtins.int
-    """Ticks too late for any bar."""
+    """Ticks that were too late for every bar."""
     out_of_session: _builtins.int
     """Ticks between two sessions, of symbols whose calendar has only regular hours."""
     @_builtins.property
     def rejected(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Ticks the aggregator itself rejected, by reason."""
+        """Ticks that the aggregator itself rejected, by reason."""
 
     @_builtins.property
     def feeds(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeedStatus]: ...
@@ -833,7 +838,7 @@ class StatusResponse(_message.Message):
     def store(self) -> Global___StoreStatus: ...
     @_builtins.property
     def intervals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The intervals bars are made of."""
+        """The intervals of the bars that the aggregator makes."""
 
     def __init__(
         self,
@@ -860,7 +865,7 @@ Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
 
 @_typing.final
 class FeedStatus(_message.Message):
-    """One ingest process that is, or was, connected."""
+    """One ingest process that is connected, or was."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -871,10 +876,10 @@ class FeedStatus(_message.Message):
     producer_id: _builtins.str
     connected: _builtins.bool
     reported_at: _builtins.int
-    """When it did."""
+    """When the last report arrived."""
     @_builtins.property
     def report(self) -> Global___FeedReport:
-        """What it said last."""
+        """Its last report."""
 
     def __init__(
         self,
@@ -905,13 +910,13 @@ class StoreStatus(_message.Message):
     state: _builtins.str
     """"off", "ok" or "failing"."""
     problem: _builtins.str
-    """Why it fails."""
+    """Why the store fails."""
     waiting: _builtins.int
-    """Bars that wait to be written, and how many may."""
+    """Bars that wait to be written, and the limit of their number."""
     max_waiting: _builtins.int
     written: _builtins.int
     lost: _builtins.int
-    """Bars that were given up because too many waited."""
+    """Bars that were dropped because too many waited."""
     def __init__(
         self,
         *,
@@ -941,7 +946,7 @@ class ListSymbolsRequest(_message.Message):
     limit: _builtins.int
     """At most this many symbols; 0 means the server's default."""
     cursor: _builtins.str
-    """Continue after this symbol, as given by next_cursor."""
+    """Continue after this symbol, which is next_cursor of the page before."""
     def __init__(
         self,
         *,
@@ -964,7 +969,7 @@ class ListSymbolsResponse(_message.Message):
     SYMBOLS_FIELD_NUMBER: _builtins.int
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
-    """Empty when there are no more."""
+    """Empty if there are no more symbols."""
     @_builtins.property
     def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """In byte order."""

@@ -85,7 +85,7 @@ class MarketDataServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def StreamTicks(self, request_iterator, context):
-        """The original path: one message per tick.
+        """The original call: one message per tick.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,21 +99,22 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamAggregates(self, request, context):
-        """The present state first, if there is one, then every change; a slow reader gets the newest.
+        """The present state first, if there is one, then every change. A slow reader gets the newest
+        state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PublishTicks(self, request_iterator, context):
-        """Batches with acks, in order: the path ingest uses.
+        """Batches with acks, in order. Ingest uses this call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request_iterator, context):
-        """Many symbols over one stream: the path gateway uses.
+        """Many symbols over one stream. The gateway uses this call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +133,8 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBars(self, request, context):
-        """INVALID_ARGUMENT names the valid intervals or the limit; a symbol without bars has none.
+        """INVALID_ARGUMENT names the valid intervals or the limit. The answer for a symbol without bars
+        is empty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

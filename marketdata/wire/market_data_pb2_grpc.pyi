@@ -3,9 +3,9 @@
 isort:skip_file
 The contract between producers, ingest, aggregator and gateway.
 
-Tick, Ack, AggregateRequest, fields 1-7 of Aggregate and the first three RPCs are the original
-system's and stay byte-compatible. Everything else is ours. Times are int64 nanoseconds since the
-Unix epoch, UTC.
+Tick, Ack, AggregateRequest, fields 1-7 of Aggregate and the first three RPCs come from the
+original system and stay byte-compatible. Everything else is ours. Times are int64 nanoseconds
+since the Unix epoch, UTC. docs/glossary.md explains the terms.
 """
 
 from collections import abc as _abc
@@ -37,38 +37,46 @@ class MarketDataServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MarketDataServiceAsyncStub: ...
     StreamTicks: _grpc.StreamUnaryMultiCallable[_market_data_pb2.Tick, _market_data_pb2.Ack]
-    """The original path: one message per tick."""
+    """The original call: one message per tick."""
     GetAggregate: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.AggregateRequest, _market_data_pb2.Aggregate]
     """NOT_FOUND for a symbol without data."""
     StreamAggregates: _grpc.UnaryStreamMultiCallable[_market_data_pb2.AggregateRequest, _market_data_pb2.Aggregate]
-    """The present state first, if there is one, then every change; a slow reader gets the newest."""
+    """The present state first, if there is one, then every change. A slow reader gets the newest
+    state.
+    """
     PublishTicks: _grpc.StreamStreamMultiCallable[_market_data_pb2.TickBatch, _market_data_pb2.BatchAck]
-    """Batches with acks, in order: the path ingest uses."""
+    """Batches with acks, in order. Ingest uses this call."""
     Watch: _grpc.StreamStreamMultiCallable[_market_data_pb2.WatchRequest, _market_data_pb2.UpdateBatch]
-    """Many symbols over one stream: the path gateway uses."""
+    """Many symbols over one stream. The gateway uses this call."""
     GetAggregates: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.AggregatesRequest, _market_data_pb2.AggregatesResponse]
     ListSymbols: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListSymbolsRequest, _market_data_pb2.ListSymbolsResponse]
     GetBars: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.BarsRequest, _market_data_pb2.BarsResponse]
-    """INVALID_ARGUMENT names the valid intervals or the limit; a symbol without bars has none."""
+    """INVALID_ARGUMENT names the valid intervals or the limit. The answer for a symbol without bars
+    is empty.
+    """
     GetStatus: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.StatusRequest, _market_data_pb2.StatusResponse]
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StreamTicks: _aio.StreamUnaryMultiCallable[_market_data_pb2.Tick, _market_data_pb2.Ack]  # type: ignore[assignment]
-    """The original path: one message per tick."""
+    """The original call: one message per tick."""
     GetAggregate: _aio.UnaryUnaryMultiCallable[_market_data_pb2.AggregateRequest, _market_data_pb2.Aggregate]  # type: ignore[assignment]
     """NOT_FOUND for a symbol without data."""
     StreamAggregates: _aio.UnaryStreamMultiCallable[_market_data_pb2.AggregateRequest, _market_data_pb2.Aggregate]  # type: ignore[assignment]
-    """The present state first, if there is one, then every change; a slow reader gets the newest."""
+    """The present state first, if there is one, then every change. A slow reader gets the newest
+    state.
+    """
     PublishTicks: _aio.StreamStreamMultiCallable[_market_data_pb2.TickBatch, _market_data_pb2.BatchAck]  # type: ignore[assignment]
-    """Batches with acks, in order: the path ingest uses."""
+    """Batches with acks, in order. Ingest uses this call."""
     Watch: _aio.StreamStreamMultiCallable[_market_data_pb2.WatchRequest, _market_data_pb2.UpdateBatch]  # type: ignore[assignment]
-    """Many symbols over one stream: the path gateway uses."""
+    """Many symbols over one stream. The gateway uses this call."""
     GetAggregates: _aio.UnaryUnaryMultiCallable[_market_data_pb2.AggregatesRequest, _market_data_pb2.AggregatesResponse]  # type: ignore[assignment]
     ListSymbols: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListSymbolsRequest, _market_data_pb2.ListSymbolsResponse]  # type: ignore[assignment]
     GetBars: _aio.UnaryUnaryMultiCallable[_market_data_pb2.BarsRequest, _market_data_pb2.BarsResponse]  # type: ignore[assignment]
-    """INVALID_ARGUMENT names the valid intervals or the limit; a symbol without bars has none."""
+    """INVALID_ARGUMENT names the valid intervals or the limit. The answer for a symbol without bars
+    is empty.
+    """
     GetStatus: _aio.UnaryUnaryMultiCallable[_market_data_pb2.StatusRequest, _market_data_pb2.StatusResponse]  # type: ignore[assignment]
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -78,7 +86,7 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_market_data_pb2.Tick],
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_pb2.Ack, _abc.Awaitable[_market_data_pb2.Ack]]:
-        """The original path: one message per tick."""
+        """The original call: one message per tick."""
 
     @_abc_1.abstractmethod
     def GetAggregate(
@@ -94,7 +102,9 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_pb2.AggregateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_pb2.Aggregate], _abc.AsyncIterator[_market_data_pb2.Aggregate]]:
-        """The present state first, if there is one, then every change; a slow reader gets the newest."""
+        """The present state first, if there is one, then every change. A slow reader gets the newest
+        state.
+        """
 
     @_abc_1.abstractmethod
     def PublishTicks(
@@ -102,7 +112,7 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_market_data_pb2.TickBatch],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_pb2.BatchAck], _abc.AsyncIterator[_market_data_pb2.BatchAck]]:
-        """Batches with acks, in order: the path ingest uses."""
+        """Batches with acks, in order. Ingest uses this call."""
 
     @_abc_1.abstractmethod
     def Watch(
@@ -110,7 +120,7 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_market_data_pb2.WatchRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_pb2.UpdateBatch], _abc.AsyncIterator[_market_data_pb2.UpdateBatch]]:
-        """Many symbols over one stream: the path gateway uses."""
+        """Many symbols over one stream. The gateway uses this call."""
 
     @_abc_1.abstractmethod
     def GetAggregates(
@@ -132,7 +142,9 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_pb2.BarsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_pb2.BarsResponse, _abc.Awaitable[_market_data_pb2.BarsResponse]]:
-        """INVALID_ARGUMENT names the valid intervals or the limit; a symbol without bars has none."""
+        """INVALID_ARGUMENT names the valid intervals or the limit. The answer for a symbol without bars
+        is empty.
+        """
 
     @_abc_1.abstractmethod
     def GetStatus(

@@ -1,4 +1,4 @@
-"""While the database is away ticks flow and everybody can see it; afterwards it has every bar."""
+"""While the database is away, ticks flow and the status shows it; later it has every bar."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def store_status(http: httpx.AsyncClient) -> dict[str, Any]:
 async def fail_meanwhile(
     store: str, fail: contextlib.AbstractContextManager[object], problem: str
 ) -> None:
-    """Send live trades while the store fails and heals; then every one is in a stored bar."""
+    """Send live trades while the store fails and recovers; then each is in a stored bar."""
     settings = {"AGGREGATOR_STORE": store, "AGGREGATOR_BARS": "1s,1m,1d"}
     async with (
         run_backend(**settings) as (aggregator, port, ingest, ingest_port),
@@ -49,7 +49,7 @@ async def fail_meanwhile(
     ):
         await feed.line_with("ticks/s")
         with fail:
-            await aggregator.wait_for_log("store failing")
+            await aggregator.wait_for_log("store_failing")
             # Ticks flow while bars wait.
             waiting = int((await store_status(http))["waiting"])
             while int((status := await store_status(http))["waiting"]) <= waiting:
@@ -60,7 +60,7 @@ async def fail_meanwhile(
             assert int(status["waiting"]) > waiting
             assert status["lost"] == "0"
             assert (await health(port, "store"), await health(port, "")) == (NOT_SERVING, SERVING)
-        await aggregator.wait_for_log("store ok")
+        await aggregator.wait_for_log("store_ok")
         assert await health(port, "store") == SERVING
         assert (await store_status(http))["state"] == "ok"
         feed.process.terminate()

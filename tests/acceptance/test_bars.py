@@ -68,7 +68,7 @@ def assert_exact(bars: Bars) -> None:
 
 
 def without_life(bars: Bars) -> Bars:
-    """Return the bars without what belongs to one life of the aggregator."""
+    """Return the bars without the fields that differ after a restart."""
     own = {"sequence", "epoch"}
     return {
         place: [{name: bar[name] for name in bar if name not in own} for bar in found]

@@ -1,4 +1,4 @@
-"""A bar says whether there was a feed: nothing traded is not the same as nothing heard."""
+"""Coverage tells a time without trades from a time without a feed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_a_second_without_a_producer_is_told_from_one_without_a_trade() ->
         server = ("--server", f"127.0.0.1:{ingest_port}", "--rate", "500", "--duration", "3")
         await fakeclient("--symbols", "AAPL", *server)
         left_ns = time.time_ns()
-        # What is tested is that time goes by.
+        # Time has to pass here.
         await asyncio.sleep(2.5)
         back_ns = time.time_ns()
         await fakeclient("--symbols", "MSFT", *server)
@@ -52,14 +52,14 @@ async def test_a_second_without_a_producer_is_told_from_one_without_a_trade() ->
         others = await read(http, "MSFT", interval="1s")
     alone = [bar for bar in bars if int(bar["startNs"]) < left_ns]
     began, ended = traded(alone)
-    # While it was there all the time.
+    # The producer was connected all the time.
     inside = within(bars, began + SECOND_NS, ended - SECOND_NS)
     assert inside
     assert {(bar["filler"], bar["coverage"], bar["complete"]) for bar in inside} == {
         (None, "full", True)
     }
     if left_ns < ended:
-        # It left before the second was over.
+        # The producer left before the second was over.
         (bar,) = within(bars, ended - SECOND_NS, ended)
         assert (bar["coverage"], bar["complete"]) == ("partial", False)
     gone = within(bars, left_ns, back_ns)
@@ -67,7 +67,7 @@ async def test_a_second_without_a_producer_is_told_from_one_without_a_trade() ->
     assert {(bar["filler"], bar["coverage"], bar["complete"]) for bar in gone} == {
         ("no_feed", "no_feed", False)
     }
-    # Somebody else was there, who had no trade of it.
+    # Another producer was connected, without a trade of this symbol.
     began, ended = traded(others)
     quiet = within(bars, began + SECOND_NS, ended - SECOND_NS)
     assert quiet

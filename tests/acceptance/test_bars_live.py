@@ -36,7 +36,7 @@ async def read_minutes(http: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 def replaying(port: int) -> contextlib.AbstractAsyncContextManager[Fakeclient]:
-    # Half a minute's trades at once would be over before anybody has joined.
+    # With half a minute of trades at once, the replay would end before a client has joined.
     return started("replay", REAL_TRADES, "--speed", "6000", "--server", f"127.0.0.1:{port}")
 
 
@@ -67,7 +67,7 @@ async def join_all(tasks: asyncio.TaskGroup, http: httpx.AsyncClient) -> list[Ba
 
 
 def stored_in(path: Path) -> dict[str, str]:
-    # Without seconds the aggregator has time for those who join.
+    # Without bars of a second the aggregator has time for clients that join.
     return {"AGGREGATOR_STORE": f"sqlite:///{path}/bars.db", "AGGREGATOR_BARS": "1m,5m,1d"}
 
 
@@ -92,9 +92,9 @@ async def test_history_and_live_are_one_on_every_door(tmp_path: Path) -> None:
         for _ in range(2):
             link.refuse()
             link.drop()
-            await ingest.wait_for_log("aggregator gone, ticks wait")
+            await ingest.wait_for_log("aggregator_lost")
             link.refuse(False)
-            await ingest.wait_for_log("aggregator connected")
+            await ingest.wait_for_log("aggregator_connected")
         assert (await program.end()).code == 0
         assert await ingest.stop() == 0
         bars = await read_minutes(http)
@@ -109,7 +109,7 @@ async def test_history_and_live_are_one_on_every_door(tmp_path: Path) -> None:
             assert len(follower.bars) == len(bars)
             assert follower.not_recovered == []
             await follower.wait_for_end(last - MINUTE_NS)
-        # All hear of the same ends, those who came first of the most.
+        # All see the same ends; clients that came earlier see more of them.
         ends = followers[0].ends
         for follower in followers:
             assert follower.ends == ends[ends.index(follower.ends[0]) :]
@@ -141,7 +141,7 @@ async def test_after_a_kill_history_goes_on_from_the_store_on_every_door(tmp_pat
         assert (await program.end()).code == 0
         assert await ingest.stop() == 0
         bars = await read_minutes(http)
-        # Those that were open when it was killed begin anew and say so.
+        # Bars that were open at the kill begin anew, and their coverage shows it.
         assert any(not bar["complete"] for bar in bars)
         for follower in (*followers, *late):
             await follower.wait_for(bars)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import nats, rabbitmq, shards
+from benchmarks import nats, rabbitmq
 from benchmarks.frames import Market
 from benchmarks.harness import WrongResult
 from benchmarks.ingest import EndOfRun, Producer
@@ -74,13 +74,13 @@ def test_ingest_is_measured_late_and_in_order_over_one_connection_and_many(lines
             assert "load" in line.note
 
 
-def test_every_tick_has_a_latency_at_every_door(run: dict[str, Any], lines: Lines) -> None:
-    for each in run["details"]["latency"]["doors"]:
+def test_every_tick_has_a_latency_at_every_endpoint(run: dict[str, Any], lines: Lines) -> None:
+    for each in run["details"]["latency"]["endpoints"]:
         latency = each["latency"]
         # A tick counts once on the Watch stream, and once for the client that follows its symbol.
         assert latency["count"] == sum(latency["histogram_ms"].values()) == each["rate"]
         assert 0 < latency["p50_ms"] <= latency["p99_ms"] <= latency["max_ms"]
-        line = lines[f"latency/{each['door']}/{each['rate']}/p99"]
+        line = lines[f"latency/{each['endpoint']}/{each['rate']}/p99"]
         assert line.value == latency["p99_ms"]
 
 
@@ -96,14 +96,6 @@ def test_fan_out_stalled_readers_rest_and_the_store_are_in_it(lines: Lines) -> N
     assert lines["stalled/beside"].value > 0
     assert lines["rest/32"].message == lines["message/gets"].value
     assert lines["store/p50"].value <= lines["store/p99"].value
-
-
-def test_the_aggregator_is_measured_with_any_number_of_workers(lines: Lines) -> None:
-    for workers in shards.QUICK_WORKERS:
-        for load in ("500/10000", "5000/1"):
-            line = lines[f"shards/{load}/{workers}"]
-            assert line.value > 0
-            assert ("workers" in line.note) == (workers > 1)
 
 
 def test_peers_are_measured_where_they_are_and_named_where_they_are_not(

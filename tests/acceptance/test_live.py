@@ -106,7 +106,7 @@ async def run_pipeline() -> AsyncIterator[Pipeline]:
         )
         await pipeline.start_aggregator()
         await gateway.wait_for_log("feed_connected")
-        await ingest.wait_for_log("aggregator connected")
+        await ingest.wait_for_log("aggregator_connected")
         yield pipeline
 
 

@@ -19,14 +19,14 @@ import pytest
 
 from scripts.run import fold
 from tests.doubles.ports import free_port
-from tests.doubles.processes import TIMEOUT_S, open_http
+from tests.doubles.processes import TIMEOUT_S, bound, open_http
 from tests.doubles.trades import ROOT
 
 PREFIXES = ("INGEST_", "AGGREGATOR_", "GATEWAY_", "FAKECLIENT_")
 MARK = "MARKETDATA_TEST_RUN"
 FIELDS = ("symbol", "open", "high", "low", "close", "volume", "timestamp")
 # What each says last, in the order in which they are to end.
-LAST_WORDS = ("fakeclient | sent ", "ingest stopped", "gateway stopped", "aggregator stopped")
+LAST_WORDS = ("fakeclient | sent ", "ingest_stopped", "gateway stopped", "aggregator stopped")
 
 
 class Run:
@@ -43,7 +43,8 @@ class Run:
         env |= {f"{name}_PORT": str(port) for name, port in self.ports.items()}
         env |= {MARK: self.mark, "GATEWAY_RATE_LIMIT": "0", "AGGREGATOR_STORE": "off"}
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "scripts.run"),
+            # Its own end is orderly: it stops what it started.
+            *bound(sys.executable, "-m", "scripts.run", end=signal.SIGTERM),
             cwd=ROOT,
             env=env,
             stdout=asyncio.subprocess.PIPE,
@@ -221,7 +222,7 @@ def test_lines_are_folded_between_words_to_the_width_of_the_terminal() -> None:
 
 async def test_when_one_service_dies_the_others_stop_in_order_and_it_exits_1() -> None:
     async with started() as run:
-        await run.wait_for_line("producer connected")
+        await run.wait_for_line("producer_connected")
         (ingest,) = [each for each in run.left_behind() if each.cmdline()[-1] == "ingest"]
         ingest.kill()
         assert await run.end() == 1

@@ -149,8 +149,8 @@ async def test_a_connection_cut_three_times_during_the_replay_changes_no_number(
         assert await ingest.stop() == 0
         await assert_exact(http)
 
-        assert len(ingest.said("aggregator gone, ticks wait")) == CUTS
-        assert len(ingest.said("aggregator connected")) == CUTS + 1
+        assert len(ingest.said("aggregator_lost")) == CUTS
+        assert len(ingest.said("aggregator_connected")) == CUTS + 1
         assert link.connections == CUTS + 1
         assert ingest.logs[-1]["lost"] == 0
         assert await aggregator.stop() == 0
@@ -181,9 +181,9 @@ async def cut_three_times(link: Link, port: int, ingest: Service, program: Fakec
             assert program.process.returncode is None
             link.refuse()
             link.drop()
-            await ingest.wait_for_log("aggregator gone, ticks wait")
+            await ingest.wait_for_log("aggregator_lost")
             link.hold_answers(False)
             link.refuse(False)
-            await ingest.wait_for_log("aggregator connected")
+            await ingest.wait_for_log("aggregator_connected")
         assert sum(state.trades for state in states.values()) < rows
         updates.cancel()

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.app import STATIC
 from tests.doubles.ports import free_port
+from tests.doubles.processes import bound
 from tests.doubles.trades import ROOT
 
 # pip takes 15 s on an idle machine.
@@ -63,7 +64,7 @@ async def test_it_serves_the_pages_from_an_empty_environment(tmp_path: Path) -> 
     # No program of the machine: nothing can be built here.
     env = {"PATH": "", "GATEWAY_PORT": str(port), "HOME": os.environ.get("HOME", "")}
     process = await asyncio.create_subprocess_exec(
-        python, "-P", "-m", "gateway", cwd=tmp_path, env=env
+        *bound(str(python), "-P", "-m", "gateway"), cwd=tmp_path, env=env
     )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:

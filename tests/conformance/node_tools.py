@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from scripts.node import Node, NodeMissing, find_node
+from tests.doubles.processes import bound
 
 FOLDER = Path(__file__).parent / "node"
 TIMEOUT_S = 60.0
@@ -40,9 +41,7 @@ def _find_node() -> Node:
 async def run_node(script: str, *args: str) -> str:
     """Return what ``script`` prints; it must succeed."""
     process = await asyncio.create_subprocess_exec(
-        *need_node().node,
-        script,
-        *args,
+        *bound(*need_node().node, script, *args),
         cwd=FOLDER,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -93,9 +92,7 @@ class Script:
 async def node_script(script: str, *args: str) -> AsyncIterator[Script]:
     """Run ``script`` for the time of the context, at the end of which it must have succeeded."""
     process = await asyncio.create_subprocess_exec(
-        *need_node().node,
-        script,
-        *args,
+        *bound(*need_node().node, script, *args),
         cwd=FOLDER,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

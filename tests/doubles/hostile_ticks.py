@@ -1,7 +1,7 @@
-"""Ticks as no library writes them: every order, repetition, width and kind of field.
+"""Make ticks as no library writes them: every order, repetition, width and kind of field.
 
 They depend on ``random`` alone, and cost microseconds, so that millions can be tried by hand:
-``python -m tests.doubles.hostile_ticks 1000000`` compares the compiled feed with the plain one.
+``python -m tests.doubles.hostile_ticks 1000000`` compares the compiled parser with the plain one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from marketdata.framing import encode_frame
 from marketdata.timestamps import TimestampUnit
 from marketdata.validation import TickRules
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
-from tests.doubles.feed_session import FeedSession
-from tests.doubles.kernel_session import KernelSession
+from tests.doubles.compiled_parser import CompiledParser
+from tests.doubles.plain_parser import PlainParser
 
 NOW = 1_735_201_234_567_000_000
 MAX_FRAME_SIZE = 100_000
@@ -179,7 +179,7 @@ def make_stream(random: Random, frames: int) -> bytes:
 
 
 def cut(random: Random, data: bytes, most: int) -> list[bytes]:
-    """Return ``data`` in pieces, at most ``most + 1``."""
+    """Return ``data`` in records, at most ``most + 1``."""
     cuts = [random.randrange(len(data) + 1) for _ in range(random.randrange(most + 1))]
     edges = sorted({0, len(data), *cuts})
     return [data[start:end] for start, end in itertools.pairwise(edges)]
@@ -191,17 +191,17 @@ def compare(
     skew_s: float = 60.0,
     read_size: int = 4096,
     now_ns: int = NOW,
-) -> KernelSession:
-    """Give the same to the plain and the compiled feed and compare all that can be seen of them."""
+) -> CompiledParser:
+    """Give the same bytes to the plain and the compiled parser, and compare all results."""
     plain_rules, rules = (
         TickRules(timestamp_unit=unit, max_future_skew_s=skew_s) for _ in range(2)
     )
-    plain = FeedSession(plain_rules, MAX_FRAME_SIZE)
-    compiled = KernelSession(rules, MAX_FRAME_SIZE, read_size)
+    plain = PlainParser(plain_rules, MAX_FRAME_SIZE)
+    compiled = CompiledParser(rules, MAX_FRAME_SIZE, read_size)
     for chunk in chunks:
         expected, expected_rejected = plain.receive_data(chunk, now_ns)
-        pieces, rejected = compiled.receive_data(chunk, now_ns)
-        assert decode(pieces) == decode(expected)
+        records, rejected = compiled.receive_data(chunk, now_ns)
+        assert decode(records) == decode(expected)
         assert rejected == expected_rejected
         assert compiled.has_partial_frame == plain.has_partial_frame
         assert type(compiled.failure) is type(plain.failure)
@@ -211,8 +211,8 @@ def compare(
     return compiled
 
 
-def compare_random(seed: int, frames: int = 12) -> KernelSession:
-    """Compare both feeds on what ``seed`` gives."""
+def compare_random(seed: int, frames: int = 12) -> CompiledParser:
+    """Compare both parsers on the stream that ``seed`` gives."""
     random = Random(seed)
     chunks = cut(random, make_stream(random, frames), 6)
     return compare(
@@ -223,18 +223,18 @@ def compare_random(seed: int, frames: int = 12) -> KernelSession:
     )
 
 
-def decode(pieces: list[bytes]) -> list[Tick]:
-    """Return the ticks of a batch of ``pieces``."""
-    return list(TickBatch.FromString(b"".join(pieces)).ticks)
+def decode(records: list[bytes]) -> list[Tick]:
+    """Return the ticks of a batch of ``records``."""
+    return list(TickBatch.FromString(b"".join(records)).ticks)
 
 
 def main(frames: int, seed: int) -> None:
     """Compare until so many frames have been seen."""
     seen = accepted = 0
     while seen < frames:
-        session = compare_random(seed, 200)
-        accepted += session.accepted
-        seen += session.accepted + session.rejected.total()
+        parser = compare_random(seed, 200)
+        accepted += parser.accepted
+        seen += parser.accepted + parser.rejected.total()
         seed += 1
     print(f"{seen:,} frames, {accepted:,} accepted, up to seed {seed}")  # noqa: T201
 

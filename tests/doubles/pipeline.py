@@ -115,7 +115,7 @@ async def wait_for_trades(aggregator: Aggregator, symbol: str, trades: int) -> w
     """Wait until the aggregator counts at least ``trades`` of ``symbol``."""
     watcher = aggregator.watchers.open()
     try:
-        watcher.watch([symbol])
+        aggregator.watchers.watch(watcher, [symbol])
         async with asyncio.timeout(TIMEOUT_S):
             while True:
                 aggregate = aggregator.market.book.aggregate(symbol)

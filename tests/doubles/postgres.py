@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own."""
+"""A PostgreSQL server for the tests."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def run_postgres() -> Iterator[PostgresServer]:
-    """Run a server for the time of the context; nothing of it stays."""
+    """Run a server within the context, and remove its files afterwards."""
     programs = _find_programs()
     # Not pytest's folder: only its owner may enter that, and a socket's path must be short.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))

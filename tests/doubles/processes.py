@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +15,18 @@ import httpx
 import orjson
 
 TIMEOUT_S = 60
+
+
+def bound(*command: str, end: signal.Signals = signal.SIGKILL) -> tuple[str, ...]:
+    """Return ``command`` so that its process gets ``end`` when the tests' process is gone.
+
+    A test that is interrupted ends its servers itself; one whose process is killed cannot.
+    """
+    # Part of util-linux. It becomes the command, so pid and signals are the command's.
+    program = shutil.which("setpriv")
+    if program is None:
+        return command
+    return (program, "--pdeathsig", end.name.removeprefix("SIG"), "--", *command)
 
 
 class Service:
@@ -103,7 +116,7 @@ async def run_service(module: str, env: Mapping[str, str]) -> AsyncIterator[Serv
         # Else every test would share the default file.
         inherited["AGGREGATOR_STORE"] = "off"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module),
+        *bound(sys.executable, "-m", module),
         env={**inherited, f"{prefix}LOG_FORMAT": "json", **env},
         stderr=asyncio.subprocess.PIPE,
     )

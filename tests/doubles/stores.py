@@ -1,4 +1,4 @@
-"""Stores for the time of a context."""
+"""Stores that run within a context."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def run_store(
     told: asyncio.Queue[bool] | None = None,
     **options: Any,
 ) -> AsyncIterator[BarStore]:
-    """Run a store; what it tells of its health goes into ``told``."""
+    """Run a store; its reports of health go into ``told``."""
     store = BarStore(
         open_database(address, **options),
         max_waiting=max_waiting,

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import psutil
 
+from marketdata.channel import client_options
 from tests.doubles.processes import Service, run_service
 from tests.fuzz.answers import RPC_CODES, undocumented
 from tests.fuzz.cases import Case, handshake, make_case
@@ -147,9 +148,7 @@ class Fuzz:
 
     async def _call(self, case: Case) -> str | None:
         async with grpc.aio.insecure_channel(
-            f"127.0.0.1:{self.ports['aggregator']}",
-            # Else all channels of this process are one connection.
-            options=[("grpc.use_local_subchannel_pool", 1)],
+            f"127.0.0.1:{self.ports['aggregator']}", options=client_options()
         ) as channel:
             method: Any = channel.stream_stream(case.rpc)
             call = method(iter(case.chunks))

@@ -142,8 +142,8 @@ async def test_a_producer_that_sends_leaves_one_line_each_way() -> None:
             assert await reader.read() == b""
             writer.close()
         assert producer_lines(lines) == [
-            ("producer connected", "info"),
-            ("producer disconnected", "info"),
+            ("producer_connected", "info"),
+            ("producer_disconnected", "info"),
         ]
 
 

@@ -251,7 +251,7 @@ class FetchedProducer:
     @property
     def read(self) -> int:
         """How many of its ticks were read."""
-        return self.ingest.listener.accepted
+        return self.ingest.feed.accepted
 
     async def send(self, count: int = 1) -> None:
         """Send one by one, and give ingest every chance to read each by itself."""
@@ -296,7 +296,7 @@ async def test_who_sends_often_is_read_when_the_batch_before_has_come_back() -> 
         producer.recorder.release_acks()
         assert len(await producer.receive()) == producer.sent
         # It is listened to again.
-        await until(lambda: producer.ingest.outbox.is_idle)
+        await until(lambda: producer.ingest.ring.is_idle)
         await producer.send()
         assert len((await producer.recorder.batches.get()).ticks) == 1
 
@@ -376,7 +376,7 @@ async def test_small_batches_do_not_use_up_the_ring_while_acks_are_slow() -> Non
         recorder.withhold_acks()
         for _ in range(20):
             await send(ingest.listener.port, [make_tick()])
-        assert ingest.outbox.free_batches == 2
+        assert ingest.ring.free_batches == 2
         recorder.release_acks()
         received = 0
         async with asyncio.timeout(TIMEOUT_S):
@@ -403,12 +403,12 @@ async def test_reading_stops_while_the_ring_is_full_and_nothing_is_lost() -> Non
         producing = asyncio.create_task(produce())
         # Until the sockets' buffers are full as well; drain() then waits for us.
         before = -1
-        while before != ingest.listener.accepted or not before:
-            before = ingest.listener.accepted
+        while before != ingest.feed.accepted or not before:
+            before = ingest.feed.accepted
             await asyncio.wait([producing], timeout=0.3)
         assert not producing.done()
         # 256 KiB were read at once, 9,000 ticks; the next read waits for the ring.
-        assert ingest.outbox.unacked_ticks <= 500 + 2 * 9_362
+        assert ingest.ring.unacked_ticks <= 500 + 2 * 9_362
         recorder.release_acks()
         await asyncio.wait_for(producing, TIMEOUT_S)
         received = 0
@@ -425,7 +425,7 @@ async def test_rejects_are_logged_at_most_once_per_reason_and_second(
             bad = [make_tick(price=nan), make_tick(volume=0)] * 5_000
             await send(ingest.listener.port, bad)
             await send(ingest.listener.port, bad)
-        lines = [line for line in logs if line["event"] == "ticks rejected"]
+        lines = [line for line in logs if line["event"] == "ticks_rejected"]
     assert sorted((line["reason"], line["count"], line["total"]) for line in lines) == [
         ("price_not_finite", 10_000, 10_000),
         ("volume_not_positive", 10_000, 10_000),

@@ -23,10 +23,10 @@ async def test_ingest_hands_over_all_it_has_read_and_exits_0(number: signal.Sign
         async with connect(ingest_port) as (_, writer):
             writer.write(frame(make_tick()) * 50_000)
             await writer.drain()
-            # All of it is in the kernel now; most of it nobody has read.
+            # All of it is in the kernel now; most of it is not read yet.
             assert await ingest.stop(number) == 0
             stopped = ingest.logs[-1]
-        assert stopped["event"] == "ingest stopped"
+        assert stopped["event"] == "ingest_stopped"
         assert stopped["lost"] == 0
         assert stopped["accepted"] == await trades(aggregator_port)
 
@@ -52,19 +52,19 @@ async def test_ingest_says_how_many_ticks_it_could_not_hand_over_and_exits_1() -
 
 async def test_an_aggregator_that_is_killed_is_told_of_in_one_line_each_way() -> None:
     async with run_backend() as (aggregator, port, ingest, ingest_port):
-        await ingest.wait_for_log("aggregator connected")
+        await ingest.wait_for_log("aggregator_connected")
         await aggregator.stop(signal.SIGKILL)
-        gone = await ingest.wait_for_log("aggregator gone, ticks wait")
+        gone = await ingest.wait_for_log("aggregator_lost")
         assert gone["code"] == "UNAVAILABLE"
         await send(ingest_port, [make_tick()] * 5)
         async with run_service("aggregator", {"AGGREGATOR_PORT": str(port)}) as again:
             await again.wait_for_port()
-            back = await ingest.wait_for_log("aggregator connected")
+            back = await ingest.wait_for_log("aggregator_connected")
             assert back["waiting_ticks"] == 5
             assert await ingest.stop() == 0
             assert await trades(port) == 5
         events = [line["event"] for line in ingest.logs]
-        assert events.count("aggregator gone, ticks wait") == 1
+        assert events.count("aggregator_lost") == 1
 
 
 async def test_the_aggregator_stops_at_once_when_nobody_is_connected() -> None:
@@ -82,7 +82,7 @@ async def test_an_aggregator_that_stops_alone_ends_its_producers_without_a_trace
             assert (await anext(aiter(stream))).trades == 1
             stream.cancel()
         assert await aggregator.stop() == 0
-        gone = await ingest.wait_for_log("aggregator gone, ticks wait")
+        gone = await ingest.wait_for_log("aggregator_lost")
         assert gone["details"] == "the aggregator is shutting down"
         assert [line["event"] for line in aggregator.logs][1:] == ["aggregator stopped"]
 

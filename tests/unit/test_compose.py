@@ -87,7 +87,7 @@ def test_every_setting_can_be_given_to_compose(name: str) -> None:
     given = SERVICES[name]["environment"]
     names = {f"{name.upper()}_{field.upper()}" for field in settings_class(name).model_fields}
     # Compose itself reads the ports: they are those of the host.
-    assert set(given) == names - {f"{name.upper()}_PORT", f"{name.upper()}_WORKERS"}
+    assert set(given) == names - {f"{name.upper()}_PORT"}
     for variable, value in given.items():
         fixed = variable.endswith(("_HOST", "_AGGREGATOR", "_SERVER", "_CONTINUE_FROM"))
         assert fixed or value is None or value.startswith(f"${{{variable}:-")

@@ -2,135 +2,173 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
-from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from marketdata import kernels
-from marketdata.kernels import KERNELS, BesideTheSource
-from marketdata.warm import load_kernels
+from marketdata import words
+from marketdata.kernels import KERNELS, BesideTheSource, InTheUsersCache
+from marketdata.warm import compile_ahead, find_kernels, load_kernels
 
 ROOT = Path(__file__).parents[2]
-SOURCE = """
+# A package whose kernel is made of three files.
+PACKAGE = {
+    "__init__": "",
+    "factors": "FACTOR = 2\n",
+    "parts": """
+from marketdata.kernels import kernel_part
+
+from doubling.factors import FACTOR
+
+@kernel_part
+def times(number):
+    return number * FACTOR
+""",
+    "kernel": """
 from marketdata.kernels import KERNELS
+
+from doubling import parts
+from doubling.parts import times
 
 @KERNELS.add("int64(int64)")
 def double(number):
-    return number * 2
-"""
+    return times(number)
+""",
+}
 
 
-def load_module(path: Path) -> Callable[[int], int]:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    double: Callable[[int], int] = module.double
-    return double
+def forget() -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] == "doubling"]:
+        del sys.modules[name]
 
 
 @pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     # Others' kernels are not this test's.
     load_kernels()
-    path = tmp_path / "doubling.py"
-    path.write_text(SOURCE)
-    monkeypatch.setitem(sys.modules, "doubling", sys)
-    return path
+    folder = tmp_path / "doubling"
+    folder.mkdir()
+    for name, text in PACKAGE.items():
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    # Python must not take compiled modules of the same second for current.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield folder
+    forget()
 
 
 @pytest.fixture
 def read_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    def refuse(_: BesideTheSource) -> None:
+    def refuse(_: object) -> None:
         raise PermissionError(30, "Read-only file system")
 
-    return lambda: monkeypatch.setattr(BesideTheSource, "ensure_cache_path", refuse)
+    def set_up() -> None:
+        for locator in (BesideTheSource, InTheUsersCache):
+            monkeypatch.setattr(locator, "ensure_cache_path", refuse)
+
+    return set_up
 
 
-def events(source: Path) -> list[str]:
-    double = load_module(source)
+def double(number: int) -> tuple[int, list[str]]:
+    """Return what the kernel of a new start gives, and the events that it logged."""
+    forget()
+    importlib.invalidate_caches()
+    kernel = importlib.import_module("doubling.kernel")
     with capture_logs() as logs:
         load_kernels()
-    assert double(21) == 42
-    return [line["event"].partition(",")[0] for line in logs]
+    return kernel.double(number), [line["event"] for line in logs]
+
+
+COMPILED = ["compiling_kernel", "kernel_compiled"]
 
 
 def test_what_was_compiled_is_found_again_even_where_nothing_can_be_written(
-    source: Path, read_only: Callable[[], None]
+    package: Path, read_only: Callable[[], None]
 ) -> None:
-    assert events(source) == ["compiling", "compiled"]
-    assert events(source) == []
+    assert double(21) == (42, COMPILED)
+    assert double(21) == (42, [])
     read_only()
-    assert events(source) == []
+    assert double(21) == (42, [])
 
 
-def test_a_changed_source_is_compiled_anew(source: Path) -> None:
-    events(source)
-    source.write_text(SOURCE + "# changed\n")
-    assert events(source) == ["compiling", "compiled"]
-
-
-def test_a_change_of_what_is_inlined_compiles_anew(
-    source: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "before", "after"),
+    [
+        ("kernel", "times(number)\n", "times(number) + 42\n"),
+        ("parts", "* FACTOR", "* FACTOR * 2"),
+        ("factors", "2", "4"),
+        ("factors", "2", "4.0 // 1"),
+    ],
+)
+def test_a_change_in_any_file_of_a_kernel_compiles_anew(
+    package: Path, module: str, before: str, after: str
 ) -> None:
-    events(source)
-    monkeypatch.setattr(kernels, "_INLINED", (source,))
-    assert events(source) == ["compiling", "compiled"]
+    assert double(21) == (42, COMPILED)
+    path = package / f"{module}.py"
+    path.write_text(path.read_text().replace(before, after, 1))
+    assert double(21) == (84, COMPILED)
+    assert double(21) == (84, [])
+    # What is not current is not kept.
+    assert len(list(package.glob("__pycache__/*.nbi"))) == 1
 
 
-def test_a_change_of_a_number_from_another_module_compiles_anew(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_change_of_what_all_kernels_share_compiles_anew(
+    package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    factors = tmp_path / "factors.py"
-    monkeypatch.syspath_prepend(tmp_path)
-    source.write_text(
-        SOURCE.replace("@", "from factors import FACTOR\n\n@", 1).replace("* 2", "* FACTOR")
-    )
-    factors.write_text("FACTOR = 2\n")
-    assert events(source) == ["compiling", "compiled"]
-    assert events(source) == []
-    monkeypatch.delitem(sys.modules, "factors")
-    factors.write_text("FACTOR = 1 + 1.0\n")
-    assert events(source) == ["compiling", "compiled"]
-    monkeypatch.delitem(sys.modules, "factors")
+    shared = package.parent / "words.py"
+    path = package / "kernel.py"
+    path.write_text(f"from marketdata.words import load_word\n{path.read_text()}")
+    shared.write_text("# one\n")
+    monkeypatch.setattr(words, "__file__", str(shared))
+    assert double(21) == (42, COMPILED)
+    shared.write_text("# two\n")
+    assert double(21) == (42, COMPILED)
 
 
 def test_what_cannot_be_kept_is_said_and_works(
-    source: Path, read_only: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    package: Path, read_only: Callable[[], None]
 ) -> None:
-    events(source)
-    # The cache is there, and for another source.
-    source.write_text(SOURCE + "# changed\n")
     read_only()
-    assert events(source) == ["compiling", "compiled code cannot be kept", "compiled"]
+    for _ in range(2):
+        assert double(21) == (42, ["compiling_kernel", "compiled_code_not_kept", "kernel_compiled"])
 
 
-def test_other_types_are_an_error_instead_of_seconds_of_compiling(source: Path) -> None:
-    double = load_module(source)
-    load_kernels()
+def test_compiling_ahead_warns_of_nothing_and_spares_the_next_start(
+    package: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    forget()
+    compile_ahead(find_kernels(["doubling"]))
+    assert "kernel_compiled" in (said := capfd.readouterr().out)
+    assert "warning" not in said
+    KERNELS.waiting.clear()
+    assert double(21) == (42, [])
+
+
+def test_other_types_are_an_error_instead_of_seconds_of_compiling(package: Path) -> None:
+    double(21)
     with pytest.raises(TypeError):
-        double("x")  # type: ignore[arg-type]
+        sys.modules["doubling.kernel"].double("x")
 
 
 def test_make_and_the_image_compile_every_kernel() -> None:
-    load_kernels()
-    assert not KERNELS.waiting
     having = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for package in ("marketdata", "ingest", "aggregator", "gateway", "fakeclient")
         for path in (ROOT / package).rglob("*.py")
-        if "@KERNELS.add(" in path.read_text()
+        if "\n@KERNELS.add(" in path.read_text()
     }
     assert "ingest.kernel" in having
-    (in_make,) = re.findall(r"(?m)^KERNELS := (.*)$", (ROOT / "Makefile").read_text())
+    makefile = (ROOT / "Makefile").read_text()
+    variables = dict(re.findall(r"(?m)^(\w+) := (.*)$", makefile))
+    (in_make,) = re.findall(r"-m (?:marketdata.warm|scripts.kernels) (.*)", makefile)
+    in_make = re.sub(r"\$\((\w+)\)", lambda found: variables[found[1]], in_make)
     (in_image,) = re.findall(
         r"python -m marketdata.warm ([\w. ]+)", (ROOT / "Dockerfile").read_text()
     )
-    assert set(in_make.split()) == set(in_image.split()) == having
+    for named in (in_make, in_image):
+        assert set(find_kernels(named.split())) == having

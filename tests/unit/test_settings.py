@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.settings import AggregatorSettings
-from aggregator.store.kept import read_retention
+from aggregator.store.retention import read_retention
 from ingest.settings import IngestSettings
 from marketdata.errors import SettingsError
 from marketdata.settings import ServiceSettings, load_settings

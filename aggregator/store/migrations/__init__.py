@@ -1,1 +1,1 @@
-"""How a database of an earlier version becomes one of this version, step by step."""
+"""The steps that bring a database of an earlier version up to date."""

@@ -1,9 +1,9 @@
-"""Run the steps on the connection that :mod:`aggregator.store.database` offers."""
+"""Run the migrations on the connection of :mod:`aggregator.store.database`."""
 
 from __future__ import annotations
 
 from alembic import context
 
 context.configure(connection=context.config.attributes["connection"])
-# The connection is within a transaction already, and all steps belong to it.
+# The connection has an open transaction, which all migrations belong to.
 context.run_migrations()

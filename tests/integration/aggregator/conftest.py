@@ -1,4 +1,4 @@
-"""The databases a store may be in."""
+"""The databases of the tests of the store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.doubles.postgres import PostgresServer, run_postgres
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """Give the server that all tests share; a test that stops it starts it again."""
+    """Give the server that all tests share; a test that stops it must start it again."""
     with run_postgres() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Bars from the tick to GetBars, across the lives of the aggregator."""
+"""Bars from the tick to GetBars, across restarts of the aggregator."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def all_bars(stub: MarketDataServiceAsyncStub) -> list[Any]:
     for interval in INTERVALS:
         for symbol in ("AAPL", "MSFT"):
             for bar in await get_bars(stub, interval, symbol=symbol, include_partial=True):
-                # What belongs to one life only.
+                # These fields differ after a restart.
                 bar.sequence = bar.epoch = 0
                 bar.ClearField("coverage")
                 found.append(bar)

@@ -1,4 +1,4 @@
-"""Files of trades become stored bars, whatever happens on the way."""
+"""Files of trades become stored bars, also after crashes and interruptions."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from aggregator.importing.job import Import, Rules
 from aggregator.importing.segment import TotalOverflow
 from aggregator.importing.staging import ImportRunsElsewhere, Staging
 from aggregator.sessions.sessions import UtcDay
+from aggregator.store.feed_spans import load_spans
 from aggregator.store.rows import to_bar, to_row
 from aggregator.store.schema import bars as bars_table
 from marketdata.intervals import NS_PER_DAY, parse_interval
@@ -40,7 +41,7 @@ Trade = tuple[str, float, int, int]
 
 
 class Blind:
-    """Nobody watches."""
+    """Shows nothing."""
 
     def reading(self, path: Path, size: int) -> None:
         pass
@@ -132,7 +133,7 @@ async def test_any_order_of_trades_gives_the_bars_of_all_of_them(
     async with database.read() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM import_bars")) == 0
         assert await connection.scalar(text("SELECT count(*) FROM imports")) == 0
-    assert await database.load_spans() == [(START_NS, rows and max(r[3] for r in rows) + 1)]
+    assert await load_spans(database) == [(START_NS, rows and max(r[3] for r in rows) + 1)]
 
 
 async def test_done_twice_it_changes_nothing(database: Any, tmp_path: Path) -> None:
@@ -312,7 +313,7 @@ async def test_bad_rows_are_counted_by_reason_and_the_first_are_named(
     assert task.progress.examples[0] == "a.csv: row 3: symbol '' is empty"
     assert len(task.progress.examples) == 5
     seconds = [row for row in await content(database) if row[1] == "1s"]
-    # Symbols and units are those of a replay.
+    # Symbols and units are read as in a replay.
     assert ("MSFT", START_NS) in [(row[0], row[2]) for row in seconds]
 
 

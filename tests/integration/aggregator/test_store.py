@@ -1,4 +1,4 @@
-"""What a store promises, in SQLite and in PostgreSQL."""
+"""A store keeps its promises in SQLite and in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 
 from aggregator.bars.bar import BarState
 from aggregator.store.queries import Range, select_last_times, select_range, select_recent
-from aggregator.store.retention import remove_old
+from aggregator.store.removal import remove_old
 from aggregator.store.rows import to_bar, to_row
 from aggregator.store.schema import metadata
 from marketdata.intervals import parse_interval

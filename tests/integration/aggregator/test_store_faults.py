@@ -1,4 +1,4 @@
-"""What a store does while its database cannot do what it should."""
+"""A store whose database fails: bars wait, are counted and are written later."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_bars_wait_while_a_sqlite_file_is_locked(
             status = store.status()
             assert (status.state, status.waiting) == ("failing", 600)
             assert status.problem == "database is locked"
-            # Reading goes on.
+            # Reads still work.
             assert await stored(store) == []
             other.execute("COMMIT")
         await expect(told, True)
@@ -72,7 +72,7 @@ async def test_what_waits_is_bounded_and_the_oldest_is_lost_and_counted(
                 other.execute("COMMIT")
                 await store.flush()
                 await store.stop(1.0)
-        lost = [line for line in logs if line["event"].startswith("bars lost")]
+        lost = [line for line in logs if line["event"] == "bars_lost"]
         assert [(line["reason"], line["total"]) for line in lost] == [("1s", 300)]
     database = open_database(address)
     with closing(sqlite3.connect(path)) as other:
@@ -196,7 +196,7 @@ async def test_what_is_being_written_when_the_end_comes_is_not_lost_silently(
             store.put([make_bar(n) for n in range(5)])
             with capture_logs() as logs:
                 await store.stop(0.0)
-        assert [line["count"] for line in logs if line["event"].startswith("bars lost")] == [5]
+        assert [line["count"] for line in logs if line["event"] == "bars_lost"] == [5]
 
 
 async def test_more_bars_than_may_wait_are_written_at_the_stop(tmp_path: Path) -> None:

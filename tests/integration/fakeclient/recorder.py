@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from marketdata.errors import WireError
-from marketdata.framing import FrameDecoder
 from marketdata.wire.market_data_pb2 import Tick
+from tests.doubles.frame_decoder import FrameDecoder
+from tests.doubles.processes import bound
 
 ROOT = Path(__file__).parents[3]
 # Generous: the test machine is shared.
@@ -162,7 +163,7 @@ async def started(*options: object, **variables: str) -> AsyncIterator[Fakeclien
     env = {name: value for name, value in os.environ.items() if "FAKECLIENT_" not in name}
     env |= {f"FAKECLIENT_{name}": value for name, value in variables.items()}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "fakeclient", *map(str, options)),
+        *bound(sys.executable, "-W", "error", "-m", "fakeclient", *map(str, options)),
         cwd=ROOT,
         env=env,
         stdout=asyncio.subprocess.PIPE,

@@ -21,6 +21,7 @@ from gateway.app import running_gateway
 from gateway.server import allow_open_files, open_listener
 from gateway.settings import GatewaySettings
 from marketdata.errors import AddressInUse, StartError
+from tests.doubles.processes import bound
 from tests.integration.gateway.doubles import AAPL, FakeAggregator
 
 ROOT = Path(__file__).parents[3]
@@ -30,8 +31,7 @@ ROOT = Path(__file__).parents[3]
 async def gateway_process(**environment: str) -> AsyncIterator[Process]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-W", "error", "-m", "gateway"),
+        *bound(sys.executable, "-W", "error", "-m", "gateway"),
         cwd=ROOT,
         env={**inherited, "GATEWAY_PORT": "0", **environment},
         stdin=DEVNULL,

@@ -1,39 +1,16 @@
-"""Batches, producers and who hears of a change."""
+"""Batches: each tick counts once, and the ack reports the rejected ones."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.bars.candle import MAX_INT64
-from aggregator.bars.engine import BarEngine
-from aggregator.bars.plan import BarPlan
-from aggregator.book import Book
 from aggregator.market import Market
 from aggregator.producers.numbering import InvalidBatch
-from aggregator.producers.producers import Producers
-from aggregator.sessions.sessions import UtcDay
-from aggregator.watch.bar_watchers import BarWatchers, TooManyWatched
-from aggregator.watch.watchers import Watcher, Watchers
-from marketdata.timestamps import NS_PER_S
-from marketdata.wire.market_data_pb2 import Aggregate, Tick, TickBatch, UpdateBatch
-
-NOW = 1_700_000_000 * NS_PER_S
-
-
-def make_market(max_producers: int = 10, max_symbols: int = 100) -> Market:
-    book = Book(BarEngine(BarPlan(), lambda _: UtcDay()), max_symbols=max_symbols, epoch=NOW)
-    watchers = Watchers(3, book, BarWatchers(book.engine, 3, 10))
-    return Market(book, Producers(max_producers), watchers, max_future_skew_s=60)
-
-
-def make_batch(first: int, count: int, producer: str = "p", symbol: str = "A") -> TickBatch:
-    ticks = [
-        Tick(symbol=symbol, price=first + i, volume=1, exchange_timestamp=NOW) for i in range(count)
-    ]
-    return TickBatch(producer_id=producer, first_sequence=first, ticks=ticks)
+from marketdata.wire.market_data_pb2 import Tick, TickBatch
+from tests.doubles.watched_market import NOW, make_batch, make_market
 
 
 def trades(market: Market, symbol: str = "A") -> int:
@@ -96,22 +73,6 @@ def test_ticks_without_a_producer_are_never_duplicates() -> None:
     assert trades(market) == 8
 
 
-def test_a_gap_is_counted() -> None:
-    producers = Producers(10)
-    producers.advance("p", 1, 2)
-    assert producers.advance("p", 5, 1) == 0
-    assert producers.gaps == 1
-    assert producers.last_sequence("p") == 5
-
-
-def test_beyond_the_limit_the_longest_silent_producer_is_forgotten() -> None:
-    producers = Producers(2)
-    for name in ("a", "b", "a", "c"):
-        producers.advance(name, producers.last_sequence(name) + 1, 1)
-    assert [producers.last_sequence(name) for name in ("a", "b", "c")] == [2, 0, 1]
-    assert producers.forgotten == 1
-
-
 @pytest.mark.parametrize(
     "batch",
     [
@@ -125,206 +86,3 @@ def test_a_batch_that_cannot_be_placed_is_an_error_and_changes_nothing(batch: Ti
     with pytest.raises(InvalidBatch):
         market.publish_batch(batch.SerializeToString(), NOW)
     assert market.accepted == 0
-
-
-async def next_states(watcher: Watcher, limit: int = 10) -> list[Aggregate]:
-    pieces = await watcher.next_states(limit)
-    return [UpdateBatch.FromString(piece).updates[0] for piece in pieces]
-
-
-async def next_symbols(watcher: Watcher, limit: int = 10) -> list[str]:
-    return [state.symbol for state in await next_states(watcher, limit)]
-
-
-async def test_a_watcher_that_does_not_read_holds_each_symbol_once() -> None:
-    market = make_market()
-    watcher = market.watchers.open()
-    watcher.watch(["A", "B"])
-    for i in range(100):
-        market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]).SerializeToString(), NOW)
-    assert await next_symbols(watcher, 10) == ["A", "B"]
-
-
-async def test_the_longest_waiting_symbol_is_sent_first_and_a_limit_leaves_the_rest() -> None:
-    market = make_market()
-    watcher = market.watchers.open()
-    watcher.watch_all(True)
-    for i, symbol in enumerate("CABC"):
-        market.publish_batch(make_batch(1 + i, 1, symbol=symbol).SerializeToString(), NOW)
-    assert await next_symbols(watcher, 2) == ["C", "A"]
-    assert await next_symbols(watcher, 2) == ["B"]
-
-
-async def test_what_is_no_longer_watched_is_not_sent() -> None:
-    market = make_market()
-    watcher = market.watchers.open()
-    watcher.watch(["A", "B"])
-    market.publish_batch(make_batch(1, 1, symbol="A").SerializeToString(), NOW)
-    market.publish_batch(make_batch(2, 1, symbol="B").SerializeToString(), NOW)
-    watcher.unwatch(["A"])
-    market.publish_batch(make_batch(3, 1, symbol="A").SerializeToString(), NOW)
-    assert await next_symbols(watcher, 10) == ["B"]
-
-
-async def test_after_watching_all_only_named_symbols_are_sent_again() -> None:
-    market = make_market()
-    watcher = market.watchers.open()
-    watcher.watch(["A"])
-    watcher.watch_all(True)
-    market.publish_batch(make_batch(1, 1, symbol="B").SerializeToString(), NOW)
-    watcher.watch_all(False)
-    market.publish_batch(make_batch(2, 1, symbol="A").SerializeToString(), NOW)
-    assert await next_symbols(watcher, 10) == ["A"]
-
-
-def buffering_watcher(market: Market, max_states: int) -> Watcher:
-    watcher = market.watchers.open()
-    watcher.buffer(max_states)
-    watcher.watch_all(True)
-    return watcher
-
-
-async def test_a_buffer_keeps_every_state_in_order() -> None:
-    market = make_market()
-    watcher = buffering_watcher(market, 10)
-    for i in range(6):
-        market.publish_batch(make_batch(1 + i, 1, symbol="AB"[i % 2]).SerializeToString(), NOW)
-    states = await next_states(watcher, 4) + await next_states(watcher, 4)
-    assert [(s.symbol, s.sequence) for s in states] == [
-        ("A", 1),
-        ("B", 1),
-        ("A", 2),
-        ("B", 2),
-        ("A", 3),
-        ("B", 3),
-    ]
-
-
-async def test_a_full_buffer_skips_to_the_newest_and_then_buffers_again() -> None:
-    market = make_market()
-    watcher = buffering_watcher(market, 3)
-    for i in range(5):
-        market.publish_batch(make_batch(1 + i, 1, symbol="A").SerializeToString(), NOW)
-        assert watcher.waiting <= 3
-    assert [s.sequence for s in await next_states(watcher)] == [5]
-    for i in range(5, 7):
-        market.publish_batch(make_batch(1 + i, 1, symbol="A").SerializeToString(), NOW)
-    assert [s.sequence for s in await next_states(watcher)] == [6, 7]
-
-
-async def test_what_is_no_longer_watched_leaves_the_buffer() -> None:
-    market = make_market()
-    watcher = buffering_watcher(market, 10)
-    watcher.watch(["B"])
-    for i, symbol in enumerate("ABA"):
-        market.publish_batch(make_batch(1 + i, 1, symbol=symbol).SerializeToString(), NOW)
-    watcher.watch_all(False)
-    assert await next_symbols(watcher) == ["B"]
-
-
-def test_a_closed_watcher_leaves_nothing_behind() -> None:
-    watchers = make_market().watchers
-    for _ in range(100):
-        watcher = watchers.open()
-        watcher.watch(["A", "B"])
-        watcher.watch_all(True)
-        watchers.close(watcher)
-    assert (len(watchers), watchers.watched_symbols) == (0, 0)
-    watchers.notify(np.zeros(1, np.int32))
-
-
-def test_one_stream_watches_a_bounded_number_of_symbols() -> None:
-    watchers = make_market().watchers
-    watcher = watchers.open()
-    with pytest.raises(TooManyWatched, match="at most 3 symbols"):
-        watcher.watch(["A", "B", "A", "C", "D"])
-
-
-async def test_a_symbol_that_does_not_exist_is_waited_for_by_all_who_watch_it() -> None:
-    market = make_market(max_symbols=3_000)
-    first, second, third = (market.watchers.open() for _ in range(3))
-    for watcher in (first, second, third):
-        watcher.watch(["LAST"])
-    third.unwatch(["LAST"])
-    assert market.watchers.watched_symbols == 1
-    ticks = [
-        Tick(symbol=symbol, price=1, volume=1, exchange_timestamp=NOW)
-        for symbol in (*(f"S{n}" for n in range(2_000)), "LAST")
-    ]
-    market.publish_batch(TickBatch(ticks=ticks).SerializeToString(), NOW)
-    assert await next_symbols(first) == ["LAST"]
-    assert await next_symbols(second) == ["LAST"]
-    assert third.waiting == 0
-    market.watchers.close(first)
-    market.watchers.close(second)
-    assert market.watchers.watched_symbols == 0
-
-
-async def test_each_watcher_hears_of_its_own_symbols() -> None:
-    market = make_market()
-    first, second = market.watchers.open(), market.watchers.open()
-    first.watch(["A", "B"])
-    second.watch(["B", "C"])
-    for number, symbol in enumerate("ABC"):
-        market.publish_batch(make_batch(1 + number, 1, symbol=symbol).SerializeToString(), NOW)
-    assert await next_symbols(first) == ["A", "B"]
-    assert await next_symbols(second) == ["B", "C"]
-
-
-steps = st.lists(
-    st.one_of(
-        st.tuples(
-            st.sampled_from(["watch", "unwatch"]), st.integers(0, 2), st.sampled_from("ABCD")
-        ),
-        st.tuples(st.just("all"), st.integers(0, 2), st.booleans()),
-        st.tuples(st.just("take"), st.integers(0, 2), st.integers(1, 3)),
-        st.tuples(st.just("publish"), st.just(0), st.sets(st.sampled_from("ABCD"), min_size=1)),
-    ),
-    max_size=40,
-)
-
-
-@given(steps)
-async def test_every_watcher_has_the_newest_state_of_what_it_watches_and_nothing_else(
-    moves: list[tuple[str, int, object]],
-) -> None:
-    market = make_market()
-    watchers = [market.watchers.open() for _ in range(3)]
-    # What each is to be sent, the longest waiting first.
-    due: list[dict[str, None]] = [{}, {}, {}]
-    names: list[set[str]] = [set(), set(), set()]
-    whole = [False] * 3
-    for what, number, detail in moves:
-        watcher, mine = watchers[number], due[number]
-        match what, detail:
-            case "watch", str() as symbol if len(names[number]) < 3:
-                names[number].add(symbol)
-                watcher.watch([symbol])
-            case "unwatch", str() as symbol:
-                if symbol in names[number] and not whole[number]:
-                    mine.pop(symbol, None)
-                names[number].discard(symbol)
-                watcher.unwatch([symbol])
-            case "all", bool() as on:
-                whole[number] = on
-                watcher.watch_all(on)
-                due[number] = {s: None for s in mine if on or s in names[number]}
-            case "take", int() as limit if mine:
-                taken = await next_states(watcher, limit)
-                assert [state.symbol for state in taken] == list(mine)[:limit]
-                for state in taken:
-                    del mine[state.symbol]
-                    assert state == market.book.aggregate(state.symbol)
-            case "publish", set() as symbols:
-                ticks = [
-                    Tick(symbol=symbol, price=1, volume=1, exchange_timestamp=NOW)
-                    for symbol in sorted(symbols)
-                ]
-                market.publish_batch(TickBatch(ticks=ticks).SerializeToString(), NOW)
-                for index in range(3):
-                    wanted = symbols if whole[index] else symbols & names[index]
-                    due[index].update(dict.fromkeys(sorted(wanted)))
-    assert [watcher.waiting for watcher in watchers] == list(map(len, due))
-    for watcher in watchers:
-        market.watchers.close(watcher)
-    assert market.watchers.watched_symbols == 0

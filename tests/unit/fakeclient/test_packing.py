@@ -8,9 +8,9 @@ from fakeclient.bad import BadKind, BadMix
 from fakeclient.packing import Packer, Parcel
 from fakeclient.walk import RandomWalk, choose_symbols, messy_spelling
 from marketdata.errors import EmptyFrame
-from marketdata.framing import FrameDecoder
 from marketdata.trades import Row
 from marketdata.wire.market_data_pb2 import Tick
+from tests.doubles.frame_decoder import FrameDecoder
 
 SYMBOLS = choose_symbols("50")
 ROWS = RandomWalk(SYMBOLS, Random(1)).take(2_000, 1)

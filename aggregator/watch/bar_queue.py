@@ -1,0 +1,150 @@
+"""Hold the states of bars that wait for one slow stream; their number is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from aggregator.bars.audience import Published
+from aggregator.bars.engine import BarEngine
+from aggregator.watch.topics import Topic
+from marketdata.errors import MarketDataError
+
+# These wait in place of an open bar's state, which is read when it is sent. _NEWER: that state must
+# be published anew, so that its sequence is above those that wait before it.
+_NEWEST = None
+_NEWER = b""
+
+
+class TooManyBarsWait(MarketDataError):
+    """A stream reads its bars too slowly: more wait for it than the limit allows."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the reader is too slow: {limit} bars wait for it")
+        self.limit = limit
+
+
+class Completed(NamedTuple):
+    """A marker: every bar of the interval that ends at ``end`` was published."""
+
+    interval: str
+    end: int
+
+
+class Registry(Protocol):
+    """All queues, as far as one of them needs it."""
+
+    engine: BarEngine
+    max_waiting: int
+    # How many queues were too slow.
+    overflows: int
+
+    def of(self, series: int) -> Collection[BarQueue]:
+        """Return the queues that want the bars of a series."""
+
+
+class BarQueue:
+    """The states of bars that one stream still has to send, as wire bytes.
+
+    Every closed state waits; of a bar that is not closed only the newest one does. Beyond the limit
+    :attr:`overflow` is set, and the queue accepts nothing more.
+    """
+
+    def __init__(self, registry: Registry, wake: Callable[[], None]) -> None:
+        self._registry = registry
+        self._wake = wake
+        self.topics: set[Topic] = set()
+        # In the order of publication, so the sequence of each series only grows. The key of an open
+        # bar is its series alone, and it comes after the other bars of its series. Their key is
+        # (series, start, number, revision): each state of a closed bar is sent, so it has its own
+        # revision; an early bar has -1.
+        self._waiting: dict[int | tuple[int, int, int, int] | Completed, bytes | None] = {}
+        self.overflow: TooManyBarsWait | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put_partials(self, series: Sequence[int]) -> None:
+        """Queue the newest states of open bars."""
+        if self.overflow is None:
+            # Those that wait already keep their places, so none of them starves.
+            self._waiting.update(dict.fromkeys(series, _NEWEST))
+            self._added()
+
+    def put_bars(self, bars: Iterable[Published]) -> None:
+        """Queue states in their order."""
+        if self.overflow is not None:
+            return
+        waiting = self._waiting
+        for series, start, number, revision, wire in bars:
+            # A later state replaces an early one.
+            waiting.pop((series, start, number, -1), None)
+            waiting[series, start, number, revision] = wire
+            if series in waiting:
+                del waiting[series]
+                waiting[series] = _NEWER
+        self._added()
+
+    def put_completed(self, completed: Completed) -> None:
+        """Queue a marker, after the bars of its interval."""
+        if self.overflow is None:
+            self._waiting[completed] = None
+            self._added()
+
+    def _added(self) -> None:
+        if len(self._waiting) > self._registry.max_waiting:
+            self.overflow = TooManyBarsWait(self._registry.max_waiting)
+            self._registry.overflows += 1
+            self._waiting.clear()
+        self._wake()
+
+    def drop_unwanted(self) -> None:
+        """Remove the states of bars that the stream no longer wants."""
+        for place in list(self._waiting):
+            if isinstance(place, Completed):
+                wanted = any(topic.interval == place.interval for topic in self.topics)
+            else:
+                series = place if isinstance(place, int) else place[0]
+                wanted = self in self._registry.of(series)
+            if not wanted:
+                del self._waiting[place]
+
+    def take(self, limit: int) -> tuple[list[bytes], list[Completed]]:
+        """Return up to ``limit`` states and markers, the longest waiting first.
+
+        Each state is one of the ``bars`` of a serialized ``UpdateBatch``.
+
+        Raises:
+            TooManyBarsWait: more waited than the limit allows.
+        """
+        if self.overflow is not None:
+            raise self.overflow
+        waiting = self._waiting
+        if len(waiting) <= limit:
+            taken, self._waiting = waiting, {}
+        else:
+            taken = dict(islice(waiting.items(), limit))
+            for place in taken:
+                del waiting[place]
+        states: list[bytes] = []
+        completed: list[Completed] = []
+        # The open bars, and their places among the states.
+        series: list[int] = []
+        places: list[int] = []
+        for place, wire in taken.items():
+            if isinstance(place, int):
+                if wire is not _NEWEST:
+                    self._registry.engine.renew(place)
+                series.append(place)
+                places.append(len(states))
+                states.append(b"")
+            elif isinstance(place, Completed):
+                completed.append(place)
+            elif wire is not None:
+                states.append(wire)
+        if series:
+            for at, wire in zip(places, self._registry.engine.partials(series), strict=True):
+                states[at] = wire
+        # A bar that is not open any more has no such state.
+        return list(filter(None, states)), completed

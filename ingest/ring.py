@@ -1,0 +1,173 @@
+"""Hold every tick from its arrival until the aggregator has it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from ingest.kernel import SLACK
+from ingest.ticks import MAX_RECORD_SIZE
+from marketdata.wire.market_data_pb2 import FeedReport, TickBatch
+
+# Before the ticks: the first sequence in 11 bytes, and the producer's id after two.
+_HEAD_SIZE = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive ticks, serialized as a ``TickBatch``."""
+
+    last_sequence: int
+    ticks: int
+    data: bytes
+
+
+class BatchRing:
+    """Number the ticks of one producer, batch them, and keep the batches until they are acked.
+
+    The bound is ``max_batches`` unacked batches. Callers look at :attr:`is_full` before they read a
+    connection, so the ring exceeds the bound by at most what one read brings.
+    """
+
+    def __init__(
+        self, *, producer_id: str, first_sequence: int, batch_ticks: int, max_batches: int
+    ) -> None:
+        self._producer_id = producer_id
+        self._next_sequence = first_sequence
+        self._batch_ticks = batch_ticks
+        self._max_batches = max_batches
+        # The batch that is being filled: its head, since its first sequence is known, and records.
+        size = _HEAD_SIZE + len(producer_id.encode()) + batch_ticks * MAX_RECORD_SIZE + SLACK
+        buffer = np.empty(size, np.uint8)
+        self._buffer_address: int = buffer.ctypes.data
+        self._buffer = buffer.data
+        self._used = 0
+        self._open_ticks = 0
+        #: How many batches were closed since the start.
+        self.closed_batches = 0
+        self._unacked: deque[Batch] = deque()
+        # How many of the unacked were sent on the present stream.
+        self._sent = 0
+        # Whether the first of the unacked is the greeting of the stream.
+        self._has_greeting = False
+        self._open_batch()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more ticks should be added until an ack comes."""
+        return len(self._unacked) >= self._max_batches
+
+    @property
+    def is_half_full(self) -> bool:
+        """Whether half of the batches that may be unacked are, or more."""
+        return 2 * len(self._unacked) >= self._max_batches
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every batch that was closed is acked."""
+        return not self._unacked
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the aggregator has every tick."""
+        return not self._open_ticks and not any(batch.ticks for batch in self._unacked)
+
+    @property
+    def open_ticks(self) -> int:
+        """How many ticks are in the batch that is being filled."""
+        return self._open_ticks
+
+    @property
+    def free_batches(self) -> int:
+        """How many more batches the ring takes."""
+        return max(self._max_batches - len(self._unacked), 0)
+
+    @property
+    def unacked_ticks(self) -> int:
+        """How many ticks the aggregator is not known to have."""
+        return sum(batch.ticks for batch in self._unacked) + self._open_ticks
+
+    @property
+    def room(self) -> int:
+        """How many more ticks the batch that is being filled takes, at least one."""
+        return self._batch_ticks - self._open_ticks
+
+    @property
+    def address(self) -> int:
+        """Where in memory the next record goes.
+
+        The caller may write as many as there is room for, and SLACK bytes more, and then calls
+        :meth:`advance`.
+        """
+        return self._buffer_address + self._used
+
+    def advance(self, address: int, ticks: int) -> None:
+        """Take in what was written up to ``address``."""
+        self._used = address - self._buffer_address
+        self._open_ticks += ticks
+        if self._open_ticks == self._batch_ticks:
+            self.close_batch()
+
+    def add(self, record: bytes) -> None:
+        """Take one tick in, as its record in a ``TickBatch``."""
+        self._buffer[self._used : self._used + len(record)] = record
+        self.advance(self.address + len(record), 1)
+
+    def close_batch(self, report: FeedReport | None = None) -> None:
+        """Make the ticks taken in so far ready to be sent, with or without a report."""
+        if not self._open_ticks and report is None:
+            return
+        ticks = self._open_ticks
+        self._next_sequence += ticks
+        data = bytes(self._buffer[: self._used])
+        if report is not None:
+            data += TickBatch(feed=report).SerializeToString()
+        self._unacked.append(Batch(self._next_sequence - 1, ticks, data))
+        self.closed_batches += 1
+        self._open_batch()
+
+    def _open_batch(self) -> None:
+        data = self._head(self._next_sequence)
+        self._used = len(data)
+        self._buffer[: self._used] = data
+        self._open_ticks = 0
+
+    def _head(self, first_sequence: int, report: FeedReport | None = None) -> bytes:
+        head = TickBatch(producer_id=self._producer_id, first_sequence=first_sequence, feed=report)
+        return head.SerializeToString()
+
+    def next_unsent(self) -> Batch | None:
+        """Return the next batch to send on the present stream, or None for "not yet"."""
+        if self._sent == len(self._unacked):
+            return None
+        batch = self._unacked[self._sent]
+        self._sent += 1
+        return batch
+
+    def acknowledge(self, last_sequence: int) -> None:
+        """Forget the batches up to ``last_sequence``: the aggregator has them."""
+        while self._sent and self._unacked[0].last_sequence <= last_sequence:
+            gone = self._unacked.popleft()
+            self._sent -= 1
+            self._has_greeting = False
+            if gone.last_sequence == last_sequence:
+                # A batch without ticks after it ends there too, and gets an ack of its own.
+                break
+
+    def rewind(self, greeting: FeedReport | None = None) -> None:
+        """Start over with the oldest unacked batch: the stream is lost.
+
+        The next one begins with ``greeting``, which takes the place of the former stream's.
+        """
+        self._sent = 0
+        if self._has_greeting:
+            self._unacked.popleft()
+            self._has_greeting = False
+        if greeting is not None:
+            first = self._next_sequence
+            if self._unacked:
+                first = self._unacked[0].last_sequence - self._unacked[0].ticks + 1
+            self._unacked.appendleft(Batch(first - 1, 0, self._head(first, greeting)))
+            self._has_greeting = True

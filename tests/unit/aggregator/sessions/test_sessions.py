@@ -1,0 +1,347 @@
+"""Which session a time belongs to: days, zones, trading days."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator.sessions.calendars import load_calendar, load_rules
+from aggregator.sessions.sessions import (
+    END_OF_TIME,
+    NS_PER_DAY,
+    NoSession,
+    SessionRule,
+    UtcDay,
+    ZoneDay,
+)
+from aggregator.sessions.trading_days import Calendar, CalendarDay, TradingDay, UsualHours
+from marketdata.timestamps import NS_PER_S
+
+NEW_YORK = ZoneInfo("America/New_York")
+HOUR = 3600 * NS_PER_S
+MINUTE = 60 * NS_PER_S
+# To the year 2078, well after the known days.
+times = st.integers(1, 3_400_000_000 * NS_PER_S)
+recent_times = st.integers(0, 2_000_000_000).map(lambda s: s * NS_PER_S + 1)
+
+
+@cache
+def calendar(name: str) -> Calendar:
+    return load_calendar(name)
+
+
+def xnys(*, regular: bool = False, anchored: bool = False) -> CalendarDay:
+    return CalendarDay(calendar("XNYS"), regular=regular, anchored=anchored)
+
+
+def at(text: str, zone: ZoneInfo = NEW_YORK) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()) * NS_PER_S
+
+
+def hours(rule: SessionRule, ts: int, zone: ZoneInfo = NEW_YORK) -> str:
+    session = rule.session(ts)
+    assert session is not None
+    return " ".join(
+        f"{datetime.fromtimestamp(edge // NS_PER_S, zone):%Y-%m-%d %H:%M}"
+        for edge in (session.start, session.end)
+    )
+
+
+def test_a_utc_day_and_all_of_time() -> None:
+    ts = 5 * NS_PER_DAY + 7
+    day = (5 * NS_PER_DAY, 6 * NS_PER_DAY) * 2
+    assert UtcDay().session(ts) == UtcDay().day(ts) == day
+    assert NoSession().session(ts) == (0, END_OF_TIME, 0, END_OF_TIME)
+    assert NoSession().day(ts) == day
+    assert UtcDay().phase(ts) == NoSession().phase(ts) == ""
+    assert UtcDay().anchor(HOUR) == 0
+
+
+# Days of a zone.
+
+
+@pytest.mark.parametrize(
+    ("moment", "length"),
+    [("2024-03-09 12:00", 24), ("2024-03-10 12:00", 23), ("2024-11-03 12:00", 25)],
+)
+def test_a_day_of_new_york_has_23_24_or_25_hours(moment: str, length: int) -> None:
+    session = ZoneDay(NEW_YORK).session(at(moment))
+    assert session.end - session.start == length * HOUR
+    assert session.start == at(moment[:10] + " 00:00")
+    assert (session.opens, session.closes) == (session.start, session.end)
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment", "length"),
+    [
+        # The clocks change at midnight, so the day starts at 01:00 by them.
+        ("America/Sao_Paulo", "2018-11-04 12:00", 23),
+        ("America/Sao_Paulo", "2018-02-17 12:00", 25),
+        # Midnight comes twice.
+        ("America/Havana", "2024-11-03 12:00", 25),
+        # The 30th was left out.
+        ("Pacific/Apia", "2011-12-29 12:00", 24),
+        ("Pacific/Apia", "2011-12-31 12:00", 24),
+        # Half an hour.
+        ("Australia/Lord_Howe", "2024-10-06 12:00", 23.5),
+    ],
+)
+def test_days_whose_clocks_do_strange_things(zone: str, moment: str, length: float) -> None:
+    session = ZoneDay(ZoneInfo(zone)).session(at(moment, ZoneInfo(zone)))
+    assert session.end - session.start == length * HOUR
+
+
+zones = st.sampled_from(
+    ["UTC", "America/New_York", "Asia/Kolkata", "America/Sao_Paulo", "Pacific/Apia",
+     "America/Havana", "Australia/Lord_Howe", "Africa/Monrovia", "Asia/Tehran"]
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(zones, st.lists(recent_times, min_size=1, max_size=20))
+def test_every_time_is_in_its_day_and_days_leave_no_gap(zone: str, moments: list[int]) -> None:
+    rule = ZoneDay(ZoneInfo(zone))
+    for ts in moments:
+        session = rule.session(ts)
+        assert session.start <= ts < session.end
+        assert rule.session(session.end).start == session.end
+        assert rule.session(session.end - 1) == session
+        local = datetime.fromtimestamp(ts // NS_PER_S, ZoneInfo(zone)).date()
+        begun = datetime.fromtimestamp(session.start // NS_PER_S, ZoneInfo(zone)).date()
+        assert begun == local
+
+
+# Trading days.
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        # An ordinary Tuesday.
+        ("2024-07-16 10:00", "2024-07-15 20:00 2024-07-16 20:00"),
+        ("2024-07-16 19:59", "2024-07-15 20:00 2024-07-16 20:00"),
+        # Times after the close belong to the next day.
+        ("2024-07-16 20:00", "2024-07-16 20:00 2024-07-17 20:00"),
+        # A weekend belongs to the Monday.
+        ("2024-07-12 20:00", "2024-07-12 20:00 2024-07-15 20:00"),
+        ("2024-07-14 12:00", "2024-07-12 20:00 2024-07-15 20:00"),
+        # A holiday belongs to the next day: here Thanksgiving, before a half day.
+        ("2024-11-28 12:00", "2024-11-27 20:00 2024-11-29 17:00"),
+        ("2024-11-29 16:59", "2024-11-27 20:00 2024-11-29 17:00"),
+        ("2024-11-29 17:00", "2024-11-29 17:00 2024-12-02 20:00"),
+        # The clocks change on a Sunday, so Monday's session has an hour less or more.
+        ("2024-03-11 12:00", "2024-03-08 20:00 2024-03-11 20:00"),
+        ("2024-11-04 12:00", "2024-11-01 20:00 2024-11-04 20:00"),
+    ],
+)
+def test_every_time_counts_for_a_trading_day_of_new_york(moment: str, expected: str) -> None:
+    rule = xnys()
+    assert hours(rule, at(moment)) == expected
+    assert rule.day(at(moment)) == rule.session(at(moment))
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        ("2024-07-16 09:30", "2024-07-16 09:30 2024-07-16 16:00"),
+        ("2024-07-16 15:59", "2024-07-16 09:30 2024-07-16 16:00"),
+        ("2024-11-29 12:59", "2024-11-29 09:30 2024-11-29 13:00"),
+    ],
+)
+def test_a_regular_session_is_from_open_to_close(moment: str, expected: str) -> None:
+    assert hours(xnys(regular=True), at(moment)) == expected
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["2024-07-16 09:29", "2024-07-16 16:00", "2024-11-29 13:00", "2024-11-28 12:00",
+     "2024-07-14 12:00"],
+)  # fmt: skip
+def test_outside_regular_hours_there_is_no_regular_session(moment: str) -> None:
+    rule = xnys(regular=True)
+    assert rule.session(at(moment)) is None
+    assert rule.day(at(moment)) is None
+
+
+@pytest.mark.parametrize(
+    ("moment", "phase"),
+    [
+        ("2024-07-16 03:59", "closed"), ("2024-07-16 04:00", "pre"), ("2024-07-16 09:29", "pre"),
+        ("2024-07-16 09:30", "regular"), ("2024-07-16 15:59", "regular"),
+        ("2024-07-16 16:00", "post"), ("2024-07-16 19:59", "post"), ("2024-07-16 20:00", "closed"),
+        ("2024-11-29 12:59", "regular"), ("2024-11-29 13:00", "post"), ("2024-11-29 16:59", "post"),
+        ("2024-11-29 17:00", "closed"), ("2024-11-28 12:00", "closed"),
+        ("2024-07-14 12:00", "closed"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("regular", [True, False])
+def test_a_phase_is_that_of_the_exchange(moment: str, phase: str, regular: bool) -> None:
+    assert xnys(regular=regular).phase(at(moment)) == phase
+
+
+def test_a_session_opens_with_the_pre_market() -> None:
+    session = xnys().session(at("2024-07-14 12:00"))
+    assert session is not None
+    assert (session.opens, session.closes) == (at("2024-07-15 04:00"), at("2024-07-15 20:00"))
+
+
+def test_an_exchange_without_extended_hours_has_regular_ones_and_a_break_is_closed() -> None:
+    zone, rule = ZoneInfo("Asia/Hong_Kong"), CalendarDay(calendar("XHKG"))
+    phases = {
+        f"{h:02}:30": rule.phase(at(f"2024-07-16 {h:02}:30", zone)) for h in (8, 9, 12, 13, 16)
+    }
+    assert phases == {
+        "08:30": "closed", "09:30": "regular", "12:30": "closed", "13:30": "regular",
+        "16:30": "closed",
+    }  # fmt: skip
+    assert hours(rule, at("2024-07-16 12:30", zone), zone) == "2024-07-15 16:00 2024-07-16 16:00"
+
+
+def test_an_exchange_that_never_closes() -> None:
+    rule = CalendarDay(calendar("24/7"), regular=True)
+    session = rule.session(at("2024-07-14 12:00", ZoneInfo("UTC")))
+    assert session is not None
+    assert session.end - session.start == NS_PER_DAY
+    assert rule.phase(session.end) == "regular"
+
+
+def test_an_exchange_whose_day_begins_the_evening_before() -> None:
+    zone, rule = ZoneInfo("America/Chicago"), CalendarDay(calendar("CMES"))
+    assert hours(rule, at("2024-07-15 18:00", zone), zone) == "2024-07-15 17:00 2024-07-16 17:00"
+
+
+@pytest.mark.parametrize("name", ["XNYS", "XHKG", "24/7", "CMES", "XBOM"])
+@pytest.mark.parametrize("regular", [True, False])
+@settings(deadline=None)
+@given(moments=st.lists(times | recent_times, min_size=1, max_size=20))
+def test_every_time_has_its_place_also_beyond_the_known_days(
+    name: str, regular: bool, moments: list[int]
+) -> None:
+    rule = CalendarDay(calendar(name), regular=regular)
+    fresh = CalendarDay(calendar(name), regular=regular)
+    for ts in moments:
+        session = rule.session(ts)
+        phase = rule.phase(ts)
+        assert session is None or session.start <= ts < session.end
+        assert session is None or session.opens < session.closes
+        assert regular or session is not None
+        assert not regular or (session is None) == (phase in {"pre", "post"} or _outside(rule, ts))
+        # Earlier calls change no result.
+        assert (fresh.phase(ts), fresh.session(ts)) == (phase, session)
+
+
+def _outside(rule: CalendarDay, ts: int) -> bool:
+    # Closed, but not for a break within the session.
+    return rule.phase(ts) == "closed" and rule.session(ts) is None
+
+
+def test_beyond_the_known_days_every_weekday_has_the_usual_hours() -> None:
+    rule = xnys()
+    # Christmas 2090 is a Monday; the calendar does not know yet that it is a holiday.
+    assert hours(rule, at("2090-12-25 12:00")) == "2090-12-22 20:00 2090-12-25 20:00"
+    assert rule.phase(at("2090-12-25 12:00")) == "regular"
+    assert rule.phase(at("2090-07-15 12:00")) == "closed"  # a Saturday
+    assert rule.phase(at("2090-07-14 09:30")) == "regular"
+    assert rule.phase(at("2090-07-14 09:29")) == "pre"
+
+
+def test_days_before_the_known_ones_have_the_usual_hours_too() -> None:
+    zone, rule = ZoneInfo("Asia/Kolkata"), CalendarDay(calendar("XBOM"))
+    assert hours(rule, at("1990-01-03 12:00", zone), zone) == "1990-01-02 15:30 1990-01-03 15:30"
+
+
+def test_a_calendar_without_known_days_has_usual_ones() -> None:
+    offsets = tuple(timedelta(hours=h) for h in (8, 8, 16, 16, 16, 16))
+    assert len(offsets) == 6
+    usual = UsualHours(ZoneInfo("UTC"), frozenset({0}), offsets)
+    rule = CalendarDay(Calendar([], usual))
+    # The first Monday after 1970-01-01.
+    monday = 4 * NS_PER_DAY
+    assert rule.session(1) == (0, monday + 16 * HOUR, monday + 8 * HOUR, monday + 16 * HOUR)
+    with pytest.raises(ValueError, match="without a trading day"):
+        UsualHours(ZoneInfo("UTC"), frozenset(), offsets)
+
+
+@pytest.mark.parametrize("name", ["XNYS", "XHKG", "CMES", "24/7"])
+def test_trading_days_follow_each_other(name: str) -> None:
+    known = calendar(name)
+    ends = known.index(at("2060-06-01 12:00"))
+    days = [known.day(number) for number in range(ends)]
+    for day in days:
+        assert day.pre <= day.open <= day.break_start <= day.break_end <= day.close <= day.post_end
+    assert all(before.post_end <= after.pre for before, after in pairwise(days))
+
+
+# Anchors.
+
+
+@pytest.mark.parametrize(
+    ("rule", "interval", "expected"),
+    [
+        (xnys, HOUR, 30 * MINUTE),
+        (xnys, 30 * MINUTE, 0),
+        (xnys, 15 * MINUTE, 0),
+        (xnys, NS_PER_S, 0),
+        # 09:30 is 14:30 UTC in winter.
+        (xnys, 4 * HOUR, 2 * HOUR + 30 * MINUTE),
+    ],
+)
+def test_bars_anchored_to_the_session_begin_with_its_open(
+    rule: Callable[..., CalendarDay], interval: int, expected: int
+) -> None:
+    assert rule(anchored=True).anchor(interval) == expected
+    assert rule().anchor(interval) == 0
+
+
+def test_bars_anchored_to_a_day_of_a_zone_begin_with_it() -> None:
+    rule = ZoneDay(ZoneInfo("Asia/Kolkata"), anchored=True)
+    assert rule.anchor(HOUR) == 30 * MINUTE
+    # Winter is in July there.
+    assert ZoneDay(ZoneInfo("Australia/Sydney"), anchored=True).anchor(4 * HOUR) == 2 * HOUR
+
+
+# Settings.
+
+
+def test_the_first_pattern_that_matches_gives_the_rule() -> None:
+    rules = load_rules("utc-day", "*.N=XNYS, btc-*=none,*=XNYS:regular", anchored=False)
+    assert isinstance(rules.rule_for("IBM.N"), CalendarDay)
+    assert isinstance(rules.rule_for("BTC-USD"), NoSession)
+    regular = rules.rule_for("IBM")
+    assert regular.session(at("2024-07-16 08:00")) is None
+    assert rules.rule_for("SPY") is regular
+
+
+def test_a_symbol_that_no_pattern_matches_has_the_session_of_all() -> None:
+    rules = load_rules("day:America/New_York", "A=none", anchored=False)
+    assert isinstance(rules.rule_for("A"), NoSession)
+    assert isinstance(rules.rule_for("B"), ZoneDay)
+    assert isinstance(load_rules("utc-day", "", anchored=False).rule_for("A"), UtcDay)
+
+
+def test_an_equals_sign_may_be_part_of_a_symbol() -> None:
+    rules = load_rules("utc-day", "EUR=X=none", anchored=False)
+    assert isinstance(rules.rule_for("EUR=X"), NoSession)
+
+
+def test_an_alias_is_the_calendar_it_stands_for() -> None:
+    rule = load_rules("NYSE", "", anchored=False).rule_for("A")
+    assert rule.phase(at("2024-07-16 04:00")) == "pre"
+
+
+def test_the_known_days_reach_years_ahead() -> None:
+    soon = datetime.now(UTC).date().replace(month=12, day=25) + timedelta(days=366)
+    while soon.weekday() >= 5:
+        soon += timedelta(days=365)
+    assert xnys().phase(at(f"{soon.year}-12-25 12:00")) == "closed"
+
+
+def test_a_trading_day_is_a_plain_value() -> None:
+    assert TradingDay(1, 2, 3, 4, 5, 6).close == 5

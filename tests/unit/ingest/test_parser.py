@@ -1,0 +1,161 @@
+"""The compiled parser takes, drops and counts what the plain one does, byte for byte of input."""
+
+from __future__ import annotations
+
+from itertools import pairwise, permutations, product
+from random import Random
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ingest.parser import HEADROOM
+from marketdata.framing import encode_frame
+from marketdata.validation import TickRules
+from marketdata.wire.market_data_pb2 import Tick
+from tests.doubles.compiled_parser import CompiledParser
+from tests.doubles.hostile_ticks import (
+    MAX_FRAME_SIZE,
+    NOW,
+    compare,
+    compare_random,
+    make_stream,
+    tag,
+    varint,
+)
+from tests.doubles.plain_parser import PlainParser
+
+
+def rules() -> TickRules:
+    return TickRules(timestamp_unit="auto", max_future_skew_s=60)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.integers(0, 2**64))
+def test_whatever_comes_however_cut_both_give_the_same(seed: int) -> None:
+    compare_random(seed)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5))
+def test_arbitrary_bytes_give_the_same(data: bytes, cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(data)]
+    compare([data[start:end] for start, end in pairwise(edges)])
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.binary(min_size=1, max_size=60), max_size=10))
+def test_arbitrary_payloads_give_the_same_and_count_once(payloads: list[bytes]) -> None:
+    parser = compare([b"".join(map(encode_frame, payloads))])
+    assert parser.accepted + parser.rejected.total() == len(payloads)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**64))
+def test_byte_by_byte_is_as_at_once(seed: int) -> None:
+    data = make_stream(Random(seed), 6)
+    compare([data[at : at + 1] for at in range(len(data))])
+
+
+@pytest.mark.parametrize("order", [*permutations(range(4)), *product(range(6), repeat=3)])
+def test_every_order_and_repetition_of_fields(order: tuple[int, ...]) -> None:
+    tick = Tick(symbol="AAPL", price=2, volume=3, exchange_timestamp=NOW, ingest_timestamp=9)
+    fields = [
+        Tick(symbol="MSFT").SerializeToString(),
+        Tick(price=1.5).SerializeToString(),
+        Tick(volume=300).SerializeToString(),
+        Tick(exchange_timestamp=NOW // 10**6).SerializeToString(),
+        Tick(ingest_timestamp=7).SerializeToString(),
+        tag(6, 2) + b"\x01x",
+    ]
+    chosen = b"".join(fields[number] for number in order)
+    for payload in (chosen, chosen + tick.SerializeToString(), tick.SerializeToString() + chosen):
+        compare([encode_frame(payload)])
+
+
+_plain = st.builds(
+    Tick,
+    symbol=st.from_regex(r"[A-Za-z0-9^$.][A-Za-z0-9._\-/:^=+@$]{0,31}", fullmatch=True).map(
+        lambda symbol: symbol.strip()
+    ),
+    price=st.floats(5e-324, 1e300),
+    volume=st.integers(1, 2**63 - 1),
+    exchange_timestamp=st.one_of(
+        st.integers(10**17, NOW), st.integers(10**14, NOW // 1000), st.integers(1, NOW // 10**9)
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_plain, min_size=1, max_size=20))
+@example([Tick(symbol="A" * 32, price=1, volume=2**63 - 1, exchange_timestamp=NOW)])
+def test_what_the_library_writes_gives_the_same_bytes(ticks: list[Tick]) -> None:
+    data = b"".join(encode_frame(tick.SerializeToString()) for tick in ticks)
+    expected, _ = PlainParser(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
+    records, _ = CompiledParser(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
+    assert records == expected
+    assert len(records) == len(ticks)
+
+
+@pytest.mark.parametrize("number", range(256))
+def test_every_byte_in_a_symbol(number: int) -> None:
+    for symbol in (b"%cAPL", b"A%cPL", b"AAPL%c", b"%c", b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%c"):
+        content = symbol % number
+        payload = b"\x0a" + varint(len(content)) + content
+        compare(
+            [
+                encode_frame(
+                    payload + Tick(price=1, volume=1, exchange_timestamp=NOW).SerializeToString()
+                )
+            ]
+        )
+
+
+@pytest.mark.parametrize("width", range(12))
+@pytest.mark.parametrize("value", [1, 127, 128, 2**56, NOW, 2**63 - 1, 2**63, 2**64 - 1])
+def test_every_width_of_a_number(width: int, value: int) -> None:
+    symbol_and_price = Tick(symbol="A", price=1).SerializeToString()
+    for volume, ts in ((varint(value, width), varint(NOW)), (varint(1), varint(value, width))):
+        payload = symbol_and_price + tag(3, 0) + volume + tag(4, 0) + ts
+        compare([encode_frame(payload)])
+        compare([encode_frame(payload + tag(5, 0) + varint(value, width))])
+
+
+@pytest.mark.parametrize("now_ns", [1, 2**55, NOW, 2**62, 2**63 - 1, -1, 0])
+def test_every_width_of_the_ingest_time(now_ns: int) -> None:
+    tick = Tick(symbol="A", price=1, volume=1, exchange_timestamp=max(min(now_ns, NOW), 10**17))
+    compare([encode_frame(tick.SerializeToString())], skew_s=1e30, now_ns=now_ns)
+
+
+@pytest.mark.parametrize("size", [HEADROOM - 5, HEADROOM - 4, HEADROOM - 3, 5_000, MAX_FRAME_SIZE])
+@pytest.mark.parametrize("part", [1, 1000, 4096])
+def test_a_long_frame_in_parts_is_read_and_each_byte_is_carried_at_most_twice(
+    size: int, part: int
+) -> None:
+    payload = Tick(symbol="A", price=1, volume=1, exchange_timestamp=NOW).SerializeToString()
+    head = b"\x7a" + varint(size - len(payload) - 4, 3)
+    data = encode_frame((payload + head).ljust(size, b"x"))
+    assert len(data) == size + 4
+    data += encode_frame(payload)
+    parser = compare([data[at : at + part] for at in range(0, len(data), part)])
+    assert parser.accepted == 2
+    # The length itself once more: it must be known before anything else is.
+    assert parser.stream.carried_bytes <= 2 * len(data) + 4 * 4
+
+
+def test_a_stream_in_reads_of_any_size_is_carried_only_where_a_frame_is_cut() -> None:
+    frame = encode_frame(
+        Tick(symbol="AAPL", price=1, volume=1, exchange_timestamp=NOW).SerializeToString()
+    )
+    data = frame * 10_000
+    parser = compare([data], read_size=4096)
+    reads = -(-len(data) // 4096)
+    assert parser.accepted == 10_000
+    assert parser.stream.carried_bytes <= reads * 2 * len(frame)
+
+
+def test_a_frame_that_never_comes_needs_no_memory_but_its_own() -> None:
+    parser = CompiledParser(rules(), MAX_FRAME_SIZE)
+    parser.receive_data(MAX_FRAME_SIZE.to_bytes(4, "big") + b"x" * 1000, NOW)
+    assert parser.has_partial_frame
+    assert parser.stream.carried_bytes == 1004
