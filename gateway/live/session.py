@@ -8,7 +8,6 @@ bytes of the subscription's format to the connection, which hands it to the sock
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -83,7 +82,7 @@ class Sessions:
         clock: Callable[[], float],
         report_bug: Callable[[], None] = _ignore,
         *,
-        time_ns: Callable[[], int] = time.time_ns,
+        time_ns: Callable[[], int],
     ) -> None:
         self.hub = hub
         self.history = history

@@ -71,7 +71,7 @@ const LOOK_EVERY_MS = 1_000;
 // A new connection asks for the time that often at once, one look after the other; then at times.
 const FIRST_PINGS = 4;
 const PING_EVERY_LOOKS = 10;
-// The two clocks of this machine do not drift apart by that much between two pings.
+// The two clocks of this machine do not drift apart by that much between two looks at them.
 const CLOCK_JUMP_MS = 50;
 
 export class MarketDataClient {
@@ -100,7 +100,7 @@ export class MarketDataClient {
   // When each ping was sent that has no answer yet: answers come in their order.
   private pings: number[] = [];
   // How far the calendar of this machine is from its stopwatch.
-  private calendarMs: number | null = null;
+  private calendarMs = NaN;
   private readonly newTransport: TransportFactory;
   private readonly maxSymbols: number;
   private readonly pingAfterMs: number;
@@ -327,18 +327,18 @@ export class MarketDataClient {
     if (askedMs === undefined || receivedNs === undefined || sentNs === undefined) return;
     const [receivedMs, sentMs] = [nsToMs(receivedNs), nsToMs(sentNs)];
     this.clock.take({ askedMs, answeredMs, receivedMs, sentMs });
-    this.calendarMs = Date.now() - answeredMs;
   }
 
   // A stopwatch is not set when somebody sets the clock, but some stand still while the machine
   // sleeps. Either way it leaves the calendar, and what was known of the server's time is void.
   private stopwatch(): number {
     const now = performance.now();
-    if (this.calendarMs !== null && Math.abs(Date.now() - now - this.calendarMs) > CLOCK_JUMP_MS) {
-      this.calendarMs = null;
+    const calendarMs = Date.now() - now;
+    if (Math.abs(calendarMs - this.calendarMs) > CLOCK_JUMP_MS) {
       this.clock.forget();
       this.pings = this.pings.map(() => NaN);
     }
+    this.calendarMs = calendarMs;
     return now;
   }
 
