@@ -74,6 +74,7 @@ describe('prices', () => {
     [0, 2, 10, '0.00'],
     [150.25, 2, 10, '150.25'],
     [150.25, 4, 10, '150.2500'],
+    [150.5, 12, 10, '150.50'],
     [-37.63, 2, 10, '-37.63'],
     // What does not fit with all its zeros has fewer of them, then an exponent, then fewer digits.
     [11_560_000_000, 2, 14, '11560000000.00'],

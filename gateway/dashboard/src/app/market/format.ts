@@ -89,7 +89,7 @@ export function formatPrice(
 // The same of decimal text, which may have more digits than a number has.
 function fit(text: string, decimals: number, fits: Fits): string {
   const value = Number(text);
-  const exact = [pad(text, decimals), text];
+  const exact = [pad(text, decimals), pad(text, Math.min(2, decimals)), text];
   // What is not a number's shortest text has digits that its other forms would lose.
   if (plain(value) === text) exact.push(withUnit(value) ?? '', scientific(value));
   const fitting = exact.find((each) => each !== '' && fits(each));
