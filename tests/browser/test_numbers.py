@@ -211,6 +211,10 @@ async def test_a_number_has_all_its_digits_or_says_that_it_has_not(
             assert number == (price if cell["text"] == text else pytest.approx(price, rel=0.01)), (
                 cell
             )
+        # Point at a cell, and it has all digits.
+        last = visit.page.locator("[data-symbol=DIGITS] .last")
+        await last.hover()
+        assert float(await last.get_attribute("title") or "") == 0.30000000000000004
         headline = await visit.page.locator(".headline .price").inner_text()
         assert float(headline) == 1.239e-9
         for entry in ("O", "H", "L", "C"):
