@@ -73,9 +73,10 @@ $(LOWEST)/.setup: pyproject.toml
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev]'
 	@touch $@
 
+lowest: export NUMBA_CACHE_DIR := $(CURDIR)/$(LOWEST)/kernels
 lowest: $(LOWEST)/.setup
-	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/kernels \
-	  $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider \
+	$(LOWEST)/bin/python -m marketdata.warm $(KERNELS)
+	$(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider \
 	  tests/acceptance/test_smoke.py tests/integration/gateway/webrtc/test_example.py
 
 format: $(VENV)/.setup-dev
