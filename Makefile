@@ -14,7 +14,8 @@ WIRE := $(wildcard proto/marketdata/wire/*.proto)
 STATIC := gateway/static/.built
 # The modules that numba compiles: half a minute that no start should take.
 KERNELS := aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode ingest.kernel
-KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
+# Any of these may be compiled in. It takes two seconds to find that nothing has to be compiled.
+KERNEL_SOURCES := $(shell find aggregator ingest marketdata -name '*.py')
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
