@@ -18,15 +18,13 @@ from aggregator.bars.kernel import codes, encode
 from aggregator.bars.kernel.apply import apply_ticks
 from aggregator.bars.source import Accepted
 from aggregator.wire.batch import Batch, Decoder
-from aggregator.wire.encoded import EncodedRoom, message_of, pack_names
+from aggregator.wire.encoded import EncodedRoom, message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
 from marketdata.wire.market_data_pb2 import Aggregate, Tick
 
 _NO_ROWS = np.zeros(0, np.int32)
-# An aggregate has no interval and no phase.
-_NO_NAMES = pack_names((), encode.NAME_WIDTH)
 
 
 @dataclass
@@ -88,9 +86,16 @@ class Book:
 
         Empty where a symbol has none.
         """
-        texts = encode.Texts(self._known.names, self._known.lengths, *_NO_NAMES, *_NO_NAMES)
+        table, known = self._table, self._known
         out = self._room.reserve(len(rows))
-        encode.encode_states(np.array(rows, np.int64), self._table.tables, texts, self.epoch, out)
+        encode.encode_states(
+            np.array(rows, np.int64),
+            table.open_tables,
+            known.names,
+            known.lengths,
+            self.epoch,
+            out,
+        )
         return self._room.cut(len(rows))
 
     def aggregate(self, symbol: str) -> Aggregate | None:
@@ -143,7 +148,9 @@ class Book:
         index = skip
         while True:
             # A call costs 3 us, a tick in it 7 ns.
-            code, index = apply_ticks(table.tables, ticks, index, batch.count, first_sequence)
+            code, index, n_changed = apply_ticks(
+                table.tables, ticks, index, batch.count, first_sequence
+            )
             if code == codes.DONE:
                 break
             if code == codes.NEED_ROOM:
@@ -155,8 +162,7 @@ class Book:
                 if reason is not None:
                     rejected.append((index, reason))
                     index += 1
-        tables = table.tables
-        changed = tables.changed[: int(tables.state["changed"][0])].astype(np.int32)
+        changed = table.tables.noted["changed"][:n_changed].astype(np.int32)
         applied = Applied(
             batch.count - min(skip, batch.count) - len(rejected),
             [(first_sequence + index, reason) for index, reason in rejected],

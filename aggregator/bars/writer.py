@@ -36,7 +36,7 @@ class BarWriter:
             return []
         found, coverages = table.find_open(series, self._step)
         out = self._room.reserve(count)
-        encode.encode_open_bars(found, coverages, table.tables, self._texts(), epoch, out)
+        encode.encode_open_bars(found, coverages, table.open_tables, self._texts(), epoch, out)
         return self._room.cut(count)
 
     def write_places(self, places: NDArray[np.int64], epoch: int) -> list[Published]:

@@ -10,6 +10,9 @@ Measured on one core at 2.1 GHz: see docs/performance.md.
 from __future__ import annotations
 
 from math import inf
+from typing import Any
+
+from numpy.typing import NDArray
 
 from aggregator.bars.kernel.ahead import (
     FAR,
@@ -42,7 +45,9 @@ from aggregator.bars.kernel.limits import (
 from aggregator.bars.kernel.records import (
     BY_PYTHON,
     INT,
+    STATES,
     TABLES,
+    VOID,
     Base,
     EngineState,
     Symbol,
@@ -114,14 +119,30 @@ def _note_state(t: Tables, row: int) -> None:
     if base.batch != state.batch:
         base.batch = state.batch
         base.sequence += 1
-        t.changed[state.changed] = row
+        t.noted[state.changed].changed = row
         state.changed += 1
 
 
-@KERNELS.add(UniTuple(INT, 2)(TABLES, TICKS, INT, INT, INT))
+@KERNELS.add(VOID(STATES, INT, INT))
+def begin_batch(states: NDArray[Any], now: int, latest_allowed: int) -> None:
+    """Begin a batch of ticks.
+
+    Args:
+        states: of the tables; each array of a call costs 0.2 us, so only this one.
+        now: when the ticks arrived; 0: none of them is of the present.
+        latest_allowed: the latest exchange time that is not in the future.
+    """
+    state: EngineState = states[0]
+    state.now = now
+    state.latest_allowed = latest_allowed
+    state.batch += 1
+    state.changed = state.moved = 0
+
+
+@KERNELS.add(UniTuple(INT, 3)(TABLES, TICKS, INT, INT, INT))
 def apply_ticks(
     t: Tables, ticks: Ticks, index: int, count: int, first_sequence: int
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Apply ticks in the order of their arrival, up to the first that is not for this loop.
 
     Args:
@@ -132,7 +153,7 @@ def apply_ticks(
         first_sequence: the sequence of the first tick of the columns.
 
     Returns:
-        Why it stopped, and the first tick that was not taken.
+        Why it stopped, the first tick that was not taken, and how many rows changed so far.
     """
     latest_allowed = t.state[0].latest_allowed
     ahead = addresses_of(t)
@@ -140,7 +161,7 @@ def apply_ticks(
     while index < count:
         row: int = INT(ticks.rows[index])
         if row < 0:
-            return UNUSUAL, index
+            return UNUSUAL, index, t.state[0].changed
         if many and index + FAR < count:
             prefetch_base(ahead, ticks.rows[index + FAR])
             near: int = ticks.rows[index + NEAR]
@@ -153,7 +174,7 @@ def apply_ticks(
             ticks.prices[index], ticks.volumes[index], ticks.times[index], first_sequence + index
         )
         if not _is_valid(trade, latest_allowed):
-            return UNUSUAL, index
+            return UNUSUAL, index, t.state[0].changed
         base: Base = t.bases[row]
         code = DONE
         if _only_adds(base, trade):
@@ -161,8 +182,8 @@ def apply_ticks(
         else:
             code = _take(t, row, trade)
             if code >= NEED_ROOM:
-                return code, index
+                return code, index, t.state[0].changed
         if code == DONE:
             _note_state(t, row)
         index += 1
-    return DONE, index
+    return DONE, index, t.state[0].changed
