@@ -19,7 +19,9 @@ from aggregator.wire.symbol_table import SymbolTable
 
 _NO_PLACES = np.zeros(0, np.int64)
 _STATES = {state.value: state for state in BarState}
-_COVERAGES = {coverage.value: coverage for coverage in Coverage}
+# Added to the coverage of a restored bar that may have a trade that comes again.
+_UNSURE = 16
+_COVERAGES = {coverage.value + unsure: coverage for coverage in Coverage for unsure in (0, _UNSURE)}
 # What a bar of the pool has besides its candle, as a Bar takes it.
 _BAR_COLUMNS = ["row", "slot", "start", "end", "state", "revision", "coverage", "phase", "sequence"]
 
@@ -38,6 +40,8 @@ class BarTable:
         self._plan = plan
         self._rule_for = rule_for
         self._coverage = coverage
+        # Whether the bars that are restored have all trades of their epoch.
+        self.is_whole = True
         # The rule of each row; rows and schedules of a rule are alike.
         self._rules: list[SessionRule] = []
         self._new_rows: dict[SessionRule, NewRow] = {}
@@ -90,7 +94,8 @@ class BarTable:
         place = restore.restore_bar(tables, row, slot, bar.start, bar.end, bar.state.value)
         record = tables.bars[place]
         record["candle"] = bar.candle.values()
-        record["revision"], record["coverage"] = bar.revision, bar.coverage
+        unsure = 0 if self.is_whole else _UNSURE
+        record["revision"], record["coverage"] = bar.revision, bar.coverage + unsure
         record["phase"] = PHASES.index(bar.phase)
 
     # The open bar of a slot.
@@ -175,6 +180,10 @@ class BarTable:
     def early(self, rows: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the places of the bars that wait out the grace; of each slot in their order."""
         places = self.tables.slots["early_first"][rows, slots]
+        return self._following(places)
+
+    def _following(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        # The places, and those of the bars that come after them.
         found = [_NO_PLACES]
         while len(places := places[places >= 0]):
             found.append(places)
@@ -199,15 +208,29 @@ class BarTable:
             return
         answers = []
         for row, slot, start, end, state, _, coverage, _, _ in _columns(bars, firsts[:n_groups]):
-            is_kept = state == BarState.REVISED and coverage
             hours = self._schedule(row, slot).hours(start, end)
-            answers.append(coverage if is_kept else self._coverage(*hours))
+            if state != BarState.REVISED or not coverage:
+                answers.append(self._coverage(*hours))
+            elif coverage < _UNSURE:
+                answers.append(coverage)
+            else:
+                answers.append(min(coverage - _UNSURE, Coverage.PARTIAL))
         bars["coverage"][places] = np.array(answers, np.int64)[group_of]
         if unknown:
             # Only Python's rules have phases.
             for place in places[bars["phase"][places] < 0].tolist():
                 row, slot, start, *_ = next(_columns(bars, np.array([place])))
                 bars["phase"][place] = self._phase(row, slot, start)
+
+    def open_ends(self) -> list[int]:
+        """Return when the bars end that are not closed."""
+        tables, count = self.tables, len(self.symbols)
+        slots = tables.slots[:count]
+        open_ends = slots["end"][slots["start"] < slots["end"]]
+        first = slots["early_first"]
+        early_ends = tables.bars["end"][self._following(first[first >= 0])]
+        found: list[int] = np.unique(np.concatenate([open_ends, early_ends])).tolist()
+        return found
 
     def bars(self, places: NDArray[np.int64]) -> list[Bar]:
         """Return copies of bars that are filled in."""

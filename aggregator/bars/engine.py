@@ -160,13 +160,21 @@ class BarEngine:
         self._keep(closed)
         return found
 
-    def restore(self, bars: Iterable[Bar], now_ns: int = 0) -> None:
+    def open_ends(self) -> list[int]:
+        """Return when the bars end that the clock ends and that are not closed."""
+        return self.table.open_ends()
+
+    def restore(self, bars: Iterable[Bar], now_ns: int = 0, *, is_whole: bool = True) -> None:
         """Take over bars of an earlier epoch: open ones, and those that can still be revised.
 
         Call it once, before the first trade. The first trade of each symbol asks for :meth:`open`,
         as if the symbol were new. Bars of intervals that are not made any more are left out. With
         ``now_ns`` the wall clock closes those of symbols whose trades are of the present.
+
+        If the bars are not a whole epoch's, because that ended in a crash, trades may come again
+        that a closed bar has: if it is revised, its coverage is partial.
         """
+        self.table.is_whole = is_whole
         self.table.tables.state["now"] = now_ns
         for bar in sorted(bars, key=lambda bar: (bar.end, bar.start)):
             place = self.series.place(bar.interval)
