@@ -43,7 +43,7 @@ MAX_WAITING_BARS = 500_000
 SAVE_SPANS_S = 60.0
 # How long the wall clock closes nothing after an orderly stop, unless all senders come back
 # earlier, and how long they then have to send what they hold.
-AWAIT_SENDERS_S = 10.0
+AWAIT_SENDERS_S = 10
 SETTLE_S = 1.0
 
 
@@ -148,6 +148,7 @@ class Core:
             self.feeds.spans.add(start, end)
         bars = await self.store.restore(plan.intervals, plan.revise_ns, plan.max_closed)
         engine.restore(bars, self._clock(), is_whole=stop.is_last)
+        self.market.book.open_restored()
         self._tasks.append(asyncio.create_task(self._keep_spans(self.store)))
         if bars:
             log.info("bars_restored", count=len(bars), after_orderly_stop=stop.is_last)
@@ -161,10 +162,10 @@ class Core:
 
     async def _await_senders(self) -> None:
         # They still have trades for the bars that the last run left open.
-        now = asyncio.get_running_loop().time
-        deadline = now() + AWAIT_SENDERS_S
-        while self.feeds.awaits_senders and now() < deadline:
-            await asyncio.sleep(0.1)
+        for _ in range(AWAIT_SENDERS_S):
+            if not self.feeds.awaits_senders:
+                break
+            await asyncio.sleep(1.0)
         await asyncio.sleep(SETTLE_S)
         self._close_timer.start()
 
@@ -175,9 +176,10 @@ class Core:
         for task in self._tasks:
             task.cancel()
         if self.store is not None:
+            engine = self.market.book.engine
             await self.store.stop(
                 self._store_drain_s,
-                self.market.book.engine.open_bars(),
+                engine.open_bars() + engine.sessions(),
                 self.feeds.all_spans(self._clock()),
                 self.feeds.marks(self._producers.all()),
             )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars.bar import Bar, BarState, Coverage, CoverageRule
+from aggregator.bars.bar import SESSION, Bar, BarState, Coverage, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.bars.kernel import query, restore
 from aggregator.bars.kernel.records import PHASES, OpenTables, Tables
@@ -161,6 +161,46 @@ class BarTable:
                 if record["phase"] < 0:
                     record["phase"] = self._phase(row, slot, start)
         return found, coverages
+
+    def cover_sessions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how much of the present session of each symbol, so far, had a feed."""
+        found = np.empty(len(rows), query.OPEN_BAR)
+        groups = np.empty(len(rows), query.OPEN_GROUP)
+        count = query.find_sessions(self.open_tables, rows, found, groups)
+        alike = [*(self._alike(*group) for group in groups[:count].tolist()), -1]
+        coverages: NDArray[np.int64] = np.array(alike, np.int64)[found["group"]]
+        for index in np.flatnonzero(coverages < 0).tolist():
+            row, _, start, reached, _ = found[index].item()
+            session = self._rules[row].session(start)
+            if session is not None and session.opens < min(reached, session.closes):
+                start, reached = session.opens, min(reached, session.closes)
+            coverages[index] = self._coverage(start, reached)
+        return coverages
+
+    # The present session of a symbol, as a bar.
+
+    def session_bar(self, row: int) -> Bar | None:
+        """Return a copy of the present session with all its trades, or None."""
+        symbol = self.tables.symbols[row]
+        candle = _read_candle(symbol["session"])
+        if symbol["in_session"]:
+            base = _read_candle(self.tables.bases[row]["candle"])
+            if base.volume:
+                candle.merge(base)
+        if not candle.volume:
+            return None
+        bounds = int(symbol["session_start"]), int(symbol["session_end"])
+        return Bar(self.symbols.symbols[row], SESSION, *bounds, candle)
+
+    def restore_session(self, row: int, bar: Bar) -> None:
+        """Take over the session of an earlier epoch, unless the symbol has come further."""
+        symbol = self.tables.symbols[row]
+        if symbol["session_start"] <= bar.start and symbol["latest"] < bar.end:
+            symbol["latest"] = max(int(symbol["latest"]), bar.candle.last_ts)
+            symbol["session"] = bar.candle.values()
+            symbol["session_start"], symbol["session_end"] = bar.start, bar.end
+            # The snapshot of a symbol is its first state.
+            self.tables.bases[row]["sequence"] = 1
 
     def _alike(self, start: int, least: int, most: int) -> int:
         # Of bars that begin together and have come less or more far: where both ends of them are

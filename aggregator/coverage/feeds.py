@@ -53,6 +53,8 @@ class Feeds:
         self._left: dict[str, SenderMark] = {}
         # Many symbols have bars of the same bounds.
         self._answers: dict[tuple[int, int], Coverage] = {}
+        # Times from which on everything up to the present is covered.
+        self._endless: set[int] = set()
 
     def open(self, now_ns: int) -> Feed:
         """Return the feed of a stream that begins; :meth:`Feed.close` it."""
@@ -92,10 +94,12 @@ class Feeds:
 
     def coverage(self, start: int, end: int) -> Coverage:
         """Return how much of start <= time < end, as far as it has passed, had a feed."""
+        if start in self._endless:
+            return Coverage.FULL
         answer = self._answers.get((start, end))
         if answer is None:
             if len(self._answers) >= MAX_REMEMBERED:
-                self._answers.clear()
+                self.changed()
             answer = self._answers[start, end] = self._coverage(start, end)
         return answer
 
@@ -135,6 +139,7 @@ class Feeds:
     def changed(self) -> None:
         """Drop the remembered answers; the feeds call it."""
         self._answers.clear()
+        self._endless.clear()
 
     def remove(self, feed: Feed) -> None:
         """Remove a feed that has ended; the feeds call it."""
@@ -149,6 +154,8 @@ class Feeds:
             if further <= reach:
                 break
             reach = further
+        if reach == END_OF_TIME:
+            self._endless.add(start)
         if reach >= end or (reach > start and any(f.grows_at(reach) for f in self._feeds)):
             return Coverage.FULL
         if self.spans.touches(start, end) or any(f.touches(start, end) for f in self._feeds):

@@ -170,6 +170,9 @@ class BarStore:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
+                if last and self._is_prepared:
+                    with contextlib.suppress(*STORE_ERRORS):
+                        await self._database.remove_sessions()
                 # Not all at once: there may be more than may wait.
                 for first in range(0, len(last), self._backlog.max_waiting):
                     part = last[first : first + self._backlog.max_waiting]

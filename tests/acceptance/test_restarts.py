@@ -7,7 +7,7 @@ import contextlib
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,20 +37,26 @@ async def run_aggregator(
         "AGGREGATOR_BARS": "1s,1m,1h,1d",
         **env,
     }
-    async with run_service("aggregator", given) as service:
-        async with open_stub(await service.wait_for_port()) as stub:
-            yield service, stub
+    async with (
+        run_service("aggregator", given) as service,
+        open_stub(await service.wait_for_port()) as stub,
+    ):
+        yield service, stub
 
 
-async def publish(stub: MarketDataServiceAsyncStub, *batches: wire.TickBatch) -> list[wire.BatchAck]:
+async def publish(
+    stub: MarketDataServiceAsyncStub, *batches: wire.TickBatch
+) -> list[wire.BatchAck]:
     """Send batches over one stream, and return their acks."""
     call = stub.PublishTicks()
-    acks = []
+    acks: list[wire.BatchAck] = []
     for batch in batches:
         await call.write(batch)
-        acks.append(await call.read())
+        ack = await call.read()
+        assert isinstance(ack, wire.BatchAck)
+        acks.append(ack)
     await call.done_writing()
-    assert await call.read() is not None
+    await call.code()
     return acks
 
 
@@ -76,21 +82,20 @@ async def test_a_bar_that_claims_all_of_its_time_has_all_of_its_trades(
 ) -> None:
     port, sent, stop = free_port(), Counter[int](), asyncio.Event()
     env = {"INGEST_PORT": "0", "INGEST_AGGREGATOR": f"127.0.0.1:{port}"}
-    async with run_service("ingest", env) as ingest:
-        async with asyncio.TaskGroup() as tasks:
-            async with run_aggregator(tmp_path, port) as (aggregator, stub):
-                tasks.create_task(trade(await ingest.wait_for_port(), sent, stop))
-                await wait_for_bars(stub, 3)
-                # In the middle of a second.
-                await asyncio.sleep(1.5 - time.time() % 1)
-                stopped = time.time_ns()
-                await aggregator.stop(number)
-            async with run_aggregator(tmp_path, port) as (aggregator, stub):
-                started = time.time_ns()
-                await wait_for_bars(stub, 3, started)
-                stop.set()
-                await asyncio.sleep(3)
-                found = await bars(stub, "1s")
+    async with run_service("ingest", env) as ingest, asyncio.TaskGroup() as tasks:
+        async with run_aggregator(tmp_path, port) as (aggregator, stub):
+            tasks.create_task(trade(await ingest.wait_for_port(), sent, stop))
+            await wait_for_bars(stub, 3)
+            # In the middle of a second.
+            await asyncio.sleep(1.5 - time.time() % 1)
+            stopped = time.time_ns()
+            await aggregator.stop(number)
+        async with run_aggregator(tmp_path, port) as (aggregator, stub):
+            started = time.time_ns()
+            await wait_for_bars(stub, 3, started)
+            stop.set()
+            await asyncio.sleep(3)
+            found = await bars(stub, "1s")
     # Bars end when the producer leaves, and it came within the first second.
     first, last = min(sent) + 1, max(sent)
     whole = [bar for bar in found if bar.coverage == FULL]
@@ -110,17 +115,23 @@ async def test_a_bar_that_claims_all_of_its_time_has_all_of_its_trades(
 
 
 async def wait_for_bars(stub: MarketDataServiceAsyncStub, count: int, after: int = 0) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while len(await bars(stub, "1s", **{"from": after})) < count:
-            await asyncio.sleep(0.1)
+    for _ in range(10 * TIMEOUT_S):
+        if len(await bars(stub, "1s", **{"from": after})) >= count:
+            return
+        # Time has to pass here.
+        await asyncio.sleep(0.1)
+    raise AssertionError("there are no bars")
 
 
-def batch(first_sequence: int, trades: int, since: int, ts: int) -> wire.TickBatch:
-    """Return trades of one volume, as a producer that was there since then sends them."""
+def batch(
+    first_sequence: int, trades: int, since: int, ts: int, prices: Sequence[float] = ()
+) -> wire.TickBatch:
+    """Return trades of volume 1, as a producer that was there since then sends them."""
+    given = prices or [10.0] * trades
     return wire.TickBatch(
         producer_id="p",
         first_sequence=first_sequence,
-        ticks=[make_tick(ts_ns=ts + number) for number in range(trades)],
+        ticks=[make_tick(price=price, ts_ns=ts + number) for number, price in enumerate(given)],
         feed=wire.FeedReport(producers=1, accepted=trades, since=since),
     )
 
@@ -165,10 +176,12 @@ async def test_after_a_crash_a_bar_that_gets_trades_again_does_not_claim_to_be_w
 
 
 async def wait_for_written(stub: MarketDataServiceAsyncStub) -> None:
-    async with asyncio.timeout(TIMEOUT_S):
-        while (status := await stub.GetStatus(wire.StatusRequest())).store.waiting:
-            await asyncio.sleep(0.05)
-    assert status.store.written
+    for _ in range(10 * TIMEOUT_S):
+        store = (await stub.GetStatus(wire.StatusRequest())).store
+        if store.written and not store.waiting:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("nothing is written")
 
 
 async def test_after_a_crash_an_older_orderly_stop_is_not_taken_for_the_last(
@@ -189,3 +202,73 @@ async def test_after_a_crash_an_older_orderly_stop_is_not_taken_for_the_last(
         for interval in ("1h", "1d"):
             (bar,) = await bars(stub, interval)
             assert (bar.trades, bar.coverage) == (4, wire.COVERAGE_PARTIAL)
+
+
+def numbers(state: wire.Aggregate | wire.Bar) -> tuple[float, ...]:
+    """Return what an aggregate and a bar have in common."""
+    return (*(getattr(state, name) for name in ("open", "high", "low", "close")), *sums(state))
+
+
+def sums(state: wire.Aggregate | wire.Bar) -> tuple[float, ...]:
+    return state.volume, state.trades, state.vwap, state.coverage
+
+
+@pytest.mark.parametrize("intervals", ["1m,1d", "1m"])
+async def test_the_aggregate_goes_on_after_an_orderly_stop_as_the_bar_of_its_day_does(
+    tmp_path: Path, intervals: str
+) -> None:
+    now = time.time_ns()
+    asked = wire.AggregateRequest(symbol="AAPL")
+    async with run_aggregator(tmp_path, AGGREGATOR_BARS=intervals) as (aggregator, stub):
+        await publish(stub, batch(1, 3, now, now, prices=(10.0, 12.0, 9.0)))
+        before = await stub.GetAggregate(asked)
+        assert await aggregator.stop() == 0
+    for price, want in ((11.0, (10.0, 12.0, 9.0, 11.0)), (8.0, (10.0, 12.0, 8.0, 8.0))):
+        trades = before.trades
+        async with run_aggregator(tmp_path, AGGREGATOR_BARS=intervals) as (aggregator, stub):
+            after = await stub.GetAggregate(asked)
+            assert (numbers(after), after.timestamp) == (numbers(before), before.timestamp)
+            await publish(stub, batch(trades + 1, 1, now, now + trades, prices=(price,)))
+            before = await stub.GetAggregate(asked)
+            assert numbers(before)[:6] == (*want, trades + 1, trades + 1)
+            if "1d" in intervals:
+                (day,) = await bars(stub, "1d")
+                assert numbers(day) == numbers(before)
+            assert await aggregator.stop() == 0
+
+
+async def test_after_a_crash_the_aggregate_says_that_it_is_partial(tmp_path: Path) -> None:
+    now = time.time_ns()
+    asked = wire.AggregateRequest(symbol="AAPL")
+    async with run_aggregator(tmp_path) as (aggregator, stub):
+        await publish(stub, batch(1, 3, now - 86_400 * SECOND_NS, now))
+        await aggregator.stop(signal.SIGKILL)
+    async with run_aggregator(tmp_path) as (_, stub):
+        await publish(stub, batch(4, 1, now - 86_400 * SECOND_NS, now + 3))
+        aggregate = await stub.GetAggregate(asked)
+        assert (aggregate.trades, aggregate.coverage) == (1, wire.COVERAGE_PARTIAL)
+        (day,) = await bars(stub, "1d")
+        assert numbers(day) == numbers(aggregate)
+
+
+async def test_a_late_fill_is_in_the_aggregate_and_in_every_open_bar(tmp_path: Path) -> None:
+    # The hour and the day are open; the minutes of the fill are closed, and too old to be revised.
+    noon = time.time_ns() // (86_400 * SECOND_NS) * 86_400 * SECOND_NS - 12 * 3600 * SECOND_NS
+    late = noon + 50 * MINUTE_NS
+    async with run_aggregator(tmp_path) as (_, stub):
+        await publish(
+            stub,
+            batch(1, 1, 0, late - 18 * MINUTE_NS, prices=(10.0,)),
+            batch(2, 1, 0, late, prices=(11.0,)),
+            # 20, 18 and 16 minutes old.
+            batch(3, 1, 0, late - 20 * MINUTE_NS, prices=(7.0,)),
+            batch(4, 1, 0, late - 18 * MINUTE_NS + 1, prices=(15.0,)),
+            batch(5, 1, 0, late - 16 * MINUTE_NS, prices=(9.0,)),
+        )
+        aggregate = await stub.GetAggregate(wire.AggregateRequest(symbol="AAPL"))
+        assert numbers(aggregate)[:6] == (7.0, 15.0, 7.0, 11.0, 5, 5)
+        for interval in ("1h", "1d"):
+            (bar,) = await bars(stub, interval)
+            assert numbers(bar)[:6] == (7.0, 15.0, 7.0, 11.0, 5, 5)
+        assert [bar.trades for bar in await bars(stub, "1m")] == [1, 1]
+        assert (await stub.GetStatus(wire.StatusRequest())).bars_late == 0
