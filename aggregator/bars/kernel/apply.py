@@ -94,33 +94,42 @@ def _take(t: Tables, row: int, trade: Trade) -> int:
     return UNUSUAL
 
 
+# A usual trade meets all conditions of the next two: one branch for all, a nanosecond less.
+
+
 @kernel_part
 def _is_valid(trade: Trade, latest_allowed: int) -> bool:
-    return 0.0 < trade.price < inf and trade.volume > 0 and 0 < trade.ts <= latest_allowed
+    return (
+        (trade.price > 0.0)
+        & (trade.price < inf)
+        & (trade.volume > 0)
+        & (trade.ts > 0)
+        & (trade.ts <= latest_allowed)
+    )
 
 
 @kernel_part
 def _only_adds(base: Base, trade: Trade) -> bool:
     """Return whether a trade does no more than add to the base candle."""
     only_adds: bool = (
-        base.low_time <= trade.ts < base.high_time
-        and trade.price < MAX_PRICE
-        and trade.volume <= MAX_TICK_VOLUME
-        and trade.volume <= base.room - base.candle.volume
+        (trade.ts >= base.low_time)
+        & (trade.ts < base.high_time)
+        & (trade.price < MAX_PRICE)
+        & (trade.volume <= MAX_TICK_VOLUME)
+        & (trade.volume <= base.room - base.candle.volume)
     )
     return only_adds
 
 
 @kernel_part
-def _note_state(t: Tables, row: int) -> None:
+def _note_state(t: Tables, row: int, batch: int) -> None:
     """Count one more state of a symbol, once in each batch."""
     state: EngineState = t.state[0]
     base: Base = t.bases[row]
-    if base.batch != state.batch:
-        base.batch = state.batch
-        base.sequence += 1
-        t.noted[state.changed].changed = row
-        state.changed += 1
+    base.batch = batch
+    base.sequence += 1
+    t.noted[state.changed].changed = row
+    state.changed += 1
 
 
 @KERNELS.add(VOID(STATES, INT, INT))
@@ -155,7 +164,7 @@ def apply_ticks(
     Returns:
         Why it stopped, the first tick that was not taken, and how many rows changed so far.
     """
-    latest_allowed = t.state[0].latest_allowed
+    batch, latest_allowed = t.state[0].batch, t.state[0].latest_allowed
     ahead = addresses_of(t)
     many = t.bases.shape[0] > _MANY
     while index < count:
@@ -176,14 +185,15 @@ def apply_ticks(
         if not _is_valid(trade, latest_allowed):
             return UNUSUAL, index, t.state[0].changed
         base: Base = t.bases[row]
-        code = DONE
+        index += 1
         if _only_adds(base, trade):
             add(base.candle, trade.price, trade.volume, trade.ts, trade.sequence)
         else:
             code = _take(t, row, trade)
             if code >= NEED_ROOM:
-                return code, index, t.state[0].changed
-        if code == DONE:
-            _note_state(t, row)
-        index += 1
+                return code, index - 1, t.state[0].changed
+            if code == UNUSUAL:
+                continue
+        if base.batch != batch:
+            _note_state(t, row, batch)
     return DONE, index, t.state[0].changed
