@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import resource
 import socket
 from collections.abc import Iterator
@@ -81,11 +80,6 @@ def allow_open_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-def log_libraries() -> None:
-    """Log warnings of libraries as our own lines."""
-    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING)
-
-
 def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -107,8 +101,3 @@ def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
-
-
-class _ToStructlog(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
