@@ -29,6 +29,9 @@ class IngestSettings(ServiceSettings):
     max_frame_size: int = Field(
         default=MAX_FRAME_SIZE, ge=1, le=MAX_FRAME_SIZE, description="bytes in one frame"
     )
+    first_tick_timeout_s: float = Field(
+        default=10.0, gt=0, description="how long a new connection may take to send its first tick"
+    )
     frame_timeout_s: float = Field(
         default=30.0, gt=0, description="how long a frame may take to arrive, from its first byte"
     )
