@@ -16,6 +16,9 @@ KEEPALIVE_TIMEOUT_S = 5.0
 # answers synchronously looks at its connection only every few seconds, so it answers late.
 SERVER_KEEPALIVE_S = 60.0
 SERVER_KEEPALIVE_TIMEOUT_S = 20.0
+# gRPC's own are 120 s and no limit.
+CONNECT_TIMEOUT_S = 10.0
+MAX_CONNECTIONS = 2**31 - 1
 # gRPC cannot wait less before a ping.
 MIN_KEEPALIVE_S = 1.0
 
@@ -63,15 +66,24 @@ def client_options(
     ]
 
 
-def server_options(keepalive_s: float = SERVER_KEEPALIVE_S) -> Options:
+def server_options(
+    keepalive_s: float = SERVER_KEEPALIVE_S,
+    *,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    max_connections: int = MAX_CONNECTIONS,
+) -> Options:
     """Return the options of a server.
 
     Args:
         keepalive_s: how long a connection may be silent before a ping, at least 1. Clients may
             ping as often as they like, whatever this is.
+        connect_timeout_s: how long a connection may take to begin with HTTP/2.
+        max_connections: further ones are closed at once.
     """
     return [
         *_common_options(keepalive_s, SERVER_KEEPALIVE_TIMEOUT_S),
+        ("grpc.server_handshake_timeout_ms", int(connect_timeout_s * 1000)),
+        ("grpc.max_allowed_incoming_connections", max_connections),
         # By default a third ping within 5 min is "too many" and ends the connection.
         ("grpc.http2.max_ping_strikes", 0),
         # A second server on the port fails instead of sharing it.
