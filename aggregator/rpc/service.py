@@ -29,6 +29,7 @@ from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary
 from marketdata.symbols import normalize_symbol
+from marketdata.timestamps import UnitHistory
 from marketdata.validation import TickRules
 from marketdata.wire import market_data_pb2 as wire
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceServicer
@@ -97,11 +98,15 @@ class MarketDataService(MarketDataServiceServicer):
     ) -> wire.Ack:
         """Apply single ticks: each is checked, and invalid ones are dropped."""
         received = 0
+        units = UnitHistory()
         with self._feed() as feed:
             async for tick in request_iterator:
                 received += 1
                 now_ns = self._clock()
-                reason = self._rules.normalize(tick, now_ns)
+                changes = units.changes
+                reason = self._rules.normalize(tick, now_ns, units)
+                if units.changes > changes == 0:
+                    log.warning("timestamp_unit_changed", unit_ns=units.unit_ns)
                 if reason is not None:
                     self._drops.add({reason: 1})
                     continue
