@@ -30,6 +30,7 @@ from aggregator.store.schema import bars as bars_table
 from marketdata.intervals import NS_PER_DAY, parse_interval
 from marketdata.timestamps import NS_PER_S
 from marketdata.tradefiles import BadFile
+from marketdata.validation import TickRules
 from tests.doubles.made_bars import make_bar
 from tests.doubles.stores import open_database
 from tests.doubles.trades import REAL_TRADES, ROOT, needs_real_trades
