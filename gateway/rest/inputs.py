@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from gateway.errors import FieldError, InvalidInput
 from marketdata.errors import InvalidSymbol
+from marketdata.numbers import parse_int
 from marketdata.symbols import (
     BLANKS,
     MAX_SYMBOL_LENGTH,
@@ -25,6 +29,15 @@ RAW_SYMBOL_PATTERN = (
 PREFIX_PATTERN = (
     rf"^{_BLANKS}(?:{VISIBLE_CHARACTERS}{SYMBOL_CHARACTERS}{{0,{MAX_SYMBOL_LENGTH - 1}}})?$"
 )
+
+
+def _read_int(value: object) -> object:
+    # pydantic takes 1_000 for a number, as Python does.
+    return parse_int(value) if isinstance(value, str) else value
+
+
+# A whole number in a query.
+WholeNumber = Annotated[int, BeforeValidator(_read_int)]
 
 # Invalid symbols named in one response; a list of 500 needs no 500 explanations.
 _MAX_FIELD_ERRORS = 10

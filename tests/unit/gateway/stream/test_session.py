@@ -202,7 +202,7 @@ def test_a_client_that_comes_back_gets_all_it_missed() -> None:
     connect(feed, {"symbols": ["A,B"]})
     feed.publish("A", "A", "A", "B")
     client = connect(feed)
-    resume = {"epoch": str(EPOCH), "sequences": {"a": "1", "OTHER": "5"}}
+    resume = {"epoch": str(EPOCH), "sequences": {" A": "1", "OTHER": "5"}}
     subscribe(client, "A", "B", policy="buffer", resume=resume)
     assert sorted(updates(client)) == [
         ("1", "A", 2, True, 0),
