@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -105,8 +106,10 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def run_service(module: str, env: Mapping[str, str]) -> AsyncIterator[Service]:
-    """Run ``python -m module``; kill it at the end of the context if it still runs.
+async def run_service(
+    module: str, env: Mapping[str, str], *, cwd: Path | None = None
+) -> AsyncIterator[Service]:
+    """Run ``python -m module`` in ``cwd``; kill it at the end of the context if it still runs.
 
     Settings of the shell that runs the tests do not reach it.
     """
@@ -119,6 +122,7 @@ async def run_service(module: str, env: Mapping[str, str]) -> AsyncIterator[Serv
         *bound(sys.executable, "-m", module),
         env={**inherited, f"{prefix}LOG_FORMAT": "json", **env},
         stderr=asyncio.subprocess.PIPE,
+        cwd=cwd,
     )
     service = Service(process)
     try:
