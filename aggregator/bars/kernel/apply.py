@@ -10,13 +10,9 @@ Measured on one core at 2.1 GHz: see docs/performance.md.
 from __future__ import annotations
 
 from math import inf
-<<<<<<< HEAD
-from typing import NamedTuple
-=======
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
->>>>>>> main
 
 from aggregator.bars.kernel.ahead import (
     FAR,
