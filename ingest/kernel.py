@@ -1,7 +1,7 @@
 """The hot loop of ingest: frames in, encoded records of a ``TickBatch`` out.
 
 It stops at the first unusual tick: fields that are missing, unknown, repeated or in another order,
-tags and lengths of more bytes than they need, symbols that are not valid.
+tags and lengths of more bytes than they need, symbols, prices and volumes that are not valid.
 :class:`ingest.ticks.TickReader` reads those with the protobuf library.
 
 Measured on one core at 2.1 GHz: 11 to 16 ns per tick, and 0.6 us for a call.
@@ -39,12 +39,6 @@ BAD_FRAME = 3  # its length is 0 or over the limit
 # nanoseconds, and the numbers of a timestamps.UnitHistory.
 COUNTS = np.dtype(
     [
-        ("price_not_finite", np.int64),
-        ("price_not_positive", np.int64),
-        ("price_too_large", np.int64),
-        ("price_sentinel", np.int64),
-        ("volume_not_positive", np.int64),
-        ("volume_too_large", np.int64),
         ("timestamp_not_positive", np.int64),
         ("timestamp_implausible", np.int64),
         ("timestamp_in_future", np.int64),
@@ -247,33 +241,17 @@ def _is_sentinel(price: float) -> bool:
 
 
 @kernel_part
-def _is_good_price(price: float, rules: Rules, counts: Any) -> bool:
-    # Counts a price that is not good.
-    if not np.isfinite(price):
-        counts.price_not_finite += 1
-    elif price <= 0.0:
-        counts.price_not_positive += 1
-    elif _is_sentinel(price):
-        counts.price_sentinel += 1
-    elif price > rules.max_price:
-        counts.price_too_large += 1
-    else:
-        return True
-    return False
+def _is_trade(tick: _Tick, rules: Rules) -> bool:
+    # Whether price and volume are valid.
+    price = tick.price
+    if not 0 < tick.volume <= rules.max_volume or not 0.0 < price <= rules.max_price:
+        return False
+    return price < LEAST_SENTINEL or not _is_sentinel(price)
 
 
 @inlined_part
-def _is_valid(tick: _Tick, factor: int, rules: Rules, counts: Any) -> bool:
-    # Counts a tick that is not valid.
-    is_usual = 0.0 < tick.price <= rules.max_price and tick.price < LEAST_SENTINEL
-    if not is_usual and not _is_good_price(tick.price, rules, counts):
-        return False
-    if tick.volume == 0:
-        counts.volume_not_positive += 1
-        return False
-    if tick.volume > rules.max_volume:
-        counts.volume_too_large += 1
-        return False
+def _has_time(tick: _Tick, factor: int, rules: Rules, counts: Any) -> bool:
+    # Counts a tick whose time is not valid.
     if tick.time == 0:
         counts.timestamp_not_positive += 1
         return False
@@ -395,12 +373,12 @@ def parse_frames(
         if not symbol.is_valid:
             break
         tick = _read_numbers(start, price_at, stop)
-        if not tick.is_usual:
+        if not tick.is_usual or not _is_trade(tick, rule):
             break
         code = MORE
         position = stop
         factor = _factor_of(tick.time, rule.unit_ns)
-        if _is_valid(tick, factor, rule, count):
+        if _has_time(tick, factor, rule, count):
             out = _write_record(out, symbol, tick, factor, rule)
             if factor != 1:
                 count.conversions += 1
