@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # `make assets` puts a compressed copy beside each file.
 COMPRESSED = ".gz"
@@ -29,6 +29,41 @@ _RULES = StaticFiles(check_dir=False)
 DASHBOARD_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+# Of every other answer: shown as a page, it may load nothing and be in no frame.
+PLAIN_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# Of the files of pages. A worker is under the policy of its own file.
+ASSET_POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'"
+
+
+class PagePolicies:
+    """Add a Content-Security-Policy to every answer that has none of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in headers}
+                for name, value in _DEFAULT_HEADERS:
+                    if name not in names:
+                        headers.append((name, value))
+                message = {**message, "headers": headers}
+            await send(message)
+
+        is_http = scope["type"] == "http"
+        await self._app(scope, receive, send_with_policy if is_http else send)
+
+
+_DEFAULT_HEADERS = (
+    (b"content-security-policy", PLAIN_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
 )
 
 
@@ -77,6 +112,7 @@ class Assets(StaticFiles):
         immutable = _HASHED.search(file.as_posix()) is not None
         headers = {
             "Cache-Control": _FOREVER if immutable else _ASK,
+            "Content-Security-Policy": ASSET_POLICY,
             "X-Content-Type-Options": "nosniff",
         }
         return _respond(file, stat_result, Headers(scope=scope), headers, status_code)
