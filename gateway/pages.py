@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from mimetypes import guess_type
@@ -12,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.prefix import prefix_of
 
 # `make assets` puts a compressed copy beside each file.
 COMPRESSED = ".gz"
@@ -94,7 +97,18 @@ class Page:
         # Looked for each time: it may be built while the gateway runs.
         if not self._file.is_file():
             return PlainTextResponse(self._missing, 503)
+        if prefix := prefix_of(request.scope):
+            return self._respond_under(prefix, request)
         return _respond(self._file, self._file.stat(), Headers(scope=request.scope), self._headers)
+
+    def _respond_under(self, prefix: str, request: Request) -> Response:
+        # All addresses of the page are absolute, and stand in attributes.
+        page = self._file.read_bytes().replace(b'="/', b'="%b/' % prefix.encode())
+        tag = f'"{hashlib.sha256(page).hexdigest()[:32]}"'
+        headers = {**self._headers, "ETag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(page, headers=headers, media_type="text/html")
 
 
 class Assets(StaticFiles):

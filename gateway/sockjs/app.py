@@ -30,6 +30,7 @@ from gateway.clients.websocket import (
     DEFAULT_MAX_PAYLOAD_BYTES,
     MESSAGE_TOO_BIG,
 )
+from gateway.prefix import prefix_of
 from gateway.sockjs.connection import SockJsConnection
 from gateway.sockjs.errors import (
     BrokenJsonEncoding,
@@ -122,9 +123,9 @@ class SockJs:
         allow_origin: OriginCheck | None = None,
     ) -> None:
         self._handler_factory = handler_factory
-        self._iframe = encode_iframe(sockjs_url)
-        self._iframe_tag = entity_tag(self._iframe)
-        self._iframe_policy = iframe_policy(self._iframe)
+        # Checks it.
+        encode_iframe(sockjs_url)
+        self._sockjs_url = sockjs_url
         self._raw_websocket = raw_websocket
         self._subprotocols = subprotocols
         self._websocket = websocket
@@ -217,11 +218,12 @@ class SockJs:
         return Response(body, headers=JSON | NOT_CACHED | cors(request))
 
     def _serve_iframe(self, request: Request) -> Response:
-        headers = {"ETag": self._iframe_tag, "Content-Security-Policy": self._iframe_policy}
+        page = encode_iframe(prefix_of(request.scope) + self._sockjs_url)
+        headers = {"ETag": entity_tag(page), "Content-Security-Policy": iframe_policy(page)}
         headers |= cached_for_a_year()
-        if request.headers.get("if-none-match") == self._iframe_tag:
+        if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        return Response(self._iframe, headers=HTML | headers)
+        return Response(page, headers=HTML | headers)
 
     # Transports over HTTP
 

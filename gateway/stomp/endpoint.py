@@ -58,9 +58,8 @@ from gateway.stomp.protocol.versions import SUBPROTOCOLS
 from marketdata.errors import MarketDataError
 from marketdata.intervals import InvalidInterval
 
-# Where the page of SockJS's iframe transports finds sockjs-client, from that page: so it is found
-# under any path prefix.
-SOCKJS_URL = "../static/sockjs.min.js"
+# Where the page of SockJS's iframe transports finds sockjs-client.
+SOCKJS_URL = "/static/sockjs.min.js"
 
 
 @dataclass(frozen=True, slots=True)

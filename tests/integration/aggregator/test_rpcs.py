@@ -14,6 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from aggregator.app import Aggregator
 from aggregator.rpc.service import SERVICE_NAME
@@ -350,3 +352,30 @@ async def test_reflection_describes_the_service(aggregator: Aggregator) -> None:
     services, methods = await asyncio.to_thread(describe)
     assert {SERVICE_NAME, "grpc.health.v1.Health"} <= set(services)
     assert {"StreamTicks", "GetAggregate", "StreamAggregates", "Watch"} <= set(methods)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "found"),
+    [
+        (SERVICE_NAME, True),
+        (f"{SERVICE_NAME}.GetAggregate", True),
+        (f"{SERVICE_NAME}.StreamTicks", True),
+        ("grpc.health.v1.Health.Check", True),
+        ("marketdata.Tick", True),
+        ("marketdata.Tick.symbol", True),
+        (f"{SERVICE_NAME}.NoSuchMethod", False),
+        ("marketdata.NoSuchService.GetAggregate", False),
+        ("nothing", False),
+        ("", False),
+    ],
+)
+async def test_reflection_finds_services_methods_and_messages(
+    aggregator: Aggregator, symbol: str, found: bool
+) -> None:
+    async with open_channel(aggregator.port) as channel:
+        stub = ServerReflectionStub(channel)
+        request = ServerReflectionRequest(file_containing_symbol=symbol)
+        (answer,) = [each async for each in stub.ServerReflectionInfo(iter([request]))]
+        assert answer.HasField("file_descriptor_response") is found
+        if not found:
+            assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]

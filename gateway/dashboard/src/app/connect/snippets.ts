@@ -1,7 +1,7 @@
 // What to type to get the same data by each protocol. Pure.
 
 export interface Place {
-  /** Such as `localhost:8080`. */
+  /** Such as `localhost:8080`, or `example.com/market` under a path prefix. */
   readonly host: string;
   readonly secure: boolean;
   readonly symbol: string;
@@ -34,7 +34,7 @@ export function snippets({ host, secure, symbol }: Place): Snippet[] {
   const http = `${secure ? 'https' : 'http'}://${host}`;
   const ws = `${secure ? 'wss' : 'ws'}://${host}`;
   const path = encodeURIComponent(symbol);
-  const machine = host.replace(/:\d+$/, '');
+  const machine = host.replace(/\/.*$/, '').replace(/:\d+$/, '');
   return [
     {
       id: 'rest',
