@@ -11,6 +11,7 @@ export type {
 } from './client';
 export { StreamError } from './subscription';
 export type { BarHandlers, BarTopic, Topic, UpdateHandlers } from './subscription';
+export type { ServerTime } from './clock';
 export { BarSeries, barKey, compareBars, isClosed, isNewer } from './bars';
 export type { Change } from './bars';
 export type { Gap } from './sequences';
@@ -21,7 +22,7 @@ export { streamUrl, webSocketTransport } from './transport';
 export { listenToEvents } from './events';
 export type { StreamEvent } from './events';
 export type { Transport, TransportEvents, TransportFactory } from './transport';
-export { compareDecimal, groupDigits, msBetween, msToNs } from './decimal';
+export { compareDecimal, groupDigits, msBetween, msToNs, nsToMs } from './decimal';
 export { openSignaling, signalingUrl } from './signaling';
 export type { Signal, Signaling, SignalingEvents, SignalingFactory } from './signaling';
 export { fetchIceServers, webRtcTransport } from './webrtc';
