@@ -16,7 +16,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from aggregator.wire.ticks import TICKS, Ticks
-from marketdata.kernels import KERNELS
+from marketdata.kernels import KERNELS, kernel_part
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.words import load_byte, load_double, load_word
 
@@ -85,7 +85,7 @@ def _fold(mixed: int) -> int:
     return (mixed ^ (mixed >> 29)) & ((1 << _HASH_BITS) - 1)
 
 
-@njit
+@kernel_part
 def _mix_second(first: int, second: Half) -> int:
     # What a long symbol has more than its first half.
     return (first ^ (first >> 29)) * _MIX_1 ^ _mix(second)
@@ -173,7 +173,7 @@ def _read_trade(at: int, stop: int) -> tuple[float, int, int]:
     return price, volume, time
 
 
-@njit
+@kernel_part
 def _differs_after(names: NDArray[np.int64], row: int, at: int, length: int) -> bool:
     # Whether a symbol of which the first half is right, and full, has another second half.
     if length == _HALF:
