@@ -289,6 +289,10 @@ async def test_a_gap_of_too_many_intervals_is_refused_where_all_of_it_is_asked(
     assert starts(page) == [*range(11, 30), *range(60, 71)]
 
 
+async def test_the_last_bars_of_a_symbol_without_any_have_no_fillers(bars: Setup) -> None:
+    assert list((await bars.read(fill=wire.FILL_ALL)).bars) == []
+
+
 async def test_there_are_no_fillers_while_the_market_is_closed(bars: Setup) -> None:
     bars.hours.closes = True
     bars.put_stored(make_bar(28), make_bar(62))
