@@ -387,7 +387,7 @@ async def test_reflection_finds_services_methods_and_messages(
     aggregator: Aggregator, symbol: str, found: bool
 ) -> None:
     async with open_channel(aggregator.port) as channel:
-        stub = ServerReflectionStub(channel)
+        stub: Any = ServerReflectionStub(channel)
         request = ServerReflectionRequest(file_containing_symbol=symbol)
         (answer,) = [each async for each in stub.ServerReflectionInfo(iter([request]))]
         assert answer.HasField("file_descriptor_response") is found
