@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
 from aggregator.wire.ticks import TICKS, Ticks
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, inlined_part, kernel_part
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.words import load_byte, load_double, load_word
 
@@ -75,12 +75,12 @@ _INT: Any = _types.int64
 _INTS: Any = _types.int64[::1]
 
 
-@njit(inline="always")
+@inlined_part
 def _mix(half: Half) -> int:
     return ((half.w0 ^ half.w1 * _MIX_1) ^ (half.w2 * _MIX_2 ^ half.w3 * _MIX_3)) * _MIX_0
 
 
-@njit(inline="always")
+@inlined_part
 def _fold(mixed: int) -> int:
     return (mixed ^ (mixed >> 29)) & ((1 << _HASH_BITS) - 1)
 
@@ -100,7 +100,7 @@ def slot_of(length: int, name: NDArray[np.int64]) -> int:
     return _fold(mixed)
 
 
-@njit(inline="always")
+@inlined_part
 def _read_word(at: int, length: int) -> int:
     # The bytes of one word that belong to a symbol; ``length`` of them are left, at least one. The
     # bytes after the symbol are ours too: see _AFTER_SYMBOL.
@@ -110,7 +110,7 @@ def _read_word(at: int, length: int) -> int:
     return word
 
 
-@njit(inline="always")
+@inlined_part
 def _read_half(at: int, length: int) -> Half:
     w1 = w2 = w3 = -1
     w0 = _read_word(at, length)
@@ -123,7 +123,7 @@ def _read_half(at: int, length: int) -> Half:
     return Half(w0, w1, w2, w3)
 
 
-@njit(inline="always")
+@inlined_part
 def _read_number(at: int, stop: int, max_bits: int) -> tuple[int, int]:
     # Returns a varint and the address after it; -1 as the number: it is not written as usual.
     value = shift = 0
@@ -139,7 +139,7 @@ def _read_number(at: int, stop: int, max_bits: int) -> tuple[int, int]:
     return value, at
 
 
-@njit(inline="always")
+@inlined_part
 def _read_length(position: int, end: int) -> int:
     # Returns the length of the symbol of the tick at ``position``; 0: it is not for this loop.
     length = 0
@@ -152,7 +152,7 @@ def _read_length(position: int, end: int) -> int:
     return length
 
 
-@njit(inline="always")
+@inlined_part
 def _read_trade(at: int, stop: int) -> tuple[float, int, int]:
     # Returns price, volume and exchange time; -1 as the time: the tick is not for this loop. There
     # is room for the price and two numbers of one byte.
