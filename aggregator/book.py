@@ -96,10 +96,11 @@ class Book:
 
         Empty where a symbol has none.
         """
-        table, known = self._table, self._known
+        table, known, asked = self._table, self._known, np.array(rows, np.int64)
         out = self._room.reserve(len(rows))
         encode.encode_states(
-            np.array(rows, np.int64),
+            asked,
+            table.cover_sessions(asked),
             table.open_tables,
             known.names,
             known.lengths,
@@ -198,6 +199,12 @@ class Book:
             if row is not None:
                 batch.rows[index] = row
         return reason
+
+    def open_restored(self) -> None:
+        """Take in the symbols whose present session was restored."""
+        for row, symbol in enumerate(self._known.symbols):
+            if self.has_state(row) and len(self._symbols) < self._max_symbols:
+                self.open(symbol)
 
     def open(self, symbol: str) -> int:
         """Take in a new symbol, which was checked; return its row."""

@@ -17,7 +17,9 @@ from sqlalchemy import (
     Connection,
     PoolProxiedConnection,
     Table,
+    delete,
     event,
+    literal_column,
     select,
     text,
     tuple_,
@@ -28,6 +30,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from aggregator.bars.bar import SESSION, BarState
 from aggregator.store.address import describe, sqlite_file
 from aggregator.store.rows import Row, symbol_of
 from aggregator.store.schema import KEY, STORED, bars, symbols
@@ -200,6 +203,13 @@ class Database:
             await self.add_symbols(connection, names)
             await connection.exec_driver_sql(self._upsert, list(rows))
         self._known_symbols |= names
+
+    async def remove_sessions(self) -> None:
+        """Remove the sessions that the last stop left."""
+        async with self.write() as connection:
+            # Written as in the condition of the index, which a parameter is not.
+            is_open = bars.c.state < literal_column(str(BarState.FINAL.value))
+            await connection.execute(delete(bars).where(bars.c.interval == SESSION, is_open))
 
     async def add_symbols(self, connection: AsyncConnection, names: set[str]) -> None:
         """Add the symbols that have no row yet."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 
 import structlog
 
-from aggregator.bars.bar import Bar
+from aggregator.bars.bar import SESSION, Bar
 from aggregator.store.database import Database
 from aggregator.store.queries import select_last_times, select_open, select_recent
 from aggregator.store.rows import to_bar
@@ -23,8 +23,8 @@ _LONGEST_DAY_NS = 5 * 86_400 * 1_000_000_000
 
 
 async def load_open(database: Database, intervals: Iterable[Interval]) -> list[Bar]:
-    """Return the bars that were open at the last stop."""
-    names = {interval.name for interval in intervals}
+    """Return the bars that were open at the last stop, and the sessions."""
+    names = {SESSION, *(interval.name for interval in intervals)}
     async with database.read() as connection:
         rows = (await connection.execute(select_open())).tuples()
         return [bar for bar in map(to_bar, rows) if bar.interval in names]

@@ -92,6 +92,19 @@ feed_spans = Table(
     sqlite_with_rowid=False,
 )
 
+# The last orderly stop: one row, none before the first.
+last_stop = Table(
+    "last_stop",
+    metadata,
+    Column("number", Integer, nullable=False),
+    # Whether no run came after it.
+    Column("is_last", Boolean, nullable=False),
+    # JSON: by producer id its last sequence, the time of its report and the times it covered.
+    Column("senders", Text, nullable=False),
+    PrimaryKeyConstraint("number", name="last_stop_pkey"),
+    sqlite_with_rowid=False,
+)
+
 # How far each unfinished import has come.
 imports = Table(
     "imports",

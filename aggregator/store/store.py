@@ -13,11 +13,13 @@ from typing import Any
 import structlog
 
 from aggregator.bars.bar import Bar
+from aggregator.coverage.feeds import SenderMark
 from aggregator.coverage.spans import Span
 from aggregator.store.backlog import Backlog, Group
 from aggregator.store.database import STORE_ERRORS, Database
 from aggregator.store.feed_spans import load_spans, save_spans
 from aggregator.store.health import StoreHealth
+from aggregator.store.last_stop import LastStop, save_last_stop, take_last_stop
 from aggregator.store.queries import Range, select_range
 from aggregator.store.removal import remove_old
 from aggregator.store.restore import load_open, load_recent
@@ -78,6 +80,8 @@ class BarStore:
         self._losses = DropSummary(log, "bars_lost")
         self._written = 0
         self._is_prepared = False
+        #: How the last run stopped; known when the database answered at the start.
+        self.last_stop = LastStop()
         self._health = StoreHealth(database, tell)
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
@@ -145,18 +149,40 @@ class BarStore:
         """Wait until everything is written."""
         await self._drained.wait()
 
-    async def stop(self, timeout_s: float, last: Sequence[Bar] = ()) -> None:
-        """Write the waiting and the ``last`` bars within ``timeout_s``; log how many are lost."""
+    async def stop(
+        self,
+        timeout_s: float,
+        last: Sequence[Bar] = (),
+        spans: Iterable[Span] = (),
+        senders: Mapping[str, SenderMark] | None = None,
+    ) -> None:
+        """Write the waiting and the ``last`` bars within ``timeout_s``; log how many are lost.
+
+        If no bar of this run was lost, what the next run may trust is stored as well.
+
+        Args:
+            timeout_s: how long it may take.
+            last: the bars that are not closed.
+            spans: when there was a feed.
+            senders: where each producer stands; None: the next run is to trust nothing.
+        """
         left = len(last)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
+                if last and self._is_prepared:
+                    with contextlib.suppress(*STORE_ERRORS):
+                        await self._database.remove_sessions()
                 # Not all at once: there may be more than may wait.
                 for first in range(0, len(last), self._backlog.max_waiting):
                     part = last[first : first + self._backlog.max_waiting]
                     self.put(part)
                     left -= len(part)
                     await self.flush()
+                if senders is not None and not self._backlog.lost and self._is_prepared:
+                    with contextlib.suppress(*STORE_ERRORS):
+                        await save_spans(self._database, spans)
+                        await save_last_stop(self._database, senders)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -197,12 +223,17 @@ class BarStore:
             self._health.failed(exc)
             return []
 
-    async def save_spans(self, spans: Iterable[tuple[int, int]]) -> bool:
-        """Store when at least one producer was connected; return False if that failed."""
+    async def save_spans(
+        self, spans: Iterable[tuple[int, int]], open_ends: Iterable[int] = ()
+    ) -> bool:
+        """Store when at least one producer was connected; return False if that failed.
+
+        ``open_ends`` are the ends of bars that are not closed.
+        """
         if not self._is_prepared:
             return False
         try:
-            await save_spans(self._database, spans)
+            await save_spans(self._database, spans, self._backlog.ends.union(open_ends))
         except STORE_ERRORS as exc:
             self._health.failed(exc)
             return False
@@ -210,6 +241,7 @@ class BarStore:
 
     async def _prepare(self) -> None:
         await self._database.migrate()
+        self.last_stop = await take_last_stop(self._database)
         self._is_prepared = True
         self._health.succeeded(len(self._backlog))
 
