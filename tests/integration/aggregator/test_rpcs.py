@@ -83,6 +83,48 @@ async def test_the_ack_says_how_many_single_ticks_were_rejected_and_why(stub: St
     )
 
 
+async def test_single_ticks_are_checked_as_ingest_checks_them(
+    aggregator: Aggregator, stub: Stub
+) -> None:
+    ticks = [
+        make_tick("AMpB"),
+        make_tick("AMPB"),
+        make_tick(volume=2**63 - 1),
+        make_tick(price=2.0**63 / 1e9),
+        make_tick(ts_ns=20250103),
+    ]
+    await stub.StreamTicks(iter(ticks))
+    page = await stub.ListSymbols(wire.ListSymbolsRequest(prefix="AM"))
+    assert list(page.symbols) == ["AMPB", "AMpB"]
+    async with run_aggregator(symbol_case="upper") as other, open_stub(other.port) as upper:
+        await upper.StreamTicks(iter(ticks))
+        aggregate = await upper.GetAggregate(wire.AggregateRequest(symbol="AMPB"))
+        assert aggregate.trades == 2
+        assert len(other.market.book) == 1
+
+
+async def test_a_batch_is_checked_again(stub: Stub) -> None:
+    ticks = [make_tick(), make_tick(volume=2**63 - 1), make_tick(price=1e13), make_tick()]
+    (ack,) = await publish(stub, wire.TickBatch(producer_id="p", first_sequence=1, ticks=ticks))
+    assert [(each.sequence, each.reason) for each in ack.rejections] == [
+        (2, "volume_too_large"),
+        (3, "price_too_large"),
+    ]
+    aggregate = await stub.GetAggregate(wire.AggregateRequest(symbol="AAPL"))
+    assert (aggregate.trades, aggregate.volume) == (2, 2)
+
+
+async def test_a_symbol_without_data_is_told_with_the_one_in_another_case(stub: Stub) -> None:
+    await publish(stub, batch(1, "AAPL"))
+    for symbol, detail in (
+        ("aapl", "no data for symbol aapl; did you mean AAPL?"),
+        ("nix", "no data for symbol nix"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetAggregate(wire.AggregateRequest(symbol=symbol))
+        assert caught.value.details() == detail
+
+
 async def test_each_batch_gets_its_ack_in_order(stub: Stub) -> None:
     acks = await publish(stub, batch(1, "A", "B"), batch(3, "A"), batch(1, "A", "B"))
     assert [(a.last_sequence, a.accepted, a.duplicates) for a in acks] == [
