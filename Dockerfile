@@ -26,7 +26,7 @@ RUN python -m pip --python /opt/venv/bin/python install --no-deps .
 ENV NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES=
 # Not from /build: there Python would import the sources instead of the installed packages.
 WORKDIR /
-RUN /opt/venv/bin/python -m marketdata.warm aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode ingest.kernel
+RUN /opt/venv/bin/python -m marketdata.warm ingest aggregator
 
 FROM ${BASE}
 # A new volume mounted on /data takes its owner from there.

@@ -13,8 +13,8 @@ WIRE := $(wildcard proto/marketdata/wire/*.proto)
 # this file is the date of the last build.
 STATIC := gateway/static/.built
 # The modules that numba compiles: half a minute that no start should take.
-KERNELS := aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode ingest.kernel
-KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
+KERNELS := ingest aggregator
+KERNEL_SOURCES := $(wildcard ingest/*.py aggregator/bars/kernel/*.py aggregator/wire/*.py marketdata/*.py)
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 

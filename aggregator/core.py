@@ -11,7 +11,7 @@ import structlog
 
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.event_bars import EventBars
-from aggregator.bars.event_lane import EventBarsFactory
+from aggregator.bars.event_series import EventBarsFactory
 from aggregator.bars.plan import BarPlan
 from aggregator.book import Book
 from aggregator.coverage.feeds import Feeds
@@ -30,7 +30,6 @@ from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
 from aggregator.watch.watchers import Watchers
 from marketdata.intervals import Interval
-from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
 
 log = structlog.get_logger()
@@ -85,22 +84,25 @@ class Core:
             self.feeds.coverage,
             _event_bars(plan, rules, self.feeds),
         )
-        bar_watchers = engine.audience = BarWatchers(engine, MAX_TOPICS, MAX_WAITING_BARS)
+        bar_watchers = engine.output.listener = BarWatchers(
+            engine.series, MAX_TOPICS, MAX_WAITING_BARS
+        )
         self._close_timer = CloseTimer(engine, clock)
         book = Book(
             engine,
             max_symbols=settings.max_symbols,
             # A new number at each start: sequences of an earlier run do not compare with ours.
             epoch=time.time_ns(),
+            limits=settings.value_limits,
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
         self.store = _open_store(settings, tell_store)
         if self.store is not None:
-            engine.sink = self.store
+            engine.output.sink = self.store
         reader = BarReader(
-            engine,
+            engine.series,
             self.store,
-            intervals={interval.name: interval for interval in engine.plan.intervals},
+            intervals={interval.name: interval for interval in engine.series.plan.intervals},
             hours=rules.rule_for,
             coverage=self.feeds.coverage,
             epoch=book.epoch,
@@ -111,12 +113,9 @@ class Core:
             self.watchers.notify,
             settings.max_future_skew_s,
         )
-        tick_rules = TickRules(
-            timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
-        )
         self.service = MarketDataService(
             self.market,
-            tick_rules,
+            settings.tick_rules(),
             reader,
             self.feeds,
             self.watchers,
@@ -130,7 +129,7 @@ class Core:
         if self.store is None:
             return
         engine = self.market.book.engine
-        plan = engine.plan
+        plan = engine.series.plan
         await self.store.start()
         for start, end in await self.store.load_spans():
             self.feeds.spans.add(start, end)

@@ -13,7 +13,7 @@ from ingest.ring import BatchRing
 from ingest.ticks import TickReader
 from marketdata.errors import EmptyFrame, FrameTooLarge, WireError
 from marketdata.framing import LENGTH_SIZE
-from marketdata.timestamps import nanoseconds_in
+from marketdata.timestamps import UnitHistory, fixed_unit
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick
 
@@ -27,9 +27,10 @@ HEADROOM = 1024
 _LONGEST_RUN = 64
 
 # kernel.Rules, with the serialized ingest time as bytes.
-_RULES = Struct("=qqqq16s")
-# Of the kernel's counts all but the last, the conversions, count rejects.
-_REASONS = [RejectReason(name) for name in (kernel.COUNTS.names or ())[:-1]]
+_RULES = Struct("=qqqqqq16sd")
+# Of the kernel's counts all but the last three count rejects.
+_REASONS = [RejectReason(name) for name in (kernel.COUNTS.names or ())[:-3]]
+_CONVERSIONS, _UNIT_NS, _UNIT_CHANGES = range(len(_REASONS), len(_REASONS) + 3)
 
 
 class ReadResult:
@@ -70,10 +71,10 @@ class FrameParser:
         buffer = np.zeros(HEADROOM + read_size + kernel.SLACK, np.uint8)
         self._bytes = buffer.data
         self._window_address = buffer.ctypes.data + HEADROOM
-        self._unit_ns = nanoseconds_in(rules.timestamp_unit)
+        self._unit_ns = fixed_unit(rules.timestamp_unit)
         self._kernel_rules = np.zeros(len(kernel.Rules._fields), np.int64)
         self._rules_bytes = self._kernel_rules.view(np.uint8).data
-        self._counts = np.zeros(len(_REASONS) + 1, np.int64)
+        self._counts = np.zeros(len(_REASONS) + 3, np.int64)
         #: Where the next read of any connection goes.
         self.window = self._bytes[HEADROOM : HEADROOM + read_size]
 
@@ -85,7 +86,9 @@ class FrameParser:
         """Return what stands between two positions, relative to the window."""
         return self._bytes[HEADROOM + begin : HEADROOM + end]
 
-    def parse(self, begin: int, end: int, now_ns: int, result: ReadResult) -> None:
+    def parse(
+        self, begin: int, end: int, now_ns: int, result: ReadResult, units: UnitHistory
+    ) -> None:
         """Parse the frames between two positions, relative to the window, and count the ticks."""
         stamp = Tick(ingest_timestamp=now_ns).SerializeToString()
         _RULES.pack_into(
@@ -94,39 +97,51 @@ class FrameParser:
             self._max_frame_size,
             self._unit_ns,
             self._rules.latest_ns(now_ns),
+            self._rules.limits.max_volume,
+            self._rules.symbol_case == "upper",
             len(stamp),
             stamp,
+            self._rules.limits.max_price,
         )
         ring, window = self._ring, self._window_address
+        counts = self._counts
         run = 1
         while True:
+            counts[_UNIT_NS] = units.unit_ns
             code, position, size, out, ticks = kernel.parse_frames(
                 window + begin,
                 window + end,
                 ring.address,
                 ring.room,
                 self._kernel_rules,
-                self._counts,
+                counts,
             )
             begin = position - window
             if ticks:
+                units.unit_ns = int(counts[_UNIT_NS])
                 ring.advance(out, ticks)
                 result.accepted += ticks
             if code == kernel.UNUSUAL:
                 # A producer that sends one unusual tick sends more, and a call of the kernel for
                 # each costs as much as the tick itself.
                 run = 1 if ticks else min(2 * run, _LONGEST_RUN)
-                begin = self._parse_unusual(begin, end, run, now_ns, result)
+                begin = self._parse_unusual(begin, end, run, now_ns, result, units)
             elif code != kernel.FULL:
                 break
         if code == kernel.BAD_FRAME:
             result.failure = FrameTooLarge(size, self._max_frame_size) if size else EmptyFrame()
         result.position = begin
         result.needed = LENGTH_SIZE + size
-        self._count(result)
+        self._count(result, units)
 
     def _parse_unusual(
-        self, begin: int, end: int, run: int, now_ns: int, result: ReadResult
+        self,
+        begin: int,
+        end: int,
+        run: int,
+        now_ns: int,
+        result: ReadResult,
+        units: UnitHistory,
     ) -> int:
         # Takes at most ``run`` whole frames; returns where the next begins.
         for _ in range(run):
@@ -135,26 +150,29 @@ class FrameParser:
             if start > end or not 0 < size <= self._max_frame_size or start + size > end:
                 break
             begin = start + size
-            self.parse_tick(bytes(self.between(start, begin)), now_ns, result)
+            self.parse_tick(bytes(self.between(start, begin)), now_ns, result, units)
         return begin
 
-    def parse_tick(self, payload: bytes, now_ns: int, result: ReadResult) -> None:
+    def parse_tick(
+        self, payload: bytes, now_ns: int, result: ReadResult, units: UnitHistory
+    ) -> None:
         """Parse one tick as the protobuf library reads it."""
-        record = self._reader.read(payload, now_ns)
+        record = self._reader.read(payload, now_ns, units)
         if isinstance(record, RejectReason):
             result.rejected[record] += 1
         else:
             self._ring.add(record)
             result.accepted += 1
 
-    def _count(self, result: ReadResult) -> None:
+    def _count(self, result: ReadResult, units: UnitHistory) -> None:
+        self._counts[_UNIT_NS] = 0
         counts = self._counts.tolist()
         if any(counts):
-            *rejected, conversions = counts
-            for reason, count in zip(_REASONS, rejected, strict=True):
+            for reason, count in zip(_REASONS, counts, strict=False):
                 if count:
                     result.rejected[reason] += count
-            self._rules.conversions += conversions
+            self._rules.conversions += counts[_CONVERSIONS]
+            units.changes += counts[_UNIT_CHANGES]
             self._counts.fill(0)
         self._feed.count(result.accepted, result.rejected)
 
@@ -174,6 +192,7 @@ class ProducerStream:
         "failure",
         "received_bytes",
         "rejected",
+        "units",
     )
 
     def __init__(self, parser: FrameParser) -> None:
@@ -185,6 +204,7 @@ class ProducerStream:
         self.received_bytes = 0
         self.accepted = 0
         self.rejected = 0
+        self.units = UnitHistory()
         # Bytes copied because a frame came in parts; each byte at most twice.
         self.carried_bytes = 0
 
@@ -208,13 +228,13 @@ class ProducerStream:
             if len(beginning) > HEADROOM:
                 position = missing
                 self._carry(0, missing)
-                parser.parse_tick(bytes(beginning[LENGTH_SIZE:]), now_ns, result)
+                parser.parse_tick(bytes(beginning[LENGTH_SIZE:]), now_ns, result, self.units)
             else:
                 position = -len(beginning)
                 parser.put_before(beginning)
             self.carried_bytes += len(beginning)
             self._beginning = bytearray()
-        parser.parse(position, size, now_ns, result)
+        parser.parse(position, size, now_ns, result, self.units)
         self.accepted += result.accepted
         self.rejected += result.rejected.total()
         self.failure = result.failure

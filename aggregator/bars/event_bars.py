@@ -9,6 +9,7 @@ from math import ceil, inf
 from aggregator.bars.bar import Bar, BarState, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
 from marketdata.intervals import Interval, IntervalKind
+from marketdata.sums import add_neumaier
 
 # One print of a billion shares must not make a million bars.
 MAX_BARS_PER_TRADE = 1_000
@@ -104,7 +105,7 @@ class EventBars:
         return self._release(len(self._pending))
 
     def restore(self, bars: Iterable[Bar]) -> None:
-        """Go on after ``bars``, as they were when a former life ended; only before any trade."""
+        """Go on after ``bars``, as they were when an earlier epoch ended; only before any trade."""
         newest = max(bars, key=lambda bar: bar.key, default=None)
         if newest is None:
             return
@@ -243,7 +244,4 @@ def _shares(candle: Candle, enough: float, price: float, left: int) -> int:
 
 def _total(candle: Candle, notional: float) -> float:
     # What Candle.add would make of its notional and error.
-    before = candle.notional
-    after = before + notional
-    larger, smaller = (before, notional) if before >= notional else (notional, before)
-    return after + (candle.notional_error + ((larger - after) + smaller))
+    return sum(add_neumaier(candle.notional, candle.notional_error, notional))

@@ -24,11 +24,12 @@ from aggregator.rpc.symbols import TooManyAsked, list_page, normalize_all
 from aggregator.rpc.watching import WatchCalls
 from aggregator.store.store import BarStore, StoreUnavailable
 from aggregator.watch.watchers import Watchers
-from aggregator.wire.pieces import message_of
+from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary
 from marketdata.symbols import normalize_symbol
+from marketdata.timestamps import UnitHistory
 from marketdata.validation import TickRules
 from marketdata.wire import market_data_pb2 as wire
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceServicer
@@ -97,11 +98,15 @@ class MarketDataService(MarketDataServiceServicer):
     ) -> wire.Ack:
         """Apply single ticks: each is checked, and invalid ones are dropped."""
         received = 0
+        units = UnitHistory()
         with self._feed() as feed:
             async for tick in request_iterator:
                 received += 1
                 now_ns = self._clock()
-                reason = self._rules.normalize(tick, now_ns)
+                changes = units.changes
+                reason = self._rules.normalize(tick, now_ns, units)
+                if units.changes > changes == 0:
+                    log.warning("timestamp_unit_changed", unit_ns=units.unit_ns)
                 if reason is not None:
                     self._drops.add({reason: 1})
                     continue
@@ -202,7 +207,7 @@ class MarketDataService(MarketDataServiceServicer):
             rejected=market.rejected,
             feeds=self._feeds.statuses(),
             store=self._store.status() if self._store else wire.StoreStatus(state="off"),
-            intervals=[interval.name for interval in market.book.engine.plan.intervals],
+            intervals=[interval.name for interval in market.book.engine.series.plan.intervals],
         )
 
     async def StreamAggregates(  # type: ignore[override]

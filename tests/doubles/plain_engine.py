@@ -7,18 +7,18 @@ from collections.abc import Callable, Collection, Iterable
 from heapq import heappop, heappush
 from typing import Protocol
 
-from aggregator.bars.audience import BarSink, NoStore
 from aggregator.bars.bar import Bar, BarKey, BarState, CoverageRule, always_covered
 from aggregator.bars.completion import Completion
 from aggregator.bars.engine import TradeCounts
-from aggregator.bars.event_lane import EventBarsFactory, EventLane
+from aggregator.bars.event_series import EventBarsFactory, EventSeries
+from aggregator.bars.listener import BarSink, NoStore
 from aggregator.bars.plan import BarPlan
 from aggregator.sessions.sessions import RuleFor
 from tests.doubles.plain_lane import Lane
 from tests.doubles.plain_symbol import SymbolBars
 
 
-class PlainAudience(Protocol):
+class PlainBarListener(Protocol):
     """Who hears of bars at once."""
 
     def symbols_wanted(self) -> Collection[str] | None:
@@ -41,7 +41,7 @@ class PlainEngine:
     """The trades and bars of all symbols.
 
     Trades go to the :class:`SymbolBars` of their symbol between :meth:`begin_batch` and
-    :meth:`end_batch`; then the changes go to :attr:`audience` and the closed bars to :attr:`sink`.
+    :meth:`end_batch`; then the changes go to :attr:`listener` and the closed bars to :attr:`sink`.
     For symbols whose trades are of the present the wall clock closes bars too: call
     :meth:`close_due` when it reaches :meth:`next_timer`; :attr:`wake_at` hears of an earlier time.
     """
@@ -60,7 +60,7 @@ class PlainEngine:
         self._event_bars = event_bars
         # Those no clock ends are made of single trades: hand each one to :meth:`traded`.
         self.wants_trades = event_bars is not None and bool(plan.by_trades)
-        self.audience: PlainAudience
+        self.listener: PlainBarListener
         self.sink: BarSink = NoStore()
         self.wake_at: Callable[[int], None] = lambda _ns: None
         self.counts = TradeCounts()
@@ -84,8 +84,8 @@ class PlainEngine:
         self._times: list[int] = []
         self._due: dict[int, list[SymbolBars]] = {}
         # By symbol, then interval; and the symbols of them with trades in this batch.
-        self._event_lanes: dict[str, dict[str, EventLane]] = {}
-        self._traded: dict[str, dict[str, EventLane]] = {}
+        self._event_lanes: dict[str, dict[str, EventSeries]] = {}
+        self._traded: dict[str, dict[str, EventSeries]] = {}
 
     # What applies trades.
 
@@ -97,7 +97,7 @@ class PlainEngine:
             self.symbols[symbol] = bars
             if self._event_bars is not None:
                 self._event_lanes[symbol] = {
-                    interval.name: EventLane(interval.name, self._event_bars(symbol, interval))
+                    interval.name: EventSeries(interval.name, self._event_bars(symbol, interval))
                     for interval in self.plan.by_trades
                 }
         return bars
@@ -199,7 +199,7 @@ class PlainEngine:
         lane = self._lane(symbol, interval)
         if lane is None:
             return []
-        if isinstance(lane, EventLane):
+        if isinstance(lane, EventSeries):
             held = list(lane.recent)
         else:
             held = [*lane.closed.values(), *lane.early.values()]
@@ -270,7 +270,7 @@ class PlainEngine:
 
     def early(self, lane: Lane, bar: Bar) -> None:
         """Publish a bar whose end has passed."""
-        if lane.name in self.audience.wanted(lane.symbol):
+        if lane.name in self.listener.wanted(lane.symbol):
             self._publish(lane, bar)
         else:
             # Half of all states are these, and whoever asks for them gets their coverage then.
@@ -337,14 +337,14 @@ class PlainEngine:
         if self._times[0] == time:
             self.wake_at(time)
 
-    def _lane(self, symbol: str, interval: str) -> Lane | EventLane | None:
+    def _lane(self, symbol: str, interval: str) -> Lane | EventSeries | None:
         bars, index = self.symbols.get(symbol), self._index.get(interval)
         if bars is None or index is None:
             return self._event_lanes.get(symbol, {}).get(interval)
         return bars.lanes[index]
 
-    def _open_state(self, symbol: str, lane: Lane | EventLane) -> Bar | None:
-        if isinstance(lane, EventLane):
+    def _open_state(self, symbol: str, lane: Lane | EventSeries) -> Bar | None:
+        if isinstance(lane, EventSeries):
             return lane.open_state()
         bars = self.symbols[symbol]
         bar = bars.open_bar(lane)
@@ -359,14 +359,14 @@ class PlainEngine:
         bar.coverage = self._coverage(start, end)
 
     def _publish_open(self, symbol: str) -> None:
-        for name in self.audience.wanted(symbol):
+        for name in self.listener.wanted(symbol):
             lane = self._lane(symbol, name)
             if isinstance(lane, Lane) or (lane is not None and symbol in self._traded):
                 key = self._publish_partial(symbol, lane)
                 if key is not None:
-                    self.audience.partial_changed(key)
+                    self.listener.partial_changed(key)
 
-    def _publish_partial(self, symbol: str, lane: Lane | EventLane) -> BarKey | None:
+    def _publish_partial(self, symbol: str, lane: Lane | EventSeries) -> BarKey | None:
         if isinstance(lane, Lane):
             key = BarKey(symbol, lane.name, lane.start, 0) if lane.start < lane.end else None
         else:
@@ -384,19 +384,19 @@ class PlainEngine:
             self._cover(lane, bar)
         if bar.state.is_closed:
             self._to_store.append(bar)
-        self.audience.bar_published(bar)
+        self.listener.bar_published(bar)
 
-    def _release(self, lanes: dict[str, EventLane], clock: int) -> None:
+    def _release(self, lanes: dict[str, EventSeries], clock: int) -> None:
         for lane in lanes.values():
             self._publish_full(lane, lane.bars.advance(clock))
 
-    def _publish_full(self, lane: EventLane, bars: Iterable[Bar]) -> None:
+    def _publish_full(self, lane: EventSeries, bars: Iterable[Bar]) -> None:
         for bar in bars:
             lane.sequence += 1
             bar.sequence = lane.sequence
             lane.recent.append(bar)
             self._to_store.append(bar)
-            self.audience.bar_published(bar)
+            self.listener.bar_published(bar)
 
     def _remember(self, lane: Lane, start: int) -> None:
         lane.order.append(start)
@@ -409,7 +409,7 @@ class PlainEngine:
     def _flush(self) -> None:
         for index, name in enumerate(self._names):
             while (end := self._completion.next_complete(index, self._clock)) is not None:
-                self.audience.interval_completed(name, end)
+                self.listener.interval_completed(name, end)
         if self._to_store:
             bars, self._to_store = self._to_store, []
             self.sink.put(bars)

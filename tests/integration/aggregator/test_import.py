@@ -57,7 +57,13 @@ class Blind:
 
 
 def make_import(database: Any, *paths: Path, **more: Any) -> Import:
-    rules = Rules(INTERVALS, lambda _symbol: UtcDay(), "auto", 60 * NS_PER_S, 1_000, ["utc-day"])
+    rules = Rules(
+        INTERVALS,
+        lambda _symbol: UtcDay(),
+        TickRules(timestamp_unit="auto", max_future_skew_s=60, one_unit=True),
+        1_000,
+        ["utc-day"],
+    )
     given = {"retention": {}, "screen": Blind(), "clock": lambda: START_NS * 2, **more}
     return Import(database, paths, rules, **given)
 

@@ -140,7 +140,7 @@ def test_five_minutes_fold_into_one_bar_and_an_hour_has_the_volume_of_its_minute
     desk = Desk(revise_s=90_000)
     desk.trade(*made)
     for coarse, fine in (("5m", "1m"), ("1h", "1m"), ("1d", "1h"), ("1m", "1s")):
-        for symbol in desk.engine.table.symbols:
+        for symbol in desk.engine.table.symbols.symbols:
             for bar in desk.bars(coarse, symbol):
                 parts = [b for b in desk.bars(fine, symbol) if bar.start <= b.start < bar.end]
                 whole = parts[0].candle.copy()
@@ -329,7 +329,10 @@ def test_partial_bars_are_published_only_where_somebody_watches() -> None:
     desk = Desk("1s,1m", watched={"1m"})
     desk.trade(Trade(DAY))
     assert {bar.interval for bar in desk.published} == {"1m"}
-    assert (desk.engine.sequence("A", "1m"), desk.engine.sequence("A", "1s")) == (1, 0)
+    assert (desk.engine.series.sequence("A", "1m"), desk.engine.series.sequence("A", "1s")) == (
+        1,
+        0,
+    )
 
 
 def test_closed_bars_beyond_the_limit_are_given_up_oldest_first() -> None:

@@ -8,8 +8,8 @@ from aggregator.sessions.sessions import SessionRule
 from marketdata.intervals import Interval, IntervalKind
 
 
-class Lane:
-    """Bounds, hours and phases of bars; no trade of them is here."""
+class BarSchedule:
+    """Bounds, hours and phases of bars; it has no trades."""
 
     __slots__ = ("anchor", "is_daily", "name", "rule", "size")
 
