@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from math import gcd
+from typing import NamedTuple
 
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
@@ -12,6 +13,8 @@ from aggregator.sessions.sessions import SessionRule
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval, IntervalKind
 from marketdata.timestamps import NS_PER_S
+
+HOUR_NS = 3600 * NS_PER_S
 
 
 class TotalOverflow(MarketDataError):
@@ -22,6 +25,17 @@ class TotalOverflow(MarketDataError):
         super().__init__(
             f"the {what} of {bar.symbol} {bar.interval} at {bar.start} is above the largest number"
         )
+
+
+class Hour(NamedTuple):
+    """What a file has of one symbol in one hour."""
+
+    symbol: str
+    hour: int
+    first_ts: int
+    last_ts: int
+    trades: int
+    volume: int
 
 
 class Segment:
@@ -39,7 +53,7 @@ class Segment:
         sizes = [i.size for i in self._intervals if i.kind is IntervalKind.TIME]
         # Days begin at whole seconds.
         whole = len(sizes) == len(self._intervals) and sizes
-        self._base_ns = gcd(*sizes) if whole else NS_PER_S
+        self._base_ns = gcd(*sizes, HOUR_NS) if whole else NS_PER_S
         self._candles: dict[str, dict[int, Candle]] = {}
         self.candles = 0
         self.out_of_session = 0
@@ -55,6 +69,23 @@ class Segment:
             candle = candles[bucket] = Candle()
             self.candles += 1
         candle.add(price, volume, ts, sequence)
+
+    def hours(self) -> list[Hour]:
+        """Return the hours of all trades so far."""
+        found: list[Hour] = []
+        for symbol in sorted(self._candles):
+            hours: dict[int, Candle] = {}
+            for bucket, candle in self._candles[symbol].items():
+                hour = bucket * self._base_ns // HOUR_NS * HOUR_NS
+                if hour in hours:
+                    hours[hour].merge(candle)
+                else:
+                    hours[hour] = candle.copy()
+            found += (
+                Hour(symbol, hour, whole.first_ts, whole.last_ts, whole.trades, whole.volume)
+                for hour, whole in sorted(hours.items())
+            )
+        return found
 
     def drain(self) -> Iterator[Bar]:
         """Return the bars of all trades so far, and forget those trades.

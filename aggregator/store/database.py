@@ -18,6 +18,7 @@ from sqlalchemy import (
     PoolProxiedConnection,
     Table,
     event,
+    false,
     select,
     text,
     tuple_,
@@ -91,7 +92,7 @@ class Database:
         if self._file is not None:
             event.listen(self._engine.sync_engine, "connect", self._prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
-        self._upsert = self.render(_upsert_bars(self))
+        self._upsert = self.render(_upsert_bars(self), [field.name for field in STORED])
         self._add_symbol = self.render(self.insert(symbols).on_conflict_do_nothing())
         # Symbols that have their row.
         self._known_symbols: set[str] = set()
@@ -149,12 +150,12 @@ class Database:
         # The two dialects have the same methods and no common type.
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
-    def render(self, statement: ClauseElement) -> str:
-        """Return the text of a statement whose parameters are all columns, in their order.
+    def render(self, statement: ClauseElement, columns: list[str] | None = None) -> str:
+        """Return the text of a statement whose parameters are columns, all of them by default.
 
         A thousand rows as tuples cost a tenth of what they cost as dicts.
         """
-        return str(statement.compile(dialect=self.dialect))
+        return str(statement.compile(dialect=self.dialect, column_keys=columns))
 
     async def migrate(self) -> None:
         """Create the tables or bring them up to date; safe while another process does so too."""
@@ -237,7 +238,11 @@ def _upsert_bars(database: Database) -> ClauseElement:
     new = statement.excluded
     result: ClauseElement = statement.on_conflict_do_update(
         index_elements=KEY,
-        set_={field.name: new[field.name] for field in STORED if field.name not in KEY},
+        set_={
+            **{field.name: new[field.name] for field in STORED if field.name not in KEY},
+            # Its trades may be others now than those of the files.
+            "imported": false(),
+        },
         # At the same rank the bar with more trades stays: a fragment, made after a start without
         # the store, must not replace the whole bar.
         where=tuple_(new.revision, new.state, new.trades)

@@ -21,15 +21,20 @@ from sqlalchemy import select, text
 from aggregator.bars.candle import Candle
 from aggregator.importing import job
 from aggregator.importing.job import Import, Rules
-from aggregator.importing.segment import TotalOverflow
-from aggregator.importing.staging import ImportRunsElsewhere, Staging
-from aggregator.sessions.sessions import UtcDay
+from aggregator.importing.ledger import ImportRunsElsewhere, Undecided
+from aggregator.importing.staging import Staging
+from aggregator.importing.statements import Way
+from aggregator.importing.storing import Storing
+from aggregator.sessions.calendars import load_rules
+from aggregator.sessions.sessions import SessionRule, UtcDay
 from aggregator.store.feed_spans import load_spans
 from aggregator.store.rows import to_bar, to_row
+from aggregator.store.schema import bar_columns
 from aggregator.store.schema import bars as bars_table
-from marketdata.intervals import NS_PER_DAY, parse_interval
+from marketdata.intervals import NS_PER_DAY, Interval, parse_interval
 from marketdata.timestamps import NS_PER_S
 from marketdata.tradefiles import BadFile
+from marketdata.validation import MAX_MAX_VOLUME, TickRules, ValueLimits
 from tests.doubles.made_bars import make_bar
 from tests.doubles.stores import open_database
 from tests.doubles.trades import REAL_TRADES, ROOT, needs_real_trades
@@ -56,13 +61,22 @@ class Blind:
         pass
 
 
-def make_import(database: Any, *paths: Path, **more: Any) -> Import:
+def make_import(
+    database: Any,
+    *paths: Path,
+    intervals: Sequence[Interval] = INTERVALS,
+    limits: ValueLimits = ValueLimits(),
+    rule: SessionRule | None = None,
+    settings: Sequence[str] = ("AGGREGATOR_SESSION=utc-day",),
+    **more: Any,
+) -> Import:
+    session = rule or UtcDay()
     rules = Rules(
-        INTERVALS,
-        lambda _symbol: UtcDay(),
-        TickRules(timestamp_unit="auto", max_future_skew_s=60, one_unit=True),
+        intervals,
+        lambda _symbol: session,
+        TickRules(timestamp_unit="auto", max_future_skew_s=60, limits=limits, one_unit=True),
         1_000,
-        ["utc-day"],
+        settings,
     )
     given = {"retention": {}, "screen": Blind(), "clock": lambda: START_NS * 2, **more}
     return Import(database, paths, rules, **given)
@@ -92,8 +106,12 @@ def write(path: Path, rows: Iterable[Sequence[object]]) -> Path:
 
 async def content(database: Any) -> list[Any]:
     async with database.read() as connection:
-        rows = await connection.execute(select(bars_table).order_by(*bars_table.primary_key))
+        rows = await connection.execute(select(*bar_columns).order_by(*bars_table.primary_key))
         return [tuple(row) for row in rows]
+
+
+async def day_bars(database: Any) -> list[Any]:
+    return [to_bar(row) for row in await content(database) if row[1] == "1d"]
 
 
 def expected(rows: Iterable[Trade]) -> dict[tuple[str, str, int], Candle]:
@@ -159,7 +177,7 @@ async def test_a_stored_bar_that_differs_gets_the_next_revision(
     await make_import(database, write(tmp_path / "a.csv", rows)).run()
     before = {row[:4]: row for row in await content(database)}
     rows[250] = (*rows[250][:2], rows[250][2] + 1, rows[250][3])
-    again = make_import(database, write(tmp_path / "b.csv", rows))
+    again = make_import(database, write(tmp_path / "b.csv", rows), way=Way.REPLACE)
     await again.run()
     changed = [row for row in await content(database) if before[row[:4]] != row]
     assert again.progress.written == len(changed) == len(INTERVALS)
@@ -173,18 +191,23 @@ async def test_a_bar_left_open_becomes_final(database: Any, tmp_path: Path) -> N
     left = make_bar(start_s, symbol, prices=(price,))
     left.state = left.state.__class__.PARTIAL
     await database.save_bars([to_row(left)])
-    await make_import(database, write(tmp_path / "a.csv", [(symbol, price, volume, ts)])).run()
+    path = write(tmp_path / "a.csv", [(symbol, price, volume, ts)])
+    await make_import(database, path, way=Way.REPLACE).run()
     (bar,) = [to_bar(row) for row in await content(database) if row[1] == "1s"]
     assert (bar.state.name, bar.revision, bar.candle.volume) == ("FINAL", 0, volume)
 
 
-@pytest.mark.parametrize("step", ["add", "publish_some"])
+@pytest.mark.parametrize("step", [(Staging, "add"), (Storing, "store_some")])
 @pytest.mark.parametrize("after", [0, 1, 3])
 async def test_after_a_crash_it_goes_on_and_the_result_is_that_of_one_run(
-    store_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, after: int
+    store_address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: tuple[type, str],
+    after: int,
 ) -> None:
     monkeypatch.setattr(job, "MAX_SEGMENT_TRADES", 250)
-    monkeypatch.setattr("aggregator.importing.staging.PUBLISH_BARS", 300)
+    monkeypatch.setattr("aggregator.importing.storing.STORE_BARS", 300)
     rows: list[Any] = [*trades(1_500)]
     random.Random(3).shuffle(rows)
     rows[100:100] = [("AAPL", "x", 1, 1)]
@@ -194,10 +217,10 @@ async def test_after_a_crash_it_goes_on_and_the_result_is_that_of_one_run(
     class Crashed(Exception):
         pass
 
-    original = getattr(Staging, step)
+    original = getattr(*step)
     calls = 0
 
-    async def crash(self: Staging, *arguments: Any) -> Any:
+    async def crash(self: Any, *arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > after:
@@ -206,15 +229,15 @@ async def test_after_a_crash_it_goes_on_and_the_result_is_that_of_one_run(
 
     whole = open_database(f"sqlite:///{tmp_path}/whole.db")
     await whole.migrate()
-    uninterrupted = make_import(whole, *paths)
+    uninterrupted = make_import(whole, *paths, distinct=True)
     await uninterrupted.run()
     database = open_database(store_address)
     await database.migrate()
     with monkeypatch.context() as patch:
-        patch.setattr(Staging, step, crash)
+        patch.setattr(*step, crash)
         with pytest.raises(Crashed):
-            await make_import(database, *paths).run()
-    second = make_import(database, *paths)
+            await make_import(database, *paths, distinct=True).run()
+    second = make_import(database, *paths, distinct=True)
     await second.run()
     assert await content(database) == await content(whole)
     assert second.progress == uninterrupted.progress
@@ -293,15 +316,17 @@ async def test_bad_rows_are_counted_by_reason_and_the_first_are_named(
     rows: list[Sequence[object]] = [
         good,
         ("", 1, 1, 1),
-        ("A" * 40, 1, 1, 1),
+        ("A" * 65, 1, 1, 1),
         ("A", "nan", 1, 1),
         ("A", -1, 1, 1),
         ("A", 1, 0, 1),
         ("A", 1, 1, 0),
         ("A", 1, 1, 9_000_000_000_000_000_000),
-        ("A", 1e308, 1_000, 1_700_000_000),
+        ("A", 1e308, 1_000, START_NS),
+        ("A", 1, 10**15 + 1, START_NS),
+        ("A", 1, 1, 1_700_000_000),
         ("A", 1, 1),
-        (" msft ", 5, 1, 1_700_000_000),
+        (" MSFT ", 5, 1, START_NS),
     ]
     task = make_import(database, write(tmp_path / "a.csv", rows))
     await task.run()
@@ -313,7 +338,9 @@ async def test_bad_rows_are_counted_by_reason_and_the_first_are_named(
         "volume_not_positive": 1,
         "timestamp_not_positive": 1,
         "timestamp_in_future": 1,
-        "total_overflow": 1,
+        "price_too_large": 1,
+        "volume_too_large": 1,
+        "timestamp_unit_changed": 1,
         "malformed": 1,
     }
     assert task.progress.examples[0] == "a.csv: row 3: symbol '' is empty"
@@ -323,11 +350,21 @@ async def test_bad_rows_are_counted_by_reason_and_the_first_are_named(
     assert ("MSFT", START_NS) in [(row[0], row[2]) for row in seconds]
 
 
-async def test_what_a_bar_cannot_say_is_refused(database: Any, tmp_path: Path) -> None:
-    rows = [("A", 1, 2**62, START_NS), ("A", 1, 2**62, START_NS + 1)]
-    with pytest.raises(TotalOverflow, match=r"the volume of A 1s at 17\d+ is above the largest"):
-        await make_import(database, write(tmp_path / "a.csv", rows)).run()
-    assert await content(database) == []
+async def test_a_trade_that_no_sum_has_room_for_is_refused_alone(
+    database: Any, tmp_path: Path
+) -> None:
+    # 92 x 10^17 is below 2^63 = 9.22 x 10^18, 93 x 10^17 is above it.
+    rows = [("A", 1, MAX_MAX_VOLUME, START_NS + n) for n in range(93)]
+    rows += [("A", 2, 5, START_NS + 93), ("B", 3, 7, START_NS)]
+    limits = ValueLimits(max_volume=MAX_MAX_VOLUME)
+    task = make_import(database, write(tmp_path / "a.csv", rows), limits=limits)
+    await task.run()
+    assert task.progress.bad == {"total_overflow": 1}
+    # The header is row 1.
+    assert task.progress.examples[0].startswith("a.csv: row 94: total_overflow (A,1.0,1000")
+    days = {bar.symbol: bar.candle for bar in await day_bars(database)}
+    assert (days["A"].volume, days["A"].close) == (92 * MAX_MAX_VOLUME + 5, 2.0)
+    assert days["B"].volume == 7
 
 
 async def test_a_file_that_ends_too_early_says_so(database: Any, tmp_path: Path) -> None:
