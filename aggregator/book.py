@@ -17,6 +17,7 @@ from aggregator.bars.engine import BarEngine
 from aggregator.bars.kernel import codes, encode
 from aggregator.bars.kernel.apply import apply_ticks
 from aggregator.bars.source import Accepted
+from aggregator.bars.tables import set_value_limits
 from aggregator.wire.batch import Batch, Decoder
 from aggregator.wire.encoded import EncodedRoom, message_of
 from marketdata.errors import InvalidSymbol

@@ -36,9 +36,11 @@ _CONVERSIONS, _UNIT_NS, _UNIT_CHANGES = range(len(_REASONS), len(_REASONS) + 3)
 class ReadResult:
     """What became of one read."""
 
-    __slots__ = ("accepted", "failure", "needed", "position", "rejected")
+    __slots__ = ("accepted", "failure", "needed", "position", "rejected", "units")
 
-    def __init__(self) -> None:
+    def __init__(self, units: UnitHistory) -> None:
+        # Those of the connection.
+        self.units = units
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
         self.failure: WireError | None = None
@@ -86,9 +88,7 @@ class FrameParser:
         """Return what stands between two positions, relative to the window."""
         return self._bytes[HEADROOM + begin : HEADROOM + end]
 
-    def parse(
-        self, begin: int, end: int, now_ns: int, result: ReadResult, units: UnitHistory
-    ) -> None:
+    def parse(self, begin: int, end: int, now_ns: int, result: ReadResult) -> None:
         """Parse the frames between two positions, relative to the window, and count the ticks."""
         stamp = Tick(ingest_timestamp=now_ns).SerializeToString()
         _RULES.pack_into(
@@ -107,7 +107,7 @@ class FrameParser:
         counts = self._counts
         run = 1
         while True:
-            counts[_UNIT_NS] = units.unit_ns
+            counts[_UNIT_NS] = result.units.unit_ns
             code, position, size, out, ticks = kernel.parse_frames(
                 window + begin,
                 window + end,
@@ -118,30 +118,24 @@ class FrameParser:
             )
             begin = position - window
             if ticks:
-                units.unit_ns = int(counts[_UNIT_NS])
+                result.units.unit_ns = int(counts[_UNIT_NS])
                 ring.advance(out, ticks)
                 result.accepted += ticks
             if code == kernel.UNUSUAL:
                 # A producer that sends one unusual tick sends more, and a call of the kernel for
                 # each costs as much as the tick itself.
                 run = 1 if ticks else min(2 * run, _LONGEST_RUN)
-                begin = self._parse_unusual(begin, end, run, now_ns, result, units)
+                begin = self._parse_unusual(begin, end, run, now_ns, result)
             elif code != kernel.FULL:
                 break
         if code == kernel.BAD_FRAME:
             result.failure = FrameTooLarge(size, self._max_frame_size) if size else EmptyFrame()
         result.position = begin
         result.needed = LENGTH_SIZE + size
-        self._count(result, units)
+        self._count(result)
 
     def _parse_unusual(
-        self,
-        begin: int,
-        end: int,
-        run: int,
-        now_ns: int,
-        result: ReadResult,
-        units: UnitHistory,
+        self, begin: int, end: int, run: int, now_ns: int, result: ReadResult
     ) -> int:
         # Takes at most ``run`` whole frames; returns where the next begins.
         for _ in range(run):
@@ -150,21 +144,19 @@ class FrameParser:
             if start > end or not 0 < size <= self._max_frame_size or start + size > end:
                 break
             begin = start + size
-            self.parse_tick(bytes(self.between(start, begin)), now_ns, result, units)
+            self.parse_tick(bytes(self.between(start, begin)), now_ns, result)
         return begin
 
-    def parse_tick(
-        self, payload: bytes, now_ns: int, result: ReadResult, units: UnitHistory
-    ) -> None:
+    def parse_tick(self, payload: bytes, now_ns: int, result: ReadResult) -> None:
         """Parse one tick as the protobuf library reads it."""
-        record = self._reader.read(payload, now_ns, units)
+        record = self._reader.read(payload, now_ns, result.units)
         if isinstance(record, RejectReason):
             result.rejected[record] += 1
         else:
             self._ring.add(record)
             result.accepted += 1
 
-    def _count(self, result: ReadResult, units: UnitHistory) -> None:
+    def _count(self, result: ReadResult) -> None:
         self._counts[_UNIT_NS] = 0
         counts = self._counts.tolist()
         if any(counts):
@@ -172,7 +164,7 @@ class FrameParser:
                 if count:
                     result.rejected[reason] += count
             self._rules.conversions += counts[_CONVERSIONS]
-            units.changes += counts[_UNIT_CHANGES]
+            result.units.changes += counts[_UNIT_CHANGES]
             self._counts.fill(0)
         self._feed.count(result.accepted, result.rejected)
 
@@ -216,7 +208,7 @@ class ProducerStream:
     def receive_data(self, size: int, now_ns: int) -> ReadResult:
         """Use up ``size`` bytes in the parser's window, up to the first violation."""
         self.received_bytes += size
-        result = ReadResult()
+        result = ReadResult(self.units)
         if self.failure is not None:
             return result
         beginning, parser, position = self._beginning, self._parser, 0
@@ -228,13 +220,13 @@ class ProducerStream:
             if len(beginning) > HEADROOM:
                 position = missing
                 self._carry(0, missing)
-                parser.parse_tick(bytes(beginning[LENGTH_SIZE:]), now_ns, result, self.units)
+                parser.parse_tick(bytes(beginning[LENGTH_SIZE:]), now_ns, result)
             else:
                 position = -len(beginning)
                 parser.put_before(beginning)
             self.carried_bytes += len(beginning)
             self._beginning = bytearray()
-        parser.parse(position, size, now_ns, result, self.units)
+        parser.parse(position, size, now_ns, result)
         self.accepted += result.accepted
         self.rejected += result.rejected.total()
         self.failure = result.failure

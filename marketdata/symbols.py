@@ -1,6 +1,6 @@
-"""Normalize symbols, and check that they are valid.
+r"""Normalize symbols, and check that they are valid.
 
-A symbol is 1 to 64 bytes of printable ASCII, except for the comma, ``*``, ``"`` and ``\\``. Blanks
+A symbol is 1 to 64 bytes of printable ASCII, except for the comma, ``*``, ``"`` and ``\``. Blanks
 around it are not part of it. All else counts: case, and each blank inside.
 """
 
@@ -14,9 +14,11 @@ from marketdata.errors import InvalidSymbol
 MAX_SYMBOL_LENGTH = 64
 # What is trimmed from both ends.
 BLANKS = " \t\n\r\v\f"
-# The characters of a symbol, for a regular expression also of ECMA-262. A comma separates symbols
-# in lists, and * stands for all of them. So " and \ need no escapes in JSON.
+# The characters of a symbol, for a regular expression also of ECMA-262, and those that it begins
+# and ends with. A comma separates symbols in lists, and * stands for all of them; without " and \
+# a symbol needs no escapes in JSON.
 SYMBOL_CHARACTERS = r"[ !#-)+\-.\/0-\[\]-~]"
+VISIBLE_CHARACTERS = r"[!#-)+\-.\/0-\[\]-~]"
 
 SymbolCase = Literal["preserve", "upper"]
 
@@ -47,3 +49,8 @@ def normalize_symbol(raw: str, case: SymbolCase = "preserve") -> str:
 def is_allowed(text: str) -> bool:
     """Return whether ``text`` has only characters that a symbol may have."""
     return _ALLOWED.fullmatch(text) is not None
+
+
+def in_other_case(symbol: str) -> list[str]:
+    """Return ``symbol`` in upper and in lower case, as far as that is another symbol."""
+    return [each for each in (symbol.upper(), symbol.lower()) if each != symbol]

@@ -28,7 +28,7 @@ from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary
-from marketdata.symbols import normalize_symbol
+from marketdata.symbols import in_other_case, normalize_symbol
 from marketdata.timestamps import UnitHistory
 from marketdata.validation import TickRules
 from marketdata.wire import market_data_pb2 as wire
@@ -158,7 +158,8 @@ class MarketDataService(MarketDataServiceServicer):
             await abort(context, exc)
         states = self._states([symbol])
         if not states:
-            await abort(context, SymbolHasNoData(symbol))
+            similar = (each for each in in_other_case(symbol) if self._states([each]))
+            await abort(context, SymbolHasNoData(symbol, next(similar, "")))
         return message_of(states)
 
     async def GetAggregates(  # type: ignore[override]

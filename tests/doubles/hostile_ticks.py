@@ -44,7 +44,23 @@ _SYMBOLS = (
 )
 _LETTERS = "AZaz09 .-^_/:=+@$~!#&'%<>?\t\v\f\x1c\x85\x00[`{,*\"\\\x7fé€"
 _PRICES = (150.25, 1e308, 1e12, 1.1e12, 2**63 / 1e9, 1e10, 5e-324, 0.0, -0.0, -1.0, inf, -inf, nan)
-_INTEGERS = (1, 100, 127, 128, 0, -1, 2**31, 10**15, 10**15 + 1, 2**56 - 1, 2**56, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
+_INTEGERS = (
+    1,
+    100,
+    127,
+    128,
+    0,
+    -1,
+    2**31,
+    10**15,
+    10**15 + 1,
+    2**56 - 1,
+    2**56,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
 _TIMES = (
     *(NOW, NOW // 10**3, NOW // 10**6, NOW // 10**9, NOW + _LONGEST_NS, NOW + _LONGEST_NS + 1),
     *(NOW // 10**9 + 60, NOW // 10**9 + 61, NOW // 10**6 + 60_000, NOW // 10**6 + 60_001),
@@ -190,15 +206,15 @@ def cut(random: Random, data: bytes, most: int) -> list[bytes]:
 def compare(
     chunks: list[bytes],
     unit: TimestampUnit = "auto",
-    case: SymbolCase = "preserve",
     skew_s: float = 60.0,
     read_size: int = 4096,
     now_ns: int = NOW,
+    *,
+    case: SymbolCase = "preserve",
 ) -> CompiledParser:
     """Give the same bytes to the plain and the compiled parser, and compare all results."""
     plain_rules, rules = (
-        TickRules(timestamp_unit=unit, max_future_skew_s=skew_s, symbol_case=case)
-        for _ in range(2)
+        TickRules(timestamp_unit=unit, max_future_skew_s=skew_s, symbol_case=case) for _ in range(2)
     )
     plain = PlainParser(plain_rules, MAX_FRAME_SIZE)
     compiled = CompiledParser(rules, MAX_FRAME_SIZE, read_size)
@@ -224,9 +240,9 @@ def compare_random(seed: int, frames: int = 12) -> CompiledParser:
     return compare(
         chunks,
         random.choice(UNITS),
-        random.choice(("preserve", "upper")),
         random.choice((0.0, 60.0, 60.0, 1e30)),
         random.choice((1, 7, 64, 4096, 65536)),
+        case=random.choice(("preserve", "upper")),
     )
 
 

@@ -180,7 +180,9 @@ def test_an_absurd_number_refuses_its_own_tick_alone(make: Make, tick: Tick, rea
     bad = make_tick()
     bad.MergeFrom(tick)
     parser = make_parser(make)
-    records, rejected = parser.receive_data(frame(make_tick()) + frame(bad) + frame(make_tick()), NOW)
+    records, rejected = parser.receive_data(
+        frame(make_tick()) + frame(bad) + frame(make_tick()), NOW
+    )
     assert decode(records) == [accepted(make_tick())] * 2
     assert rejected == {reason: 1}
 
