@@ -126,7 +126,8 @@ async def _import(
         console = Console()
         screen = _LiveScreen(stack, console) if console.is_terminal else _PlainScreen()
         try:
-            await database.migrate()
+            if await database.migrate():
+                _say(f"{database.name} was there, but had no bars any more")
             job = Import(
                 database,
                 files,

@@ -60,6 +60,7 @@ def test_the_closing_auction_counts_for_its_day(
     wednesday = (104.0, 104.0, 104.0, 104.0, 7, 1)
     assert days == {at("2024-07-16 08:00"): tuesday, at("2024-07-17 08:00"): wednesday}
     aggregate = desk.book.aggregate("A")
+    assert aggregate is not None
     assert (aggregate.open, aggregate.close, aggregate.volume) == (104.0, 104.0, 7)
 
 
@@ -67,6 +68,7 @@ def test_the_aggregate_after_the_auction_is_that_of_the_whole_day() -> None:
     desk = desk_of("XLON")
     desk.trade(*TRADES[:3])
     aggregate = desk.book.aggregate("A")
+    assert aggregate is not None
     assert (aggregate.open, aggregate.high, aggregate.low, aggregate.close) == (100, 105, 100, 105)
     assert (aggregate.volume, aggregate.session_start) == (5_020, at("2024-07-16 08:00"))
 
