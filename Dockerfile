@@ -1,4 +1,5 @@
-# One image for the four services; the command picks: python -m aggregator, ingest, gateway, fakeclient.
+# One image for the four services. The command picks one: python -m aggregator, ingest, gateway,
+# fakeclient.
 # Nothing here needs BuildKit, so Compose v1 and engines without buildx can build it too.
 
 # The base image of every stage. It can be a mirror, or an image that has a company's CA.

@@ -1,4 +1,4 @@
-# make setup  install into .venv          make check  all that CI checks
+# make setup  install into .venv          make check  lint, types, tests
 # make run    start everything            make test   the tests alone
 # make image  build the container image   docker compose up --build  runs it
 # make wheel  build a wheel with the pages make lowest  try the lowest allowed packages
@@ -14,11 +14,12 @@ WIRE := $(wildcard proto/marketdata/wire/*.proto)
 STATIC := gateway/static/.built
 # The modules that numba compiles: half a minute that no start should take.
 KERNELS := ingest aggregator
-KERNEL_SOURCES := $(wildcard ingest/*.py aggregator/bars/kernel/*.py aggregator/wire/*.py marketdata/*.py)
+# Any of these may be compiled in. It takes two seconds to find that nothing has to be compiled.
+KERNEL_SOURCES := $(shell find aggregator ingest marketdata -name '*.py')
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
-.PHONY: setup assets wheel run test lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets wheel run test test-acceptance test-browsers lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
 
 help:
 	@sed -n '1,4p' Makefile
@@ -59,11 +60,23 @@ wheel: $(STATIC)
 run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
 
-test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone" || \
+# Tests of some folders: side by side, then those that measure time, one by one.
+define run_tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone" $(1) || \
 	  { echo "again, alone: what failed beside other tests"; \
-	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not alone"; }
-	$(BIN)/python -m pytest -m alone
+	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not alone" $(1); }
+	$(BIN)/python -m pytest -m alone $(1)
+endef
+
+test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
+	$(call run_tests,tests/unit tests/integration tests/conformance tests/fuzz)
+
+# The longer suites: real processes on a real trading day, with faults; and pages in Chromium.
+test-acceptance: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
+	$(call run_tests,tests/acceptance)
+
+test-browsers: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
+	$(call run_tests,tests/browser)
 
 # The lowest versions that pyproject.toml allows, in an environment of their own: they must work
 # together. What they compile stays there too.
@@ -73,9 +86,10 @@ $(LOWEST)/.setup: pyproject.toml
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev]'
 	@touch $@
 
+lowest: export NUMBA_CACHE_DIR := $(CURDIR)/$(LOWEST)/kernels
 lowest: $(LOWEST)/.setup
-	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/kernels \
-	  $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider \
+	$(LOWEST)/bin/python -m marketdata.warm $(KERNELS)
+	$(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider \
 	  tests/acceptance/test_smoke.py tests/integration/gateway/webrtc/test_example.py
 
 format: $(VENV)/.setup-dev

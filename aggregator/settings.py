@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 from aggregator.bars.plan import BarPlan, InvalidPlan, parse_intervals
 from aggregator.store.address import InvalidStore, parse_store
 from aggregator.store.retention import read_retention
-from marketdata.channel import KEEPALIVE_S
+from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
 from marketdata.settings import ServiceSettings
 from marketdata.symbols import SymbolCase
@@ -113,7 +113,14 @@ class AggregatorSettings(ServiceSettings):
         default=MAX_VOLUME, ge=1, le=MAX_MAX_VOLUME, description="the largest volume of a tick"
     )
     keepalive_s: float = Field(
-        default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
+        default=SERVER_KEEPALIVE_S,
+        ge=MIN_KEEPALIVE_S,
+        description="silence on a connection before a keepalive ping; clients may ping more often",
+    )
+    connect_timeout_s: float = Field(
+        default=CONNECT_TIMEOUT_S,
+        gt=0,
+        description="how long a new connection may take to begin with HTTP/2",
     )
     drain_s: float = Field(
         default=3.0, ge=0, description="how long producers may go on when the aggregator stops"

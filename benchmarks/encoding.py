@@ -10,7 +10,7 @@ import numpy as np
 
 from aggregator.bars.kernel import encode
 from aggregator.bars.kernel.query import OPEN_BAR
-from aggregator.bars.kernel.records import BAR, BASE, PHASES, SLOT, SYMBOL
+from aggregator.bars.kernel.records import BAR, BASE, PHASES, SLOT, SYMBOL, OpenTables
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.bars.tables import make_tables
 from aggregator.wire.encoded import Out, pack_names
@@ -61,6 +61,7 @@ class BusyTables:
         bars["start"], bars["end"] = NOW - NS_PER_S, NOW
         bars["state"], bars["coverage"] = BAR_STATE_FINAL, COVERAGE_FULL
         bars["sequence"] = chance.integers(1, 100_000, rows)
+        self._open = OpenTables(bases, symbols, slots)
         self.texts = encode.Texts(
             self.symbols.names,
             self.symbols.lengths,
@@ -79,7 +80,7 @@ class BusyTables:
     def write_states(self) -> int:
         """Write every state; return how many bytes they are."""
         out = self._states_out
-        return encode.encode_states(self._picked, self.tables, self.texts, NOW, out)
+        return encode.encode_states(self._picked, self._open, *self.texts[:2], NOW, out)
 
     def write_bars(self) -> int:
         """Write a closed bar of every symbol."""
@@ -89,7 +90,7 @@ class BusyTables:
     def write_open_bars(self) -> int:
         """Write an open bar of every symbol."""
         return encode.encode_open_bars(
-            self._open_bars, self._coverages, self.tables, self.texts, NOW, self._bars_out
+            self._open_bars, self._coverages, self._open, self.texts, NOW, self._bars_out
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from marketdata.channel import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
+from marketdata.channel import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S, MIN_KEEPALIVE_S
 from marketdata.framing import MAX_FRAME_SIZE
 from marketdata.settings import ServiceSettings
 from marketdata.symbols import SymbolCase
@@ -41,6 +41,9 @@ class IngestSettings(ServiceSettings):
     max_frame_size: int = Field(
         default=MAX_FRAME_SIZE, ge=1, le=MAX_FRAME_SIZE, description="bytes in one frame"
     )
+    first_tick_timeout_s: float = Field(
+        default=10.0, gt=0, description="how long a new connection may take to send its first tick"
+    )
     frame_timeout_s: float = Field(
         default=30.0, gt=0, description="how long a frame may take to arrive, from its first byte"
     )
@@ -59,7 +62,9 @@ class IngestSettings(ServiceSettings):
         default=128, ge=1, description="unacknowledged batches held; when full, reading stops"
     )
     keepalive_s: float = Field(
-        default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
+        default=KEEPALIVE_S,
+        ge=MIN_KEEPALIVE_S,
+        description="silence on a connection before a keepalive ping",
     )
     keepalive_timeout_s: float = Field(
         default=KEEPALIVE_TIMEOUT_S, gt=0, description="how long the answer to a ping may take"

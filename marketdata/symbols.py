@@ -39,7 +39,7 @@ def normalize_symbol(raw: str, case: SymbolCase = "preserve") -> str:
         problem = f"has {len(symbol)} characters, limit is {MAX_SYMBOL_LENGTH}"
         raise InvalidSymbol(raw, "symbol_too_long", problem)
     if not is_allowed(symbol):
-        problem = 'may have printable ASCII only, and none of , * " \\'
+        problem = 'must be printable ASCII without , * " \\'
         raise InvalidSymbol(raw, "invalid_symbol", problem)
     # Only after the check: the dotless i and the long s have ASCII upper cases, and a symbol must
     # not become another one.

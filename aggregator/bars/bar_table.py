@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aggregator.bars.bar import Bar, BarState, Coverage, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.bars.kernel import query, restore
-from aggregator.bars.kernel.records import PHASES, Tables
+from aggregator.bars.kernel.records import PHASES, OpenTables, Tables
 from aggregator.bars.plan import BarPlan
 from aggregator.bars.schedule import BarSchedule
 from aggregator.bars.tables import NewRow, make_tables, with_room
@@ -55,6 +55,11 @@ class BarTable:
         self._rules.append(rule)
         self.tables = self._new_rows[rule].put(self.tables, row)
         return row
+
+    @property
+    def open_tables(self) -> OpenTables:
+        """What the encoders need of the tables."""
+        return OpenTables(self.tables.bases, self.tables.symbols, self.tables.slots)
 
     def make_room(self, row: int) -> None:
         """Have room for one trade of ``row``, whatever it does."""
@@ -137,7 +142,7 @@ class BarTable:
         """
         found = np.empty(len(series), query.OPEN_BAR)
         groups = np.empty(len(series), query.OPEN_GROUP)
-        count, unknown = query.find_open(self.tables, series, step, found, groups)
+        count, unknown = query.find_open(self.open_tables, series, step, found, groups)
         # The last answer is for bars without a group.
         alike = [*(self._alike(*group) for group in groups[:count].tolist()), -1]
         coverages = np.array(alike, np.int64)[found["group"]]
@@ -189,7 +194,7 @@ class BarTable:
         """Write down what the loops do not know of bars: coverage and phase."""
         count, bars = len(places), self.tables.bars
         firsts, group_of = np.empty((2, count), np.int64)
-        n_groups, unknown = query.group_bars(self.tables, places, firsts, group_of)
+        n_groups, unknown = query.group_bars(bars, self.tables.slots, places, firsts, group_of)
         if not n_groups:
             return
         answers = []

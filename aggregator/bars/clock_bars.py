@@ -54,17 +54,16 @@ class ClockBars:
 
     def end_batch(self, _accepted: Accepted) -> list[Bar]:
         """Publish what became of a batch; return the bars that closed."""
-        table = self._table
+        tables = self._table.tables
         closed: list[Bar] = []
-        moved = table.tables.moved[: int(table.tables.state["moved"][0])]
         # Without such trades nothing began or ended: they only added to what is open.
-        if len(moved):
-            events.publish_touched(table.tables)
+        n_moved = int(tables.state["moved"][0])
+        if n_moved:
             closed = self._publish_noted()
         if self._wanted:
-            self._publish_open()
-        if len(moved):
-            self._set_timers(moved.copy())
+            self._publish_open(n_moved)
+        if n_moved:
+            self._set_timers(tables.noted["moved"][:n_moved].copy())
             self._complete()
         return closed
 
@@ -92,35 +91,36 @@ class ClockBars:
     def _publish_noted(self) -> list[Bar]:
         tables = self._table.tables
         found: list[Bar] = []
-        wanted, closed = np.empty((2, int(tables.state["events"][0])), np.int64)
-        count, n_wanted, n_closed = events.take_events(tables, wanted, closed)
+        wanted, closed = np.empty((2, len(tables.events)), np.int64)
+        count, n_wanted, n_closed, n_ends = events.take_events(tables, wanted, closed)
         if count:
             self._table.fill_in(tables.events[:count])
         if n_wanted:
             self._publish(wanted[:n_wanted])
         if n_closed and not isinstance(self._output.sink, NoStore):
             found = self._table.bars(closed[:n_closed])
-        for index, end, began, ended in tables.ends[: int(tables.state["ends"][0])].tolist():
+        for index, end, began, ended in tables.ends[:n_ends].tolist():
             self._completion.opened(index, end, began)
             self._completion.closed(index, end, ended)
-        tables.state["ends"] = 0
         return found
 
     def _publish(self, places: NDArray[np.int64]) -> None:
         written = self._writer.write_places(places, self._output.epoch)
         self._output.listener.bars_published(written)
 
-    def _publish_open(self) -> None:
-        tables = self._table.tables
-        rows = int(tables.state["changed"][0] + tables.state["moved"][0])
+    def _publish_open(self, n_moved: int) -> None:
+        state, bases, _, slots, *_ = tables = self._table.tables
+        rows = int(state["changed"][0]) + n_moved
         out = np.empty(rows * len(self.names), np.int64)
-        count = query.publish_open(tables, self._step, out)
+        count = query.publish_open(
+            state, bases, slots, tables.all_wanted, tables.noted, self._step, out
+        )
         if count:
             self._output.listener.partials_changed(out[:count].tolist())
 
     def _set_timers(self, rows: NDArray[np.int64]) -> None:
-        times = np.empty(len(rows), np.int64)
-        count = query.set_timers(self._table.tables, rows, times)
+        tables, times = self._table.tables, np.empty(len(rows), np.int64)
+        count = query.set_timers(tables.state, tables.symbols, rows, times)
         self._timers.add(rows[:count], times[:count])
 
     def _complete(self) -> None:

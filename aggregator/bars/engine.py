@@ -10,6 +10,7 @@ from aggregator.bars.bar_table import BarTable
 from aggregator.bars.clock_bars import ClockBars
 from aggregator.bars.event_series import EventBarsFactory
 from aggregator.bars.event_source import EventBarSource
+from aggregator.bars.kernel.apply import begin_batch
 from aggregator.bars.listener import BarOutput
 from aggregator.bars.plan import BarPlan
 from aggregator.bars.series import BarSeries
@@ -96,11 +97,7 @@ class BarEngine:
             now_ns: when they arrive; 0: none of them is of the present.
             latest_ns: the latest exchange time that is not in the future.
         """
-        state = self.table.tables.state[0]
-        state["now"] = now_ns
-        state["latest_allowed"] = latest_ns
-        state["batch"] += 1
-        state["changed"] = state["moved"] = 0
+        begin_batch(self.table.tables.state, now_ns, latest_ns)
 
     def end_batch(self, accepted: Accepted) -> None:
         """Publish what became of the trades, and give closed bars to the sink."""

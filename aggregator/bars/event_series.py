@@ -14,7 +14,7 @@ MAX_RECENT = 1_000
 
 
 class EventBars(Protocol):
-    """The bars of one symbol that end after so many trades, so much volume or money."""
+    """The bars of one symbol that end after a number of trades, a volume or an amount of money."""
 
     @property
     def open_bar(self) -> Bar | None:

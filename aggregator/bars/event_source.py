@@ -1,4 +1,4 @@
-"""The bars of all symbols that end after so many trades, so much volume or money."""
+"""The bars that end after a number of trades, a volume or an amount of money."""
 
 from __future__ import annotations
 

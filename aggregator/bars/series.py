@@ -56,11 +56,6 @@ class BarSeries:
         row, place = self._symbols.rows.get(symbol), self.place(interval)
         return 0 if row is None or place is None else place[0].sequence(row, place[1])
 
-    def open_bar(self, symbol: str, interval: str) -> Bar | None:
-        """Return the present state of the bar that is open, or None."""
-        row, place = self._symbols.rows.get(symbol), self.place(interval)
-        return None if row is None or place is None else place[0].open_bar(row, place[1])
-
     def open_and_recent(self, symbol: str, interval: str, from_ns: int, to_ns: int) -> list[Bar]:
         """Return copies of the bars in memory with from_ns <= start < to_ns, in their order."""
         row, place = self._symbols.rows.get(symbol), self.place(interval)

@@ -17,6 +17,7 @@ from aggregator.bars.kernel.records import (
     NEVER,
     NO_SESSION,
     NONE,
+    NOTED_ROW,
     SLOT,
     SYMBOL,
     UNKNOWN_PHASE,
@@ -37,7 +38,7 @@ _MIN_EVENTS = 1_024
 _MAX_STEP = 262_144
 # The ends of longer bars would not be numbers of nanoseconds.
 _MAX_SIZE_NS = 2**62
-_BY_ROW = ("bases", "symbols", "slots", "moved", "changed")
+_BY_ROW = ("bases", "symbols", "slots", "noted")
 
 
 def set_value_limits(state: NDArray[Any], limits: ValueLimits) -> None:
@@ -79,8 +80,7 @@ def make_tables(plan: BarPlan) -> Tables:
         deferred=np.zeros(_MIN_BARS, np.int64),
         events=np.zeros(_MIN_EVENTS, np.int64),
         touched=np.zeros(_MIN_EVENTS, np.int64),
-        moved=np.zeros(_MIN_ROWS, np.int64),
-        changed=np.zeros(_MIN_ROWS, np.int64),
+        noted=np.zeros(_MIN_ROWS, NOTED_ROW),
         ends=np.zeros(_MIN_EVENTS, END_COUNT),
         all_wanted=np.zeros(slots, np.bool_),
     )

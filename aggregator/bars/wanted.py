@@ -1,4 +1,4 @@
-"""Which bars somebody wants to hear of."""
+"""Which bars a listener wants."""
 
 from __future__ import annotations
 

@@ -30,13 +30,13 @@ class BarWriter:
         self._room = EncodedRoom(encode.MAX_BAR_BYTES, BAR)
 
     def write_open(self, series: NDArray[np.int64], epoch: int) -> list[bytes]:
-        """Return the newest states of open bars; empty where there is none, or none was counted."""
+        """Return the newest states of open bars; empty where no state of one was counted."""
         count, table = len(series), self._table
         if not count:
             return []
         found, coverages = table.find_open(series, self._step)
         out = self._room.reserve(count)
-        encode.encode_open_bars(found, coverages, table.tables, self._texts(), epoch, out)
+        encode.encode_open_bars(found, coverages, table.open_tables, self._texts(), epoch, out)
         return self._room.cut(count)
 
     def write_places(self, places: NDArray[np.int64], epoch: int) -> list[Published]:

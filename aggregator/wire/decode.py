@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
 from aggregator.wire.ticks import TICKS, Ticks
-from marketdata.kernels import KERNELS
+from marketdata.kernels import KERNELS, inlined_part, kernel_part
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.words import load_byte, load_double, load_word
 
@@ -70,17 +70,17 @@ _INT: Any = _types.int64
 _INTS: Any = _types.int64[::1]
 
 
-@njit(inline="always")
+@inlined_part
 def _mix(half: Half) -> int:
     return ((half.w0 ^ half.w1 * _MIX_1) ^ (half.w2 * _MIX_2 ^ half.w3 * _MIX_3)) * _MIX_0
 
 
-@njit(inline="always")
+@inlined_part
 def _fold(mixed: int) -> int:
     return (mixed ^ (mixed >> 29)) & ((1 << _HASH_BITS) - 1)
 
 
-@njit
+@kernel_part
 def _mix_second(first: int, second: Half) -> int:
     # What a long symbol has more than its first half.
     return (first ^ (first >> 29)) * _MIX_1 ^ _mix(second)
@@ -95,7 +95,7 @@ def slot_of(length: int, name: NDArray[np.int64]) -> int:
     return _fold(mixed)
 
 
-@njit(inline="always")
+@inlined_part
 def _read_word(at: int, length: int) -> int:
     # The bytes of one word that belong to a symbol; ``length`` of them are left, at least one. The
     # bytes after the symbol are ours too: see _AFTER_SYMBOL.
@@ -105,7 +105,7 @@ def _read_word(at: int, length: int) -> int:
     return word
 
 
-@njit(inline="always")
+@inlined_part
 def _read_half(at: int, length: int) -> Half:
     w1 = w2 = w3 = -1
     w0 = _read_word(at, length)
@@ -118,7 +118,7 @@ def _read_half(at: int, length: int) -> Half:
     return Half(w0, w1, w2, w3)
 
 
-@njit(inline="always")
+@inlined_part
 def _read_number(at: int, stop: int, max_bits: int) -> tuple[int, int]:
     # Returns a varint and the address after it; -1 as the number: it is not written as usual.
     value = shift = 0
@@ -134,7 +134,7 @@ def _read_number(at: int, stop: int, max_bits: int) -> tuple[int, int]:
     return value, at
 
 
-@njit(inline="always")
+@inlined_part
 def _read_length(position: int, end: int) -> int:
     # Returns the length of the symbol of the tick at ``position``; 0: it is not for this loop.
     length = 0
@@ -147,7 +147,7 @@ def _read_length(position: int, end: int) -> int:
     return length
 
 
-@njit(inline="always")
+@inlined_part
 def _read_trade(at: int, stop: int) -> tuple[float, int, int]:
     # Returns price, volume and exchange time; -1 as the time: the tick is not for this loop. There
     # is room for the price and two numbers of one byte.
@@ -168,7 +168,7 @@ def _read_trade(at: int, stop: int) -> tuple[float, int, int]:
     return price, volume, time
 
 
-@njit
+@kernel_part
 def _differs_after(names: NDArray[np.int64], row: int, at: int, length: int) -> bool:
     # Whether a symbol of which the first half is right, and full, has another second half.
     if length == _HALF:

@@ -134,9 +134,9 @@ class Desk:
         self.closed.extend(bars)
 
 
-def read_bar(piece: bytes) -> Bar:
+def read_bar(record: bytes) -> Bar:
     """Return the bar that is written there, with what a message has of it."""
-    (message,) = UpdateBatch.FromString(piece).bars
+    (message,) = UpdateBatch.FromString(record).bars
     candle = Candle()
     candle.open, candle.close = message.open, message.close
     candle.high, candle.low = message.high, message.low

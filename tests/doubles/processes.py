@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -105,9 +106,16 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def run_service(module: str, env: Mapping[str, str]) -> AsyncIterator[Service]:
-    """Run ``python -m module``; kill it at the end of the context if it still runs.
+async def run_service(
+    module: str,
+    env: Mapping[str, str],
+    *,
+    cwd: Path | None = None,
+    open_files: int | None = None,
+) -> AsyncIterator[Service]:
+    """Run ``python -m module`` in ``cwd``; kill it at the end of the context if it still runs.
 
+    It may have ``open_files`` files and sockets open.
     Settings of the shell that runs the tests do not reach it.
     """
     prefix = f"{module.upper()}_"
@@ -115,10 +123,13 @@ async def run_service(module: str, env: Mapping[str, str]) -> AsyncIterator[Serv
     if module == "aggregator":
         # Else every test would share the default file.
         inherited["AGGREGATOR_STORE"] = "off"
+    # Part of util-linux.
+    limit = [] if open_files is None else ["prlimit", f"--nofile={open_files}:{open_files}"]
     process = await asyncio.create_subprocess_exec(
-        *bound(sys.executable, "-m", module),
+        *bound(*limit, sys.executable, "-m", module),
         env={**inherited, f"{prefix}LOG_FORMAT": "json", **env},
         stderr=asyncio.subprocess.PIPE,
+        cwd=cwd,
     )
     service = Service(process)
     try:

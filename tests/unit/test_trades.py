@@ -77,7 +77,7 @@ def test_rows_before_a_bad_one_are_returned() -> None:
         ("SPY,\u0661\u0665\u0660,1,1", "price '\u0661\u0665\u0660' is not a number"),
         ("SPY,1,\uff11\uff10\uff10,1", "volume '\uff11\uff10\uff10' is not a whole number"),
         ("SPY,1,1,\u0967\u096d", "exchange_timestamp '\u0967\u096d' is not a whole number"),
-        ("S\udcff,1,1,1", r"symbol 'S\udcff' may have printable ASCII only"),
+        ("S\udcff,1,1,1", r"symbol 'S\udcff' must be printable ASCII"),
         ('"SPY"x,1,1,1', "',' expected after '\"'"),
     ],
 )

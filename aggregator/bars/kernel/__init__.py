@@ -1,5 +1,6 @@
-"""Trades and times in, candles, bars and events out: the compiled loops of the bars.
+"""The compiled loops of the bars: trades and times in; candles, bars and events out.
 
-:mod:`apply` takes trades in, :mod:`late` the late ones, :mod:`close` closes bars, :mod:`events`
-notes what is to be published, :mod:`query` answers Python. All work on the :mod:`records`.
+``apply`` takes trades in and ``late`` the late ones. ``close`` closes bars. ``events`` notes what
+is to be published, ``encode`` writes it as bytes. ``query`` answers Python, ``restore`` goes on
+after a restart. ``candle`` is the rule how a candle takes a trade in. All work on ``records``.
 """

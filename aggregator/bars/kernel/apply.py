@@ -10,7 +10,9 @@ Measured on one core at 2.1 GHz: see docs/performance.md.
 from __future__ import annotations
 
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from aggregator.bars.kernel.ahead import (
     FAR,
@@ -43,7 +45,9 @@ from aggregator.bars.kernel.limits import (
 from aggregator.bars.kernel.records import (
     BY_PYTHON,
     INT,
+    STATES,
     TABLES,
+    VOID,
     Base,
     EngineState,
     Symbol,
@@ -62,8 +66,9 @@ _SENTINELS = tuple(sorted(PRICE_SENTINELS))
 
 
 class _Limits(NamedTuple):
-    """The largest values of a valid trade."""
+    """The largest values of a valid trade; from the usual price on, a price is looked at twice."""
 
+    usual_price: float
     price: float
     volume: int
     ts: int
@@ -100,52 +105,76 @@ def _take(t: Tables, row: int, trade: Trade) -> int:
     return UNUSUAL
 
 
+# A usual trade meets all conditions of the next two: one branch for all, a nanosecond less.
+
+
 @kernel_part
 def _is_valid(trade: Trade, limits: _Limits) -> bool:
-    return (
-        0.0 < trade.price <= limits.price
-        and 0 < trade.volume <= limits.volume
-        and 0 < trade.ts <= limits.ts
-        and not (trade.price >= LEAST_SENTINEL and _is_sentinel(trade.price))
+    is_usual: bool = (
+        (trade.price > 0.0)
+        & (trade.price < limits.usual_price)
+        & (trade.volume > 0)
+        & (trade.volume <= limits.volume)
+        & (trade.ts > 0)
+        & (trade.ts <= limits.ts)
     )
+    return is_usual or _is_valid_at_a_high_price(trade, limits)
 
 
 @kernel_part
-def _is_sentinel(price: float) -> bool:
-    for each in _SENTINELS:  # noqa: SIM110  numba has no generators with any()
-        if price == each:
-            return True
-    return False
+def _is_valid_at_a_high_price(trade: Trade, limits: _Limits) -> bool:
+    if not limits.usual_price <= trade.price <= limits.price:
+        return False
+    for each in _SENTINELS:
+        if trade.price == each:
+            return False
+    return 0 < trade.volume <= limits.volume and 0 < trade.ts <= limits.ts
 
 
 @kernel_part
 def _only_adds(base: Base, trade: Trade) -> bool:
     """Return whether a trade does no more than add to the base candle."""
     only_adds: bool = (
-        base.low_time <= trade.ts < base.high_time
-        and trade.price < MAX_PRICE
-        and trade.volume <= MAX_TICK_VOLUME
-        and trade.volume <= base.room - base.candle.volume
+        (trade.ts >= base.low_time)
+        & (trade.ts < base.high_time)
+        & (trade.price < MAX_PRICE)
+        & (trade.volume <= MAX_TICK_VOLUME)
+        & (trade.volume <= base.room - base.candle.volume)
     )
     return only_adds
 
 
 @kernel_part
-def _note_state(t: Tables, row: int) -> None:
+def _note_state(t: Tables, row: int, batch: int) -> None:
     """Count one more state of a symbol, once in each batch."""
     state: EngineState = t.state[0]
     base: Base = t.bases[row]
-    if base.batch != state.batch:
-        base.batch = state.batch
-        base.sequence += 1
-        t.changed[state.changed] = row
-        state.changed += 1
+    base.batch = batch
+    base.sequence += 1
+    t.noted[state.changed].changed = row
+    state.changed += 1
 
 
-@KERNELS.add(UniTuple(INT, 2)(TABLES, TICKS, INT, INT, INT))
+@KERNELS.add(VOID(STATES, INT, INT))
+def begin_batch(states: NDArray[Any], now: int, latest_allowed: int) -> None:
+    """Begin a batch of ticks.
+
+    Args:
+        states: of the tables; each array of a call costs 0.2 us, so only this one.
+        now: when the ticks arrived; 0: none of them is of the present.
+        latest_allowed: the latest exchange time that is not in the future.
+    """
+    state: EngineState = states[0]
+    state.now = now
+    state.latest_allowed = latest_allowed
+    state.batch += 1
+    state.changed = state.moved = 0
+
+
+@KERNELS.add(UniTuple(INT, 3)(TABLES, TICKS, INT, INT, INT))
 def apply_ticks(
     t: Tables, ticks: Ticks, index: int, count: int, first_sequence: int
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Apply ticks in the order of their arrival, up to the first that is not for this loop.
 
     Args:
@@ -156,16 +185,18 @@ def apply_ticks(
         first_sequence: the sequence of the first tick of the columns.
 
     Returns:
-        Why it stopped, and the first tick that was not taken.
+        Why it stopped, the first tick that was not taken, and how many rows changed so far.
     """
     state: EngineState = t.state[0]
-    limits = _Limits(state.max_price, state.max_volume, state.latest_allowed)
+    batch = state.batch
+    usual_price = min(state.max_price, LEAST_SENTINEL)
+    limits = _Limits(usual_price, state.max_price, state.max_volume, state.latest_allowed)
     ahead = addresses_of(t)
     many = t.bases.shape[0] > _MANY
     while index < count:
         row: int = INT(ticks.rows[index])
         if row < 0:
-            return UNUSUAL, index
+            return UNUSUAL, index, t.state[0].changed
         if many and index + FAR < count:
             prefetch_base(ahead, ticks.rows[index + FAR])
             near: int = ticks.rows[index + NEAR]
@@ -178,16 +209,17 @@ def apply_ticks(
             ticks.prices[index], ticks.volumes[index], ticks.times[index], first_sequence + index
         )
         if not _is_valid(trade, limits):
-            return UNUSUAL, index
+            return UNUSUAL, index, t.state[0].changed
         base: Base = t.bases[row]
-        code = DONE
+        index += 1
         if _only_adds(base, trade):
             add(base.candle, trade.price, trade.volume, trade.ts, trade.sequence)
         else:
             code = _take(t, row, trade)
             if code >= NEED_ROOM:
-                return code, index
-        if code == DONE:
-            _note_state(t, row)
-        index += 1
-    return DONE, index
+                return code, index - 1, t.state[0].changed
+            if code == UNUSUAL:
+                continue
+        if base.batch != batch:
+            _note_state(t, row, batch)
+    return DONE, index, t.state[0].changed

@@ -13,7 +13,6 @@ from aggregator.bars.kernel.records import (
     PARTIAL,
     REVISED,
     TABLES,
-    VOID,
     EndCount,
     PooledBar,
     Slot,
@@ -27,9 +26,9 @@ ENDS_SEARCHED = 16
 
 
 @kernel_part
-def is_wanted(t: Tables, row: int, index: int) -> bool:
+def is_wanted(all_wanted: NDArray[np.bool_], slot: Slot, index: int) -> bool:
     """Return whether somebody wants the bars of a slot."""
-    wanted: bool = t.all_wanted[index] or t.slots[row, index].wanted
+    wanted: bool = all_wanted[index] or slot.wanted
     return wanted
 
 
@@ -42,7 +41,7 @@ def publish(t: Tables, place: int) -> None:
     slot.sequence += 1
     bar.sequence = slot.sequence
     # Half of all states are early ones, and whoever asks for them gets the newest then.
-    if bar.state >= FINAL or is_wanted(t, bar.row, bar.slot):
+    if bar.state >= FINAL or is_wanted(t.all_wanted, slot, bar.slot):
         t.events[state.events] = place
         state.events += 1
         # An earlier event of a bar that was not closed says less than this one.
@@ -101,8 +100,8 @@ def _keep_event(t: Tables, place: int) -> None:
     give_up(t, twin)
 
 
-@KERNELS.add(VOID(TABLES))
-def publish_touched(t: Tables) -> None:
+@kernel_part
+def _publish_touched(t: Tables) -> None:
     """Publish the bars that late trades changed."""
     for index in range(t.state[0].touched):
         place: int = t.touched[index]
@@ -113,23 +112,24 @@ def publish_touched(t: Tables) -> None:
     t.state[0].touched = 0
 
 
-@KERNELS.add(UniTuple(INT, 3)(TABLES, INTS, INTS))
+@KERNELS.add(UniTuple(INT, 4)(TABLES, INTS, INTS))
 def take_events(
     t: Tables, wanted: NDArray[np.int64], closed: NDArray[np.int64]
-) -> tuple[int, int, int]:
-    """Begin a new list of events; leave the bars to publish at the begin of the old one, in order.
+) -> tuple[int, int, int, int]:
+    """Begin new lists of events and ends; leave the bars to publish first in the old one, in order.
 
     Places that were given up are free from now on, and unchanged until the next trade.
 
     Args:
         t: the tables.
-        wanted: takes the bars that somebody wants.
-        closed: takes the bars that are closed.
+        wanted: takes the bars that somebody wants; as long as the list of events.
+        closed: takes the bars that are closed; as long.
 
     Returns:
-        How many bars there are, how many are wanted, how many closed.
+        How many bars there are, how many are wanted, how many closed, and how many ends there are.
     """
     state = t.state[0]
+    _publish_touched(t)
     n = n_wanted = n_closed = 0
     for index in range(state.events):
         place: int = t.events[index]
@@ -139,7 +139,7 @@ def take_events(
             bar.event = 0
             t.events[n] = place
             n += 1
-            if is_wanted(t, bar.row, bar.slot):
+            if is_wanted(t.all_wanted, t.slots[bar.row, bar.slot], bar.slot):
                 wanted[n_wanted] = place
                 n_wanted += 1
             if bar.state >= FINAL:
@@ -148,5 +148,6 @@ def take_events(
     for index in range(state.deferred):
         t.free[state.free + index] = t.deferred[index]
     state.free += state.deferred
-    state.events = state.deferred = 0
-    return n, n_wanted, n_closed
+    ends = state.ends
+    state.events = state.deferred = state.ends = 0
+    return n, n_wanted, n_closed, ends

@@ -26,7 +26,7 @@ def note_trade(t: Tables, row: int, clock: int) -> None:
     symbol: Symbol = t.symbols[row]
     if symbol.moved != state.batch:
         symbol.moved = state.batch
-        t.moved[state.moved] = row
+        t.noted[state.moved].moved = row
         state.moved += 1
     state.clock = max(state.clock, clock)
     symbol.live = state.now != 0 and clock >= state.now - state.live_within

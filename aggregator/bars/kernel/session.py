@@ -11,6 +11,7 @@ from aggregator.bars.kernel.records import (
     UNKNOWN_PHASE,
     UTC_DAY,
     Base,
+    OpenTables,
     Slot,
     Symbol,
     Tables,
@@ -22,7 +23,7 @@ NS_PER_DAY = 86_400 * NS_PER_S
 
 
 @kernel_part
-def latest_time(t: Tables, row: int) -> int:
+def latest_time(t: Tables | OpenTables, row: int) -> int:
     """Return the latest exchange time of the symbol, -1 before the first."""
     base: Base = t.bases[row]
     latest: int = t.symbols[row].latest if is_empty(base.candle) else base.candle.last_ts

@@ -35,16 +35,21 @@ describe('the status', () => {
         ['too_many_symbols', '2'],
       ],
       store: 'ok',
-      clients: 3,
+      clients: '3',
       conflated: '12',
     });
-    expect(producersOf(status)).toBe(2);
+    expect(producersOf(status)).toBe('2');
   });
 
   test('of a gateway whose aggregator is away has no numbers', () => {
     const status = readStatus({ ...ANSWER, aggregator: { status: 'UNAVAILABLE' } });
     expect(status).toMatchObject({ aggregator: 'UNAVAILABLE', accepted: null, symbols: null });
     expect(producersOf(status)).toBeNull();
+  });
+
+  test.each([2 ** 53, 1e21, -1, 1.5, '1e3', '', null, {}])('%j is no count', (symbols) => {
+    const status = readStatus({ ...ANSWER, aggregator: { ...ANSWER.aggregator, symbols } });
+    expect(status.symbols).toBeNull();
   });
 
   test('has the rate of ticks between two looks', () => {
@@ -74,7 +79,12 @@ describe('the address', () => {
     ['', { page: 'market', symbol: 'AAPL', interval: null }],
     ['#/MSFT', { page: 'market', symbol: 'MSFT', interval: null }],
     ['#/MSFT/5m', { page: 'market', symbol: 'MSFT', interval: '5m' }],
-    ['#/brk%2Fb/100t', { page: 'market', symbol: 'BRK/B', interval: '100t' }],
+    ['#/BRK%2Fb/100t', { page: 'market', symbol: 'BRK/b', interval: '100t' }],
+    ['#/AAPL%20%20251219C00150000/1m', { page: 'market', symbol: 'AAPL  251219C00150000', interval: '1m' }],
+    ['#/%23VIX', { page: 'market', symbol: '#VIX', interval: null }],
+    ['#/A%252FB', { page: 'market', symbol: 'A%2FB', interval: null }],
+    ['#/%63onnect', { page: 'market', symbol: 'connect', interval: null }],
+    ['#/A%2A', { page: 'market', symbol: 'AAPL', interval: null }],
     ['#/MSFT/nonsense', { page: 'market', symbol: 'MSFT', interval: null }],
     ['#/connect', { page: 'connect', symbol: 'AAPL', interval: null }],
     ['#/%E0%A4%A', { page: 'market', symbol: 'AAPL', interval: null }],
@@ -101,6 +111,18 @@ describe('snippets', () => {
       expect(code, id).toMatch(/market\.test/);
       expect(code, id).not.toMatch(/"?(http|ws):\/\//);
     }
+  });
+
+  test('quote a symbol that closes a string', () => {
+    const symbol = "A'; x:(`b`)";
+    for (const { id, code } of snippets({ host: 'localhost:8080', secure: false, symbol })) {
+      if (['rest', 'bars', 'sse', 'websocket'].includes(id)) {
+        expect(code.match(/'/g)).toHaveLength(2);
+        expect(code).toContain('A%27%3B%20x%3A(%60b%60)');
+      }
+      if (['stomp', 'sdk'].includes(id)) expect(code).toContain("A'; x:(`b`)\"");
+    }
+    expect(stompFrames('h', 'C:EURUSD')[1]).toContain('/topic/market-data/C\\cEURUSD\n');
   });
 
   test('quote for the shell', () => {

@@ -62,9 +62,23 @@ async def status_of(call: Any) -> grpc.StatusCode:
 async def test_single_ticks_are_acked_as_the_original_did(stub: Stub) -> None:
     ticks = [make_tick(), make_tick(" AAPL "), make_tick(price=-1)]
     ack = await stub.StreamTicks(iter(ticks))
-    assert ack == wire.Ack(success=True, message="Received 3 ticks")
+    text = "Received 3 ticks, rejected 1: 1 price_not_positive"
+    assert ack == wire.Ack(success=True, message=text)
     aggregate = await stub.GetAggregate(wire.AggregateRequest(symbol="AAPL"))
     assert aggregate.trades == 2
+
+
+async def test_single_ticks_that_are_all_valid_get_the_words_of_the_original(stub: Stub) -> None:
+    ack = await stub.StreamTicks(iter([make_tick()] * 3))
+    assert ack == wire.Ack(success=True, message="Received 3 ticks")
+
+
+async def test_the_ack_says_how_many_single_ticks_were_rejected_and_why(stub: Stub) -> None:
+    bad = [make_tick(price=-1), make_tick(volume=0), make_tick(price=-2)]
+    ack = await stub.StreamTicks(iter(bad))
+    assert ack.message == (
+        "Received 3 ticks, rejected 3: 2 price_not_positive, 1 volume_not_positive"
+    )
 
 
 async def test_each_batch_gets_its_ack_in_order(stub: Stub) -> None:
@@ -222,15 +236,15 @@ async def test_a_batch_without_a_usable_sequence_is_an_invalid_argument(stub: St
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_keepalive_pings_of_an_idle_connection_are_not_too_many() -> None:
-    async with run_aggregator(keepalive_s=0.05) as aggregator:
-        options = client_options(keepalive_s=0.05)
+@pytest.mark.parametrize("server_s", [1, 3600])
+async def test_keepalive_pings_of_an_idle_connection_are_never_too_many(server_s: float) -> None:
+    async with run_aggregator(keepalive_s=server_s) as aggregator:
+        options = client_options(keepalive_s=1)
         async with open_stub(aggregator.port, options) as stub:
             call = stub.StreamAggregates(wire.AggregateRequest(symbol="A"))
             await call.initial_metadata()
-            with pytest.raises(
-                TimeoutError
-            ):  # pings are at least 1 s apart, the fourth ends a connection
+            # The fourth ping would end the connection.
+            with pytest.raises(TimeoutError):
                 await asyncio.wait_for(call.read(), 5.0)
 
 

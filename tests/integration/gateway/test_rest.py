@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -19,11 +20,11 @@ async def http(aggregator: FakeAggregator) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-def problem(response: httpx.Response, status: int, kind: str) -> dict[str, object]:
+def problem(response: httpx.Response, status: int, kind: str) -> dict[str, Any]:
     """Check what every problem must have, and return it."""
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
-    body: dict[str, object] = response.json()
+    body: dict[str, Any] = response.json()
     assert body["status"] == status
     assert body["type"] == (kind if kind == "about:blank" else f"urn:market-data:{kind}")
     assert body["title"]

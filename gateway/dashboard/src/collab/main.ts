@@ -3,11 +3,12 @@ import './collab.css';
 
 import { MarketDataClient, RestClient, fetchIceServers, openSignaling, signalingUrl } from '../client';
 import { newPeerId } from '../client/signaling';
+import { formatPrice } from '../app/market/format';
 import { isInterval } from '../app/route';
 import { apply, onTheme, toggleTheme } from '../app/theme';
 import { SharedChart } from './chart';
 import { isOn, openMedia, turn } from './media';
-import { cleanName, isNewerView, isView, type PeerMessage, type View } from './messages';
+import { cleanName, isNewerView, isView, timeAfter, type PeerMessage, type View } from './messages';
 import { Room, type Participant } from './room';
 import { Tiles } from './tiles';
 
@@ -59,7 +60,7 @@ const quote = client.subscribe(
   { symbols: [view.symbol] },
   {
     onUpdate: ({ data }) => {
-      if (data.symbol === view.symbol) price.value = data.close === null ? '' : String(data.close);
+      if (data.symbol === view.symbol) price.value = formatPrice(data.close, 2);
     },
   },
 );
@@ -68,7 +69,7 @@ function parseAddress(hash: string): [string, Pick<View, 'symbol' | 'interval'>]
   const [given = '', symbol = '', interval = ''] = hash.replace(/^#\/?/, '').split('/');
   // Nobody guesses the name of a room that was not told.
   const name = /^[\w-]{1,64}$/.test(given) ? given : newPeerId().slice(0, 12);
-  const wanted = decodeURIComponent(symbol).toUpperCase();
+  const wanted = decode(symbol);
   return [
     name,
     {
@@ -76,6 +77,14 @@ function parseAddress(hash: string): [string, Pick<View, 'symbol' | 'interval'>]
       interval: isInterval(interval) ? interval : '1m',
     },
   ];
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return '';
+  }
 }
 
 function showView(): void {
@@ -224,8 +233,13 @@ get('copy', HTMLButtonElement).addEventListener('click', () => {
 });
 get('view', HTMLFormElement).addEventListener('submit', (event) => {
   event.preventDefault();
-  const symbol = symbolInput.value.trim().toUpperCase();
-  const chosen = { symbol, interval: intervalInput.value, at: Date.now(), by: room?.id ?? '' };
+  const symbol = symbolInput.value.trim();
+  const chosen = {
+    symbol,
+    interval: intervalInput.value,
+    at: timeAfter(view, Date.now()),
+    by: room?.id ?? '',
+  };
   if (!isView(chosen)) {
     said.textContent = `${symbol} is no symbol.`;
     return;

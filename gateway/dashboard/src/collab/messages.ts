@@ -1,10 +1,12 @@
 // What two pages of a room tell each other over their data channel. Pure.
 
+import { isSymbol } from '../symbols';
+
 /** What the chart shows; the newest counts for all. */
 export interface View {
   readonly symbol: string;
   readonly interval: string;
-  /** When a person chose it, by `Date.now()` of theirs; ties fall to the greater `by`. */
+  /** When a person chose it, after all that they had seen; ties fall to the greater `by`. */
   readonly at: number;
   readonly by: string;
 }
@@ -24,7 +26,6 @@ export type PeerMessage =
 
 // What others send is shown to people: bounded, and never more than text.
 const MAX_NAME = 40;
-const SYMBOL = /^[A-Z0-9^$.][A-Z0-9._\-/:^=+@$]{0,31}$/;
 const INTERVAL = /^[1-9][0-9]{0,8}[smhdtvn]$/;
 
 export function cleanName(name: unknown): string {
@@ -33,12 +34,18 @@ export function cleanName(name: unknown): string {
 }
 
 export function isView(view: View): boolean {
-  return SYMBOL.test(view.symbol) && INTERVAL.test(view.interval);
+  return isSymbol(view.symbol) && INTERVAL.test(view.interval);
 }
 
 /** Return whether `view` takes the place of `before`. */
 export function isNewerView(view: View, before: View): boolean {
   return view.at > before.at || (view.at === before.at && view.by > before.by);
+}
+
+/** Return a time for the view that is chosen while `before` is shown. */
+export function timeAfter(before: View, nowMs: number): number {
+  // Who chose that one may have a clock that is minutes ahead of ours.
+  return Math.max(nowMs, before.at + 1);
 }
 
 /** Return the message in `text`; null if it is none of ours. */

@@ -13,7 +13,7 @@ from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.bars.kernel import encode
 from aggregator.bars.kernel.query import OPEN_BAR
-from aggregator.bars.kernel.records import BAR, PHASES
+from aggregator.bars.kernel.records import BAR, PHASES, OpenTables
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.bars.tables import make_tables
 from aggregator.wire.encoded import EncodedRoom, message_of, pack_names
@@ -83,6 +83,9 @@ class Columns:
             *pack_names(PHASES, encode.NAME_WIDTH),
         )
 
+    def open_tables(self) -> OpenTables:
+        return OpenTables(self.tables.bases, self.tables.symbols, self.tables.slots)
+
     def base(self, row: int, candle: Candle | None) -> None:
         if candle is not None:
             self.tables.bases[row]["candle"] = candle.values()
@@ -94,7 +97,7 @@ class Columns:
     def states(self, rows: Sequence[int], epoch: int) -> list[bytes]:
         room = make_room(encode.MAX_STATE_BYTES, encode.STATE, len(rows))
         end = encode.encode_states(
-            np.array(rows, np.int64), self.tables, self.texts, epoch, room.out
+            np.array(rows, np.int64), self.open_tables(), *self.texts[:2], epoch, room.out
         )
         return records(room, len(rows), end)
 
@@ -228,7 +231,9 @@ def test_open_bars_are_those_of_the_library(
     found["row"], found["slot"] = row, np.arange(count)
     room = make_room(encode.MAX_BAR_BYTES, BAR, count)
     coverages = np.full(count, coverage, np.int64)
-    end = encode.encode_open_bars(found, coverages, columns.tables, columns.texts, epoch, room.out)
+    end = encode.encode_open_bars(
+        found, coverages, columns.open_tables(), columns.texts, epoch, room.out
+    )
     assert records(room, count, end) == want
 
 
@@ -242,7 +247,7 @@ def longest() -> Candle:
     return candle
 
 
-def test_the_longest_records_fit_with_the_words_written_behind_them() -> None:
+def test_the_longest_records_fit_with_the_words_written_after_them() -> None:
     columns = Columns(["S" * MAX_SYMBOL_LENGTH])
     columns.session(0, longest())
     columns.tables.symbols[0]["session_start"] = -1

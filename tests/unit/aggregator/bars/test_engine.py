@@ -105,9 +105,9 @@ def test_no_state_goes_back_and_sequences_count_on(
         assert bar.rank >= ranks.get(bar.key, (0, 0))
         assert bar.revision <= ranks.get(bar.key, (0, 0))[0] + 1
         ranks[bar.key] = bar.rank
-        lane = (bar.symbol, bar.interval)
-        assert bar.sequence > sequences.get(lane, 0)
-        sequences[lane] = bar.sequence
+        series = (bar.symbol, bar.interval)
+        assert bar.sequence > sequences.get(series, 0)
+        sequences[series] = bar.sequence
     for name in ("1s", "1m", "1h"):
         ends = [end for interval, end in desk.completed if interval == name]
         assert ends == sorted(set(ends))
@@ -310,7 +310,7 @@ def test_a_symbol_whose_trades_catch_up_with_the_present_is_live() -> None:
     assert states(desk.closed, "1m") == [(0, FINAL, 0, 2)]
 
 
-def test_closing_is_cut_into_pieces_that_lose_nothing() -> None:
+def test_closing_in_several_calls_loses_nothing() -> None:
     desk = Desk("1s,1m")
     symbols = [f"S{n}" for n in range(25)]
     desk.trade(*(Trade(DAY, symbol=symbol) for symbol in symbols), now_ns=DAY)

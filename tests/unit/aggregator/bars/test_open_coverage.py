@@ -40,8 +40,8 @@ def test_each_is_what_the_rule_says_of_its_own_time(ends: list[int], moved: list
     book.apply(ticks, 1, LATEST)
     series = [each for number in range(3) for each in engine.series.of_all(number)]
     _, still_open = engine.series.present(series)
-    pieces = engine.series.partials(still_open)
-    assert len(pieces) == 3 * len(SYMBOLS)
-    for bar in map(read_bar, pieces):
+    records = engine.series.partials(still_open)
+    assert len(records) == 3 * len(SYMBOLS)
+    for bar in map(read_bar, records):
         latest = times[bar.symbol]
         assert bar.coverage is coverage(bar.start, min(latest + 1, bar.end))

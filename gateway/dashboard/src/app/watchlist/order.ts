@@ -18,6 +18,13 @@ export const COLUMNS = [
 export type ColumnKey = (typeof COLUMNS)[number]['key'];
 export type SortKey = Exclude<ColumnKey, 'trend'>;
 
+/** Columns whose numbers have as many digits as there is place for. */
+export type PriceKey = 'last' | 'change' | 'percent' | 'high' | 'low';
+
+export function isPriceKey(key: ColumnKey): key is PriceKey {
+  return key !== 'symbol' && key !== 'volume' && key !== 'age' && key !== 'trend';
+}
+
 export interface Sorting {
   readonly key: SortKey;
   readonly descending: boolean;
@@ -46,11 +53,13 @@ const NUMBERS: Record<
   low: ({ data }) => data?.low ?? null,
 };
 
-/** Return the quotes whose symbol has `filter` in it, in order. Those without data come last. */
+/** Return the quotes whose symbol has `filter` in it, in any case, in order. Those without data come last. */
 export function arrange(quotes: Iterable<Quote>, filter: string, sorting: Sorting): Quote[] {
   const wanted = filter.trim().toUpperCase();
   const rows: Quote[] = [];
-  for (const quote of quotes) if (quote.symbol.includes(wanted)) rows.push(quote);
+  for (const quote of quotes) {
+    if (quote.symbol.toUpperCase().includes(wanted)) rows.push(quote);
+  }
   return rows.sort(comparing(sorting));
 }
 
