@@ -314,11 +314,16 @@ class Import:
             self._reject(RejectReason.TOTAL_OVERFLOW, trade, file)
             return
         self._volumes[symbol] = total
+        if not progress.file_trades:
+            progress.file_first_ts = ts
         progress.trades += 1
         progress.file_trades += 1
         progress.first_ts = min(progress.first_ts, ts)
         progress.last_ts = max(progress.last_ts, ts)
-        segment.add(symbol, price, volume, ts, progress.trades)
+        # Of trades of the same time, those of the file that begins earlier come first, in whatever
+        # order the files are imported.
+        sequence = progress.file_first_ts + progress.file_trades
+        segment.add(symbol, price, volume, ts, sequence)
 
     def _reject(self, reason: RejectReason, trade: Row, file: TradeFile) -> None:
         values = ",".join(map(str, trade))

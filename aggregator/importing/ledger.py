@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aggregator.bars.candle import MAX_INT64
 from aggregator.importing.files import SourceFile
-from aggregator.importing.segment import HOUR_NS
+from aggregator.importing.segment import HOUR_NS, SEPARATOR, UNKNOWN
 from aggregator.importing.statements import Way
 from aggregator.store.database import Database
 from aggregator.store.schema import KEY, bars, import_bars, imported_files, imported_hours
@@ -159,22 +159,29 @@ class Ledger:
             replaced = select(imported_files.c.content).where(~imported_files.c.whole)
             is_other = or_(_old.c.content != _new.c.content, _old.c.content.in_(replaced))
             both.append(and_(_old.c["import"] == _ENTERED, is_other))
+        # Where one file ends in the moment in which the other begins, all trades of that moment
+        # must differ.
+        touch = or_(_old.c.first_ts == _new.c.last_ts, _old.c.last_ts == _new.c.first_ts)
+        names = [column.name for column in imported_hours.columns]
+        columns = [*(_new.c[n] for n in names), *(_old.c[n].label(f"old_{n}") for n in names)]
         for condition in both:
-            found = (
-                await connection.execute(
-                    select(_new, _old.c.content.label("other"))
-                    .where(same_time, condition)
-                    .order_by(_new.c.symbol, _new.c.hour)
-                    .limit(1)
-                )
-            ).first()
+            asked = select(*columns).where(same_time, condition)
+            overlap = await connection.execute(
+                asked.where(~touch).order_by(_new.c.symbol, _new.c.hour).limit(1)
+            )
+            found = overlap.first()
+            if found is None:
+                touching = await connection.execute(asked.where(touch))
+                found = next(filter(_may_share_trades, touching), None)
             if found is not None:
-                other = await self._file_name(connection, found.other, sources)
+                other = await self._file_name(connection, found.old_content, sources)
+                first = max(found.first_ts, found.old_first_ts)
+                last = min(found.last_ts, found.old_last_ts)
                 raise Undecided(
                     f"{sources[found.content].path.name} and {other} both have trades of "
-                    f"{found.symbol} from {_utc(found.first_ts)} to {_utc(found.last_ts)} UTC, "
+                    f"{found.symbol} from {_utc_ns(first)} to {_utc_ns(last)} UTC, "
                     "which may be the same; --join counts all of them"
-                    + ("" if found.other in sources else f", {_REPLACE}")
+                    + ("" if found.old_content in sources else f", {_REPLACE}")
                 )
 
     async def _file_name(
@@ -334,3 +341,20 @@ def _utc(ts_ns: int) -> str:
 
 def _named(bar: Any) -> str:
     return f"{bar.symbol} {bar.interval} at {_utc(bar.start)} UTC"
+
+
+def _utc_ns(ts_ns: int) -> str:
+    return f"{_utc(ts_ns)}.{ts_ns % NS_PER_S:09}"
+
+
+def _may_share_trades(found: Any) -> bool:
+    pairs = []
+    if found.old_first_ts == found.last_ts:
+        pairs.append((found.old_first_trades, found.last_trades))
+    if found.old_last_ts == found.first_ts:
+        pairs.append((found.old_last_trades, found.first_trades))
+    for old, new in pairs:
+        olds, news = (set(text.split(SEPARATOR)) - {""} for text in (old, new))
+        if olds & news or UNKNOWN in olds | news:
+            return True
+    return False

@@ -28,8 +28,10 @@ class Progress:
     written: int = 0
     # Bars that were left as they were, because live trades came meanwhile.
     left: int = 0
-    # Of the present file: its valid trades, its other rows by reason, the unit of its times.
+    # Of the present file: its valid trades, the time of the first one, its other rows by reason,
+    # the unit of its times.
     file_trades: int = 0
+    file_first_ts: int = 0
     file_bad: Counter[str] = field(default_factory=Counter)
     unit_ns: int = 0
 

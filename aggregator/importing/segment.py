@@ -27,6 +27,13 @@ class TotalOverflow(MarketDataError):
         )
 
 
+# More different trades of one moment are not told apart.
+_MAX_TOLD_APART = 64
+SEPARATOR = ";"
+# Stands for trades that are not told apart.
+UNKNOWN = "?"
+
+
 class Hour(NamedTuple):
     """What a file has of one symbol in one hour."""
 
@@ -36,6 +43,37 @@ class Hour(NamedTuple):
     last_ts: int
     trades: int
     volume: int
+    # Price and volume of the trades at the first and at the last time.
+    first_trades: str
+    last_trades: str
+
+
+class _OpenHour:
+    __slots__ = ("first", "first_ts", "last", "last_ts", "trades", "volume")
+
+    def __init__(self, ts: int) -> None:
+        self.first_ts = self.last_ts = ts
+        self.first: set[tuple[float, int]] = set()
+        self.last: set[tuple[float, int]] = set()
+        self.trades = self.volume = 0
+
+    def add(self, price: float, volume: int, ts: int) -> None:
+        self.trades += 1
+        self.volume += volume
+        if ts >= self.last_ts:
+            if ts > self.last_ts:
+                self.last_ts, self.last = ts, set()
+            self.last.add((price, volume))
+        if ts <= self.first_ts:
+            if ts < self.first_ts:
+                self.first_ts, self.first = ts, set()
+            self.first.add((price, volume))
+
+
+def _told_apart(trades: set[tuple[float, int]]) -> str:
+    if len(trades) > _MAX_TOLD_APART:
+        return UNKNOWN + SEPARATOR
+    return "".join(f"{price!r}x{volume}{SEPARATOR}" for price, volume in sorted(trades))
 
 
 class Segment:
@@ -53,8 +91,9 @@ class Segment:
         sizes = [i.size for i in self._intervals if i.kind is IntervalKind.TIME]
         # Days begin at whole seconds.
         whole = len(sizes) == len(self._intervals) and sizes
-        self._base_ns = gcd(*sizes, HOUR_NS) if whole else NS_PER_S
+        self._base_ns = gcd(*sizes) if whole else NS_PER_S
         self._candles: dict[str, dict[int, Candle]] = {}
+        self._hours: dict[tuple[str, int], _OpenHour] = {}
         self.candles = 0
         self.out_of_session = 0
 
@@ -69,23 +108,27 @@ class Segment:
             candle = candles[bucket] = Candle()
             self.candles += 1
         candle.add(price, volume, ts, sequence)
+        place = symbol, ts // HOUR_NS
+        hour = self._hours.get(place)
+        if hour is None:
+            hour = self._hours[place] = _OpenHour(ts)
+        hour.add(price, volume, ts)
 
     def hours(self) -> list[Hour]:
         """Return the hours of all trades so far."""
-        found: list[Hour] = []
-        for symbol in sorted(self._candles):
-            hours: dict[int, Candle] = {}
-            for bucket, candle in self._candles[symbol].items():
-                hour = bucket * self._base_ns // HOUR_NS * HOUR_NS
-                if hour in hours:
-                    hours[hour].merge(candle)
-                else:
-                    hours[hour] = candle.copy()
-            found += (
-                Hour(symbol, hour, whole.first_ts, whole.last_ts, whole.trades, whole.volume)
-                for hour, whole in sorted(hours.items())
+        return [
+            Hour(
+                symbol,
+                hour * HOUR_NS,
+                found.first_ts,
+                found.last_ts,
+                found.trades,
+                found.volume,
+                _told_apart(found.first),
+                _told_apart(found.last),
             )
-        return found
+            for (symbol, hour), found in sorted(self._hours.items())
+        ]
 
     def drain(self) -> Iterator[Bar]:
         """Return the bars of all trades so far, and forget those trades.
@@ -100,6 +143,7 @@ class Segment:
             for interval in self._intervals:
                 yield from self._fold(symbol, BarSchedule(interval, rule), buckets)
         self._candles = {}
+        self._hours = {}
         self.candles = 0
 
     def _fold(

@@ -109,6 +109,16 @@ def stage_hours(database: Database) -> Any:
             "last_ts": case((new.last_ts > old.last_ts, new.last_ts), else_=old.last_ts),
             "trades": old.trades + new.trades,
             "volume": old.volume + new.volume,
+            "first_trades": case(
+                (new.first_ts < old.first_ts, new.first_trades),
+                (new.first_ts > old.first_ts, old.first_trades),
+                else_=old.first_trades + new.first_trades,
+            ),
+            "last_trades": case(
+                (new.last_ts > old.last_ts, new.last_trades),
+                (new.last_ts < old.last_ts, old.last_trades),
+                else_=old.last_trades + new.last_trades,
+            ),
         },
     )
 
@@ -177,9 +187,16 @@ def _differs(new: Any) -> ColumnElement[bool]:
 
 
 def _added(new: Any) -> dict[str, Any]:
-    # As Candle.merge has it; of equal times, the trade that was there first counts as the first.
+    # As Candle.merge has it.
     old = bars.c
-    is_earlier, is_later = new.first_ts < old.first_ts, new.last_ts >= old.last_ts
+    is_earlier = or_(
+        new.first_ts < old.first_ts,
+        and_(new.first_ts == old.first_ts, new.first_sequence < old.first_sequence),
+    )
+    is_later = or_(
+        new.last_ts > old.last_ts,
+        and_(new.last_ts == old.last_ts, new.last_sequence >= old.last_sequence),
+    )
     total = old.notional + new.notional
     # Neumaier's sum: what the larger summand lost of the smaller one.
     error = case(

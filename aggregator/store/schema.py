@@ -154,6 +154,9 @@ imported_hours = Table(
     Column("last_ts", BigInteger, nullable=False),
     Column("trades", BigInteger, nullable=False),
     Column("volume", BigInteger, nullable=False),
+    # Price and volume of the trades at the first and at the last time, each with a separator.
+    Column("first_trades", Text, nullable=False),
+    Column("last_trades", Text, nullable=False),
     PrimaryKeyConstraint("import", "symbol", "hour", "content", name="imported_hours_pkey"),
     sqlite_with_rowid=False,
 )

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -553,6 +553,31 @@ async def test_a_second_may_be_cut_in_two(database: Any, tmp_path: Path) -> None
     bars = [to_bar(row) for row in await content(database)]
     assert {bar.candle.volume for bar in bars} == {3}
     assert {(bar.candle.open, bar.candle.close) for bar in bars} == {(5.0, 6.0)}
+
+
+@pytest.mark.parametrize(("calls", "order"), [(1, (0, 1)), (1, (1, 0)), (2, (0, 1)), (2, (1, 0))])
+@pytest.mark.parametrize("is_same", [True, False])
+async def test_a_moment_may_be_cut_in_two_if_its_trades_differ(
+    database: Any, tmp_path: Path, calls: int, order: tuple[int, ...], is_same: bool
+) -> None:
+    second = START_NS + NS_PER_S
+    first = [("A", 4.0, 1, START_NS), ("A", 5.0, 1, second), ("A", 5.0, 2, second)]
+    last = [("A", 6.0, 1, second), ("A", 5.5, 4, second), ("A", 7.0, 3, second + NS_PER_S)]
+    if is_same:
+        # The trade of 5.0 x 1 may be the one that is in the other file.
+        last[0] = first[1]
+    paths = [write(tmp_path / "a.csv", first), write(tmp_path / "b.csv", last)]
+    given = [[paths[n] for n in order]] if calls == 1 else [[paths[n]] for n in order]
+    with pytest.raises(Undecided) if is_same else nullcontext():
+        for part in given:
+            await make_import(database, *part).run()
+    if not is_same:
+        # 1 + 1 + 2 + 1 + 4 + 3 = 12.
+        assert (await day_of(database))[:6] == (4.0, 7.0, 4.0, 7.0, 12, 6)
+        bars = {(row[1], row[2]): to_bar(row).candle for row in await content(database)}
+        candle = bars["1s", second]
+        # The file that begins earlier has the earlier trades.
+        assert (candle.open, candle.high, candle.low, candle.close) == (5.0, 6.0, 5.0, 5.5)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "renamed.csv", "a.csv.gz"])

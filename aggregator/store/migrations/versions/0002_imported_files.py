@@ -41,6 +41,8 @@ def upgrade() -> None:
             sa.Column(name, sa.BigInteger, nullable=False)
             for name in ("first_ts", "last_ts", "trades", "volume")
         ),
+        sa.Column("first_trades", sa.Text, nullable=False),
+        sa.Column("last_trades", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("import", "symbol", "hour", "content", name="imported_hours_pkey"),
         sqlite_with_rowid=False,
     )
