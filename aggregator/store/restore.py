@@ -18,8 +18,8 @@ log = structlog.get_logger()
 # How long closed bars are read: 26,000 a second were read on a busy machine.
 RESTORE_S = 4.0
 _RESTORED_AT_ONCE = 2_000
-# A trading day with its neighbours' hours, and the longest weekend before it.
-_LONGEST_DAY_NS = 5 * 86_400 * 1_000_000_000
+# A trading day lasts until the next one begins; the holidays of Shanghai take up to eleven days.
+_LONGEST_DAY_NS = 16 * 86_400 * 1_000_000_000
 
 
 async def load_open(database: Database, intervals: Iterable[Interval]) -> list[Bar]:

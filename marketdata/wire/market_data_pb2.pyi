@@ -964,7 +964,7 @@ class StoreStatus(_message.Message):
     state: _builtins.str
     """"off", "ok" or "failing"."""
     problem: _builtins.str
-    """Why the store fails."""
+    """Why the store fails. If it is "ok": what is wrong with its history."""
     waiting: _builtins.int
     """Bars that wait to be written, and the limit of their number."""
     max_waiting: _builtins.int

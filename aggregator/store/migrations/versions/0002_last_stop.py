@@ -1,4 +1,4 @@
-"""Remember how the last run stopped, and which ticks were refused."""
+"""Remember how the last run stopped."""
 
 from __future__ import annotations
 
@@ -10,20 +10,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the tables; a run of an earlier version counts as one that crashed."""
-    for table in ("bars", "import_bars"):
-        op.add_column(
-            table, sa.Column("refused", sa.BigInteger, nullable=False, server_default="0")
-        )
-    op.create_table(
-        "refusals",
-        sa.Column("symbol", sa.Text, nullable=False),
-        sa.Column("first", sa.BigInteger, nullable=False),
-        sa.Column("last", sa.BigInteger, nullable=False),
-        sa.Column("count", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("symbol", "first", name="refusals_pkey"),
-        sqlite_with_rowid=False,
-    )
+    """Make the table; a run of an earlier version counts as one that crashed."""
     op.create_table(
         "last_stop",
         sa.Column("number", sa.Integer, nullable=False),
@@ -37,6 +24,3 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Forget it."""
     op.drop_table("last_stop")
-    op.drop_table("refusals")
-    for table in ("bars", "import_bars"):
-        op.drop_column(table, "refused")
