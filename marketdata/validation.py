@@ -240,17 +240,23 @@ class TickRules:
 
         Only its price or volume is wrong, so its bar lacks a trade.
         """
-        timestamp = tick.exchange_timestamp
-        ts_ns = timestamp * nanoseconds_in(timestamp, self.timestamp_unit)
         latest_ns = self.latest_ns(now_ns)
+        ts_ns = self.valid_time(tick.exchange_timestamp, latest_ns)
+        if ts_ns is None:
+            return None
         reason = check_values(tick.price, tick.volume, ts_ns, latest_ns, self.limits)
         try:
             symbol = self.normal_symbol(tick.symbol)
         except InvalidSymbol:
             return None
-        if reason is None or not 0 < ts_ns <= latest_ns:
+        if reason is None:
             return None
         return Refusal(symbol=symbol, exchange_timestamp=ts_ns, reason=reason)
+
+    def valid_time(self, timestamp: int, latest_ns: int) -> int | None:
+        """Return an exchange time in nanoseconds; None: it is not valid."""
+        ts_ns = timestamp * nanoseconds_in(timestamp, self.timestamp_unit)
+        return ts_ns if 0 < ts_ns <= latest_ns else None
 
     def normal_symbol(self, raw: str) -> str:
         """Return ``raw`` in normal form.

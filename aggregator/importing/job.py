@@ -20,11 +20,11 @@ from aggregator.importing.statements import Way
 from aggregator.importing.storing import Storing, finish_interrupted
 from aggregator.sessions.sessions import SessionRule
 from aggregator.store.database import Database
-from marketdata.errors import MarketDataError
+from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import Interval, IntervalKind
 from marketdata.timestamps import NS_PER_S, UnitHistory
 from marketdata.tradefiles import BadFile, TradeFile
-from marketdata.trades import Row
+from marketdata.trades import BadRow, Row
 from marketdata.validation import RejectReason, TickRules
 
 # The trades between two checkpoints: after a crash, at most these are read again. They are also the
@@ -244,10 +244,15 @@ class Import:
     async def _read(self, staging: Staging, source: SourceFile, names: Collection[str]) -> None:
         path, progress = source.path, self.progress
         before = progress.file, progress.row
-        file = TradeFile(path, lambda bad: self._skip(bad.kind, f"{path.name}: {bad}"))
         self._screen.reading(path, path.stat().st_size)
         intervals = [interval for interval in self._rules.intervals if interval.name in names]
         segment = Segment(intervals, self._rules.rule_for)
+
+        def skip(bad: BadRow) -> None:
+            self._skip(bad.kind, f"{path.name}: {bad}")
+            self._refuse(segment, bad)
+
+        file = TradeFile(path, skip)
         first = progress.trades
         for trade in file.read(progress.row):
             self._add(segment, trade, file)
@@ -286,6 +291,18 @@ class Import:
         self.progress.unit_ns = self._units.unit_ns
         await staging.add(bars, hours, before, self.progress, self._clock())
 
+    # Notes a row whose symbol and time are valid, so that its price or volume is not.
+    def _refuse(self, segment: Segment, bad: BadRow) -> None:
+        if bad.place is None:
+            return
+        try:
+            symbol, time = self._rules.trades.normal_symbol(bad.place[0]), int(bad.place[1])
+        except (InvalidSymbol, ValueError):
+            return
+        ts = self._rules.trades.valid_time(time, self._latest_ns)
+        if ts is not None:
+            segment.refuse(symbol, ts)
+
     def _skip(self, reason: str, where: str) -> None:
         self.progress.reject(reason, where)
         self.progress.file_bad[reason] += 1
@@ -306,11 +323,15 @@ class Import:
                 return
         ts = self._rules.trades.check(price, volume, time, self._latest_ns, self._units)
         if isinstance(ts, RejectReason):
+            valid_ts = self._rules.trades.valid_time(time, self._latest_ns)
+            if valid_ts is not None:
+                segment.refuse(symbol, valid_ts)
             self._reject(ts, trade, file)
             return
         # So no sum of a bar can be too large, in whatever bars these trades are.
         total = self._volumes.get(symbol, 0) + volume
         if total > MAX_INT64 or abs(price * volume) > _MAX_MONEY:
+            segment.refuse(symbol, ts)
             self._reject(RejectReason.TOTAL_OVERFLOW, trade, file)
             return
         self._volumes[symbol] = total

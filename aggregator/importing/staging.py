@@ -118,6 +118,7 @@ class Staging:
                 changed.append(bar)
             elif bar.start == newest.start:
                 newest.candle.merge(bar.candle)
+                newest.refused += bar.refused
                 changed.append(check(newest))
             else:
                 late.setdefault(series, []).append(bar)
@@ -202,6 +203,7 @@ class Staging:
                 bar = part[staged.start]
                 staged.candle.merge(bar.candle)
                 bar.candle = staged.candle
+                bar.refused += staged.refused
                 check(bar)
         return list(some)
 
