@@ -13,6 +13,7 @@ from aggregator.bars.engine import BarEngine
 from aggregator.bars.event_bars import EventBars
 from aggregator.bars.event_series import EventBarsFactory
 from aggregator.bars.plan import BarPlan
+from aggregator.bars.refusals import Refusals
 from aggregator.book import Book
 from aggregator.coverage.feeds import Feeds
 from aggregator.history.reader import BarReader
@@ -46,7 +47,9 @@ AWAIT_SENDERS_S = 10
 SETTLE_S = 1.0
 
 
-def _event_bars(plan: BarPlan, rules: SessionRules, feeds: Feeds) -> EventBarsFactory:
+def _event_bars(
+    plan: BarPlan, rules: SessionRules, feeds: Feeds, refusals: Refusals
+) -> EventBarsFactory:
     def make(symbol: str, interval: Interval) -> EventBars:
         return EventBars(
             symbol,
@@ -54,6 +57,7 @@ def _event_bars(plan: BarPlan, rules: SessionRules, feeds: Feeds) -> EventBarsFa
             grace_ns=plan.grace_ns,
             coverage=feeds.coverage,
             phase=rules.rule_for(symbol).phase,
+            refused=refusals.count,
         )
 
     return make
@@ -82,11 +86,13 @@ class Core:
         )
         plan = settings.bar_plan()
         self.feeds = Feeds(settings.live_within_s, started_ns=clock())
+        self._refusals = Refusals()
         engine = BarEngine(
             plan,
             rules.rule_for,
             self.feeds.coverage,
-            _event_bars(plan, rules, self.feeds),
+            _event_bars(plan, rules, self.feeds, self._refusals),
+            self._refusals,
         )
         bar_watchers = engine.output.listener = BarWatchers(
             engine.series, MAX_TOPICS, MAX_WAITING_BARS
@@ -109,6 +115,7 @@ class Core:
             intervals={interval.name: interval for interval in engine.series.plan.intervals},
             hours=rules.rule_for,
             coverage=self.feeds.coverage,
+            refused=self._refusals.count,
             epoch=book.epoch,
         )
         self._producers = Producers(settings.max_producers)
@@ -143,6 +150,7 @@ class Core:
             self.feeds.restore(stop.senders)
         for start, end in await self.store.load_spans():
             self.feeds.spans.add(start, end)
+        self._refusals.restore(await self.store.load_refusals())
         bars = await self.store.restore(plan.intervals, plan.revise_ns, plan.max_closed)
         engine.restore(bars, self._clock(), is_whole=stop.is_last)
         self.market.book.open_restored()
@@ -174,6 +182,7 @@ class Core:
             task.cancel()
         if self.store is not None:
             engine = self.market.book.engine
+            await self._save_refusals(self.store)
             await self.store.stop(
                 self._store_drain_s,
                 engine.open_bars() + engine.sessions(),
@@ -188,7 +197,15 @@ class Core:
         while True:
             await asyncio.sleep(SAVE_SPANS_S)
             spans = self.feeds.all_spans(self._clock() - self.feeds.live_within_ns)
-            await store.save_spans(spans, engine.open_ends())
+            if await self._save_refusals(store):
+                await store.save_spans(spans, engine.open_ends())
+
+    async def _save_refusals(self, store: BarStore) -> bool:
+        changed = self._refusals.take_changes()
+        is_saved = await store.save_refusals(changed)
+        if not is_saved:
+            self._refusals.changed.update(changed)
+        return is_saved
 
 
 def _open_store(settings: AggregatorSettings, tell: Callable[[bool], None]) -> BarStore | None:

@@ -34,7 +34,7 @@ BAR_KEYS = tuple(column.name for column in BAR_COLUMNS)
 # Where a message and its JSON differ. A producer that does not report its coverage does not promise
 # all of it.
 _RULES = {
-    "complete": f"message.coverage == {COVERAGE_FULL}",
+    "complete": f"message.coverage == {COVERAGE_FULL} and not message.refused",
     "coverage": "words_coverage.get(message.coverage, 'partial')",
 }
 

@@ -1,7 +1,7 @@
 """The hot loop of ingest: frames in, encoded records of a ``TickBatch`` out.
 
 It stops at the first unusual tick: fields that are missing, unknown, repeated or in another order,
-tags and lengths of more bytes than they need, symbols that are not valid.
+tags and lengths of more bytes than they need, symbols, prices and volumes that are not valid.
 :class:`ingest.ticks.TickReader` reads those with the protobuf library.
 
 Measured on one core at 2.1 GHz: 11 to 16 ns per tick, and 0.6 us for a call.
@@ -39,12 +39,6 @@ BAD_FRAME = 3  # its length is 0 or over the limit
 # nanoseconds, and the numbers of a timestamps.UnitHistory.
 COUNTS = np.dtype(
     [
-        ("price_not_finite", np.int64),
-        ("price_not_positive", np.int64),
-        ("price_too_large", np.int64),
-        ("price_sentinel", np.int64),
-        ("volume_not_positive", np.int64),
-        ("volume_too_large", np.int64),
         ("timestamp_not_positive", np.int64),
         ("timestamp_implausible", np.int64),
         ("timestamp_in_future", np.int64),
@@ -276,10 +270,9 @@ def _is_sentinel(price: float) -> bool:
 
 
 @inlined_part
-def _is_valid(tick: _Tick, factor: int, rules: Rules, counts: Any) -> bool:
-    # Counts a tick that is not valid. A usual one costs one branch.
-    latest = _latest_in(rules.latest_ns, factor)
-    is_usual = (
+def _is_usual_trade(tick: _Tick, factor: int, latest: int, rules: Rules) -> bool:
+    # Whether price, volume and time are valid and usual. It costs one branch.
+    is_usual: bool = (
         (tick.price > 0.0)
         & (tick.price < min(rules.max_price, LEAST_SENTINEL))
         & (tick.volume > 0)
@@ -288,24 +281,21 @@ def _is_valid(tick: _Tick, factor: int, rules: Rules, counts: Any) -> bool:
         & (tick.time <= latest)
         & (factor > 0)
     )
-    return is_usual or _is_valid_too(tick, factor, latest, rules, counts)
+    return is_usual
 
 
 @kernel_part
-def _is_valid_too(tick: _Tick, factor: int, latest: int, rules: Rules, counts: Any) -> bool:
-    if not np.isfinite(tick.price):
-        counts.price_not_finite += 1
-    elif tick.price <= 0.0:
-        counts.price_not_positive += 1
-    elif _is_sentinel(tick.price):
-        counts.price_sentinel += 1
-    elif tick.price > rules.max_price:
-        counts.price_too_large += 1
-    elif tick.volume == 0:
-        counts.volume_not_positive += 1
-    elif tick.volume > rules.max_volume:
-        counts.volume_too_large += 1
-    elif tick.time == 0:
+def _has_valid_values(tick: _Tick, rules: Rules) -> bool:
+    price = tick.price
+    if not 0 < tick.volume <= rules.max_volume or not 0.0 < price <= rules.max_price:
+        return False
+    return not _is_sentinel(price)
+
+
+@kernel_part
+def _has_valid_time(tick: _Tick, factor: int, latest: int, counts: Any) -> bool:
+    # Counts a time that is not valid.
+    if tick.time == 0:
         counts.timestamp_not_positive += 1
     elif factor == 0:
         counts.timestamp_implausible += 1
@@ -428,10 +418,17 @@ def parse_frames(
         tick = _read_numbers(start, price_at, stop)
         if not tick.is_usual:
             break
+        factor = _factor_of(tick.time, rule.unit_ns)
+        latest = _latest_in(rule.latest_ns, factor)
+        is_valid = _is_usual_trade(tick, factor, latest, rule)
+        if not is_valid:
+            if not _has_valid_values(tick, rule):
+                # The bars of its time hear of it.
+                break
+            is_valid = _has_valid_time(tick, factor, latest, count)
         code = MORE
         position = stop
-        factor = _factor_of(tick.time, rule.unit_ns)
-        if _is_valid(tick, factor, rule, count):
+        if is_valid:
             out = _write_record(out, symbol, tick, factor, rule)
             if factor != 1:
                 count.conversions += 1

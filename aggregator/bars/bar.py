@@ -74,6 +74,8 @@ class Bar:
     state: BarState = BarState.PARTIAL
     revision: int = 0
     coverage: Coverage = Coverage.PARTIAL
+    # Ticks of its time that were refused.
+    refused: int = 0
     phase: str = ""
     sequence: int = 0
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from aggregator.bars.bar import SESSION, Bar, BarState, Coverage, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
-from aggregator.bars.kernel import query, restore
+from aggregator.bars.kernel import query, refuse, restore
 from aggregator.bars.kernel.records import PHASES, OpenTables, Tables
 from aggregator.bars.plan import BarPlan
+from aggregator.bars.refusals import Refusals
 from aggregator.bars.schedule import BarSchedule
 from aggregator.bars.tables import NewRow, make_tables, with_room
 from aggregator.sessions.sessions import RuleFor, SessionRule
@@ -23,7 +24,10 @@ _STATES = {state.value: state for state in BarState}
 _UNSURE = 16
 _COVERAGES = {coverage.value + unsure: coverage for coverage in Coverage for unsure in (0, _UNSURE)}
 # What a bar of the pool has besides its candle, as a Bar takes it.
-_BAR_COLUMNS = ["row", "slot", "start", "end", "state", "revision", "coverage", "phase", "sequence"]
+_BAR_COLUMNS = [
+    *("row", "slot", "start", "end", "state", "revision", "coverage", "refused", "phase"),
+    "sequence",
+]
 
 
 class BarTable:
@@ -33,13 +37,18 @@ class BarTable:
     grace, are at *places* in a pool. Keep no tables: they are replaced when they grow.
     """
 
-    def __init__(self, plan: BarPlan, rule_for: RuleFor, coverage: CoverageRule) -> None:
+    def __init__(
+        self, plan: BarPlan, rule_for: RuleFor, coverage: CoverageRule, refusals: Refusals
+    ) -> None:
         self.symbols = SymbolTable()
         self.tables: Tables = make_tables(plan)
         self.names = [interval.name for interval in plan.by_clock]
         self._plan = plan
         self._rule_for = rule_for
         self._coverage = coverage
+        self.refusals = refusals
+        # The symbols with refusals.
+        self._refused_rows: set[int] = set()
         # Whether the bars that are restored have all trades of their epoch.
         self.is_whole = True
         # The rule of each row; rows and schedules of a rule are alike.
@@ -52,6 +61,8 @@ class BarTable:
     def add(self, symbol: str) -> int:
         """Return the row of a new symbol."""
         row = self.symbols.add(symbol)
+        if self.refusals.knows(symbol):
+            self._refused_rows.add(row)
         rule = self._rule_for(symbol)
         if rule not in self._new_rows:
             self._new_rows[rule] = NewRow(self._plan, rule)
@@ -96,6 +107,7 @@ class BarTable:
         record["candle"] = bar.candle.values()
         unsure = 0 if self.is_whole else _UNSURE
         record["revision"], record["coverage"] = bar.revision, bar.coverage + unsure
+        record["refused"] = bar.refused
         record["phase"] = PHASES.index(bar.phase)
 
     # The open bar of a slot.
@@ -125,6 +137,7 @@ class BarTable:
         bar.sequence = int(record["open_sequence"])
         reached = min(max(self.latest(row), start) + 1, end)
         bar.coverage = self._coverage(*schedule.hours(start, reached))
+        bar.refused = self.refusals.count(bar.symbol, start, end)
         return bar
 
     def renew(self, row: int, slot: int) -> bool:
@@ -139,7 +152,7 @@ class BarTable:
     def find_open(
         self, series: NDArray[np.int64], step: int
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return each as an ``OpenBar``, and how much of the time of its open bar had a feed.
+        """Return each as an ``OpenBar``, and how much of the time of its bar had a feed.
 
         Args:
             series: row x step + slot.
@@ -152,30 +165,32 @@ class BarTable:
         alike = [*(self._alike(*group) for group in groups[:count].tolist()), -1]
         coverages = np.array(alike, np.int64)[found["group"]]
         for index in np.flatnonzero(coverages < 0).tolist():
-            row, slot, start, reached, _ = found[index].item()
+            row, slot, start, reached, *_ = found[index].item()
             coverages[index] = self._coverage(*self._schedule(row, slot).hours(start, reached))
+        self._count_refused(found)
         if unknown:
             # Only Python's rules have phases.
-            for row, slot, start, _, _ in found.tolist():
+            for row, slot, start, *_ in found.tolist():
                 record = self.tables.slots[row, slot]
                 if record["phase"] < 0:
                     record["phase"] = self._phase(row, slot, start)
         return found, coverages
 
-    def cover_sessions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how much of the present session of each symbol, so far, had a feed."""
+    def find_sessions(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return each session as an ``OpenBar``, and how much of it, so far, had a feed."""
         found = np.empty(len(rows), query.OPEN_BAR)
         groups = np.empty(len(rows), query.OPEN_GROUP)
         count = query.find_sessions(self.open_tables, rows, found, groups)
         alike = [*(self._alike(*group) for group in groups[:count].tolist()), -1]
         coverages: NDArray[np.int64] = np.array(alike, np.int64)[found["group"]]
         for index in np.flatnonzero(coverages < 0).tolist():
-            row, _, start, reached, _ = found[index].item()
+            row, _, start, reached, *_ = found[index].item()
             session = self._rules[row].session(start)
             if session is not None and session.opens < min(reached, session.closes):
                 start, reached = session.opens, min(reached, session.closes)
             coverages[index] = self._coverage(start, reached)
-        return coverages
+        self._count_refused(found)
+        return found, coverages
 
     # The present session of a symbol, as a bar.
 
@@ -201,6 +216,30 @@ class BarTable:
             symbol["session_start"], symbol["session_end"] = bar.start, bar.end
             # The snapshot of a symbol is its first state.
             self.tables.bases[row]["sequence"] = 1
+
+    # Refused ticks.
+
+    def refused(self, symbol: str, ts: int) -> None:
+        """Let the bars of a time be published again, in which a tick was refused."""
+        row = self.symbols.rows.get(symbol)
+        if row is not None:
+            self._refused_rows.add(row)
+            self.make_room(row)
+            self.find_session(row, ts)
+            refuse.refuse(self.tables, row, ts)
+
+    def _count_refused(self, bars: NDArray[Any]) -> None:
+        # Of records that have row, start, end and refused. Of a restored bar more may be known.
+        if not self._refused_rows and not self.refusals.has_every_symbol:
+            return
+        concerned = np.isin(bars["row"], list(self._refused_rows))
+        if self.refusals.has_every_symbol:
+            concerned[:] = True
+        for index in np.flatnonzero(concerned).tolist():
+            bar = bars[index]
+            symbol = self.symbols.symbols[int(bar["row"])]
+            count = self.refusals.count(symbol, int(bar["start"]), int(bar["end"]))
+            bar["refused"] = max(count, int(bar["refused"]))
 
     def _alike(self, start: int, least: int, most: int) -> int:
         # Of bars that begin together and have come less or more far: where both ends of them are
@@ -247,7 +286,7 @@ class BarTable:
         if not n_groups:
             return
         answers = []
-        for row, slot, start, end, state, _, coverage, _, _ in _columns(bars, firsts[:n_groups]):
+        for row, slot, start, end, state, _, coverage, *_ in _columns(bars, firsts[:n_groups]):
             hours = self._schedule(row, slot).hours(start, end)
             if state != BarState.REVISED or not coverage:
                 answers.append(self._coverage(*hours))
@@ -256,6 +295,10 @@ class BarTable:
             else:
                 answers.append(min(coverage - _UNSURE, Coverage.PARTIAL))
         bars["coverage"][places] = np.array(answers, np.int64)[group_of]
+        if self._refused_rows or self.refusals.has_every_symbol:
+            found = bars[places]
+            self._count_refused(found)
+            bars["refused"][places] = found["refused"]
         if unknown:
             # Only Python's rules have phases.
             for place in places[bars["phase"][places] < 0].tolist():
@@ -281,7 +324,7 @@ class BarTable:
         for columns, candle in zip(
             _columns(bars, places), bars["candle"][places].tolist(), strict=True
         ):
-            row, slot, start, end, state, revision, coverage, phase, sequence = columns
+            row, slot, start, end, state, revision, coverage, refused, phase, sequence = columns
             found.append(
                 Bar(
                     symbols[row],
@@ -293,6 +336,7 @@ class BarTable:
                     states[state],
                     revision,
                     coverages[coverage],
+                    refused,
                     PHASES[phase],
                     sequence,
                 )

@@ -13,9 +13,11 @@ from aggregator.bars.event_source import EventBarSource
 from aggregator.bars.kernel.apply import begin_batch
 from aggregator.bars.listener import BarOutput
 from aggregator.bars.plan import BarPlan
+from aggregator.bars.refusals import Refusals
 from aggregator.bars.series import BarSeries
 from aggregator.bars.source import Accepted, BarSource
 from aggregator.sessions.sessions import RuleFor
+from marketdata.timestamps import NS_PER_S
 
 
 @dataclass(slots=True)
@@ -48,10 +50,11 @@ class BarEngine:
         rule_for: RuleFor,
         coverage: CoverageRule = always_covered,
         event_bars: EventBarsFactory | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self.wake_at: Callable[[int], None] = lambda _ns: None
         self.output = BarOutput()
-        self.table = BarTable(plan, rule_for, coverage)
+        self.table = BarTable(plan, rule_for, coverage, refusals or Refusals())
         by_trades = plan.by_trades if event_bars is not None else []
         first = len(self.table.names)
         step = first + len(by_trades)
@@ -97,6 +100,19 @@ class BarEngine:
             latest_ns: the latest exchange time that is not in the future.
         """
         begin_batch(self.table.tables.state, now_ns, latest_ns)
+
+    def refuse(self, ticks: Iterable[tuple[str, int]]) -> None:
+        """Note within a batch that ticks were refused; their symbols need not be known.
+
+        Each is a symbol and an exchange time.
+        """
+        # Bars begin and end with a second.
+        seconds: dict[tuple[str, int], int] = {}
+        for symbol, ts in ticks:
+            self.table.refusals.add(symbol, ts)
+            seconds[symbol, ts // NS_PER_S] = ts
+        for (symbol, _), ts in seconds.items():
+            self.table.refused(symbol, ts)
 
     def end_batch(self, accepted: Accepted) -> None:
         """Publish what became of the trades, and give closed bars to the sink."""

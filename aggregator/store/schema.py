@@ -111,6 +111,18 @@ last_stop = Table(
     sqlite_with_rowid=False,
 )
 
+# Ticks that were refused, with first <= exchange time <= last.
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("symbol", Text, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    PrimaryKeyConstraint("symbol", "first", name="refusals_pkey"),
+    sqlite_with_rowid=False,
+)
+
 # How far each unfinished import has come.
 imports = Table(
     "imports",

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from aggregator.bars.bar import Bar
+from aggregator.bars.refusals import Range
 from aggregator.coverage.feeds import SenderMark
 from aggregator.coverage.spans import Span
 from aggregator.store.backlog import Backlog, Group
@@ -21,7 +22,9 @@ from aggregator.store.database import STORE_ERRORS, Database, StoreEmptied
 from aggregator.store.feed_spans import load_spans, save_spans
 from aggregator.store.health import StoreHealth
 from aggregator.store.last_stop import LastStop, save_last_stop, take_last_stop
-from aggregator.store.queries import Range, select_range
+from aggregator.store.queries import Range as BarRange
+from aggregator.store.queries import select_range
+from aggregator.store.refusals import load_refusals, save_refusals
 from aggregator.store.removal import remove_old
 from aggregator.store.restore import load_open, load_recent
 from aggregator.store.rows import to_row
@@ -203,7 +206,7 @@ class BarStore:
         """Give the bars that wait, and those put while the context lasts, by start and number."""
         return self._backlog.reading(symbol, interval)
 
-    async def fetch(self, asked: Range) -> Sequence[Sequence[Any]]:
+    async def fetch(self, asked: BarRange) -> Sequence[Sequence[Any]]:
         """Return the rows of the stored bars of a range.
 
         Raises:
@@ -243,6 +246,27 @@ class BarStore:
             await save_spans(self._database, spans, self._backlog.ends.union(open_ends))
         except STORE_ERRORS as exc:
             self._failed(exc)
+            return False
+        return True
+
+    async def load_refusals(self) -> dict[str, list[Range]]:
+        """Return which ticks were refused; empty if the database does not say."""
+        if not self._is_prepared:
+            return {}
+        try:
+            return await load_refusals(self._database)
+        except STORE_ERRORS as exc:
+            self._health.failed(exc)
+            return {}
+
+    async def save_refusals(self, changed: Mapping[str, Sequence[Range]]) -> bool:
+        """Store which ticks of some symbols were refused; return False if that failed."""
+        if not self._is_prepared:
+            return False
+        try:
+            await save_refusals(self._database, changed)
+        except STORE_ERRORS as exc:
+            self._health.failed(exc)
             return False
         return True
 

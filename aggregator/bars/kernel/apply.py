@@ -145,7 +145,7 @@ def _only_adds(base: Base, trade: Trade) -> bool:
 
 
 @kernel_part
-def _note_state(t: Tables, row: int, batch: int) -> None:
+def note_state(t: Tables, row: int, batch: int) -> None:
     """Count one more state of a symbol, once in each batch."""
     state: EngineState = t.state[0]
     base: Base = t.bases[row]
@@ -221,5 +221,5 @@ def apply_ticks(
             if code == UNUSUAL:
                 continue
         if base.batch != batch:
-            _note_state(t, row, batch)
+            note_state(t, row, batch)
     return DONE, index, t.state[0].changed

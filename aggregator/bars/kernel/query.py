@@ -49,6 +49,9 @@ class OpenBar(NamedTuple):
     reached: int
     # The index of its group, -1: a trading day is in none.
     group: int
+    # The end of the bar, and how many ticks of its time were refused, as Python says.
+    end: int
+    refused: int
 
 
 class OpenGroup(NamedTuple):
@@ -164,6 +167,8 @@ def find_open(
         bar.slot = series[index] % step
         slot: Slot = t.slots[bar.row, bar.slot]
         bar.start = slot.start
+        bar.end = slot.end
+        bar.refused = 0
         bar.reached = min(max(latest_time(t, bar.row), slot.start) + 1, slot.end)
         bar.group = -1
         unknown += slot.phase < 0
@@ -193,7 +198,10 @@ def find_sessions(
         bar: Any = found[index]
         bar.row = rows[index]
         symbol: Symbol = t.symbols[bar.row]
+        bar.slot = -1
         bar.start = symbol.session_start
+        bar.end = symbol.session_end
+        bar.refused = 0
         bar.reached = min(max(latest_time(t, bar.row), bar.start) + 1, symbol.session_end)
         bar.group = -1
         if symbol.rule != BY_PYTHON:

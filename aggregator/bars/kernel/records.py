@@ -122,6 +122,8 @@ class PooledBar:
     revision: int
     # 0 until Python was asked; a revised bar keeps the one with which it closed.
     coverage: int
+    # Ticks of its time that were refused, as Python says.
+    refused: int
     phase: int
     sequence: int
     # Its neighbours among the bars of its slot, which follow each other by start.

@@ -97,10 +97,11 @@ class Columns:
 
     def states(self, rows: Sequence[int], epoch: int) -> list[bytes]:
         room = make_room(encode.MAX_STATE_BYTES, encode.STATE, len(rows))
-        asked = np.array(rows, np.int64)
+        found = np.zeros(len(rows), OPEN_BAR)
+        found["row"], found["refused"] = rows, rows
         coverages = np.array([COVERAGES[row % 4] for row in rows], np.int64)
         end = encode.encode_states(
-            asked, coverages, self.open_tables(), *self.texts[:2], epoch, room.out
+            found, coverages, self.open_tables(), *self.texts[:2], epoch, room.out
         )
         return records(room, len(rows), end)
 
@@ -154,6 +155,7 @@ def test_states_are_those_of_the_library(
                 sequence=sequence,
                 epoch=epoch,
                 coverage=COVERAGES[row % 4].value,
+                refused=row,
             )
             want[row] = UpdateBatch(updates=[aggregate]).SerializeToString()
     assert columns.states(order, epoch) == [want[row] for row in order]
