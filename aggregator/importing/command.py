@@ -171,6 +171,8 @@ def _report(job: Import, seconds: float, left_out: list[str]) -> None:
     _report_rows(progress)
     if progress.out_of_session:
         _say(f"{progress.out_of_session:,} times a trade belongs to no trading day")
+    if job.incomplete:
+        _say(f"{job.incomplete:,} bars are not complete: rows of their time are not valid trades")
     if job.dropped:
         _say(f"{job.dropped:,} bars are older than AGGREGATOR_RETENTION keeps them")
     if left_out:

@@ -94,6 +94,8 @@ class Segment:
         self._base_ns = gcd(*sizes) if whole else NS_PER_S
         self._candles: dict[str, dict[int, Candle]] = {}
         self._hours: dict[tuple[str, int], _OpenHour] = {}
+        # The bars in whose time a trade was refused: symbol, interval and start.
+        self.refused: set[tuple[str, str, int]] = set()
         self.candles = 0
         self.out_of_session = 0
 
@@ -113,6 +115,14 @@ class Segment:
         if hour is None:
             hour = self._hours[place] = _OpenHour(ts)
         hour.add(price, volume, ts)
+
+    def refuse(self, symbol: str, ts: int) -> None:
+        """Note that a trade is missing."""
+        rule = self._rule_for(symbol)
+        for interval in self._intervals:
+            bounds = BarSchedule(interval, rule).bounds(ts)
+            if bounds is not None:
+                self.refused.add((symbol, interval.name, bounds[0]))
 
     def hours(self) -> list[Hour]:
         """Return the hours of all trades so far."""

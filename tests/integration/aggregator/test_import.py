@@ -220,12 +220,12 @@ async def test_after_a_crash_it_goes_on_and_the_result_is_that_of_one_run(
     original = getattr(*step)
     calls = 0
 
-    async def crash(self: Any, *arguments: Any) -> Any:
+    async def crash(self: Any, *arguments: Any, **more: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > after:
             raise Crashed
-        return await original(self, *arguments)
+        return await original(self, *arguments, **more)
 
     whole = open_database(f"sqlite:///{tmp_path}/whole.db")
     await whole.migrate()

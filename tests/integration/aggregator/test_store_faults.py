@@ -187,7 +187,7 @@ async def test_tables_that_are_lost_are_noticed(
         async with store._database.write() as connection:
             for table in ("alembic_version", "symbols", "feed_spans", "imports", "import_bars"):
                 await connection.execute(text(f"DROP TABLE {table}"))
-            for table in ("imported_files", "imported_hours"):
+            for table in ("imported_files", "imported_hours", "import_refused"):
                 await connection.execute(text(f"DROP TABLE {table}"))
         await expect(told, True)
         await store.flush()
