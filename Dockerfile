@@ -1,4 +1,5 @@
-# One image for the four services; the command picks: python -m aggregator, ingest, gateway, fakeclient.
+# One image for the four services. The command picks one: python -m aggregator, ingest, gateway,
+# fakeclient.
 # Nothing here needs BuildKit, so Compose v1 and engines without buildx can build it too.
 
 # The base image of every stage. It can be a mirror, or an image that has a company's CA.
@@ -26,7 +27,7 @@ RUN python -m pip --python /opt/venv/bin/python install --no-deps .
 ENV NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES=
 # Not from /build: there Python would import the sources instead of the installed packages.
 WORKDIR /
-RUN /opt/venv/bin/python -m marketdata.warm aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode ingest.kernel
+RUN /opt/venv/bin/python -m marketdata.warm ingest aggregator
 
 FROM ${BASE}
 # A new volume mounted on /data takes its owner from there.

@@ -13,8 +13,9 @@ WIRE := $(wildcard proto/marketdata/wire/*.proto)
 # this file is the date of the last build.
 STATIC := gateway/static/.built
 # The modules that numba compiles: half a minute that no start should take.
-KERNELS := aggregator.bars.kernel aggregator.wire.encode aggregator.wire.decode ingest.kernel
-KERNEL_SOURCES := $(addsuffix .py,$(subst .,/,$(KERNELS))) marketdata/kernels.py marketdata/words.py
+KERNELS := ingest aggregator
+# Any of these may be compiled in. It takes two seconds to find that nothing has to be compiled.
+KERNEL_SOURCES := $(shell find aggregator ingest marketdata -name '*.py')
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
@@ -73,9 +74,10 @@ $(LOWEST)/.setup: pyproject.toml
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev]'
 	@touch $@
 
+lowest: export NUMBA_CACHE_DIR := $(CURDIR)/$(LOWEST)/kernels
 lowest: $(LOWEST)/.setup
-	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/kernels \
-	  $(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider \
+	$(LOWEST)/bin/python -m marketdata.warm $(KERNELS)
+	$(LOWEST)/bin/python -m pytest -W default -p no:cacheprovider \
 	  tests/acceptance/test_smoke.py tests/integration/gateway/webrtc/test_example.py
 
 format: $(VENV)/.setup-dev

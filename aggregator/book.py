@@ -13,11 +13,12 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars import kernel, layout
 from aggregator.bars.engine import BarEngine
-from aggregator.wire import encode as encoder
+from aggregator.bars.kernel import codes, encode
+from aggregator.bars.kernel.apply import apply_ticks
+from aggregator.bars.source import Accepted
 from aggregator.wire.batch import Batch, Decoder
-from aggregator.wire.pieces import PieceRoom, message_of
+from aggregator.wire.encoded import EncodedRoom, message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
@@ -32,7 +33,7 @@ class Applied:
 
     accepted: int = 0
     rejections: list[tuple[int, RejectReason]] = field(default_factory=list)
-    # Rows of the symbols with a new state.
+    # The rows of the symbols with a new state.
     rows: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
 
 
@@ -46,14 +47,13 @@ class Book:
     def __init__(self, engine: BarEngine, *, max_symbols: int, epoch: int) -> None:
         self.engine = engine
         self._max_symbols = max_symbols
-        self.epoch = engine.epoch = epoch
+        self.epoch = engine.output.epoch = epoch
         # Hears of each symbol that is taken in, with its row.
         self.opened: Callable[[str, int], None] = lambda _symbol, _row: None
         self._table = engine.table
-        self._room = PieceRoom(encoder.MAX_STATE_BYTES)
-        self.decoder = Decoder(engine.table)
-        # The rows that changed in one batch.
-        self._changed: NDArray[np.int32] = np.zeros(0, np.int32)
+        self._known = engine.table.symbols
+        self._room = EncodedRoom(encode.MAX_STATE_BYTES, encode.STATE)
+        self.decoder = Decoder(self._known)
         self._symbols: list[str] = []
         self._symbols_sorted = True
 
@@ -67,48 +67,44 @@ class Book:
 
     def row(self, symbol: str) -> int | None:
         """Return the row of a symbol; None: there is no such symbol yet."""
-        return self._table.rows.get(symbol)
+        return self._known.rows.get(symbol)
 
     def symbol(self, row: int) -> str:
         """Return the symbol of a row."""
-        return self._table.symbols[row]
+        return self._known.symbols[row]
 
     def has_state(self, row: int) -> bool:
         """Return whether a session of the symbol has had a trade."""
-        tables = self.engine.tables
-        if tables.ints[row, layout.SESSION + layout.TRADES]:
+        tables = self._table.tables
+        symbol = tables.symbols[row]
+        if symbol["session"]["volume"]:
             return True
-        return bool(tables.ints[row, layout.IN_SESSION] and tables.hot_ints[row, layout.TRADES])
+        return bool(symbol["in_session"] and tables.bases[row]["candle"]["volume"])
 
     def states(self, rows: Sequence[int]) -> list[bytes]:
         """Return the present states, each as one of the ``updates`` of an ``UpdateBatch``.
 
         Empty where a symbol has none.
         """
-        count, tables, room = len(rows), self.engine.tables, self._room
-        room.reserve(count)
-        encoder.encode_states(
-            np.array(rows, np.int32),
-            count,
-            tables.hot_ints,
-            tables.hot_reals,
-            tables.ints,
-            tables.reals,
-            self._table.names,
-            self._table.lengths,
+        table, known = self._table, self._known
+        out = self._room.reserve(len(rows))
+        encode.encode_states(
+            np.array(rows, np.int64),
+            table.open_tables,
+            known.names,
+            known.lengths,
             self.epoch,
-            room.out,
-            room.ends,
+            out,
         )
-        return room.cut(count)
+        return self._room.cut(len(rows))
 
     def aggregate(self, symbol: str) -> Aggregate | None:
         """Return the present state of ``symbol``, or None before its first session."""
-        row = self._table.rows.get(symbol)
+        row = self.row(symbol)
         if row is None:
             return None
-        (piece,) = self.states([row])
-        return Aggregate.FromString(message_of(piece)) if piece else None
+        (record,) = self.states([row])
+        return Aggregate.FromString(message_of(record)) if record else None
 
     def state(self, symbol: str) -> Aggregate:
         """Return the present state of a symbol that has one.
@@ -141,84 +137,57 @@ class Book:
 
         Args:
             batch: normalized ticks.
-            first_sequence: what the offsets of the ticks are added to.
+            first_sequence: the sequence of the first tick; the others follow without a gap.
             latest_ns: the latest exchange time that is not in the future.
             now_ns: when they arrived; 0: their bars close by their own time alone.
             skip: how many of the first ones to leave out.
         """
-        engine, count = self.engine, batch.count
-        applied = Applied()
-        engine.begin_batch(now_ns)
-        index, n_changed = skip, 0
+        table, ticks = self._table, batch.ticks
+        rejected: list[tuple[int, RejectReason]] = []
+        self.engine.begin_batch(now_ns, latest_ns)
+        index = skip
         while True:
-            if len(self._changed) < len(engine.tables.moved):
-                self._changed = np.concatenate(
-                    (self._changed, np.zeros(len(engine.tables.moved), np.int32))
-                )
             # A call costs 3 us, a tick in it 7 ns.
-            code, index, n_changed = kernel.apply_ticks(
-                engine.tables,
-                index,
-                count,
-                first_sequence,
-                latest_ns,
-                n_changed,
-                batch.offsets,
-                batch.rows,
-                batch.prices,
-                batch.volumes,
-                batch.times,
-                self._changed,
+            code, index, n_changed = apply_ticks(
+                table.tables, ticks, index, batch.count, first_sequence
             )
-            if code == kernel.DONE:
+            if code == codes.DONE:
                 break
-            if code == kernel.NEED_ROOM:
-                engine.make_room(int(batch.rows[index]))
-            elif code == kernel.NEED_RULE:
-                engine.find_session(int(batch.rows[index]), int(batch.times[index]))
+            if code == codes.NEED_ROOM:
+                table.make_room(int(batch.rows[index]))
+            elif code == codes.NEED_RULE:
+                table.find_session(int(batch.rows[index]), int(batch.times[index]))
             else:
                 reason = self._check(batch, index, latest_ns, code)
                 if reason is not None:
-                    sequence = first_sequence + int(batch.offsets[index])
-                    applied.rejections.append((sequence, reason))
+                    rejected.append((index, reason))
                     index += 1
-        applied.accepted = count - min(skip, count) - len(applied.rejections)
-        applied.rows = self._changed[:n_changed].copy()
-        if engine.wants_trades:
-            self._hand_on(applied, batch, first_sequence, skip)
-        engine.end_batch(applied.rows)
+        changed = table.tables.noted["changed"][:n_changed].astype(np.int32)
+        applied = Applied(
+            batch.count - min(skip, batch.count) - len(rejected),
+            [(first_sequence + index, reason) for index, reason in rejected],
+            changed,
+        )
+        left_out = frozenset(index for index, _ in rejected)
+        self.engine.end_batch(Accepted(ticks, skip, batch.count, first_sequence, left_out))
         return applied
 
-    # Why a tick that the loop did not take is refused; None: its symbol is open now, try again.
-    # One that was restored is like a new one.
+    # Returns why a tick that the loop did not take is rejected. None: its symbol is open now, try
+    # again. A restored symbol is like a new one.
     def _check(self, batch: Batch, index: int, latest_ns: int, code: int) -> RejectReason | None:
-        if code == kernel.OVERFLOW:
+        if code == codes.OVERFLOW:
             return RejectReason.TOTAL_OVERFLOW
         price, volume = float(batch.prices[index]), int(batch.volumes[index])
         reason = check_values(price, volume, int(batch.times[index]), latest_ns)
         if reason is None:
-            symbol = batch.symbol(index, self._table)
-            row = self._table.rows.get(symbol)
-            if row is None or code == kernel.NEED_OPEN:
+            symbol = batch.symbol(index, self._known)
+            row = self.row(symbol)
+            if row is None or code == codes.NEED_OPEN:
                 reason = self._check_new(symbol, price * volume)
                 row = self.open(symbol) if reason is None else row
             if row is not None:
                 batch.rows[index] = row
         return reason
-
-    def _hand_on(self, applied: Applied, batch: Batch, first_sequence: int, skip: int) -> None:
-        # Bars that no clock ends are made of single trades.
-        rejected = {sequence for sequence, _ in applied.rejections}
-        for index in range(skip, batch.count):
-            sequence = first_sequence + int(batch.offsets[index])
-            if sequence not in rejected:
-                self.engine.traded(
-                    int(batch.rows[index]),
-                    float(batch.prices[index]),
-                    int(batch.volumes[index]),
-                    int(batch.times[index]),
-                    sequence,
-                )
 
     def open(self, symbol: str) -> int:
         """Take in a new symbol, which was checked; return its row."""
@@ -240,7 +209,7 @@ def check_opening(symbol: str, notional: float) -> RejectReason | None:
     """Return why a tick with good values cannot be the first of its symbol, or None.
 
     Args:
-        symbol: which may be none.
+        symbol: the text, which may not be a valid symbol.
         notional: price x volume.
     """
     if notional == inf:

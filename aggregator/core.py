@@ -11,7 +11,7 @@ import structlog
 
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.event_bars import EventBars
-from aggregator.bars.event_lane import EventBarsFactory
+from aggregator.bars.event_series import EventBarsFactory
 from aggregator.bars.plan import BarPlan
 from aggregator.book import Book
 from aggregator.coverage.feeds import Feeds
@@ -85,7 +85,9 @@ class Core:
             self.feeds.coverage,
             _event_bars(plan, rules, self.feeds),
         )
-        bar_watchers = engine.audience = BarWatchers(engine, MAX_TOPICS, MAX_WAITING_BARS)
+        bar_watchers = engine.output.listener = BarWatchers(
+            engine.series, MAX_TOPICS, MAX_WAITING_BARS
+        )
         self._close_timer = CloseTimer(engine, clock)
         book = Book(
             engine,
@@ -96,11 +98,11 @@ class Core:
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
         self.store = _open_store(settings, tell_store)
         if self.store is not None:
-            engine.sink = self.store
+            engine.output.sink = self.store
         reader = BarReader(
-            engine,
+            engine.series,
             self.store,
-            intervals={interval.name: interval for interval in engine.plan.intervals},
+            intervals={interval.name: interval for interval in engine.series.plan.intervals},
             hours=rules.rule_for,
             coverage=self.feeds.coverage,
             epoch=book.epoch,
@@ -130,7 +132,7 @@ class Core:
         if self.store is None:
             return
         engine = self.market.book.engine
-        plan = engine.plan
+        plan = engine.series.plan
         await self.store.start()
         for start, end in await self.store.load_spans():
             self.feeds.spans.add(start, end)

@@ -204,7 +204,7 @@ def measure_engine(symbols: int, seconds: int) -> Cost:
     """Let each symbol trade once a second, and the wall clock close its bars; nobody watches."""
     rule, sink = UtcDay(), _Counting()
     engine = BarEngine(BarPlan(parse_intervals(ALL_BARS)), lambda _symbol: rule)
-    engine.sink = sink
+    engine.output.sink = sink
     book = Book(engine, max_symbols=symbols, epoch=1)
     ticks = [wire.Tick(symbol=f"S{n}", price=100 + n % 7, volume=10) for n in range(symbols)]
     trade_s = close_s = 0.0

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from aggregator.bars import layout
-from aggregator.wire import encode as encoder
-from aggregator.wire.pieces import pack_names
+from aggregator.bars.kernel import encode
+from aggregator.bars.kernel.query import OPEN_BAR
+from aggregator.bars.kernel.records import BAR, BASE, PHASES, SLOT, SYMBOL, OpenTables
+from aggregator.bars.plan import BarPlan, parse_intervals
+from aggregator.bars.tables import make_tables
+from aggregator.wire.encoded import Out, pack_names
 from aggregator.wire.symbol_table import SymbolTable
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Spread
@@ -21,106 +24,73 @@ INTERVALS = ("1s", "1m", "5m", "15m", "1h", "1d")
 NOW = 1_766_000_000 * NS_PER_S
 
 
-class Sheet:
-    """The columns of so many symbols, with numbers such as a busy day has."""
+class BusyTables:
+    """The tables of so many symbols, with numbers such as a busy day has."""
 
     def __init__(self, rows: int) -> None:
         chance = np.random.default_rng(7)
-        self.rows = rows
-        self.table = SymbolTable()
+        self.symbols = SymbolTable()
         for row in range(rows):
-            self.table.add(f"S{row:04d}")
-        lanes = len(INTERVALS)
-        self.hot_ints = np.zeros((rows, layout.HOT_INTS), np.int64)
-        self.hot_reals = np.zeros((rows, layout.HOT_REALS))
-        self.ints = np.zeros((rows, layout.LANES + layout.LANE * lanes), np.int64)
-        self.reals = np.zeros((rows, layout.LANE_REALS + layout.CANDLE * lanes))
-        self.bars = np.zeros((rows, layout.BAR_INTS), np.int64)
-        self.bar_reals = np.zeros((rows, layout.BAR_REALS))
-        starts = [self.hot_ints, self.ints[:, layout.SESSION :], self.bars]
-        reals = [self.hot_reals, self.reals[:, layout.SESSION_REALS :], self.bar_reals]
-        for lane in range(lanes):
-            column = layout.LANES + layout.LANE * lane
-            self.ints[:, column + layout.START] = NOW - NOW % (60 * NS_PER_S)
-            self.ints[:, column + layout.END] = NOW + 60 * NS_PER_S
-            self.ints[:, column + layout.OPEN_SEQUENCE] = chance.integers(1, 100_000, rows)
-            starts.append(self.ints[:, column + layout.LANE_CANDLE :])
-            reals.append(self.reals[:, layout.LANE_REALS + layout.CANDLE * lane :])
-        for ints, real in zip(starts, reals, strict=True):
-            volumes = chance.integers(1, 1_000_000, rows)
-            prices = chance.uniform(90, 110, rows)
-            ints[:, layout.VOLUME] = volumes
-            ints[:, layout.TRADES] = chance.integers(1, 20_000, rows)
-            ints[:, layout.FIRST_TS] = NOW - NS_PER_S
-            ints[:, layout.LAST_TS] = NOW + chance.integers(0, NS_PER_S, rows)
-            for column in (layout.OPEN, layout.HIGH, layout.LOW, layout.CLOSE):
-                real[:, column] = prices
-            real[:, layout.NOTIONAL] = prices * volumes
-        self.ints[:, layout.IN_SESSION] = 1
-        self.ints[:, layout.SESSION_START] = NOW - NOW % (86_400 * NS_PER_S)
-        self.ints[:, layout.BASE_START] = NOW
-        self.hot_ints[:, layout.SEQUENCE] = chance.integers(1, 100_000, rows)
-        self.bars[:, layout.BAR_ROW] = np.arange(rows)
-        self.bars[:, layout.BAR_START] = NOW - NS_PER_S
-        self.bars[:, layout.BAR_END] = NOW
-        self.bars[:, layout.STATE] = BAR_STATE_FINAL
-        self.bars[:, layout.COVERAGE] = COVERAGE_FULL
-        self.bars[:, layout.BAR_SEQUENCE] = chance.integers(1, 100_000, rows)
-        self.names = (
-            self.table.names,
-            self.table.lengths,
-            *pack_names(INTERVALS, encoder.INTERVAL_WIDTH),
-            *pack_names(layout.PHASES, encoder.PHASE_WIDTH),
+            self.symbols.add(f"S{row:04d}")
+        plan = BarPlan(parse_intervals(",".join(INTERVALS)))
+        self.tables = make_tables(plan)._replace(
+            bases=np.zeros(rows, BASE),
+            symbols=np.zeros(rows, SYMBOL),
+            slots=np.zeros((rows, len(INTERVALS)), SLOT),
+            bars=np.zeros(rows, BAR),
         )
-        self.out = np.zeros(rows * encoder.MAX_BAR_BYTES, np.uint8)
-        self.ends = np.zeros(rows, np.int32)
-        self.picked = np.arange(rows, dtype=np.int32)
-        self.lanes = np.full(rows, 1, np.int32)
-        self.coverages = np.full(rows, COVERAGE_FULL, np.int64)
+        _, bases, symbols, slots, bars, *_ = self.tables
+        slots["start"] = NOW - NOW % (60 * NS_PER_S)
+        slots["end"] = NOW + 60 * NS_PER_S
+        slots["open_sequence"] = chance.integers(1, 100_000, slots.shape)
+        for candles in (bases["candle"], symbols["session"], slots["candle"], bars["candle"]):
+            volumes = chance.integers(1, 1_000_000, candles.shape)
+            prices = chance.uniform(90, 110, candles.shape)
+            candles["volume"] = volumes
+            candles["trades"] = chance.integers(1, 20_000, candles.shape)
+            candles["first_ts"] = NOW - NS_PER_S
+            candles["last_ts"] = NOW + chance.integers(0, NS_PER_S, candles.shape)
+            for name in ("open", "high", "low", "close"):
+                candles[name] = prices
+            candles["notional"] = prices * volumes
+        symbols["in_session"] = True
+        symbols["session_start"] = NOW - NOW % (86_400 * NS_PER_S)
+        symbols["base_start"] = NOW
+        bases["sequence"] = chance.integers(1, 100_000, rows)
+        bars["row"] = np.arange(rows)
+        bars["start"], bars["end"] = NOW - NS_PER_S, NOW
+        bars["state"], bars["coverage"] = BAR_STATE_FINAL, COVERAGE_FULL
+        bars["sequence"] = chance.integers(1, 100_000, rows)
+        self._open = OpenTables(bases, symbols, slots)
+        self.texts = encode.Texts(
+            self.symbols.names,
+            self.symbols.lengths,
+            *pack_names(INTERVALS, encode.NAME_WIDTH),
+            *pack_names(PHASES, encode.NAME_WIDTH),
+        )
+        self.data = np.zeros(rows * encode.MAX_BAR_BYTES, np.uint8)
+        ends = np.zeros(rows, np.int64)
+        self._states_out = Out(self.data, ends, np.zeros(1, encode.STATE))
+        self._bars_out = Out(self.data, ends, np.zeros(1, BAR))
+        self._picked = np.arange(rows)
+        self._open_bars = np.zeros(rows, OPEN_BAR)
+        self._open_bars["row"], self._open_bars["slot"] = self._picked, 1
+        self._coverages = np.full(rows, COVERAGE_FULL, np.int64)
 
     def write_states(self) -> int:
         """Write every state; return how many bytes they are."""
-        return encoder.encode_states(
-            self.picked,
-            self.rows,
-            self.hot_ints,
-            self.hot_reals,
-            self.ints,
-            self.reals,
-            *self.names[:2],
-            NOW,
-            self.out,
-            self.ends,
-        )
+        out = self._states_out
+        return encode.encode_states(self._picked, self._open, *self.texts[:2], NOW, out)
 
     def write_bars(self) -> int:
         """Write a closed bar of every symbol."""
-        return encoder.encode_bars(
-            self.picked,
-            self.rows,
-            self.bars,
-            self.bar_reals,
-            *self.names,
-            NOW,
-            self.out,
-            self.ends,
-        )
+        out = self._bars_out
+        return encode.encode_bars(self._picked, self.tables.bars, self.texts, NOW, out)
 
     def write_open_bars(self) -> int:
         """Write an open bar of every symbol."""
-        return encoder.encode_open_bars(
-            self.picked,
-            self.lanes,
-            self.rows,
-            self.coverages,
-            self.hot_ints,
-            self.hot_reals,
-            self.ints,
-            self.reals,
-            *self.names,
-            NOW,
-            self.out,
-            self.ends,
+        return encode.encode_open_bars(
+            self._open_bars, self._coverages, self._open, self.texts, NOW, self._bars_out
         )
 
 
@@ -130,19 +100,19 @@ def measure_encoders(rows: int, passes: int) -> dict[str, Any]:
     Raises:
         WrongResult: the protobuf library reads something else.
     """
-    sheet = Sheet(rows)
+    busy = BusyTables(rows)
     kinds: dict[str, Callable[[], int]] = {
-        "states": sheet.write_states,
-        "bars": sheet.write_bars,
-        "open_bars": sheet.write_open_bars,
+        "states": busy.write_states,
+        "bars": busy.write_bars,
+        "open_bars": busy.write_open_bars,
     }
     found: dict[str, Any] = {"symbols": rows}
     rounds = max(1, 200_000 // rows)
     for name, write in kinds.items():
         size = write()
-        batch = UpdateBatch.FromString(sheet.out[:size].tobytes())
+        batch = UpdateBatch.FromString(busy.data[:size].tobytes())
         symbols = [each.symbol for each in batch.updates] + [bar.symbol for bar in batch.bars]
-        if symbols != sheet.table.symbols:
+        if symbols != busy.symbols.symbols:
             raise WrongResult(f"what was written of {name} is not of every symbol")
         rates, copies = [], []
         for _ in range(passes):
@@ -151,7 +121,7 @@ def measure_encoders(rows: int, passes: int) -> dict[str, Any]:
                 write()
             done = time.thread_time()
             for _ in range(rounds):
-                sheet.out[:size].tobytes()
+                busy.data[:size].tobytes()
             copied = time.thread_time()
             rates.append(rounds * rows / (done - began))
             copies.append(rounds * rows / (copied - done))

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from benchmarks.plot import draw
@@ -130,7 +131,7 @@ def describe(results: dict[str, Any]) -> str:
         f"Python {machine['python']}, grpcio {machine['grpcio']}, protobuf {machine['protobuf']}; "
         f"load before the run {machine['load_before']}."
     )
-    return " ".join([said, *(f"{why}." for why in results["skipped"].values())])
+    return fill(" ".join([said, *(f"{why}." for why in results["skipped"].values())]), 100)
 
 
 def fill_page(page: str, parts: dict[str, str]) -> str:

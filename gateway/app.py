@@ -260,7 +260,14 @@ def build_sessions(settings: GatewaySettings, hub: Hub, client: AggregatorClient
         buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
     )
     report_bug = partial(log.exception, "live_session_failed")
-    return Sessions(hub, Backfills(hub, client), limits, time.monotonic, report_bug)
+    return Sessions(
+        hub,
+        Backfills(hub, client),
+        limits,
+        time.monotonic,
+        report_bug,
+        time_ns=time.time_ns,
+    )
 
 
 def build_streams(

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 import llvmlite
 from numba import config, njit
 from numba.core import caching
+from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -166,3 +167,16 @@ def inlined_part(function: F) -> F:
     through memory.
     """
     return cast(F, njit(inline="always")(function))
+
+
+def fused_part(function: F) -> F:
+    """Make a :func:`kernel_part` that is compiled once and then fused into each of its callers.
+
+    For a part that does less than it costs to pass its arguments.
+    """
+    return cast(F, njit(forceinline=True)(function))
+
+
+def inlined(function: F) -> F:
+    """Let kernels call a function, of any module, that stays a plain function for Python."""
+    return register_jitable(function)

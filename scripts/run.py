@@ -154,7 +154,7 @@ class Supervisor:
             self._stop_next()
         elif event.type == "line":
             self._screen.show(event)
-            if event.name in SERVICES and f"{event.name} listening".encode() in event.data:
+            if event.name in SERVICES and b"listening" in event.data:
                 self._note_listening(event.name)
         elif event.type == "stop":
             self._note_end(event.name, event.data["returncode"])

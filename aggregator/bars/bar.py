@@ -1,13 +1,15 @@
-"""One bar of one symbol, with all that is known of it."""
+"""One bar of one symbol, and all that is known about it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from enum import IntEnum
+from operator import attrgetter
 from typing import NamedTuple
 
 from aggregator.bars.candle import Candle
+from marketdata.fields import BAR_FIELDS, VWAP
 from marketdata.wire import market_data_pb2 as wire
 
 
@@ -57,7 +59,7 @@ class Bar:
     """What was traded of ``symbol`` with start <= exchange time < end.
 
     The candle has at least one trade. ``sequence`` is that of the last time the bar was published,
-    in the present life of the aggregator; 0: it was not.
+    in the present epoch of the aggregator; 0: it was not.
     """
 
     symbol: str
@@ -74,19 +76,9 @@ class Bar:
 
     def copy(self) -> Bar:
         """Return a bar of the same trades, which does not change with this one."""
-        return Bar(
-            self.symbol,
-            self.interval,
-            self.start,
-            self.end,
-            self.candle.copy(),
-            self.number,
-            self.state,
-            self.revision,
-            self.coverage,
-            self.phase,
-            self.sequence,
-        )
+        twin = Bar(*_values(self))
+        twin.candle = self.candle.copy()
+        return twin
 
     @property
     def key(self) -> BarKey:
@@ -100,26 +92,22 @@ class Bar:
 
     def to_message(self, epoch: int) -> wire.Bar:
         """Return the bar as the contract has it."""
-        candle = self.candle
-        return wire.Bar(
-            symbol=self.symbol,
-            interval=self.interval,
-            start=self.start,
-            end=self.end,
-            number=self.number,
-            open=candle.open,
-            high=candle.high,
-            low=candle.low,
-            close=candle.close,
-            volume=candle.volume,
-            trades=candle.trades,
-            vwap=candle.vwap,
-            state=self.state.value,
-            revision=self.revision,
-            coverage=self.coverage.value,
-            first_timestamp=candle.first_ts,
-            last_timestamp=candle.last_ts,
-            sequence=self.sequence,
-            epoch=epoch,
-            phase=self.phase,
-        )
+        values = zip(_MESSAGE_NAMES, _message_values(self), strict=True)
+        return wire.Bar(epoch=epoch, **dict(values))
+
+
+_values = attrgetter(*(field.name for field in fields(Bar)))
+
+
+def _message_fields() -> Iterator[tuple[str, str]]:
+    # The names in the contract, and where a bar has the values.
+    own = {field.name for field in fields(Bar)}
+    for field in BAR_FIELDS:
+        if field.on_wire and field.name in own:
+            yield field.on_wire, field.name
+        elif field.on_wire and (field.candle or field is VWAP):
+            yield field.on_wire, f"candle.{field.name}"
+
+
+_MESSAGE_NAMES, _PATHS = zip(*_message_fields(), strict=True)
+_message_values = attrgetter(*_PATHS)

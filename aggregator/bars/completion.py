@@ -8,9 +8,9 @@ from heapq import heappop, heappush
 class Completion:
     """Count the bars that are open or wait out the grace, by interval and end.
 
-    An end is complete when all bars that end there are final, and those of earlier ends are: a
-    symbol without trades keeps an end back at most until the revise window has passed by the latest
-    exchange time of all. Each end is complete once, and later ones after earlier ones.
+    An end is complete when all bars with this end or an earlier one are final. A symbol without
+    trades delays an end at most until the latest exchange time of all symbols is a revise window
+    past it. Each end is complete once, in their order.
     """
 
     def __init__(self, intervals: int, revise_ns: int) -> None:
@@ -21,7 +21,7 @@ class Completion:
         self._last = [-(2**63)] * intervals
 
     def opened(self, interval: int, end: int, bars: int = 1) -> None:
-        """Count bars."""
+        """Count bars that began."""
         if end <= self._last[interval] or not bars:
             return
         counts = self._counts[interval]
@@ -32,7 +32,7 @@ class Completion:
             heappush(self._ends[interval], end)
 
     def closed(self, interval: int, end: int, bars: int = 1) -> None:
-        """Discount bars that became final."""
+        """Subtract bars that became final."""
         counts = self._counts[interval]
         if end in counts:
             counts[end] -= bars

@@ -1,4 +1,4 @@
-"""Build bars that end after so many trades, so much volume or so much money."""
+"""Build bars that end after a number of trades, a volume or an amount of money."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from math import ceil, inf
 from aggregator.bars.bar import Bar, BarState, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
 from marketdata.intervals import Interval, IntervalKind
+from marketdata.sums import add_neumaier
 
 # One print of a billion shares must not make a million bars.
 MAX_BARS_PER_TRADE = 1_000
@@ -26,13 +27,13 @@ class EventBars:
     """The tick, volume or notional bars of one symbol.
 
     Trades count in the order of (exchange time, sequence): each waits until the clock is a grace
-    past it. One that comes later still counts into the present bar, as if in the middle of it, so
-    volume and trades are conserved; :attr:`late` counts those.
+    past it. A trade that comes even later counts into the present bar, as if in the middle of it,
+    so no volume is lost; :attr:`late` counts such trades.
 
-    A trade larger than what is left of a bar is split; it counts as a trade in its first piece. A
-    bar that is full is final, and the next one begins with the next piece, so none is empty.
-    :attr:`capped` counts bars that ended otherwise: the last of MAX_BARS_PER_TRADE of one trade has
-    all the rest of it, and one whose totals would pass an int64 or a double ends before.
+    A trade that is larger than the rest of a bar is split; it counts as a trade in its first part.
+    A full bar is final, and the next one begins with the next part, so no bar is empty.
+    :attr:`capped` counts bars that ended otherwise: the last of the MAX_BARS_PER_TRADE bars of one
+    trade takes all that is left, and a bar ends before its totals pass an int64 or a double.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class EventBars:
         """
         self._sort()
         count = bisect_right(self._pending, clock_ns - self._grace_ns, key=_time)
-        # The earliest are given up to order first: those behind them can only be later.
+        # Too many wait: the earliest count now, although an earlier trade may still come.
         return self._release(max(count, len(self._pending) - MAX_PENDING))
 
     def flush(self) -> list[Bar]:
@@ -104,7 +105,7 @@ class EventBars:
         return self._release(len(self._pending))
 
     def restore(self, bars: Iterable[Bar]) -> None:
-        """Go on after ``bars``, as they were when a former life ended; only before any trade."""
+        """Go on after ``bars``, as they were when an earlier epoch ended; only before any trade."""
         newest = max(bars, key=lambda bar: bar.key, default=None)
         if newest is None:
             return
@@ -139,19 +140,19 @@ class EventBars:
         while left:
             bar = self._bar or self._begin(ts)
             bars += 1
-            piece = self._room(bar.candle, price, left)
-            if piece < left and bars == MAX_BARS_PER_TRADE:
+            part = self._room(bar.candle, price, left)
+            if part < left and bars == MAX_BARS_PER_TRADE:
                 self.capped += 1
-                piece = left
-            if _overflows(bar.candle, price, piece):
+                part = left
+            if _overflows(bar.candle, price, part):
                 self.capped += 1
                 filled.append(self._close(bar))
                 continue
-            _add(bar.candle, price, piece, ts, sequence, late=late)
+            _add(bar.candle, price, part, ts, sequence, late=late)
             if left < volume:
-                # Not its first piece.
+                # Not its first part.
                 bar.candle.trades -= 1
-            left -= piece
+            left -= part
             if self._is_full(bar.candle):
                 filled.append(self._close(bar))
 
@@ -243,7 +244,4 @@ def _shares(candle: Candle, enough: float, price: float, left: int) -> int:
 
 def _total(candle: Candle, notional: float) -> float:
     # What Candle.add would make of its notional and error.
-    before = candle.notional
-    after = before + notional
-    larger, smaller = (before, notional) if before >= notional else (notional, before)
-    return after + (candle.notional_error + ((larger - after) + smaller))
+    return sum(add_neumaier(candle.notional, candle.notional_error, notional))

@@ -1,4 +1,4 @@
-"""What bars are made of the trades, and when they close."""
+"""The settings of bars: which intervals, and when bars close."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class BarPlan:
 
     @property
     def by_trades(self) -> list[Interval]:
-        """The intervals that end after so many trades, so much volume or money."""
+        """The intervals that end after a number of trades, a volume or an amount of money."""
         return [interval for interval in self.intervals if not interval.by_clock]
 
     @property
     def base_ns(self) -> int:
-        """How long the trades of a symbol are summed up before they go to its bars; 0: no bars.
+        """The length of a base piece, in which trades are summed up first; 0: no bars.
 
-        Every intraday bar consists of whole such pieces, and none of a piece's trades is too late
-        for bars when the next one comes.
+        Every intraday bar consists of whole base pieces. When a piece ends, its trades are not yet
+        too late for bars.
         """
         if not self.by_clock:
             return 0
@@ -68,8 +68,8 @@ def parse_intervals(names: str) -> tuple[Interval, ...]:
     """Return the intervals of a comma separated list.
 
     Raises:
-        InvalidInterval: one of them is none.
-        InvalidPlan: one is there twice, by name or by length.
+        InvalidInterval: a name is not valid.
+        InvalidPlan: an interval is there twice, by name or by length.
     """
     intervals = tuple(parse_interval(name.strip()) for name in names.split(",") if name.strip())
     _check_distinct(intervals)

@@ -1,24 +1,19 @@
-"""When the wall clock closes something, and of which symbols."""
+"""When the wall clock looks after something, and after which rows."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars import kernel, layout
-from aggregator.bars.kernel import Tables
-
-_DUE_TO_TIMER = slice(layout.DUE_AT, layout.TIMER_AT + 1)
-
 
 class Timers:
     """Rows of symbols by the time when the clock looks after them.
 
-    An entry may be too early, or its row wait for another time by now.
+    An entry may be too early, or its row may wait for another time by now.
 
     Args:
         wake: hears of a time before all others.
@@ -28,7 +23,7 @@ class Timers:
         self._wake = wake
         # A heap.
         self._times: list[int] = []
-        self._due: dict[int, deque[NDArray[np.int32]]] = {}
+        self._due: dict[int, deque[NDArray[np.int64]]] = {}
 
     def next(self) -> int | None:
         """Return the first time, or None."""
@@ -43,7 +38,7 @@ class Timers:
             del self._due[heappop(self._times)]
         return False
 
-    def take(self, max_rows: int) -> tuple[int, NDArray[np.int32]]:
+    def take(self, max_rows: int) -> tuple[int, NDArray[np.int64]]:
         """Return the first time, which has rows, and some of them."""
         time = self._times[0]
         waiting = self._due[time]
@@ -53,33 +48,18 @@ class Timers:
             rows = rows[:max_rows]
         return time, rows
 
-    def set(self, tables: Tables, rows: NDArray[np.int32]) -> None:
-        """Look after rows when they have something to close, as far as it is up to the clock."""
-        count = len(rows)
-        out, times = np.empty(count, np.int32), np.empty(count, np.int64)
-        count = kernel.set_timers(tables.ints, tables.desk, rows, out, times)
-        if not count:
+    def add(self, rows: NDArray[np.int64], times: NDArray[np.int64]) -> None:
+        """Look after each row at its time."""
+        if not len(rows):
             return
-        out, times = out[:count], times[:count]
         first = int(times[0])
-        if count == 1 or (times == first).all():
-            self._wait_for(first, out)
+        if len(rows) == 1 or (times == first).all():
+            self._wait_for(first, rows)
             return
         for time in np.unique(times).tolist():
-            self._wait_for(time, out[times == time])
+            self._wait_for(time, rows[times == time])
 
-    def set_one(self, tables: Tables, row: int, others: Iterable[int]) -> None:
-        """Look after a row as :meth:`set` does, or sooner at one of other times."""
-        due, is_live, timer_at = tables.ints[row, _DUE_TO_TIMER].tolist()
-        if not is_live:
-            return
-        times = [due] if tables.desk[layout.N_LANES] and due < layout.NEVER else []
-        times += others
-        if times and not 0 < timer_at <= min(times):
-            tables.ints[row, layout.TIMER_AT] = min(times)
-            self._wait_for(min(times), np.array([row], np.int32))
-
-    def _wait_for(self, time: int, rows: NDArray[np.int32]) -> None:
+    def _wait_for(self, time: int, rows: NDArray[np.int64]) -> None:
         due = self._due.get(time)
         if due is not None:
             due.append(rows)

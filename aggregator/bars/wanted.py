@@ -1,47 +1,31 @@
-"""Which bars somebody wants to hear of."""
+"""Which bars a listener wants."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 
 class Wanted:
-    """The series that are wanted by the symbol's name, and the intervals of all symbols.
+    """The bars that are wanted by the symbol's name, and the intervals wanted of all symbols."""
 
-    Args:
-        intervals: how many there are.
-    """
-
-    def __init__(self, intervals: int) -> None:
-        self._intervals = intervals
+    def __init__(self) -> None:
         self._of_all: set[int] = set()
-        # By row.
-        self._by_name: dict[int, set[int]] = {}
+        self._by_name: set[tuple[int, int]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._of_all or self._by_name)
 
-    def want(self, series: int, on: bool) -> None:
-        """Know whether anyone wants a series by name."""
-        row, number = divmod(series, self._intervals)
-        if on:
-            self._by_name.setdefault(row, set()).add(number)
-        elif row in self._by_name:
-            self._by_name[row].discard(number)
-            if not self._by_name[row]:
-                del self._by_name[row]
+    def __contains__(self, bars: tuple[int, int]) -> bool:
+        return bars[1] in self._of_all or bars in self._by_name
 
-    def want_all(self, number: int, on: bool) -> None:
-        """Know whether anyone wants the interval of every symbol."""
+    def want(self, row: int, index: int, on: bool) -> None:
+        """Know whether anyone wants the bars of a symbol by its name."""
         if on:
-            self._of_all.add(number)
+            self._by_name.add((row, index))
         else:
-            self._of_all.discard(number)
+            self._by_name.discard((row, index))
 
-    def __contains__(self, series: int) -> bool:
-        row, number = divmod(series, self._intervals)
-        return number in self._of_all or number in self._by_name.get(row, ())
-
-    def numbers(self, row: int) -> Collection[int]:
-        """Return the intervals that are wanted of a symbol."""
-        return self._of_all | self._by_name.get(row, set())
+    def want_all(self, index: int, on: bool) -> None:
+        """Know whether anyone wants the bars of every symbol."""
+        if on:
+            self._of_all.add(index)
+        else:
+            self._of_all.discard(index)

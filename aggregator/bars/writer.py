@@ -1,97 +1,66 @@
-"""Write states of bars as pieces of an ``UpdateBatch``."""
+"""Write states of bars as the encoded records of an ``UpdateBatch``."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars import layout
-from aggregator.bars.audience import Published
-from aggregator.bars.bar import Bar, BarState
-from aggregator.bars.sheet import Sheet
-from aggregator.wire import encode as encoder
-from aggregator.wire.pieces import PieceRoom, pack_names
-from marketdata.wire.market_data_pb2 import UpdateBatch
+from aggregator.bars.bar import BarState
+from aggregator.bars.bar_table import BarTable
+from aggregator.bars.kernel import encode
+from aggregator.bars.kernel.records import BAR, PHASES
+from aggregator.bars.listener import Published
+from aggregator.wire.encoded import EncodedRoom, pack_names
 
-_PHASES = pack_names(layout.PHASES, encoder.PHASE_WIDTH)
+_PHASES = pack_names(PHASES, encode.NAME_WIDTH)
 
 
 class BarWriter:
-    """Write bars of a sheet, and others.
+    """Write the bars of a table.
 
     Args:
-        sheet: it has most of them.
-        intervals: how many there are, also of bars that are not in the sheet.
+        table: the bars.
+        step: how many series a symbol has.
     """
 
-    def __init__(self, sheet: Sheet, intervals: int) -> None:
-        self._sheet = sheet
-        self._intervals = intervals
-        # Goes out with each bar.
-        self.epoch = 0
-        self._names = pack_names(sheet.names, encoder.INTERVAL_WIDTH)
-        self._room = PieceRoom(encoder.MAX_BAR_BYTES)
+    def __init__(self, table: BarTable, step: int) -> None:
+        self._table = table
+        self._step = step
+        self._names = pack_names(table.names, encode.NAME_WIDTH)
+        self._room = EncodedRoom(encode.MAX_BAR_BYTES, BAR)
 
-    def write(self, bar: Bar) -> bytes:
-        """Return a bar that is not in the sheet."""
-        return UpdateBatch(bars=[bar.to_message(self.epoch)]).SerializeToString()
-
-    def write_open(self, series: NDArray[np.int64]) -> list[bytes]:
-        """Return the newest states of open bars; empty where there is none, or none was counted."""
-        count, sheet = len(series), self._sheet
+    def write_open(self, series: NDArray[np.int64], epoch: int) -> list[bytes]:
+        """Return the newest states of open bars; empty where no state of one was counted."""
+        count, table = len(series), self._table
         if not count:
             return []
-        rows, lanes, coverages = sheet.find_open(series, self._intervals)
-        tables = sheet.tables
-        room = self._room
-        room.reserve(count)
-        encoder.encode_open_bars(
-            rows,
-            lanes,
-            count,
-            coverages,
-            tables.hot_ints,
-            tables.hot_reals,
-            tables.ints,
-            tables.reals,
-            sheet.table.names,
-            sheet.table.lengths,
-            *self._names,
-            *_PHASES,
-            self.epoch,
-            room.out,
-            room.ends,
-        )
-        return room.cut(count)
+        found, coverages = table.find_open(series, self._step)
+        out = self._room.reserve(count)
+        encode.encode_open_bars(found, coverages, table.open_tables, self._texts(), epoch, out)
+        return self._room.cut(count)
 
-    def write_places(self, places: NDArray[np.int32]) -> list[Published]:
+    def write_places(self, places: NDArray[np.int64], epoch: int) -> list[Published]:
         """Return the states of bars in the pool, which are filled in."""
-        count, sheet, room = len(places), self._sheet, self._room
+        count, bars = len(places), self._table.tables.bars
         if not count:
             return []
-        bars_ints = sheet.tables.bars_ints
-        room.reserve(count)
-        encoder.encode_bars(
-            places,
-            count,
-            bars_ints,
-            sheet.tables.bars_reals,
-            sheet.table.names,
-            sheet.table.lengths,
-            *self._names,
-            *_PHASES,
-            self.epoch,
-            room.out,
-            room.ends,
-        )
-        columns = bars_ints[places]
-        series = columns[:, layout.BAR_ROW] * self._intervals + columns[:, layout.BAR_LANE]
-        is_closed = columns[:, layout.STATE] >= BarState.FINAL
-        revisions = np.where(is_closed, columns[:, layout.REVISION], -1)
-        starts = columns[:, layout.BAR_START]
+        out = self._room.reserve(count)
+        encode.encode_bars(places, bars, self._texts(), epoch, out)
+        series = bars["row"][places] * self._step + bars["slot"][places]
+        is_closed = bars["state"][places] >= BarState.FINAL
+        revisions = np.where(is_closed, bars["revision"][places], -1)
+        starts = bars["start"][places]
         return [
-            Published(each, start, 0, revision, piece)
-            for each, start, revision, piece in zip(
-                series.tolist(), starts.tolist(), revisions.tolist(), room.cut(count), strict=True
+            Published(each, start, 0, revision, record)
+            for each, start, revision, record in zip(
+                series.tolist(),
+                starts.tolist(),
+                revisions.tolist(),
+                self._room.cut(count),
+                strict=True,
             )
         ]
+
+    def _texts(self) -> encode.Texts:
+        symbols = self._table.symbols
+        return encode.Texts(symbols.names, symbols.lengths, *self._names, *_PHASES)

@@ -7,7 +7,7 @@ from math import gcd
 
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
-from aggregator.bars.lane import Lane
+from aggregator.bars.schedule import BarSchedule
 from aggregator.sessions.sessions import SessionRule
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval, IntervalKind
@@ -67,24 +67,26 @@ class Segment:
             buckets = self._candles[symbol]
             rule = self._rule_for(symbol)
             for interval in self._intervals:
-                yield from self._fold(symbol, Lane(interval, rule), buckets)
+                yield from self._fold(symbol, BarSchedule(interval, rule), buckets)
         self._candles = {}
         self.candles = 0
 
-    def _fold(self, symbol: str, lane: Lane, buckets: dict[int, Candle]) -> Iterator[Bar]:
+    def _fold(
+        self, symbol: str, schedule: BarSchedule, buckets: dict[int, Candle]
+    ) -> Iterator[Bar]:
         bar: Bar | None = None
         for bucket in sorted(buckets):
             ts = bucket * self._base_ns
             if bar is None or ts >= bar.end:
                 if bar is not None:
                     yield check(bar)
-                bounds = lane.bounds(ts)
+                bounds = schedule.bounds(ts)
                 if bounds is None:
                     # Between two trading days; only intraday bars have these trades.
                     self.out_of_session += buckets[bucket].trades
                     bar = None
                     continue
-                bar = lane.make(symbol, *bounds, Candle())
+                bar = schedule.make(symbol, *bounds, Candle())
                 bar.state, bar.coverage = BarState.FINAL, Coverage.FULL
             bar.candle.merge(buckets[bucket])
         if bar is not None:

@@ -25,7 +25,7 @@ from aggregator.rpc.symbols import TooManyAsked, list_page, normalize_all
 from aggregator.rpc.watching import WatchCalls
 from aggregator.store.store import BarStore, StoreUnavailable
 from aggregator.watch.watchers import Watchers
-from aggregator.wire.pieces import message_of
+from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary
@@ -221,7 +221,7 @@ class MarketDataService(MarketDataServiceServicer):
             rejected=market.rejected,
             feeds=self._feeds.statuses(),
             store=self._store.status() if self._store else wire.StoreStatus(state="off"),
-            intervals=[interval.name for interval in market.book.engine.plan.intervals],
+            intervals=[interval.name for interval in market.book.engine.series.plan.intervals],
         )
 
     async def StreamAggregates(  # type: ignore[override]

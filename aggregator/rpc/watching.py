@@ -11,7 +11,7 @@ from aggregator.watch.bar_queue import Completed
 from aggregator.watch.topics import read_topics
 from aggregator.watch.watcher import Watcher
 from aggregator.watch.watchers import Watchers
-from aggregator.wire.pieces import message_of
+from aggregator.wire.encoded import message_of
 from marketdata.errors import MarketDataError
 from marketdata.symbols import normalize_symbol
 from marketdata.wire import market_data_pb2 as wire
@@ -53,7 +53,7 @@ class WatchCalls:
         try:
             # The reader sees at once whether the sequences it knows are still valid.
             epoch = self._book.epoch
-            intervals = ",".join(i.name for i in self._book.engine.plan.intervals)
+            intervals = ",".join(i.name for i in self._book.engine.series.plan.intervals)
             await context.send_initial_metadata((("epoch", str(epoch)), ("intervals", intervals)))
             while True:
                 updates = await watcher.next_updates(MAX_UPDATES_PER_BATCH, MAX_BARS_PER_BATCH)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from aggregator.bars.audience import Published
-from aggregator.bars.engine import BarEngine
+from aggregator.bars.listener import Published
+from aggregator.bars.series import BarSeries
 from aggregator.watch.topics import Topic
 from marketdata.errors import MarketDataError
 
@@ -35,7 +35,7 @@ class Completed(NamedTuple):
 class Registry(Protocol):
     """All queues, as far as one of them needs it."""
 
-    engine: BarEngine
+    bars: BarSeries
     max_waiting: int
     # How many queues were too slow.
     overflows: int
@@ -135,7 +135,7 @@ class BarQueue:
         for place, wire in taken.items():
             if isinstance(place, int):
                 if wire is not _NEWEST:
-                    self._registry.engine.renew(place)
+                    self._registry.bars.renew(place)
                 series.append(place)
                 places.append(len(states))
                 states.append(b"")
@@ -144,7 +144,7 @@ class BarQueue:
             elif wire is not None:
                 states.append(wire)
         if series:
-            for at, wire in zip(places, self._registry.engine.partials(series), strict=True):
+            for at, wire in zip(places, self._registry.bars.partials(series), strict=True):
                 states[at] = wire
         # A bar that is not open any more has no such state.
         return list(filter(None, states)), completed

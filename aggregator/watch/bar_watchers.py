@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from aggregator.bars.audience import Published
-from aggregator.bars.engine import BarEngine
+from aggregator.bars.listener import Published
+from aggregator.bars.series import BarSeries
 from aggregator.watch.bar_queue import BarQueue, Completed
 from aggregator.watch.topics import ALL, Topic
 from marketdata.errors import MarketDataError
@@ -25,15 +25,15 @@ class BarWatchers:
     :attr:`overflows` counts the streams that read too slowly.
     """
 
-    def __init__(self, engine: BarEngine, max_topics: int, max_waiting: int) -> None:
-        self.engine = engine
+    def __init__(self, bars: BarSeries, max_topics: int, max_waiting: int) -> None:
+        self.bars = bars
         self._max_topics = max_topics
         self.max_waiting = max_waiting
         self.overflows = 0
-        self._intervals = len(engine.intervals)
-        self._numbers = {name: number for number, name in enumerate(engine.intervals)}
+        self._intervals = len(bars.intervals)
+        self._numbers = {name: number for number, name in enumerate(bars.intervals)}
         # The streams that want the bars of every symbol, by the number of the interval.
-        self._of_all: list[set[BarQueue]] = [set() for _ in engine.intervals]
+        self._of_all: list[set[BarQueue]] = [set() for _ in bars.intervals]
         self._by_series: dict[int, set[BarQueue]] = {}
         # Those that wait for a symbol without data, by symbol and number of the interval.
         self._awaited: dict[str, dict[int, set[BarQueue]]] = {}
@@ -57,7 +57,7 @@ class BarWatchers:
         """
         topics = list(topics)
         for topic in topics:
-            self.engine.plan.interval(topic.interval)
+            self.bars.plan.interval(topic.interval)
         # Each once, in their order.
         series: dict[int, None] = {}
         try:
@@ -69,26 +69,26 @@ class BarWatchers:
         finally:
             self._find_everyone()
         if series:
-            early, still_open = self.engine.present(list(series))
+            early, still_open = self.bars.present(list(series))
             queue.put_bars(early)
             queue.put_partials(still_open)
 
     # Returns the series of the topic that exist.
     def _add(self, queue: BarQueue, topic: Topic) -> Sequence[int]:
-        engine, number = self.engine, self._numbers[topic.interval]
+        bars, number = self.bars, self._numbers[topic.interval]
         queue.topics.add(topic)
         counts = self._by_interval.setdefault(topic.interval, {})
         counts[queue] = counts.get(queue, 0) + 1
         if topic.symbol == ALL:
             if not self._of_all[number]:
-                engine.want_all(number, True)
+                bars.want_all(number, True)
             self._of_all[number].add(queue)
-            return engine.all_series(number)
-        if (series := engine.series(topic.symbol, topic.interval)) is None:
+            return bars.of_all(number)
+        if (series := bars.number(topic.symbol, topic.interval)) is None:
             self._awaited.setdefault(topic.symbol, {}).setdefault(number, set()).add(queue)
             return ()
         if series not in self._by_series:
-            engine.want(series, True)
+            bars.want(series, True)
         self._by_series.setdefault(series, set()).add(queue)
         return (series,)
 
@@ -111,19 +111,19 @@ class BarWatchers:
             queue.drop_unwanted()
 
     def _remove(self, queue: BarQueue, topic: Topic) -> None:
-        engine, number = self.engine, self._numbers[topic.interval]
+        bars, number = self.bars, self._numbers[topic.interval]
         if topic.symbol == ALL:
             self._of_all[number].discard(queue)
             if not self._of_all[number]:
-                engine.want_all(number, False)
-        elif (series := engine.series(topic.symbol, topic.interval)) is None:
+                bars.want_all(number, False)
+        elif (series := bars.number(topic.symbol, topic.interval)) is None:
             _discard(self._awaited[topic.symbol], number, queue)
             if not self._awaited[topic.symbol]:
                 del self._awaited[topic.symbol]
         else:
             _discard(self._by_series, series, queue)
             if series not in self._by_series:
-                engine.want(series, False)
+                bars.want(series, False)
 
     def _find_everyone(self) -> None:
         queues = set().union(*self._by_interval.values())

@@ -30,8 +30,6 @@ class Batch:
     first_sequence: int
     count: int
     ticks: Ticks
-    # How far each tick is after the first one in the producer's order.
-    offsets: NDArray[np.int32]
     # The symbols without a row, by the index of the tick. They may be invalid.
     unknown: dict[int, str] = field(default_factory=dict)
     feed: FeedReport | None = None
@@ -120,13 +118,12 @@ class Decoder:
 
     def _new(self, producer_id: str, first_sequence: int, max_ticks: int) -> Batch:
         # An empty batch with room for so many ticks.
-        if len(self._offsets) < max_ticks:
+        if len(self._ticks.rows) < max_ticks:
             self._make_columns(2 * max_ticks)
-        return Batch(producer_id, first_sequence, 0, self._ticks, self._offsets)
+        return Batch(producer_id, first_sequence, 0, self._ticks)
 
     def _make_columns(self, size: int) -> None:
         self._ticks = make_ticks(size)
-        self._offsets = np.arange(size, dtype=np.int32)
 
     # Reads ticks from ``start`` on; returns where the rest begins, which is no tick, or a damaged
     # or a large one.

@@ -103,7 +103,8 @@ class WebSocketConnection:
         if isinstance(message, str):
             self.send_text(message.encode())
         elif not self._closed:
-            self._check_room(len(message))
+            if not self._direct.writable_now:
+                self._check_room(len(message))
             self._direct.send_nowait(message, BINARY_FRAME)
 
     def send_text(self, message: bytes) -> None:
@@ -113,7 +114,8 @@ class WebSocketConnection:
             BufferFull: It would pass the bound; it was not sent.
         """
         if not self._closed:
-            self._check_room(len(message))
+            if not self._direct.writable_now:
+                self._check_room(len(message))
             self._direct.send_nowait(message)
 
     def send_shared(self, messages: SharedMessages) -> None:
@@ -123,16 +125,16 @@ class WebSocketConnection:
             BufferFull: They would pass the bound; nothing was sent.
         """
         if not self._closed:
-            frames = messages.frames
-            self._check_room(len(frames))
-            self._direct.send_frames(frames)
+            frames, direct = messages.frames, self._direct
+            # A client that keeps up is far from the bound.
+            if not direct.writable_now:
+                self._check_room(len(frames))
+            direct.send_frames(frames)
 
     def _check_room(self, size: int) -> None:
-        # A client that keeps up is far from the bound.
-        if not self._direct.writable_now:
-            buffered, limit = self._direct.buffered_bytes, self._max_buffered_bytes
-            if buffered + size > limit:
-                raise BufferFull(size, buffered, limit)
+        buffered, limit = self._direct.buffered_bytes, self._max_buffered_bytes
+        if buffered + size > limit:
+            raise BufferFull(size, buffered, limit)
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
         """Deliver what is queued, then close; only the first call counts."""

@@ -71,6 +71,7 @@ class Sessions:
         limits: what each client may ask for.
         clock: seconds on a clock that never goes back.
         report_bug: called with an exception at hand that ended one session.
+        time_ns: the time that clients are told, in nanoseconds since 1970.
     """
 
     def __init__(
@@ -80,12 +81,15 @@ class Sessions:
         limits: LiveLimits,
         clock: Callable[[], float],
         report_bug: Callable[[], None] = _ignore,
+        *,
+        time_ns: Callable[[], int],
     ) -> None:
         self.hub = hub
         self.history = history
         self.limits = limits
         self.clock = clock
         self.report_bug = report_bug
+        self.time_ns = time_ns
         self._open: set[LiveSession] = set()
         self._stopped = False
 

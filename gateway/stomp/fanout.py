@@ -7,7 +7,7 @@ from itertools import count
 from weakref import WeakValueDictionary
 
 from gateway.clients.shared import SharedMessages
-from gateway.encoding import INTERVAL_COMPLETE
+from gateway.encoding import INTERVAL_COMPLETE, encode_json
 from gateway.hub.batch import Encode
 from gateway.hub.updates import Delivery, FeedStatus, Update
 from gateway.stomp.protocol.destinations import (
@@ -22,12 +22,9 @@ from gateway.stomp.protocol.messages import JSON, SharedHead, UpdateMessage
 from gateway.stomp.protocol.session import StompSession
 from gateway.stomp.protocol.versions import Version
 
-_JSON = JSON.encode()
 # The same for every subscriber, encoded once.
 STATUS_MESSAGES = {
-    status: UpdateMessage(
-        STATUS, b'{"status":"%b"}' % status.value.encode(), b"content-type:%b\n" % _JSON
-    )
+    status: UpdateMessage(STATUS, encode_json({"status": status.value}), f"content-type:{JSON}\n")
     for status in FeedStatus
 }
 
@@ -44,16 +41,14 @@ class StompEncoder:
     def __call__(self, deliveries: Sequence[Delivery]) -> SharedMessages:
         """Return the MESSAGEs."""
         encode = self._head.encode
-        return SharedMessages(
-            [
-                encode(
-                    encode_update(update, self._marker_destination),
-                    update.number,
-                    conflated=conflated > 0,
-                )
-                for update, _, conflated in deliveries
-            ]
-        )
+        messages = []
+        for update, _, conflated in deliveries:
+            if update.is_marker:
+                message = encode_marker(update, self._marker_destination)
+            else:
+                message = update.form(encode_state)
+            messages.append(encode(message, update.number, conflated=conflated > 0))
+        return SharedMessages(messages)
 
 
 class StompEncoders:
@@ -111,11 +106,12 @@ class StompFormat:
             if self._subscription.ack is AckMode.AUTO:
                 self.encode = self._encoders.get(self._subscription, self._session.version)
             self._encoders = None
+        if update.is_marker:
+            message = encode_marker(update, marker_destination(self._subscription.topic))
+        else:
+            message = update.form(encode_state)
         return self._session.encode_update(
-            self._subscription,
-            encode_update(update, marker_destination(self._subscription.topic)),
-            recovered=recovered,
-            conflated=conflated > 0,
+            self._subscription, message, recovered=recovered, conflated=conflated > 0
         )
 
     def encode_status(self, status: FeedStatus) -> bytes:
@@ -126,25 +122,8 @@ class StompFormat:
         return SharedMessages([self.encode_waiting(delivery) for delivery in deliveries])
 
 
-def encode_update(update: Update, marker_destination: str) -> UpdateMessage:
-    """Return the MESSAGE of ``update``, the same for every subscriber of a destination."""
-    if update.is_marker:
-        # Where it was subscribed to, so that it is found there.
-        return UpdateMessage(
-            marker_destination,
-            update.json,
-            b"content-type:%b\nepoch:%d\ntype:%b\n"
-            % (_JSON, update.epoch, INTERVAL_COMPLETE.encode()),
-        )
-    return update.form(_encode_state)
-
-
-def marker_destination(topic: Topic) -> str:
-    """Return where a subscription to ``topic`` receives its markers."""
-    return topic.destination if isinstance(topic, BarsTopic) else STATUS
-
-
-def _encode_state(update: Update) -> UpdateMessage:
+def encode_state(update: Update) -> UpdateMessage:
+    """Return the MESSAGE of a state, the same for every subscriber."""
     destination = (
         market_data_destination(update.symbol)
         if update.interval is None
@@ -153,5 +132,19 @@ def _encode_state(update: Update) -> UpdateMessage:
     return UpdateMessage(
         destination,
         update.json,
-        b"content-type:%b\nsequence:%d\nepoch:%d\n" % (_JSON, update.sequence, update.epoch),
+        f"content-type:{JSON}\nsequence:{update.sequence}\nepoch:{update.epoch}\n",
     )
+
+
+def encode_marker(update: Update, destination: str) -> UpdateMessage:
+    """Return the MESSAGE that an interval is complete, to where it was subscribed to."""
+    return UpdateMessage(
+        destination,
+        update.json,
+        f"content-type:{JSON}\nepoch:{update.epoch}\ntype:{INTERVAL_COMPLETE}\n",
+    )
+
+
+def marker_destination(topic: Topic) -> str:
+    """Return where a subscription to ``topic`` receives its markers."""
+    return topic.destination if isinstance(topic, BarsTopic) else STATUS

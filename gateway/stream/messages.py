@@ -63,7 +63,7 @@ class Unsubscribe(_Message):
 
 
 class Ping(_Message):
-    """Ask for a pong."""
+    """Ask for a pong, which has the server's time."""
 
     type: Literal["ping"] = "ping"
 
@@ -134,9 +134,9 @@ def encode_unsubscribed(subscription_id: str) -> bytes:
     return _encode(type="unsubscribed", id=subscription_id)
 
 
-def encode_pong() -> bytes:
-    """Return the answer to a ping."""
-    return _encode(type="pong")
+def encode_pong(received_ns: int, sent_ns: int) -> bytes:
+    """Return the answer to a ping. It tells a client how far its clock is from ours."""
+    return _encode(type="pong", receivedNs=str(received_ns), sentNs=str(sent_ns))
 
 
 def encode_status(status: FeedStatus) -> bytes:

@@ -20,7 +20,6 @@ from gateway.stream.errors import (
 )
 from gateway.stream.format import StreamFormats
 from gateway.stream.messages import (
-    ClientMessage,
     Ping,
     Subscribe,
     Unsubscribe,
@@ -77,18 +76,21 @@ class StreamSession(StreamClient):
 
     def receive(self, message: str | bytes) -> None:
         """Take a message."""
+        received_ns = self._sessions.time_ns()
         subscription_id: str | None = None
         try:
             if isinstance(message, bytes):
                 raise BinaryMessage
             parsed = parse_message(message)
-            if not isinstance(parsed, Ping):
-                subscription_id = parsed.id
+            if isinstance(parsed, Ping):
+                self.say(encode_pong(received_ns, self._sessions.time_ns()))
+                return
+            subscription_id = parsed.id
             self.do(parsed)
         except (StreamError, InvalidInput, InvalidInterval, TooManySymbols) as exc:
             self._fail(exc, subscription_id)
 
-    def do(self, message: ClientMessage) -> None:
+    def do(self, message: Subscribe | Unsubscribe) -> None:
         """Carry out one message.
 
         Raises:
@@ -107,8 +109,6 @@ class StreamSession(StreamClient):
                 del self._ids[subscription]
                 self.unsubscribe(subscription)
                 self.say(encode_unsubscribed(message.id))
-            case Ping():
-                self.say(encode_pong())
 
     def _do_subscribe(self, message: Subscribe) -> None:
         limits = self._limits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.live.session import Sessions
 from gateway.stream.errors import SubscriptionInUse, UnknownSubscription
-from gateway.stream.messages import ClientMessage, Unsubscribe, encode_unsubscribed
+from gateway.stream.messages import Subscribe, Unsubscribe, encode_unsubscribed
 from gateway.stream.session import StreamSession
 
 
@@ -22,7 +22,7 @@ class ChannelSession(StreamSession):
         super().__init__(sessions, {})
         self._lossy = lossy
 
-    def do(self, message: ClientMessage) -> None:
+    def do(self, message: Subscribe | Unsubscribe) -> None:
         """Carry out one message; see :meth:`StreamSession.do`."""
         try:
             super().do(message)

@@ -185,7 +185,7 @@ async def test_ctrl_c_in_the_middle_of_the_start_leaves_nothing_running() -> Non
 
 async def test_a_second_ctrl_c_says_what_is_waited_for_and_a_third_kills() -> None:
     async with started() as run:
-        await run.wait_for_line("producer connected")
+        await run.wait_for_line("producer_connected")
         (feed,) = [each for each in run.left_behind() if each.cmdline()[-1] == "fakeclient"]
         feed.suspend()
         run.press_ctrl_c()

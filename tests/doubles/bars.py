@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from aggregator.bars.audience import Published
 from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
 from aggregator.bars.candle import Candle
 from aggregator.bars.engine import BarEngine
-from aggregator.bars.event_lane import EventBarsFactory
+from aggregator.bars.event_series import EventBarsFactory
+from aggregator.bars.listener import Published
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Applied, Book
 from aggregator.sessions.sessions import SessionRule, UtcDay
@@ -65,11 +65,11 @@ class Desk:
         )
         session_rule = rule or UtcDay()
         self.engine = BarEngine(plan, lambda _symbol: session_rule, event_bars=event_bars)
-        self.engine.audience = self
-        self.engine.sink = self
+        self.engine.output.listener = self
+        self.engine.output.sink = self
         self.book = Book(self.engine, max_symbols=max_symbols, epoch=1)
         for interval in watched:
-            self.engine.want_all(self.engine.intervals.index(interval), True)
+            self.engine.series.want_all(self.engine.series.intervals.index(interval), True)
         self._sequence = 1
         # Every published state that is watched, as it was then.
         self.published: list[Bar] = []
@@ -94,7 +94,7 @@ class Desk:
 
     def bars(self, interval: str, symbol: str = "A") -> list[Bar]:
         """Return all bars in memory."""
-        return self.engine.open_and_recent(symbol, interval, -(2**62), 2**62)
+        return self.engine.series.open_and_recent(symbol, interval, -(2**62), 2**62)
 
     def newest(self) -> dict[BarKey, Bar]:
         """Return every bar as it was closed last, or as it is now."""
@@ -110,14 +110,14 @@ class Desk:
 
     def partials_changed(self, series: Sequence[int]) -> None:
         """Keep the open bars."""
-        self.published += map(read_bar, self.engine.partials(series))
+        self.published += map(read_bar, self.engine.series.partials(series))
 
     def bars_published(self, bars: Sequence[Published]) -> None:
         """Keep the states."""
         for published in bars:
             bar = read_bar(published.wire)
             symbol, interval, start, number = bar.key
-            assert published.series == self.engine.series(symbol, interval)
+            assert published.series == self.engine.series.number(symbol, interval)
             assert published[1:3] == (start, number)
             assert published.revision == (bar.revision if bar.state.is_closed else -1)
             self.published.append(bar)
@@ -133,9 +133,9 @@ class Desk:
         self.closed.extend(bars)
 
 
-def read_bar(piece: bytes) -> Bar:
+def read_bar(record: bytes) -> Bar:
     """Return the bar that is written there, with what a message has of it."""
-    (message,) = UpdateBatch.FromString(piece).bars
+    (message,) = UpdateBatch.FromString(record).bars
     candle = Candle()
     candle.open, candle.close = message.open, message.close
     candle.high, candle.low = message.high, message.low

@@ -7,18 +7,18 @@ from collections.abc import Callable, Collection, Iterable
 from heapq import heappop, heappush
 from typing import Protocol
 
-from aggregator.bars.audience import BarSink, NoStore
 from aggregator.bars.bar import Bar, BarKey, BarState, CoverageRule, always_covered
 from aggregator.bars.completion import Completion
 from aggregator.bars.engine import TradeCounts
-from aggregator.bars.event_lane import EventBarsFactory, EventLane
+from aggregator.bars.event_series import EventBarsFactory, EventSeries
+from aggregator.bars.listener import BarSink, NoStore
 from aggregator.bars.plan import BarPlan
 from aggregator.sessions.sessions import RuleFor
-from tests.doubles.plain_lane import Lane
+from tests.doubles.plain_slot import Slot
 from tests.doubles.plain_symbol import SymbolBars
 
 
-class PlainAudience(Protocol):
+class PlainBarListener(Protocol):
     """Who hears of bars at once."""
 
     def symbols_wanted(self) -> Collection[str] | None:
@@ -41,7 +41,7 @@ class PlainEngine:
     """The trades and bars of all symbols.
 
     Trades go to the :class:`SymbolBars` of their symbol between :meth:`begin_batch` and
-    :meth:`end_batch`; then the changes go to :attr:`audience` and the closed bars to :attr:`sink`.
+    :meth:`end_batch`; then the changes go to :attr:`listener` and the closed bars to :attr:`sink`.
     For symbols whose trades are of the present the wall clock closes bars too: call
     :meth:`close_due` when it reaches :meth:`next_timer`; :attr:`wake_at` hears of an earlier time.
     """
@@ -60,7 +60,7 @@ class PlainEngine:
         self._event_bars = event_bars
         # Those no clock ends are made of single trades: hand each one to :meth:`traded`.
         self.wants_trades = event_bars is not None and bool(plan.by_trades)
-        self.audience: PlainAudience
+        self.listener: PlainBarListener
         self.sink: BarSink = NoStore()
         self.wake_at: Callable[[int], None] = lambda _ns: None
         self.counts = TradeCounts()
@@ -76,16 +76,16 @@ class PlainEngine:
         # Symbols with a trade that was more than an addition to the base candle.
         self._moved: dict[str, SymbolBars] = {}
         # Bars that late trades of this batch changed.
-        self._touched: dict[tuple[Lane, int], Bar] = {}
+        self._touched: dict[tuple[Slot, int], Bar] = {}
         self._to_store: list[Bar] = []
         # One entry per closed bar in memory, the longest closed first.
-        self._closed: deque[Lane] = deque()
+        self._closed: deque[Slot] = deque()
         # When the wall clock closes something, and of which symbols.
         self._times: list[int] = []
         self._due: dict[int, list[SymbolBars]] = {}
         # By symbol, then interval; and the symbols of them with trades in this batch.
-        self._event_lanes: dict[str, dict[str, EventLane]] = {}
-        self._traded: dict[str, dict[str, EventLane]] = {}
+        self._event_series: dict[str, dict[str, EventSeries]] = {}
+        self._traded: dict[str, dict[str, EventSeries]] = {}
 
     # What applies trades.
 
@@ -96,8 +96,8 @@ class PlainEngine:
             bars = SymbolBars(symbol, self.plan, self._rule_for(symbol), self)
             self.symbols[symbol] = bars
             if self._event_bars is not None:
-                self._event_lanes[symbol] = {
-                    interval.name: EventLane(interval.name, self._event_bars(symbol, interval))
+                self._event_series[symbol] = {
+                    interval.name: EventSeries(interval.name, self._event_bars(symbol, interval))
                     for interval in self.plan.by_trades
                 }
         return bars
@@ -108,21 +108,21 @@ class PlainEngine:
 
     def traded(self, symbol: str, price: float, volume: int, ts: int, sequence: int) -> None:
         """Hand an accepted trade to the bars that no clock ends."""
-        lanes = self._traded[symbol] = self._event_lanes[symbol]
-        for lane in lanes.values():
-            lane.bars.add(price, volume, ts, sequence)
+        slots = self._traded[symbol] = self._event_series[symbol]
+        for slot in slots.values():
+            slot.bars.add(price, volume, ts, sequence)
 
     def end_batch(self, changed: Iterable[str]) -> None:
         """Publish what became of the trades.
 
         ``changed`` are symbols whose session changed; those nobody wants bars of may be left out.
         """
-        for (lane, _), bar in self._touched.items():
-            self._publish(lane, bar)
+        for (slot, _), bar in self._touched.items():
+            self._publish(slot, bar)
         self._touched.clear()
-        for symbol, lanes in self._traded.items():
+        for symbol, slots in self._traded.items():
             bars = self.symbols[symbol]
-            self._release(lanes, bars.latest)
+            self._release(slots, bars.latest)
             if bars.live:
                 self._set_timer(bars)
         moved = self._moved
@@ -158,7 +158,7 @@ class PlainEngine:
                     bars.timer_at = 0
                     bars.advance(now_ns)
                     if self.wants_trades:
-                        self._release(self._event_lanes[bars.symbol], now_ns)
+                        self._release(self._event_series[bars.symbol], now_ns)
                     self._set_timer(bars)
             done = not symbols
             if done:
@@ -176,62 +176,62 @@ class PlainEngine:
 
     def sequence(self, symbol: str, interval: str) -> int:
         """Return how many states of the bars of ``symbol`` and ``interval`` were published."""
-        lane = self._lane(symbol, interval)
-        return 0 if lane is None else lane.sequence
+        slot = self._slot(symbol, interval)
+        return 0 if slot is None else slot.sequence
 
     def open_bar(self, symbol: str, interval: str) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
-        lane = self._lane(symbol, interval)
-        return None if lane is None else self._open_state(symbol, lane)
+        slot = self._slot(symbol, interval)
+        return None if slot is None else self._open_state(symbol, slot)
 
     def present(self, symbol: str, interval: str) -> tuple[list[Bar], BarKey | None]:
         """Return the bars that wait out the grace; publish the open one and return its key."""
-        lane = self._lane(symbol, interval)
+        slot = self._slot(symbol, interval)
         early: list[Bar] = []
-        if isinstance(lane, Lane):
-            early = [lane.early[start] for start in sorted(lane.early)]
+        if isinstance(slot, Slot):
+            early = [slot.early[start] for start in sorted(slot.early)]
             for bar in early:
-                self._cover(lane, bar)
-        return early, None if lane is None else self._publish_partial(symbol, lane)
+                self._cover(slot, bar)
+        return early, None if slot is None else self._publish_partial(symbol, slot)
 
     def open_and_recent(self, symbol: str, interval: str, from_ns: int, to_ns: int) -> list[Bar]:
         """Return copies of the bars in memory with from_ns <= start < to_ns, in their order."""
-        lane = self._lane(symbol, interval)
-        if lane is None:
+        slot = self._slot(symbol, interval)
+        if slot is None:
             return []
-        if isinstance(lane, EventLane):
-            held = list(lane.recent)
+        if isinstance(slot, EventSeries):
+            held = list(slot.recent)
         else:
-            held = [*lane.closed.values(), *lane.early.values()]
-            for bar in lane.early.values():
-                self._cover(lane, bar)
+            held = [*slot.closed.values(), *slot.early.values()]
+            for bar in slot.early.values():
+                self._cover(slot, bar)
         found = [bar.copy() for bar in held if from_ns <= bar.start < to_ns]
-        open_bar = self._open_state(symbol, lane)
+        open_bar = self._open_state(symbol, slot)
         if open_bar is not None and from_ns <= open_bar.start < to_ns:
             found.append(open_bar)
         found.sort(key=lambda bar: (bar.start, bar.number))
         return found
 
     def open_bars(self) -> list[Bar]:
-        """Return copies of all bars that are not closed, for the next life to go on with.
+        """Return copies of all bars that are not closed, for the next epoch to go on with.
 
         Trades that wait for their place among others count now, so this is for the end.
         """
         found: list[Bar] = []
         for symbol, bars in self.symbols.items():
-            for lane in bars.lanes:
-                for bar in lane.early.values():
-                    self._cover(lane, bar)
+            for slot in bars.slots:
+                for bar in slot.early.values():
+                    self._cover(slot, bar)
                     found.append(bar.copy())
-                found.extend(filter(None, [self._open_state(symbol, lane)]))
-            for event_lane in self._event_lanes.get(symbol, {}).values():
-                self._publish_full(event_lane, event_lane.bars.flush())
-                found.extend(filter(None, [event_lane.open_state()]))
+                found.extend(filter(None, [self._open_state(symbol, slot)]))
+            for event_slot in self._event_series.get(symbol, {}).values():
+                self._publish_full(event_slot, event_slot.bars.flush())
+                found.extend(filter(None, [event_slot.open_state()]))
         self._flush()
         return found
 
     def restore(self, bars: Iterable[Bar], now_ns: int = 0) -> None:
-        """Take over bars of an earlier life: open ones, and those that can still be revised.
+        """Take over bars of an earlier epoch: open ones, and those that can still be revised.
 
         Call it once, before the first trade. Bars of intervals that are not made any more are left
         out. With ``now_ns`` the wall clock closes those of symbols whose trades are of the present.
@@ -244,17 +244,17 @@ class PlainEngine:
             index = self._index.get(bar.interval)
             if index is not None:
                 symbol = restored[bar.symbol] = self.open(bar.symbol)
-                symbol.restore(symbol.lanes[index], bar)
+                symbol.restore(symbol.slots[index], bar)
                 if bar.state.is_closed:
-                    self._remember(symbol.lanes[index], bar.start)
+                    self._remember(symbol.slots[index], bar.start)
             else:
                 of_events.setdefault((bar.symbol, bar.interval), []).append(bar)
         for (name, interval), found in of_events.items():
             self.open(name)
-            lane = self._event_lanes.get(name, {}).get(interval)
-            if lane is not None:
-                lane.bars.restore(found)
-                lane.recent.extend(bar for bar in found if bar.state.is_closed)
+            slot = self._event_series.get(name, {}).get(interval)
+            if slot is not None:
+                slot.bars.restore(found)
+                slot.recent.extend(bar for bar in found if bar.state.is_closed)
         self._now = now_ns
         for symbol in restored.values():
             symbol.restored()
@@ -264,31 +264,31 @@ class PlainEngine:
 
     # What the symbols tell.
 
-    def opened(self, lane: Lane, end: int) -> None:
+    def opened(self, slot: Slot, end: int) -> None:
         """Count a bar that has begun."""
-        self._completion.opened(lane.index, end)
+        self._completion.opened(slot.index, end)
 
-    def early(self, lane: Lane, bar: Bar) -> None:
+    def early(self, slot: Slot, bar: Bar) -> None:
         """Publish a bar whose end has passed."""
-        if lane.name in self.audience.wanted(lane.symbol):
-            self._publish(lane, bar)
+        if slot.name in self.listener.wanted(slot.symbol):
+            self._publish(slot, bar)
         else:
             # Half of all states are these, and whoever asks for them gets their coverage then.
-            lane.sequence += 1
-            bar.sequence = lane.sequence
+            slot.sequence += 1
+            bar.sequence = slot.sequence
 
-    def closed(self, lane: Lane, bar: Bar, latest: int) -> None:
+    def closed(self, slot: Slot, bar: Bar, latest: int) -> None:
         """Publish a bar that is final."""
         if self._touched:
-            self._touched.pop((lane, bar.start), None)
-        self._completion.closed(lane.index, bar.end)
-        lane.prune(latest - self.plan.revise_ns)
-        self._remember(lane, bar.start)
-        self._publish(lane, bar)
+            self._touched.pop((slot, bar.start), None)
+        self._completion.closed(slot.index, bar.end)
+        slot.prune(latest - self.plan.revise_ns)
+        self._remember(slot, bar.start)
+        self._publish(slot, bar)
 
-    def touched(self, lane: Lane, bar: Bar) -> Bar:
+    def touched(self, slot: Slot, bar: Bar) -> Bar:
         """Return the bar to add a late trade to; it is published when the batch ends."""
-        place = (lane, bar.start)
+        place = (slot, bar.start)
         known = self._touched.get(place)
         if known is not None:
             return known
@@ -297,12 +297,12 @@ class PlainEngine:
             bar = bar.copy()
             bar.state = BarState.REVISED
             bar.revision += 1
-            lane.closed[bar.start] = bar
+            slot.closed[bar.start] = bar
         elif bar.state is BarState.PARTIAL:
             # The first trade of its time came when that was over.
             bar.state = BarState.FINAL
-            lane.closed[bar.start] = bar
-            self._remember(lane, bar.start)
+            slot.closed[bar.start] = bar
+            self._remember(slot, bar.start)
         self._touched[place] = bar
         return bar
 
@@ -321,8 +321,8 @@ class PlainEngine:
     def _set_timer(self, bars: SymbolBars) -> None:
         time = bars.next_timer()
         if self.wants_trades:
-            lanes = self._event_lanes[bars.symbol].values()
-            releases = [lane.bars.next_release() for lane in lanes]
+            slots = self._event_series[bars.symbol].values()
+            releases = [slot.bars.next_release() for slot in slots]
             time = min([t for t in (time, *releases) if t], default=0)
         if not time or 0 < bars.timer_at <= time:
             # An entry that is too early finds nothing to close and sets the next one.
@@ -337,71 +337,71 @@ class PlainEngine:
         if self._times[0] == time:
             self.wake_at(time)
 
-    def _lane(self, symbol: str, interval: str) -> Lane | EventLane | None:
+    def _slot(self, symbol: str, interval: str) -> Slot | EventSeries | None:
         bars, index = self.symbols.get(symbol), self._index.get(interval)
         if bars is None or index is None:
-            return self._event_lanes.get(symbol, {}).get(interval)
-        return bars.lanes[index]
+            return self._event_series.get(symbol, {}).get(interval)
+        return bars.slots[index]
 
-    def _open_state(self, symbol: str, lane: Lane | EventLane) -> Bar | None:
-        if isinstance(lane, EventLane):
-            return lane.open_state()
+    def _open_state(self, symbol: str, slot: Slot | EventSeries) -> Bar | None:
+        if isinstance(slot, EventSeries):
+            return slot.open_state()
         bars = self.symbols[symbol]
-        bar = bars.open_bar(lane)
+        bar = bars.open_bar(slot)
         if bar is not None:
-            reached = min(max(bars.latest, lane.start) + 1, lane.end)
-            bar.coverage = self._coverage(*lane.hours(lane.start, reached))
+            reached = min(max(bars.latest, slot.start) + 1, slot.end)
+            bar.coverage = self._coverage(*slot.hours(slot.start, reached))
         return bar
 
-    def _cover(self, lane: Lane, bar: Bar) -> None:
+    def _cover(self, slot: Slot, bar: Bar) -> None:
         # A call less for almost every bar there is.
-        start, end = lane.hours(bar.start, bar.end) if lane.is_daily else (bar.start, bar.end)
+        start, end = slot.hours(bar.start, bar.end) if slot.is_daily else (bar.start, bar.end)
         bar.coverage = self._coverage(start, end)
 
     def _publish_open(self, symbol: str) -> None:
-        for name in self.audience.wanted(symbol):
-            lane = self._lane(symbol, name)
-            if isinstance(lane, Lane) or (lane is not None and symbol in self._traded):
-                key = self._publish_partial(symbol, lane)
+        for name in self.listener.wanted(symbol):
+            slot = self._slot(symbol, name)
+            if isinstance(slot, Slot) or (slot is not None and symbol in self._traded):
+                key = self._publish_partial(symbol, slot)
                 if key is not None:
-                    self.audience.partial_changed(key)
+                    self.listener.partial_changed(key)
 
-    def _publish_partial(self, symbol: str, lane: Lane | EventLane) -> BarKey | None:
-        if isinstance(lane, Lane):
-            key = BarKey(symbol, lane.name, lane.start, 0) if lane.start < lane.end else None
+    def _publish_partial(self, symbol: str, slot: Slot | EventSeries) -> BarKey | None:
+        if isinstance(slot, Slot):
+            key = BarKey(symbol, slot.name, slot.start, 0) if slot.start < slot.end else None
         else:
-            bar = lane.bars.open_bar
+            bar = slot.bars.open_bar
             key = None if bar is None else bar.key
         if key is not None:
-            lane.sequence += 1
-            lane.open_sequence = lane.sequence
+            slot.sequence += 1
+            slot.open_sequence = slot.sequence
         return key
 
-    def _publish(self, lane: Lane, bar: Bar) -> None:
-        lane.sequence += 1
-        bar.sequence = lane.sequence
+    def _publish(self, slot: Slot, bar: Bar) -> None:
+        slot.sequence += 1
+        bar.sequence = slot.sequence
         if bar.state is not BarState.REVISED:
-            self._cover(lane, bar)
+            self._cover(slot, bar)
         if bar.state.is_closed:
             self._to_store.append(bar)
-        self.audience.bar_published(bar)
+        self.listener.bar_published(bar)
 
-    def _release(self, lanes: dict[str, EventLane], clock: int) -> None:
-        for lane in lanes.values():
-            self._publish_full(lane, lane.bars.advance(clock))
+    def _release(self, slots: dict[str, EventSeries], clock: int) -> None:
+        for slot in slots.values():
+            self._publish_full(slot, slot.bars.advance(clock))
 
-    def _publish_full(self, lane: EventLane, bars: Iterable[Bar]) -> None:
+    def _publish_full(self, slot: EventSeries, bars: Iterable[Bar]) -> None:
         for bar in bars:
-            lane.sequence += 1
-            bar.sequence = lane.sequence
-            lane.recent.append(bar)
+            slot.sequence += 1
+            bar.sequence = slot.sequence
+            slot.recent.append(bar)
             self._to_store.append(bar)
-            self.audience.bar_published(bar)
+            self.listener.bar_published(bar)
 
-    def _remember(self, lane: Lane, start: int) -> None:
-        lane.order.append(start)
+    def _remember(self, slot: Slot, start: int) -> None:
+        slot.order.append(start)
         closed = self._closed
-        closed.append(lane)
+        closed.append(slot)
         while closed and (closed[0].stale or len(closed) > self.plan.max_closed):
             if closed.popleft().forget_oldest():
                 self.evicted += 1
@@ -409,7 +409,7 @@ class PlainEngine:
     def _flush(self) -> None:
         for index, name in enumerate(self._names):
             while (end := self._completion.next_complete(index, self._clock)) is not None:
-                self.audience.interval_completed(name, end)
+                self.listener.interval_completed(name, end)
         if self._to_store:
             bars, self._to_store = self._to_store, []
             self.sink.put(bars)

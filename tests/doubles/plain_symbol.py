@@ -18,7 +18,7 @@ from aggregator.bars.engine import TradeCounts
 from aggregator.bars.plan import BarPlan
 from aggregator.sessions.sessions import SessionRule
 from marketdata.timestamps import NS_PER_S
-from tests.doubles.plain_lane import Lane
+from tests.doubles.plain_slot import Slot
 
 NEVER = 2**63
 # Sums below this cannot become infinite where they are added up in another order.
@@ -30,16 +30,16 @@ class BarKeeper(Protocol):
 
     counts: TradeCounts
 
-    def opened(self, lane: Lane, end: int) -> None:
+    def opened(self, slot: Slot, end: int) -> None:
         """A bar that ends there has begun."""
 
-    def early(self, lane: Lane, bar: Bar) -> None:
+    def early(self, slot: Slot, bar: Bar) -> None:
         """A bar's end has passed."""
 
-    def closed(self, lane: Lane, bar: Bar, latest: int) -> None:
+    def closed(self, slot: Slot, bar: Bar, latest: int) -> None:
         """A bar is final; the symbol's latest trade is of ``latest``."""
 
-    def touched(self, lane: Lane, bar: Bar) -> Bar:
+    def touched(self, slot: Slot, bar: Bar) -> Bar:
         """Return the bar to add a late trade to, which may be a copy of ``bar``."""
 
     def came(self, bars: SymbolBars, clock: int) -> None:
@@ -65,7 +65,6 @@ class SymbolBars:
         "finals",
         "hi",
         "in_session",
-        "lanes",
         "live",
         "lo",
         "money_room",
@@ -73,6 +72,7 @@ class SymbolBars:
         "session",
         "session_end",
         "session_start",
+        "slots",
         "symbol",
         "timer_at",
     )
@@ -91,7 +91,7 @@ class SymbolBars:
         self._anchor = rule.anchor(plan.base_ns) if plan.base_ns else 0
         self._grace_ns = plan.grace_ns
         self._revise_ns = plan.revise_ns
-        self.lanes = [Lane(symbol, interval, i, rule) for i, interval in enumerate(plan.by_clock)]
+        self.slots = [Slot(symbol, interval, i, rule) for i, interval in enumerate(plan.by_clock)]
         # Before every session: the first tick starts one.
         self.session = Candle()
         self.session_start = self.session_end = 0
@@ -107,7 +107,7 @@ class SymbolBars:
         # No total of an open bar or the session, without the base candle, is nearer to the limit.
         self.room = MAX_INT64
         self.money_room = MAX_MONEY
-        # End, lane and start of the bars that wait out the grace; a heap.
+        # End, slot and start of the bars that wait out the grace; a heap.
         self.finals: list[tuple[int, int, int]] = []
         # Before it nothing ends: neither the base piece, nor a bar, nor a grace.
         self._due_at = NEVER
@@ -133,20 +133,20 @@ class SymbolBars:
         whole.merge(self.base)
         return whole
 
-    def open_bar(self, lane: Lane) -> Bar | None:
+    def open_bar(self, slot: Slot) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
         base = self.base
-        with_base = base.trades > 0 and lane.start <= self.base_start < lane.end
-        if lane.candle is None:
+        with_base = base.trades > 0 and slot.start <= self.base_start < slot.end
+        if slot.candle is None:
             if not with_base:
                 return None
             candle = base.copy()
         else:
-            candle = lane.candle.copy()
+            candle = slot.candle.copy()
             if with_base:
                 candle.merge(base)
-        bar = lane.make(lane.start, lane.end, candle)
-        bar.sequence = lane.open_sequence
+        bar = slot.make(slot.start, slot.end, candle)
+        bar.sequence = slot.open_sequence
         return bar
 
     def take(self, price: float, volume: int, ts: int, sequence: int) -> bool | None:
@@ -189,60 +189,60 @@ class SymbolBars:
             return
         if self.base.trades and clock >= self.base_end:
             self._fold_base()
-        for lane in self.lanes:
-            if lane.candle is not None and clock >= lane.end:
-                bar = lane.make(lane.start, lane.end, lane.candle)
-                self._begin_grace(lane, bar)
-                lane.candle = None
-                lane.start = lane.end
+        for slot in self.slots:
+            if slot.candle is not None and clock >= slot.end:
+                bar = slot.make(slot.start, slot.end, slot.candle)
+                self._begin_grace(slot, bar)
+                slot.candle = None
+                slot.start = slot.end
                 # The wall clock may have closed more than the base piece: a trade for any of it is
                 # late.
-                self._next_at = max(self._next_at, lane.end)
+                self._next_at = max(self._next_at, slot.end)
                 if clock < bar.end + self._grace_ns:
-                    self._keeper.early(lane, bar)
+                    self._keeper.early(slot, bar)
         finals = self.finals
         while finals and finals[0][0] + self._grace_ns <= clock:
             _, index, start = heappop(finals)
-            lane = self.lanes[index]
-            bar = lane.early.pop(start)
+            slot = self.slots[index]
+            bar = slot.early.pop(start)
             bar.state = BarState.FINAL
-            lane.closed[start] = bar
-            self._keeper.closed(lane, bar, latest)
+            slot.closed[start] = bar
+            self._keeper.closed(slot, bar, latest)
         self._find_due()
 
     def _find_due(self) -> None:
         due = self.base_end if self.base.trades else NEVER
         if self.finals:
             due = min(due, self.finals[0][0] + self._grace_ns)
-        for lane in self.lanes:
-            if lane.candle is not None and lane.end < due:
-                due = lane.end
+        for slot in self.slots:
+            if slot.candle is not None and slot.end < due:
+                due = slot.end
         self._due_at = due
 
     def next_timer(self) -> int:
         """Return when the wall clock has something to close next, 0 for never."""
-        return self._due_at if self.lanes and self._due_at < NEVER else 0
+        return self._due_at if self.slots and self._due_at < NEVER else 0
 
-    def restore(self, lane: Lane, bar: Bar) -> None:
-        """Take over a bar of an earlier life, before any trade of this one."""
+    def restore(self, slot: Slot, bar: Bar) -> None:
+        """Take over a bar of an earlier epoch, before any trade of this one."""
         self._latest = max(self._latest, bar.candle.last_ts)
         if bar.state.is_closed:
-            lane.closed[bar.start] = bar
+            slot.closed[bar.start] = bar
         else:
-            self._keeper.opened(lane, bar.end)
-            self._begin_grace(lane, bar)
+            self._keeper.opened(slot, bar.end)
+            self._begin_grace(slot, bar)
 
     def restored(self) -> None:
         """Know where the restored bars end and new ones begin; call it when they are all there."""
         # What is not over by its own trades is open again.
-        for lane in self.lanes:
-            for start, bar in list(lane.early.items()):
+        for slot in self.slots:
+            for start, bar in list(slot.early.items()):
                 if start <= self._latest < bar.end:
-                    del lane.early[start]
-                    lane.start, lane.end, lane.candle = start, bar.end, bar.candle
-        self.finals = [(b.end, x.index, b.start) for x in self.lanes for b in x.early.values()]
+                    del slot.early[start]
+                    slot.start, slot.end, slot.candle = start, bar.end, bar.candle
+        self.finals = [(b.end, x.index, b.start) for x in self.slots for b in x.early.values()]
         heapify(self.finals)
-        over = [b.end for x in self.lanes for b in (*x.early.values(), *x.closed.values())]
+        over = [b.end for x in self.slots for b in (*x.early.values(), *x.closed.values())]
         self._next_at = max([*over, self._latest - self._latest % NS_PER_S])
         self._find_due()
 
@@ -266,14 +266,14 @@ class SymbolBars:
             end = start + size
         if self.in_session:
             start, end = max(start, self.session_start), min(end, self.session_end)
-        for lane in self.lanes:
-            if not lane.start <= ts < lane.end:
-                bounds = lane.bounds(ts)
-                lane.start, lane.end = bounds or (0, 0)
+        for slot in self.slots:
+            if not slot.start <= ts < slot.end:
+                bounds = slot.bounds(ts)
+                slot.start, slot.end = bounds or (0, 0)
                 if bounds is not None:
-                    self._keeper.opened(lane, lane.end)
-            if lane.is_daily and lane.end:
-                start, end = max(start, lane.start), min(end, lane.end)
+                    self._keeper.opened(slot, slot.end)
+            if slot.is_daily and slot.end:
+                start, end = max(start, slot.start), min(end, slot.end)
         self.base_start, self.base_end, self._next_at = start, end, end
         self._due_at = min(self._due_at, end)
 
@@ -288,23 +288,23 @@ class SymbolBars:
         if self.in_session:
             self.session.merge(base)
         kept = False
-        for lane in self.lanes:
-            if lane.start <= start < lane.end:
-                if lane.candle is not None:
-                    lane.candle.merge(base)
+        for slot in self.slots:
+            if slot.start <= start < slot.end:
+                if slot.candle is not None:
+                    slot.candle.merge(base)
                 else:
                     # It can belong to one of them, which is cheaper than a copy.
-                    lane.candle = base.copy() if kept else base
+                    slot.candle = base.copy() if kept else base
                     kept = True
         self.room -= base.volume
         self.money_room -= base.notional
         self._latest = base.last_ts
         self.base = Candle()
 
-    def _begin_grace(self, lane: Lane, bar: Bar) -> None:
+    def _begin_grace(self, slot: Slot, bar: Bar) -> None:
         bar.state = BarState.EARLY
-        lane.early[bar.start] = bar
-        heappush(self.finals, (bar.end, lane.index, bar.start))
+        slot.early[bar.start] = bar
+        heappush(self.finals, (bar.end, slot.index, bar.start))
         self._due_at = min(self._due_at, bar.end + self._grace_ns)
 
     def _fits(self, price: float, volume: int, ts: int) -> bool:
@@ -312,7 +312,7 @@ class SymbolBars:
         base, money = self.base, price * volume
         if base.volume + volume <= self.room and base.notional + money <= self.money_room:
             return True
-        candles = [lane.candle or _EMPTY for lane in self.lanes if lane.start <= ts < lane.end]
+        candles = [slot.candle or _EMPTY for slot in self.slots if slot.start <= ts < slot.end]
         if self.session_start <= ts < self.session_end:
             candles.append(self.session)
         if ts < self._next_at or candles:
@@ -320,7 +320,7 @@ class SymbolBars:
         if money == inf or not all(_has_room(c, volume, money) for c in (*candles, _EMPTY)):
             return False
         # The next one may not have to look so closely.
-        candles = [self.session, *(lane.candle for lane in self.lanes if lane.candle is not None)]
+        candles = [self.session, *(slot.candle for slot in self.slots if slot.candle is not None)]
         self.room = MAX_INT64 - max(c.volume for c in candles)
         self.money_room = MAX_MONEY - max(c.notional for c in candles)
         return True
@@ -330,7 +330,7 @@ class SymbolBars:
         counts, money, latest = self._keeper.counts, price * volume, self._known_latest()
         too_late = latest - ts > self._revise_ns
         targets, evicted = ([], 0) if too_late else self._late_targets(ts)
-        if any(not self._late_fits(lane, start, volume, money) for lane, start, _ in targets):
+        if any(not self._late_fits(slot, start, volume, money) for slot, start, _ in targets):
             return None
         counts.bars_evicted += evicted
         if ts >= self.session_end:
@@ -345,61 +345,61 @@ class SymbolBars:
             counts.out_of_session += 1
         else:
             counts.late += 1
-        if too_late and self.lanes:
+        if too_late and self.slots:
             counts.bars_late += 1
         if ts > latest:
             self._latest = ts
             self._close(ts, ts)
-        for lane, start, end in targets:
-            known = start in lane.closed or start in lane.early or start == lane.start < lane.end
-            if not known and start <= lane.evicted_until:
+        for slot, start, end in targets:
+            known = start in slot.closed or start in slot.early or start == slot.start < slot.end
+            if not known and start <= slot.evicted_until:
                 counts.bars_evicted += 1
                 continue
-            self._late_candle(lane, start, end).add(price, volume, ts, sequence)
+            self._late_candle(slot, start, end).add(price, volume, ts, sequence)
         self.room -= volume
         self.money_room -= money
         self._keeper.came(self, self._known_latest())
         self._set_limits()
         return in_session
 
-    def _late_targets(self, ts: int) -> tuple[list[tuple[Lane, int, int]], int]:
+    def _late_targets(self, ts: int) -> tuple[list[tuple[Slot, int, int]], int]:
         # The bars that a late trade belongs to, and how many of them were given up.
         targets, evicted = [], 0
-        for lane in self.lanes:
-            bounds = lane.bounds(ts)
+        for slot in self.slots:
+            bounds = slot.bounds(ts)
             if bounds is None:
                 continue
             start, end = bounds
-            known = start in lane.closed or start in lane.early or start == lane.start < lane.end
-            if not known and start <= lane.evicted_until:
+            known = start in slot.closed or start in slot.early or start == slot.start < slot.end
+            if not known and start <= slot.evicted_until:
                 evicted += 1
                 continue
-            targets.append((lane, start, end))
+            targets.append((slot, start, end))
         return targets, evicted
 
-    def _late_fits(self, lane: Lane, start: int, volume: int, money: float) -> bool:
-        if start == lane.start < lane.end:
+    def _late_fits(self, slot: Slot, start: int, volume: int, money: float) -> bool:
+        if start == slot.start < slot.end:
             base = self.base
-            if base.trades and lane.start <= self.base_start < lane.end:
+            if base.trades and slot.start <= self.base_start < slot.end:
                 volume, money = volume + base.volume, money + base.notional
-            return _has_room(lane.candle or _EMPTY, volume, money)
-        bar = lane.early.get(start) or lane.closed.get(start)
+            return _has_room(slot.candle or _EMPTY, volume, money)
+        bar = slot.early.get(start) or slot.closed.get(start)
         return _has_room(bar.candle if bar else _EMPTY, volume, money)
 
-    def _late_candle(self, lane: Lane, start: int, end: int) -> Candle:
+    def _late_candle(self, slot: Slot, start: int, end: int) -> Candle:
         # What a late trade is to be added to, made if it has to be.
-        if start == lane.start < lane.end:
-            if lane.candle is None:
-                lane.candle = Candle()
-                self._due_at = min(self._due_at, lane.end)
-            return lane.candle
-        bar = lane.early.get(start) or lane.closed.get(start)
+        if start == slot.start < slot.end:
+            if slot.candle is None:
+                slot.candle = Candle()
+                self._due_at = min(self._due_at, slot.end)
+            return slot.candle
+        bar = slot.early.get(start) or slot.closed.get(start)
         if bar is None:
-            bar = lane.make(start, end, Candle())
+            bar = slot.make(start, end, Candle())
             if self._known_latest() < end + self._grace_ns:
-                self._begin_grace(lane, bar)
-                self._keeper.opened(lane, end)
-        return self._keeper.touched(lane, bar).candle
+                self._begin_grace(slot, bar)
+                self._keeper.opened(slot, end)
+        return self._keeper.touched(slot, bar).candle
 
 
 def _has_room(candle: Candle, volume: int, money: float) -> bool:

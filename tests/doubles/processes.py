@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -106,9 +107,13 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def run_service(
-    module: str, env: Mapping[str, str], *, open_files: int | None = None
+    module: str,
+    env: Mapping[str, str],
+    *,
+    cwd: Path | None = None,
+    open_files: int | None = None,
 ) -> AsyncIterator[Service]:
-    """Run ``python -m module``; kill it at the end of the context if it still runs.
+    """Run ``python -m module`` in ``cwd``; kill it at the end of the context if it still runs.
 
     It may have ``open_files`` files and sockets open.
     Settings of the shell that runs the tests do not reach it.
@@ -124,6 +129,7 @@ async def run_service(
         *bound(*limit, sys.executable, "-m", module),
         env={**inherited, f"{prefix}LOG_FORMAT": "json", **env},
         stderr=asyncio.subprocess.PIPE,
+        cwd=cwd,
     )
     service = Service(process)
     try:

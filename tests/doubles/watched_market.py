@@ -20,7 +20,7 @@ class WatchedMarket(Market):
     """A market with its watchers."""
 
     def __init__(self, book: Book, producers: Producers) -> None:
-        self.watchers = Watchers(3, book, BarWatchers(book.engine, 3, 10))
+        self.watchers = Watchers(3, book, BarWatchers(book.engine.series, 3, 10))
         super().__init__(book, producers, self.watchers.notify, max_future_skew_s=60)
 
 

@@ -153,7 +153,7 @@ describe('a lost connection', () => {
   test('is noticed when nothing is heard, though it was asked for', async () => {
     server.last.accept();
     await vi.advanceTimersByTimeAsync(2_000);
-    expect(server.last.sent).toEqual([{ type: 'ping' }]);
+    expect(server.last.pings).toBeGreaterThan(0);
     server.last.say({ type: 'pong' });
     await vi.advanceTimersByTimeAsync(5_999);
     expect(client.state.phase).toBe('open');
@@ -172,6 +172,73 @@ describe('a lost connection', () => {
   test('that never opened is noticed too', async () => {
     await vi.advanceTimersByTimeAsync(6_000);
     expect(client.state.phase).toBe('waiting');
+  });
+});
+
+describe('the time of the server', () => {
+  // Its clock is five minutes ahead; each way takes 10 ms, the answer 1 ms.
+  const AHEAD_MS = 300_000;
+  async function exchange() {
+    await vi.advanceTimersByTimeAsync(10);
+    const received = BigInt(Date.now() + AHEAD_MS) * 1_000_000n;
+    await vi.advanceTimersByTimeAsync(11);
+    const [receivedNs, sentNs] = [received, received + 1_000_000n].map(String);
+    server.last.say({ type: 'pong', receivedNs, sentNs });
+  }
+
+  test('is not known until it was asked', async () => {
+    expect(client.serverTime).toBeNull();
+    server.last.accept();
+    expect(server.last.pings).toBe(1);
+    expect(client.serverTime).toBeNull();
+    await exchange();
+    expect(client.serverTime?.nowMs).toBeCloseTo(Date.now() + AHEAD_MS, 3);
+    expect(client.serverTime?.errorMs).toBe(11);
+  });
+
+  test('is asked again, more often at first', async () => {
+    server.last.accept();
+    const asked: number[] = [];
+    for (let second = 1; second <= 25; second++) {
+      const before = server.last.pings;
+      await vi.advanceTimersByTimeAsync(1_000);
+      server.last.say({ type: 'status', status: 'live' });
+      if (server.last.pings > before) asked.push(second);
+    }
+    expect(asked).toEqual([1, 2, 3, 10, 20]);
+  });
+
+  test('stays while the connection is lost, and begins anew with the next answer', async () => {
+    server.last.accept();
+    await exchange();
+    server.last.drop();
+    expect(client.serverTime?.nowMs).toBeCloseTo(Date.now() + AHEAD_MS, 3);
+    await vi.advanceTimersByTimeAsync(250);
+    server.last.accept();
+    const other = String(BigInt(Date.now() + 5) * 1_000_000n);
+    server.last.say({ type: 'pong', receivedNs: other, sentNs: other });
+    expect(client.serverTime?.nowMs).toBeCloseTo(Date.now() + 5, 3);
+  });
+
+  test.each([3_600_000, -3_600_000])('is void when this clock is set by %d ms', async (step) => {
+    server.last.accept();
+    await exchange();
+    vi.setSystemTime(Date.now() + step);
+    expect(client.serverTime).toBeNull();
+    server.last.say({ type: 'pong', receivedNs: '1', sentNs: '1' });
+    expect(client.serverTime).toBeNull();
+    await vi.advanceTimersByTimeAsync(1_000);
+    const now = String(BigInt(Date.now()) * 1_000_000n);
+    server.last.say({ type: 'pong', receivedNs: now, sentNs: now });
+    const { nowMs, errorMs } = client.serverTime ?? { nowMs: 0, errorMs: 0 };
+    expect(Math.abs(nowMs - Date.now())).toBeLessThan(errorMs);
+  });
+
+  test('is not known from a gateway that does not say it', async () => {
+    server.last.accept();
+    server.last.say({ type: 'pong' });
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(client.serverTime).toBeNull();
   });
 });
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { compareDecimal, groupDigits, msBetween, msToNs } from '../src/client';
+import { compareDecimal, groupDigits, msBetween, msToNs, nsToMs } from '../src/client';
 
 test('decimal strings are ordered by value', () => {
   const values = ['10', '9', '9007199254740993', '9007199254740992', '0'];
@@ -20,6 +20,10 @@ test.each([
   ['9007199254740993', '9,007,199,254,740,993'],
   ['-123456', '-123,456'],
   ['-1234', '-1,234'],
+  ['1234.56789', '1,234.56789'],
+  ['-0.123456', '-0.123456'],
+  ['1e+21', '1e+21'],
+  ['', ''],
 ])('%s is written %s', (digits, grouped) => {
   expect(groupDigits(digits)).toBe(grouped);
 });
@@ -31,4 +35,5 @@ test('times in nanoseconds are subtracted exactly', () => {
 
 test('milliseconds with a fraction become nanoseconds', () => {
   expect(msToNs(1735201234567.25)).toBe(1735201234567250000n);
+  expect(nsToMs('1735201234567250999')).toBe(1735201234567.25);
 });

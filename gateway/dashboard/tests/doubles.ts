@@ -22,6 +22,8 @@ export class FakeServer {
 
 export class FakeConnection implements Transport {
   readonly sent: Message[] = [];
+  /** How many pings came; they are not among `sent`. */
+  pings = 0;
   closedByClient = false;
   private events: TransportEvents | null = null;
 
@@ -30,7 +32,9 @@ export class FakeConnection implements Transport {
   }
 
   send(text: string): void {
-    this.sent.push(JSON.parse(text) as Message);
+    const message = JSON.parse(text) as Message;
+    if (message.type === 'ping') this.pings += 1;
+    else this.sent.push(message);
   }
 
   close(): void {

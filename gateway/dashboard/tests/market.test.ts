@@ -1,14 +1,7 @@
 import { describe, expect, test } from 'vitest';
 
-import { LATENCY_BOUNDS, LatencyWindow, RateMeter, quantile } from '../src/app/market/metrics';
-import {
-  decimalsOf,
-  formatAge,
-  formatLatency,
-  formatShort,
-  formatSigned,
-} from '../src/app/market/format';
-import { QuoteBook, Spark, ageMs, changeOf, changePercentOf } from '../src/app/market/quotes';
+import { LATENCY_BOUNDS, LatencyWindow, RateMeter, barsOf, quantile } from '../src/app/market/metrics';
+import { QuoteBook, Spark, ageOf, changeOf, changePercentOf } from '../src/app/market/quotes';
 import { parseSymbol, parseWatching, topicsOf } from '../src/app/market/watching';
 import { arrange, nextSorting, type SortKey } from '../src/app/watchlist/order';
 import { aggregate } from './doubles';
@@ -18,6 +11,8 @@ const update = (symbol: string, more: Parameters<typeof aggregate>[1] = {}) => (
   conflated: 0,
   recovered: null,
 });
+
+const NOW = { nowMs: 1_735_201_235_567.89, errorMs: 2 };
 
 describe('QuoteBook', () => {
   test('tells which way the price went, and counts moves only', () => {
@@ -49,13 +44,21 @@ describe('QuoteBook', () => {
   });
 
   test('what is not known is null, never zero', () => {
-    const nothing = aggregate('A', { open: null, close: null, timestamp: null });
-    expect([changeOf(nothing), changePercentOf(nothing), ageMs(nothing, 5)]).toEqual([
+    const nothing = aggregate('A', { open: null, close: null, timestampNs: null });
+    expect([changeOf(nothing), changePercentOf(nothing), ageOf(nothing, NOW)]).toEqual([
       null,
       null,
       null,
     ]);
     expect(changePercentOf(aggregate('A', { open: 100, close: 101 }))).toBe(1);
+    // Without the server's time there is no age: this machine's may be wrong.
+    expect(ageOf(aggregate('A'), null)).toBeNull();
+  });
+
+  test('an age is by the time of the server', () => {
+    const data = aggregate('A', { timestampNs: '1735201234567890123' });
+    expect(ageOf(data, NOW)?.ms).toBeCloseTo(1000, 2);
+    expect(ageOf(data, { ...NOW, nowMs: NOW.nowMs - 3000 })?.ms).toBeCloseTo(-2000, 2);
   });
 });
 
@@ -77,11 +80,19 @@ test('a sparkline has one point per bucket, the newest, and forgets the oldest',
 describe('LatencyWindow', () => {
   test('counts lie in the bucket whose bound they do not pass', () => {
     const latency = new LatencyWindow();
-    for (const ms of [1, 1.01, 2, 16384, 16385]) latency.record(ms, 0);
+    for (const ms of [-1, 0, 1, 1.01, 16384, 16385]) latency.record(ms, 0);
     const counts = latency.counts(0);
-    expect(counts.slice(0, 3)).toEqual([1, 2, 0]);
+    expect(counts.slice(0, 3)).toEqual([1, 2, 1]);
     expect(counts.slice(-2)).toEqual([1, 1]);
     expect(counts).toHaveLength(LATENCY_BOUNDS.length + 1);
+    const bars = barsOf(counts).filter(({ count }) => count > 0);
+    expect(bars).toEqual([
+      { toMs: 0, count: 1 },
+      { toMs: 1, count: 2 },
+      { toMs: Math.SQRT2, count: 1 },
+      { toMs: 16384, count: 1 },
+      { toMs: Infinity, count: 1 },
+    ]);
   });
 
   test('forgets after ten seconds', () => {
@@ -91,13 +102,16 @@ describe('LatencyWindow', () => {
     expect(quantile(latency.counts(10_000), 0.5)).toBeNull();
   });
 
-  test('quantiles lie within a bucket of the truth', () => {
+  test('quantiles are right within a bucket', () => {
     const latency = new LatencyWindow();
     for (let ms = 1; ms <= 1000; ms++) latency.record(ms, 0);
     const counts = latency.counts(0);
-    expect(quantile(counts, 0.5)).toBeCloseTo(500, -1);
-    expect(quantile(counts, 0.99)).toBeGreaterThan(950);
+    for (const q of [0.01, 0.1, 0.5, 0.9, 0.99, 1]) {
+      const found = quantile(counts, q) ?? 0;
+      expect(Math.abs(found - 1000 * q)).toBeLessThanOrEqual(0.044 * 1000 * q);
+    }
     expect(quantile([...counts.slice(0, -1), 1e6], 0.99)).toBe(Infinity);
+    expect(quantile([1e6, ...counts.slice(1)], 0.5)).toBe(-Infinity);
   });
 });
 
@@ -106,44 +120,6 @@ test('a rate is that of whole seconds', () => {
   for (let ms = 0; ms < 3000; ms += 10) rate.count(ms);
   expect(rate.perSecond(3000)).toBe(100);
   expect(rate.perSecond(10_000)).toBe(0);
-});
-
-describe('formats', () => {
-  test.each([
-    [150, 2],
-    [150.5, 2],
-    [150.125, 3],
-    [0.00001234, 8],
-    [1e-7, 8],
-  ])('%d has %d decimals', (value, decimals) => expect(decimalsOf(value)).toBe(decimals));
-  test.each([
-    ['999', '999'],
-    ['9999', '9,999'],
-    ['12345', '12.3k'],
-    ['999999', '999k'],
-    ['1234567', '1.23M'],
-    ['9223372036854775807', '9.22Qi'],
-  ])('%s is short for %s', (digits, short) => expect(formatShort(digits)).toBe(short));
-  test('signs, ages and latencies', () => {
-    expect([formatSigned(1.5, 2), formatSigned(-1.5, 2), formatSigned(0, 2)]).toEqual([
-      '+1.50',
-      '−1.50',
-      '0.00',
-    ]);
-    expect([0, 59_999, 60_000, 7_200_000, 200_000_000].map(formatAge)).toEqual([
-      '0.0s',
-      '59s',
-      '1m',
-      '2h',
-      '2d',
-    ]);
-    expect([0.25, 99.6, 2500, Infinity].map(formatLatency)).toEqual([
-      '0.3 ms',
-      '100 ms',
-      '2.5 s',
-      '> 16 s',
-    ]);
-  });
 });
 
 describe('the watchlist', () => {

@@ -35,16 +35,21 @@ describe('the status', () => {
         ['too_many_symbols', '2'],
       ],
       store: 'ok',
-      clients: 3,
+      clients: '3',
       conflated: '12',
     });
-    expect(producersOf(status)).toBe(2);
+    expect(producersOf(status)).toBe('2');
   });
 
   test('of a gateway whose aggregator is away has no numbers', () => {
     const status = readStatus({ ...ANSWER, aggregator: { status: 'UNAVAILABLE' } });
     expect(status).toMatchObject({ aggregator: 'UNAVAILABLE', accepted: null, symbols: null });
     expect(producersOf(status)).toBeNull();
+  });
+
+  test.each([2 ** 53, 1e21, -1, 1.5, '1e3', '', null, {}])('%j is no count', (symbols) => {
+    const status = readStatus({ ...ANSWER, aggregator: { ...ANSWER.aggregator, symbols } });
+    expect(status.symbols).toBeNull();
   });
 
   test('has the rate of ticks between two looks', () => {

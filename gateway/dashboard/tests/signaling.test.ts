@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 
 import { decodeFrame, encodeFrame, parseSignal, signalingUrl } from '../src/client/signaling';
 import { parseFarewell } from '../src/client/webrtc';
-import { isNewerView, parsePeerMessage } from '../src/collab/messages';
+import { isNewerView, parsePeerMessage, timeAfter } from '../src/collab/messages';
 
 test('a frame comes out as it went in', () => {
   const frame = decodeFrame(encodeFrame('SEND', { destination: '/app/signal' }, '{"a":"\\u0000"}'));
@@ -60,4 +60,11 @@ test('the newest view counts, and of two at once the same for all', () => {
   expect(isNewerView({ ...view, at: 4, by: 'z' }, view)).toBe(false);
   expect(isNewerView({ ...view, by: 'b' }, view)).toBe(true);
   expect(isNewerView(view, { ...view, by: 'b' })).toBe(false);
+});
+
+test('what a person chooses counts, though the clock of the one before is ahead', () => {
+  const theirs = { symbol: 'A', interval: '1m', at: 300_005, by: 'z' };
+  const ours = { ...theirs, at: timeAfter(theirs, 5), by: 'a' };
+  expect(isNewerView(ours, theirs)).toBe(true);
+  expect(timeAfter(ours, 400_000)).toBe(400_000);
 });

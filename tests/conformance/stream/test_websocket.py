@@ -20,7 +20,7 @@ from tests.integration.gateway.streams import Gateway, run_gateway
 
 PATHS = ["/api/v1/stream", "/ws/marketdata"]
 PING = b'{"type":"ping"}'
-PONG = b'{"type":"pong"}'
+PONG = b'{"type":"pong","receivedNs":"'
 
 
 @pytest_asyncio.fixture(params=PATHS)
@@ -230,7 +230,7 @@ async def test_a_ping_is_answered_during_a_fragmented_message(gateway: Gateway) 
         wire.send(Opcode.PING, b"again")
         assert (await wire.next(Opcode.PONG)).data == b"again"
         wire.send(Opcode.CONT, PING[-1:])
-        assert (await wire.next(Opcode.TEXT)).data == PONG
+        assert bytes((await wire.next(Opcode.TEXT)).data).startswith(PONG)
 
 
 async def test_a_message_in_single_bytes_is_one_message(gateway: Gateway) -> None:
@@ -240,7 +240,7 @@ async def test_a_message_in_single_bytes_is_one_message(gateway: Gateway) -> Non
         for byte in PING[1:]:
             wire.send(Opcode.CONT, bytes([byte]), fin=False)
         wire.send(Opcode.CONT)
-        assert (await wire.next(Opcode.TEXT)).data == PONG
+        assert bytes((await wire.next(Opcode.TEXT)).data).startswith(PONG)
 
 
 async def test_a_binary_message_closes_with_1003(gateway: Gateway) -> None:

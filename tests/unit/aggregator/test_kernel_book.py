@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.bars.audience import Published
 from aggregator.bars.bar import Bar, BarKey
 from aggregator.bars.engine import BarEngine
+from aggregator.bars.listener import Published
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
 from aggregator.sessions.sessions import NoSession, SessionRule, UtcDay
@@ -79,7 +79,7 @@ class Listener:
         return (0, 1) if symbol == "A" else ()
 
     def partials_changed(self, series: Sequence[int]) -> None:
-        intervals, symbols = self.engine.intervals, self.engine.table.symbols
+        intervals, symbols = self.engine.series.intervals, self.engine.table.symbols.symbols
         step = len(intervals)
         self.seen.extend((symbols[each // step], intervals[each % step]) for each in series)
 
@@ -121,14 +121,14 @@ def make_plan(max_closed: int = 500_000, grace_s: int = 2, revise_s: int = 900) 
 def make_engine(rule: SessionRule, plan: BarPlan) -> tuple[BarEngine, Listener]:
     engine = BarEngine(plan, lambda _symbol: rule)
     listener = Listener(engine)
-    engine.audience = engine.sink = listener
+    engine.output.listener = engine.output.sink = listener
     return engine, listener
 
 
 def make_plain_engine(rule: SessionRule, plan: BarPlan) -> tuple[PlainEngine, PlainListener]:
     engine = PlainEngine(plan, lambda _symbol: rule)
     listener = PlainListener()
-    engine.audience = engine.sink = listener
+    engine.listener = engine.sink = listener
     return engine, listener
 
 

@@ -4,7 +4,6 @@ import { ChartPanel } from './chart/ChartPanel';
 import { ConnectPage } from './connect/ConnectPage';
 import { useMarket, useStatus, useTheme, useTicks, useWire } from './hooks';
 import { formatAge, formatLatency, formatRate } from './market/format';
-import { quantile } from './market/metrics';
 import { setWire } from './market/wire';
 import { formatRoute, parseRoute, type Route } from './route';
 import { StatusPanel } from './status/StatusPanel';
@@ -77,7 +76,6 @@ function TopBar({ route, onHelp }: { readonly route: Route; readonly onHelp: () 
   useTicks(500);
   const now = Date.now();
   const { tone, title } = connectionText(market.connection);
-  const counts = market.latency.counts(now);
   return (
     <header className="top">
       <a className="brand" href={formatRoute({ ...route, page: 'market' })}>
@@ -107,11 +105,11 @@ function TopBar({ route, onHelp }: { readonly route: Route; readonly onHelp: () 
         </div>
         <div>
           <dt>p50</dt>
-          <dd>{formatLatency(quantile(counts, 0.5))}</dd>
+          <dd>{formatLatency(market.latencyAt(0.5))}</dd>
         </div>
         <div>
           <dt>p99</dt>
-          <dd>{formatLatency(quantile(counts, 0.99))}</dd>
+          <dd>{formatLatency(market.latencyAt(0.99))}</dd>
         </div>
       </dl>
       <button
@@ -151,7 +149,7 @@ function Banner() {
   // The first moments, in which nothing is shown yet, are no alarm.
   const begun = market.received > 0 || connection.attempts > 0 || connection.feed === 'stale';
   const stale = market.staleSince !== null && begun;
-  const orphaned = !stale && producersOf(status) === 0;
+  const orphaned = !stale && producersOf(status) === '0';
   const text = stale
     ? sentence
     : orphaned
@@ -165,7 +163,7 @@ function Banner() {
     <section aria-label="Notice" className={`banner${text === '' ? ' empty' : ''}`}>
       <strong role="status">{text}</strong>
       {stale && market.staleSince !== null && (
-        <span>Since {formatAge(Date.now() - market.staleSince)}.</span>
+        <span>Since {formatAge({ ms: Date.now() - market.staleSince, errorMs: 0 })}.</span>
       )}
       {stale && connection.phase === 'waiting' && (
         <button type="button" onClick={() => market.client.retryNow()}>

@@ -2,6 +2,8 @@
 // connection is told all of it, so that nobody has to subscribe again after a reconnect.
 
 import { backoffMs } from './backoff';
+import { ServerClock, type ServerTime } from './clock';
+import { nsToMs } from './decimal';
 import { parseMessage, type FeedStatus, type ServerMessage } from './messages';
 import {
   StreamError,
@@ -66,6 +68,11 @@ const DEFAULT_MAX_SYMBOLS = 500;
 const DEFAULT_PING_AFTER_MS = 2_000;
 const DEFAULT_DEAD_AFTER_MS = 6_000;
 const LOOK_EVERY_MS = 1_000;
+// A new connection asks for the time that often at once, one look after the other; then at times.
+const FIRST_PINGS = 4;
+const PING_EVERY_LOOKS = 10;
+// The two clocks of this machine do not drift apart by that much between two looks at them.
+const CLOCK_JUMP_MS = 50;
 
 export class MarketDataClient {
   private current: ConnectionState = {
@@ -88,6 +95,12 @@ export class MarketDataClient {
   private livenessTimer: ReturnType<typeof setInterval> | undefined;
   // Looks in a row at which nothing had come since the one before.
   private silentLooks = 0;
+  private looks = 0;
+  private readonly clock = new ServerClock();
+  // When each ping was sent that has no answer yet: answers come in their order.
+  private pings: number[] = [];
+  // How far the calendar of this machine is from its stopwatch.
+  private calendarMs = NaN;
   private readonly newTransport: TransportFactory;
   private readonly maxSymbols: number;
   private readonly pingAfterMs: number;
@@ -105,6 +118,15 @@ export class MarketDataClient {
 
   get state(): ConnectionState {
     return this.current;
+  }
+
+  /**
+   * The server's time now, estimated over the connection; null: it is not known yet.
+   *
+   * Subtract from it, not from `Date.now()`: the clock of this machine may be minutes off.
+   */
+  get serverTime(): ServerTime | null {
+    return this.clock.at(this.stopwatch());
   }
 
   /** Connect, and stay connected until `close`. */
@@ -188,7 +210,9 @@ export class MarketDataClient {
     this.setState({ phase: 'connecting', feed: 'unknown', retryAt: null, problem, attempts });
     const transport = this.newTransport();
     this.transport = transport;
-    this.silentLooks = 0;
+    this.silentLooks = this.looks = 0;
+    this.pings = [];
+    this.clock.renew();
     this.livenessTimer = setInterval(() => this.checkLiveness(), LOOK_EVERY_MS);
     // What an abandoned transport still says is not for us.
     const whileCurrent =
@@ -207,6 +231,8 @@ export class MarketDataClient {
     this.silentLooks = 0;
     this.setState({ phase: 'open', feed: 'unknown', retryAt: null, problem: null, attempts: 0 });
     this.changed.clear();
+    // Before anything that its answer would have to wait for.
+    this.ping();
     for (const wanted of [...this.wanted]) this.reconcile(wanted);
   }
 
@@ -235,9 +261,11 @@ export class MarketDataClient {
       case 'error':
         this.failed(new StreamError(message.code, message.message), message.id);
         break;
+      case 'pong':
+        this.ponged(message);
+        break;
       case 'subscribed':
       case 'unsubscribed':
-      case 'pong':
         break;
     }
   }
@@ -277,12 +305,41 @@ export class MarketDataClient {
   // messages that wait for it.
   private checkLiveness(): void {
     this.silentLooks += 1;
+    this.looks += 1;
+    const due = this.looks < FIRST_PINGS || this.looks % PING_EVERY_LOOKS === 0;
     const silence = this.silentLooks * LOOK_EVERY_MS;
     if (silence >= this.deadAfterMs) {
       this.ended(1006, `nothing heard for ${Math.round(this.deadAfterMs / 1000)} s`);
-    } else if (silence >= this.pingAfterMs && this.current.phase === 'open') {
-      this.send({ type: 'ping' });
+    } else if ((due || silence >= this.pingAfterMs) && this.current.phase === 'open') {
+      this.ping();
     }
+  }
+
+  private ping(): void {
+    this.pings.push(this.stopwatch());
+    this.send({ type: 'ping' });
+  }
+
+  private ponged({ receivedNs, sentNs }: Extract<ServerMessage, { type: 'pong' }>): void {
+    const askedMs = this.pings.shift();
+    const answeredMs = this.stopwatch();
+    // A gateway of an earlier version does not say its time.
+    if (askedMs === undefined || receivedNs === undefined || sentNs === undefined) return;
+    const [receivedMs, sentMs] = [nsToMs(receivedNs), nsToMs(sentNs)];
+    this.clock.take({ askedMs, answeredMs, receivedMs, sentMs });
+  }
+
+  // A stopwatch is not set when somebody sets the clock, but some stand still while the machine
+  // sleeps. Either way it leaves the calendar, and what was known of the server's time is void.
+  private stopwatch(): number {
+    const now = performance.now();
+    const calendarMs = Date.now() - now;
+    if (Math.abs(calendarMs - this.calendarMs) > CLOCK_JUMP_MS) {
+      this.clock.forget();
+      this.pings = this.pings.map(() => NaN);
+    }
+    this.calendarMs = calendarMs;
+    return now;
   }
 
   private dropTransport(): void {

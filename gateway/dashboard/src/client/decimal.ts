@@ -6,13 +6,11 @@ export function compareDecimal(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** Return `digits` in groups of three. */
+/** Return decimal digits in groups of three, such as `-1,234.5678`; other text as it is. */
 export function groupDigits(digits: string): string {
-  let grouped = digits;
-  for (let at = digits.length - 3; at > 0 && digits[at - 1] !== '-'; at -= 3) {
-    grouped = `${grouped.slice(0, at)},${grouped.slice(at)}`;
-  }
-  return grouped;
+  const [, sign, whole, rest] = /^(-?)(\d+)(\.\d+)?$/.exec(digits) ?? [];
+  if (whole === undefined) return digits;
+  return `${sign ?? ''}${whole.replace(/\B(?=(\d{3})+$)/g, ',')}${rest ?? ''}`;
 }
 
 /** Return how many milliseconds lie between two times in nanoseconds, to the microsecond. */
@@ -27,4 +25,9 @@ const NS_PER_MS = 1_000_000n;
 export function msToNs(ms: number): bigint {
   const whole = Math.floor(ms);
   return BigInt(whole) * NS_PER_MS + BigInt(Math.round((ms - whole) * 1e6));
+}
+
+/** Return nanoseconds since 1970 as milliseconds, to a microsecond. */
+export function nsToMs(ns: string): number {
+  return Number(BigInt(ns) / 1000n) / 1000;
 }

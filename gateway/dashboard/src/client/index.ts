@@ -11,6 +11,7 @@ export type {
 } from './client';
 export { StreamError } from './subscription';
 export type { BarHandlers, BarTopic, Topic, UpdateHandlers } from './subscription';
+export type { ServerTime } from './clock';
 export { BarSeries, barKey, compareBars, isClosed, isNewer } from './bars';
 export type { Change } from './bars';
 export type { Gap } from './sequences';
@@ -19,7 +20,7 @@ export { RestClient, RestError } from './rest';
 export type { BarsPage, BarsQuery, RestOptions, SymbolsPage } from './rest';
 export { streamUrl, webSocketTransport } from './transport';
 export type { Transport, TransportEvents, TransportFactory } from './transport';
-export { compareDecimal, groupDigits, msBetween, msToNs } from './decimal';
+export { compareDecimal, groupDigits, msBetween, msToNs, nsToMs } from './decimal';
 export { openSignaling, signalingUrl } from './signaling';
 export type { Signal, Signaling, SignalingEvents, SignalingFactory } from './signaling';
 export { fetchIceServers, webRtcTransport } from './webrtc';

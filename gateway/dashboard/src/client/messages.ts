@@ -21,7 +21,7 @@ export interface Update<T> {
 export type ServerMessage =
   | { readonly type: 'status'; readonly status: FeedStatus }
   | { readonly type: 'subscribed' | 'unsubscribed'; readonly id: string }
-  | { readonly type: 'pong' }
+  | { readonly type: 'pong'; readonly receivedNs?: Int64; readonly sentNs?: Int64 }
   | ({ readonly type: 'update' | 'bar'; readonly id: string } & Update<Aggregate | Bar>)
   | {
       readonly type: 'interval_complete';

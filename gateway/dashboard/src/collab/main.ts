@@ -3,11 +3,12 @@ import './collab.css';
 
 import { MarketDataClient, RestClient, fetchIceServers, openSignaling, signalingUrl } from '../client';
 import { newPeerId } from '../client/signaling';
+import { formatPrice } from '../app/market/format';
 import { isInterval } from '../app/route';
 import { apply, onTheme, toggleTheme } from '../app/theme';
 import { SharedChart } from './chart';
 import { isOn, openMedia, turn } from './media';
-import { cleanName, isNewerView, isView, type PeerMessage, type View } from './messages';
+import { cleanName, isNewerView, isView, timeAfter, type PeerMessage, type View } from './messages';
 import { Room, type Participant } from './room';
 import { Tiles } from './tiles';
 
@@ -59,7 +60,7 @@ const quote = client.subscribe(
   { symbols: [view.symbol] },
   {
     onUpdate: ({ data }) => {
-      if (data.symbol === view.symbol) price.value = data.close === null ? '' : String(data.close);
+      if (data.symbol === view.symbol) price.value = formatPrice(data.close, 2);
     },
   },
 );
@@ -225,7 +226,12 @@ get('copy', HTMLButtonElement).addEventListener('click', () => {
 get('view', HTMLFormElement).addEventListener('submit', (event) => {
   event.preventDefault();
   const symbol = symbolInput.value.trim().toUpperCase();
-  const chosen = { symbol, interval: intervalInput.value, at: Date.now(), by: room?.id ?? '' };
+  const chosen = {
+    symbol,
+    interval: intervalInput.value,
+    at: timeAfter(view, Date.now()),
+    by: room?.id ?? '',
+  };
   if (!isView(chosen)) {
     said.textContent = `${symbol} is no symbol.`;
     return;

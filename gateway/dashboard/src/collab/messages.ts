@@ -4,7 +4,7 @@
 export interface View {
   readonly symbol: string;
   readonly interval: string;
-  /** When a person chose it, by `Date.now()` of theirs; ties fall to the greater `by`. */
+  /** When a person chose it, after all that they had seen; ties fall to the greater `by`. */
   readonly at: number;
   readonly by: string;
 }
@@ -39,6 +39,12 @@ export function isView(view: View): boolean {
 /** Return whether `view` takes the place of `before`. */
 export function isNewerView(view: View, before: View): boolean {
   return view.at > before.at || (view.at === before.at && view.by > before.by);
+}
+
+/** Return a time for the view that is chosen while `before` is shown. */
+export function timeAfter(before: View, nowMs: number): number {
+  // Who chose that one may have a clock that is minutes ahead of ours.
+  return Math.max(nowMs, before.at + 1);
 }
 
 /** Return the message in `text`; null if it is none of ours. */

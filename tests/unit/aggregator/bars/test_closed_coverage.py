@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
 from aggregator.bars.engine import BarEngine
-from aggregator.bars.lane import Lane
 from aggregator.bars.plan import BarPlan, parse_intervals
+from aggregator.bars.schedule import BarSchedule
 from aggregator.book import Book
 from marketdata.intervals import parse_interval
 from marketdata.timestamps import NS_PER_S
@@ -57,14 +57,14 @@ def test_a_bar_has_what_the_rule_said_of_its_hours_when_it_closed(
 
     def put(bars: Sequence[Bar]) -> None:
         for bar in bars:
-            hours = Lane(parse_interval(bar.interval), rule).hours(bar.start, bar.end)
+            hours = BarSchedule(parse_interval(bar.interval), rule).hours(bar.start, bar.end)
             is_revised = bar.state is BarState.REVISED
             assert bar.coverage is (closed[bar.key] if is_revised else coverage(*hours))
             closed[bar.key] = bar.coverage
 
     plan = BarPlan(parse_intervals("1s,10s,1m,1d"), revise_ns=HALF_HOUR_S * NS_PER_S)
     engine = BarEngine(plan, lambda _symbol: rule, coverage)
-    engine.sink = Sink(put)
+    engine.output.sink = Sink(put)
     book = Book(engine, max_symbols=10, epoch=1)
     for number, batch in enumerate(made):
         ticks = [

@@ -105,9 +105,9 @@ def test_no_state_goes_back_and_sequences_count_on(
         assert bar.rank >= ranks.get(bar.key, (0, 0))
         assert bar.revision <= ranks.get(bar.key, (0, 0))[0] + 1
         ranks[bar.key] = bar.rank
-        lane = (bar.symbol, bar.interval)
-        assert bar.sequence > sequences.get(lane, 0)
-        sequences[lane] = bar.sequence
+        series = (bar.symbol, bar.interval)
+        assert bar.sequence > sequences.get(series, 0)
+        sequences[series] = bar.sequence
     for name in ("1s", "1m", "1h"):
         ends = [end for interval, end in desk.completed if interval == name]
         assert ends == sorted(set(ends))
@@ -140,7 +140,7 @@ def test_five_minutes_fold_into_one_bar_and_an_hour_has_the_volume_of_its_minute
     desk = Desk(revise_s=90_000)
     desk.trade(*made)
     for coarse, fine in (("5m", "1m"), ("1h", "1m"), ("1d", "1h"), ("1m", "1s")):
-        for symbol in desk.engine.table.symbols:
+        for symbol in desk.engine.table.symbols.symbols:
             for bar in desk.bars(coarse, symbol):
                 parts = [b for b in desk.bars(fine, symbol) if bar.start <= b.start < bar.end]
                 whole = parts[0].candle.copy()
@@ -310,7 +310,7 @@ def test_a_symbol_whose_trades_catch_up_with_the_present_is_live() -> None:
     assert states(desk.closed, "1m") == [(0, FINAL, 0, 2)]
 
 
-def test_closing_is_cut_into_pieces_that_lose_nothing() -> None:
+def test_closing_in_several_calls_loses_nothing() -> None:
     desk = Desk("1s,1m")
     symbols = [f"S{n}" for n in range(25)]
     desk.trade(*(Trade(DAY, symbol=symbol) for symbol in symbols), now_ns=DAY)
@@ -329,7 +329,10 @@ def test_partial_bars_are_published_only_where_somebody_watches() -> None:
     desk = Desk("1s,1m", watched={"1m"})
     desk.trade(Trade(DAY))
     assert {bar.interval for bar in desk.published} == {"1m"}
-    assert (desk.engine.sequence("A", "1m"), desk.engine.sequence("A", "1s")) == (1, 0)
+    assert (desk.engine.series.sequence("A", "1m"), desk.engine.series.sequence("A", "1s")) == (
+        1,
+        0,
+    )
 
 
 def test_closed_bars_beyond_the_limit_are_given_up_oldest_first() -> None:

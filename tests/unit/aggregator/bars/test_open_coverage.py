@@ -38,10 +38,10 @@ def test_each_is_what_the_rule_says_of_its_own_time(ends: list[int], moved: list
     times = dict(zip(SYMBOLS, (DAY + each * NS_PER_S // 10 for each in moved), strict=True))
     ticks = [Tick(symbol=s, price=1, volume=1, exchange_timestamp=ts) for s, ts in times.items()]
     book.apply(ticks, 1, LATEST)
-    series = [each for number in range(3) for each in engine.all_series(number)]
-    _, still_open = engine.present(series)
-    pieces = engine.partials(still_open)
-    assert len(pieces) == 3 * len(SYMBOLS)
-    for bar in map(read_bar, pieces):
+    series = [each for number in range(3) for each in engine.series.of_all(number)]
+    _, still_open = engine.series.present(series)
+    records = engine.series.partials(still_open)
+    assert len(records) == 3 * len(SYMBOLS)
+    for bar in map(read_bar, records):
         latest = times[bar.symbol]
         assert bar.coverage is coverage(bar.start, min(latest + 1, bar.end))

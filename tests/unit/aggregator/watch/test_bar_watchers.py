@@ -28,8 +28,8 @@ class Floor:
 
     def __init__(self, max_topics: int = 10, max_waiting: int = 100) -> None:
         self.desk = Desk("1s,1m")
-        self.watchers = BarWatchers(self.desk.engine, max_topics, max_waiting)
-        self.desk.engine.audience = self.watchers
+        self.watchers = BarWatchers(self.desk.engine.series, max_topics, max_waiting)
+        self.desk.engine.output.listener = self.watchers
 
     def watch(self, *topics: tuple[str, str]) -> BarQueue:
         """Return the queue of a new stream."""
@@ -183,9 +183,9 @@ def test_the_engine_is_told_once_that_bars_are_wanted_and_once_that_they_are_not
 ) -> None:
     floor = Floor()
     floor.desk.trade(Trade(DAY))
-    engine, told = floor.desk.engine, list[tuple[int | str, bool]]()
-    monkeypatch.setattr(engine, "want", lambda series, on: told.append((series, on)))
-    monkeypatch.setattr(engine, "want_all", lambda number, on: told.append((f"all {number}", on)))
+    series, told = floor.desk.engine.series, list[tuple[int | str, bool]]()
+    monkeypatch.setattr(series, "want", lambda number, on: told.append((number, on)))
+    monkeypatch.setattr(series, "want_all", lambda number, on: told.append((f"all {number}", on)))
     queues = [floor.watch(("A", "1m"), ("*", "1s")) for _ in range(3)]
     assert told == [(1, True), ("all 0", True)]
     told.clear()
@@ -226,8 +226,8 @@ def test_however_slow_a_stream_is_sequences_grow_and_no_closed_state_is_missing(
     topics: set[Topic], steps: list[object]
 ) -> None:
     desk = Desk("1s,1m,2t", event_bars=event_bars)
-    watchers = BarWatchers(desk.engine, 20, 1_000)
-    desk.engine.audience = watchers
+    watchers = BarWatchers(desk.engine.series, 20, 1_000)
+    desk.engine.output.listener = watchers
     prompt, slow, fickle = (BarQueue(watchers, lambda: None) for _ in range(3))
     watchers.add(prompt, sorted(topics))
     watchers.add(slow, sorted(topics))
@@ -263,7 +263,7 @@ def test_however_slow_a_stream_is_sequences_grow_and_no_closed_state_is_missing(
     ]
     assert sorted(closed[0]) == sorted(closed[1])
     newest = {bar.key: bar for bar in seen[slow]}
-    for bar in desk.engine.open_and_recent("A", "1s", 0, 2**62):
+    for bar in desk.engine.series.open_and_recent("A", "1s", 0, 2**62):
         if {Topic("A", "1s"), Topic("*", "1s")} & topics:
             got = newest[bar.key]
             assert (got.state, got.candle.trades) == (bar.state, bar.candle.trades)

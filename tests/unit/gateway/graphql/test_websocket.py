@@ -114,7 +114,14 @@ class World:
         )
         self.endpoint = GraphQLEndpoint(
             self.execution,
-            Sessions(self.hub, NoHistory(), live_limits, time.monotonic, self._note_bug),
+            Sessions(
+                self.hub,
+                NoHistory(),
+                live_limits,
+                time.monotonic,
+                self._note_bug,
+                time_ns=time.time_ns,
+            ),
             Capacity(100),
             allow_origin=lambda origin, connection: True,
             limits=limits,

@@ -106,7 +106,7 @@ async def endpoint(hub: Hub) -> StompEndpoint:
 
 
 def make_endpoint(hub: Hub, limits: StompLimits | None = None) -> StompEndpoint:
-    sessions = Sessions(hub, NoHistory(), LiveLimits(), time.monotonic)
+    sessions = Sessions(hub, NoHistory(), LiveLimits(), time.monotonic, time_ns=time.time_ns)
     return StompEndpoint(sessions, Capacity(10), limits=limits)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from gateway.clients.connection import ANY_BATCH, Connection, Peer
@@ -49,7 +51,15 @@ class Feed:
             "buffer": BufferLimits(max_bytes=3 * 1024),
             **limits,
         }
-        self.sessions = Sessions(self.hub, NoHistory(), LiveLimits(**given), self.clock)
+        # What the gateway's calendar says, one time after the other.
+        self.times: Iterator[int] = itertools.count()
+        self.sessions = Sessions(
+            self.hub,
+            NoHistory(),
+            LiveLimits(**given),
+            self.clock,
+            time_ns=lambda: next(self.times),
+        )
         self.epoch = EPOCH
         self.sequences: dict[str, int] = {}
 

@@ -135,10 +135,17 @@ def test_a_client_that_leaves_leaves_nothing_behind() -> None:
     assert (feed.hub.subscriptions, len(feed.sessions)) == (0, 0)
 
 
-def test_ping_is_answered() -> None:
-    client = connect(Feed())
+def test_ping_is_answered_with_the_time_it_came_and_the_time_the_answer_went() -> None:
+    feed = Feed()
+    client = connect(feed)
+    feed.times = iter([1_735_201_234_567_890_123, 1_735_201_234_567_900_456])
     client.say(type="ping")
-    assert client.take() == [LIVE, {"type": "pong"}]
+    pong = {
+        "type": "pong",
+        "receivedNs": "1735201234567890123",
+        "sentNs": "1735201234567900456",
+    }
+    assert client.take() == [LIVE, pong]
 
 
 def test_each_change_of_the_status_is_told() -> None:

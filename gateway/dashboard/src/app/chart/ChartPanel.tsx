@@ -2,7 +2,15 @@ import { useEffect, useRef, useState, type FormEvent } from 'react';
 
 import type { Bar } from '../../client';
 import { useMarket, useStatus, useTheme, useTicks } from '../hooks';
-import { NOTHING, decimalsOf, formatCount, formatPrice, formatSigned } from '../market/format';
+import {
+  decimalsOf,
+  formatChange,
+  formatCount,
+  formatPercent,
+  formatPrice,
+  formatRounded,
+  formatTime,
+} from '../market/format';
 import { changeOf, changePercentOf } from '../market/quotes';
 import { isInterval } from '../route';
 import { BarChart } from './chart';
@@ -156,7 +164,7 @@ function Headline({ symbol }: { readonly symbol: string }) {
       <span className="symbol">{symbol}</span>
       <span className="price">{formatPrice(data?.close, decimals)}</span>
       <span className={trend}>
-        {formatSigned(change, decimals)} ({formatSigned(changePercentOf(data), 2)}%)
+        {formatChange(data?.open, data?.close, decimals)} ({formatPercent(changePercentOf(data))}%)
       </span>
     </h1>
   );
@@ -191,14 +199,20 @@ function Legend({ bar, interval }: { readonly bar: Bar | null; readonly interval
   const trend = bar.close === null || bar.open === null || bar.close >= bar.open ? 'up' : 'down';
   const remarks = remarksOf(bar);
   return (
-    <dl className={`legend ${trend}`} data-start={bar.start} data-revision={bar.revision}>
-      <Entry name={interval} value={formatTime(bar.start)} />
+    <dl
+      className={`legend ${trend}`}
+      data-start={bar.start}
+      data-start-ns={bar.startNs}
+      data-number={bar.number}
+      data-revision={bar.revision}
+    >
+      <Entry name={interval} value={formatTime(bar.startNs)} />
       <Entry name="O" value={formatPrice(bar.open, decimals)} />
       <Entry name="H" value={formatPrice(bar.high, decimals)} />
       <Entry name="L" value={formatPrice(bar.low, decimals)} />
       <Entry name="C" value={formatPrice(bar.close, decimals)} />
       <Entry name="V" value={formatCount(bar.volume)} />
-      <Entry name="VWAP" value={bar.vwap === null ? NOTHING : bar.vwap.toFixed(decimals + 2)} />
+      <Entry name="VWAP" value={formatRounded(bar.vwap, decimals + 2)} />
       {remarks.map((remark) => (
         <div key={remark} className="remark">
           <dt className="hidden">Remark</dt>
@@ -220,8 +234,4 @@ function Entry({ name, value }: { readonly name: string; readonly value: string 
 
 function digits(value: number | null): number {
   return value === null ? 2 : decimalsOf(value);
-}
-
-function formatTime(ms: string): string {
-  return new Date(Number(ms)).toISOString().slice(0, 19).replace('T', ' ');
 }

@@ -8,6 +8,7 @@ import {
   LineSeries,
   LineStyle,
   PriceScaleMode,
+  TickMarkType,
   createChart,
   createSeriesMarkers,
   type IChartApi,
@@ -19,9 +20,19 @@ import {
 } from 'lightweight-charts';
 
 import { barKey, type Bar, type BarSeries } from '../../client';
-import { decimalsOf } from '../market/format';
+import { decimalsOf, formatTime } from '../market/format';
+import { axisFormat, secondText } from './axis';
 import { SessionBreaks } from './breaks';
-import { candleOf, sessionBreaks, timeOf, volumeOf, vwapOf, type Palette } from './points';
+import {
+  candleOf,
+  place,
+  placeAll,
+  sessionBreaks,
+  volumeOf,
+  vwapOf,
+  type Palette,
+  type Placed,
+} from './points';
 
 export interface ChartEvents {
   /** The bar under the crosshair, or null: the last one. */
@@ -46,9 +57,11 @@ export class BarChart {
   private palette: Palette;
   private breakColor = 'gray';
   private series: BarSeries | null = null;
+  // As the chart has them, in order; where each is, by its key; and which is at a time.
+  private shown: Placed[] = [];
+  private byKey = new Map<string, number>();
   private byTime = new Map<number, Bar>();
   private pending = new Map<string, Bar>();
-  private shown = 0;
   private wanted: 'nothing' | 'some' | 'all' = 'nothing';
   private frame = 0;
   private decimals = 2;
@@ -64,8 +77,17 @@ export class BarChart {
       // It brings styles of its own into the page; the footer names the makers.
       layout: { attributionLogo: false, fontFamily: getComputedStyle(root).fontFamily },
       crosshair: { mode: CrosshairMode.Normal },
-      timeScale: { timeVisible: true, secondsVisible: true, rightOffset: 6 },
-      localization: { locale: 'en-GB' },
+      timeScale: {
+        timeVisible: true,
+        secondsVisible: true,
+        rightOffset: 6,
+        tickMarkFormatter: (time: Time, type: TickMarkType) =>
+          type === TickMarkType.TimeWithSeconds ? secondText(this.startOf(time)) : null,
+      },
+      localization: {
+        locale: 'en-GB',
+        timeFormatter: (time: Time) => formatTime(this.startOf(time)),
+      },
     });
     this.candles = this.chart.addSeries(CandlestickSeries, { priceLineStyle: LineStyle.Dotted });
     this.volume = this.chart.addSeries(HistogramSeries, {
@@ -88,7 +110,7 @@ export class BarChart {
       events.onPoint(typeof time === 'number' ? (this.byTime.get(time) ?? null) : null);
     });
     this.chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
-      if (range !== null && range.from < NEAR_LEFT && this.shown > 0) this.events.onLeft();
+      if (range !== null && range.from < NEAR_LEFT && this.shown.length > 0) this.events.onLeft();
     });
     this.setTheme();
   }
@@ -183,7 +205,7 @@ export class BarChart {
     if (series === null || wanted === 'nothing') return;
     // One by one, older ones cost more than all at once.
     if (wanted === 'all' || pending.size > 50) this.drawAll(series.all);
-    else for (const bar of pending.values()) this.drawBar(bar, series);
+    else this.drawSome(pending, series.all);
     const last = series.last;
     this.root.dataset['bars'] = String(series.all.length);
     this.events.onDrawn(last ?? null);
@@ -191,13 +213,16 @@ export class BarChart {
 
   private drawAll(bars: readonly Bar[]): void {
     const { palette } = this;
-    for (const bar of bars) this.widen(bar);
-    this.byTime = new Map(bars.map((bar) => [timeOf(bar), bar]));
-    this.candles.setData(bars.map((bar) => candleOf(bar, palette)));
-    this.volume.setData(bars.map((bar) => volumeOf(bar, palette)));
-    this.vwap.setData(bars.map(vwapOf));
-    this.shown = bars.length;
-    this.mark(bars);
+    this.decimals = Math.max(2, ...bars.slice(-FIRST_VISIBLE).map(decimalsOfBar), this.decimals);
+    const placed = placeAll(bars);
+    this.shown = placed;
+    this.byKey = new Map(placed.map(({ bar }, index) => [barKey(bar), index]));
+    this.byTime = new Map(placed.map(({ bar, time }) => [time, bar]));
+    this.applyFormat();
+    this.candles.setData(placed.map((each) => candleOf(each, palette)));
+    this.volume.setData(placed.map((each) => volumeOf(each, palette)));
+    this.vwap.setData(placed.map(vwapOf));
+    this.mark();
     if (this.fitNext && bars.length > 0) {
       this.fitNext = false;
       const to = bars.length + 5;
@@ -205,48 +230,72 @@ export class BarChart {
     }
   }
 
-  private drawBar(bar: Bar, series: BarSeries): void {
-    const { palette } = this;
-    const known = this.byTime.get(timeOf(bar));
-    const newest = series.last !== undefined && timeOf(series.last) === timeOf(bar);
-    if (known === undefined && !newest) {
-      // There was none: the chart has no place for it yet.
-      this.reset();
-      return;
+  // What came between others was drawn with all: here are newer states of bars, then new ones.
+  private drawSome(pending: ReadonlyMap<string, Bar>, bars: readonly Bar[]): void {
+    let marked = this.shown.length < bars.length;
+    for (const [key, bar] of pending) {
+      const index = this.byKey.get(key);
+      const known = index === undefined ? undefined : this.shown[index];
+      if (index === undefined || known === undefined) continue;
+      marked ||= bar.revision !== known.bar.revision;
+      this.drawBar({ bar, time: known.time }, index);
     }
-    this.widen(bar);
-    this.byTime.set(timeOf(bar), bar);
-    const older = !newest;
-    this.candles.update(candleOf(bar, palette), older);
-    this.volume.update(volumeOf(bar, palette), older);
-    this.vwap.update(vwapOf(bar), older);
-    if (known === undefined) this.shown += 1;
+    for (let index = this.shown.length; index < bars.length; index++) {
+      const bar = bars[index];
+      if (bar !== undefined) this.drawBar(place(bar, this.shown[index - 1]), index);
+    }
     // Sessions and marks change only with a new bar, or a revised one.
-    if (known === undefined || bar.revision !== known.revision) this.mark(series.all);
+    if (marked) this.mark();
   }
 
-  private mark(bars: readonly Bar[]): void {
+  private drawBar(placed: Placed, index: number): void {
+    const { palette } = this;
+    const { bar, time } = placed;
+    this.widen(bar);
+    this.shown[index] = placed;
+    this.byKey.set(barKey(bar), index);
+    this.byTime.set(time, bar);
+    const older = index < this.shown.length - 1;
+    this.candles.update(candleOf(placed, palette), older);
+    this.volume.update(volumeOf(placed, palette), older);
+    this.vwap.update(vwapOf(placed), older);
+  }
+
+  private mark(): void {
     const markers: SeriesMarker<Time>[] = [];
-    for (const bar of bars) {
+    for (const { bar, time } of this.shown) {
       if (bar.revision === 0) continue;
       const text = bar.revision > 1 ? `R${bar.revision}` : 'R';
       const { doubtful } = this.palette;
-      const time = timeOf(bar);
       markers.push({ time, position: 'aboveBar', shape: 'circle', color: doubtful, size: 0.6, text });
     }
     this.markers.setMarkers(markers);
-    this.breaks.show(sessionBreaks(bars), this.breakColor);
+    this.breaks.show(sessionBreaks(this.shown), this.breakColor);
   }
 
-  // The axis has as many digits as the prices.
+  // The axis has as many digits as the newest prices.
   private widen(bar: Bar): void {
-    const decimals = bar.close === null ? 2 : decimalsOf(bar.close);
-    if (decimals <= this.decimals && !this.fitNext) return;
-    this.decimals = Math.max(decimals, this.decimals);
-    const minMove = Number((10 ** -this.decimals).toFixed(this.decimals));
-    const priceFormat = { type: 'price', precision: this.decimals, minMove } as const;
-    this.candles.applyOptions({ priceFormat });
+    const decimals = decimalsOfBar(bar);
+    if (decimals <= this.decimals) return;
+    this.decimals = decimals;
+    this.applyFormat();
   }
+
+  private applyFormat(): void {
+    const last = this.shown[this.shown.length - 1]?.bar.close ?? null;
+    this.candles.applyOptions({ priceFormat: axisFormat(last, this.decimals) });
+  }
+
+  // In nanoseconds; where there is no bar, as exact as the axis is.
+  private startOf(time: Time): string {
+    const seconds = Number(time);
+    const bar = this.byTime.get(seconds);
+    return bar?.startNs ?? `${Math.floor(seconds)}000000000`;
+  }
+}
+
+function decimalsOfBar(bar: Bar): number {
+  return bar.close === null ? 2 : decimalsOf(bar.close);
 }
 
 function readPalette(element: HTMLElement): Palette {

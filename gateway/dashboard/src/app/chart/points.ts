@@ -22,20 +22,37 @@ export interface Palette {
   readonly downClear: string;
 }
 
+/** A bar, and where it is on the axis, in seconds. */
+export interface Placed {
+  readonly bar: Bar;
+  readonly time: UTCTimestamp;
+}
+
+// Distinct in a double until the nanoseconds of 64 bits end, in 2262.
+const STEP_S = 2 ** -19;
+
 /**
- * Return where a bar is on the axis, in seconds.
+ * Return where `bar` is on the axis; `before` is the one before it.
  *
- * Tick bars may begin in one millisecond; their numbers keep them apart and in order.
+ * The chart wants one number per bar, greater than the one before. Tick bars may begin in the same
+ * nanosecond, and a number of seconds cannot tell 200 ns apart: such a bar is moved to the right.
  */
-export function timeOf(bar: Bar): UTCTimestamp {
-  // Milliseconds since 1970 are exact in a number; nanoseconds would not be.
-  return (Number(bar.start) / 1000 + bar.number * 1e-6) as UTCTimestamp;
+export function place(bar: Bar, before: Placed | undefined): Placed {
+  const start = Number(bar.startNs) / 1e9;
+  const time = before === undefined ? start : Math.max(start, before.time + STEP_S);
+  return { bar, time: time as UTCTimestamp };
+}
+
+/** Place bars that are in order. */
+export function placeAll(bars: readonly Bar[]): Placed[] {
+  const placed: Placed[] = [];
+  for (const bar of bars) placed.push(place(bar, placed[placed.length - 1]));
+  return placed;
 }
 
 export type Point<T> = T | WhitespaceData<UTCTimestamp>;
 
-export function candleOf(bar: Bar, palette: Palette): Point<CandlestickData<UTCTimestamp>> {
-  const time = timeOf(bar);
+export function candleOf({ bar, time }: Placed, palette: Palette): Point<CandlestickData<UTCTimestamp>> {
   const { open, high, low, close } = bar;
   if (open === null || high === null || low === null || close === null) return { time };
   const rises = close >= open;
@@ -46,16 +63,14 @@ export function candleOf(bar: Bar, palette: Palette): Point<CandlestickData<UTCT
   return { time, open, high, low, close, color: body, borderColor: edge, wickColor: edge };
 }
 
-export function volumeOf(bar: Bar, palette: Palette): Point<HistogramData<UTCTimestamp>> {
-  const time = timeOf(bar);
+export function volumeOf({ bar, time }: Placed, palette: Palette): Point<HistogramData<UTCTimestamp>> {
   if (bar.open === null || bar.close === null) return { time };
   // A column some pixels high needs no 64 bits; the legend has the digits.
   const value = Number(bar.volume);
   return { time, value, color: bar.close >= bar.open ? palette.upFaint : palette.downFaint };
 }
 
-export function vwapOf(bar: Bar): Point<LineData<UTCTimestamp>> {
-  const time = timeOf(bar);
+export function vwapOf({ bar, time }: Placed): Point<LineData<UTCTimestamp>> {
   return bar.vwap === null || bar.filler !== null ? { time } : { time, value: bar.vwap };
 }
 
@@ -70,11 +85,11 @@ export function beginsSession(bar: Bar, before: Bar): boolean {
 }
 
 /** Return where sessions begin. */
-export function sessionBreaks(bars: readonly Bar[]): UTCTimestamp[] {
+export function sessionBreaks(placed: readonly Placed[]): UTCTimestamp[] {
   const breaks: UTCTimestamp[] = [];
-  for (let at = 1; at < bars.length; at++) {
-    const [before, bar] = [bars[at - 1], bars[at]];
-    if (before && bar && beginsSession(bar, before)) breaks.push(timeOf(bar));
+  for (let at = 1; at < placed.length; at++) {
+    const [before, next] = [placed[at - 1], placed[at]];
+    if (before && next && beginsSession(next.bar, before.bar)) breaks.push(next.time);
   }
   return breaks;
 }

@@ -7,12 +7,14 @@ import {
   msToNs,
   type Aggregate,
   type ConnectionState,
+  type ServerTime,
   type TransportFactory,
   type Update,
   type UpdateSubscription,
 } from '../../client';
 import { Frames } from './frames';
-import { LatencyWindow, RateMeter } from './metrics';
+import type { Measured } from './format';
+import { LatencyWindow, RateMeter, quantile } from './metrics';
 import { QuoteBook, type Quote } from './quotes';
 import { loadWatching, saveWatching, topicsOf, type Watching } from './watching';
 
@@ -78,6 +80,18 @@ export class Market {
 
   get connection(): ConnectionState {
     return this.client.state;
+  }
+
+  /** The gateway's time, which ages are told by; null: it is not known yet. */
+  get time(): ServerTime | null {
+    return this.client.serverTime;
+  }
+
+  /** Return the latency under which a share `q` of the last ten seconds lies; null: not known. */
+  latencyAt(q: number): Measured | null {
+    const ms = quantile(this.latency.counts(performance.now()), q);
+    const { time } = this;
+    return ms === null || time === null ? null : { ms, errorMs: time.errorMs };
   }
 
   /** Come back over a new connection. */
@@ -149,12 +163,16 @@ export class Market {
 
   // What is drawn in this frame left the exchange so long ago.
   private measure(changed: ReadonlySet<Quote>): void {
-    const now = Date.now();
-    const nowNs = msToNs(now);
+    const { time } = this;
+    if (time === null) return;
+    const nowNs = msToNs(time.nowMs);
     for (const { data, prompt } of changed) {
       if (!prompt || data?.timestampNs == null) continue;
       const latency = msBetween(BigInt(data.timestampNs), nowNs);
-      if (latency < LIVE_WITHIN_MS) this.latency.record(Math.max(0, latency), now);
+      if (Math.abs(latency) >= LIVE_WITHIN_MS) continue;
+      // Less than nothing may be the estimate's error, and no more than that.
+      const isError = latency < 0 && latency >= -time.errorMs;
+      this.latency.record(isError ? 0 : latency, performance.now());
     }
   }
 

@@ -1,10 +1,34 @@
 // How fast updates come, and how old they are on the screen. Pure: time is an argument.
 
-/** Upper ends of the buckets in milliseconds; the last has none. */
+// Each is 4.4 % wider than the one before: a quantile is right within that.
+const PER_OCTAVE = 16;
+const OCTAVES = 14;
+
+/** Upper ends of the buckets in milliseconds. One more counts what is above, a first what is below 0. */
 export const LATENCY_BOUNDS: readonly number[] = [
-  1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724, 1024, 2048, 4096, 8192,
-  16384,
+  0,
+  ...Array.from({ length: OCTAVES * PER_OCTAVE + 1 }, (_, index) => 2 ** (index / PER_OCTAVE)),
 ];
+
+/** A bar of the histogram: how many were up to `toMs`; 0: less than nothing, Infinity: all above. */
+export interface LatencyBar {
+  readonly toMs: number;
+  readonly count: number;
+}
+
+/** Return the counts in bars of half an octave. */
+export function barsOf(counts: readonly number[]): LatencyBar[] {
+  const bars: LatencyBar[] = [];
+  let sum = 0;
+  for (const [index, count] of counts.entries()) {
+    sum += count;
+    const toMs = LATENCY_BOUNDS[index] ?? Infinity;
+    if (index > 1 && toMs !== Infinity && (index - 1) % (PER_OCTAVE / 2) !== 0) continue;
+    bars.push({ toMs, count: sum });
+    sum = 0;
+  }
+  return bars;
+}
 
 const SLICE_MS = 1_000;
 
@@ -14,6 +38,7 @@ export class LatencyWindow {
 
   constructor(private readonly seconds = 10) {}
 
+  /** Count a latency; less than 0 is one of a trade whose time has not come yet. */
   record(latencyMs: number, nowMs: number): void {
     const at = Math.floor(nowMs / SLICE_MS);
     let slice = this.slices[this.slices.length - 1];
@@ -44,7 +69,8 @@ export class LatencyWindow {
 }
 
 function bucketOf(latencyMs: number): number {
-  let low = 0;
+  if (latencyMs < 0) return 0;
+  let low = 1;
   let high = LATENCY_BOUNDS.length;
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -57,7 +83,7 @@ function bucketOf(latencyMs: number): number {
 /**
  * Return the latency under which a share `q` of `counts` lies, straight within a bucket.
  *
- * Null: there are none. Infinity: it is over the last bound.
+ * Null: there are none. Infinity: it is over the last bound. -Infinity: it is less than 0.
  */
 export function quantile(counts: readonly number[], q: number): number | null {
   const total = counts.reduce((sum, count) => sum + count, 0);
@@ -65,7 +91,8 @@ export function quantile(counts: readonly number[], q: number): number | null {
   let left = q * total;
   for (const [index, count] of counts.entries()) {
     if (left <= count && count > 0) {
-      const from = index === 0 ? 0 : (LATENCY_BOUNDS[index - 1] ?? 0);
+      if (index === 0) return -Infinity;
+      const from = LATENCY_BOUNDS[index - 1] ?? 0;
       const to = LATENCY_BOUNDS[index];
       return to === undefined ? Infinity : from + ((to - from) * left) / count;
     }

@@ -1,7 +1,7 @@
 // What is known of each symbol now. Pure: no clock, no DOM.
 
-import type { Aggregate, Update } from '../../client';
-import { decimalsOf } from './format';
+import { nsToMs, type Aggregate, type ServerTime, type Update } from '../../client';
+import { decimalsOf, type Measured } from './format';
 
 /** The last closes of a symbol, one per bucket of time: what a sparkline shows. */
 export class Spark {
@@ -127,8 +127,8 @@ export function changePercentOf(data: Aggregate | null): number | null {
   return change === null || !data?.open ? null : (100 * change) / data.open;
 }
 
-/** Milliseconds since the exchange time of the last trade; null: there was none. */
-export function ageMs(data: Aggregate | null, nowMs: number): number | null {
-  // As milliseconds it is exact in a number until the year 287396.
-  return data?.timestamp == null ? null : nowMs - Number(data.timestamp);
+/** How long ago the last trade was; null: there was none, or the time is not known. */
+export function ageOf(data: Aggregate | null, time: ServerTime | null): Measured | null {
+  if (data?.timestampNs == null || time === null) return null;
+  return { ms: time.nowMs - nsToMs(data.timestampNs), errorMs: time.errorMs };
 }

@@ -1,15 +1,17 @@
 import type { ReactNode } from 'react';
 
+import type { ServerTime } from '../../client';
 import { useMarket, useStatus, useTicks } from '../hooks';
 import {
   NOTHING,
   formatAge,
   formatCount,
   formatLatency,
+  formatOffset,
   formatRate,
   formatShort,
 } from '../market/format';
-import { LATENCY_BOUNDS, quantile } from '../market/metrics';
+import { barsOf } from '../market/metrics';
 import { connectionText, countdown } from './connection';
 import { producersOf } from './model';
 
@@ -30,7 +32,7 @@ function Connection() {
   const now = Date.now();
   const { connection } = market;
   const { tone, title } = connectionText(connection);
-  const age = market.updatedAt === null ? null : now - market.updatedAt;
+  const age = market.updatedAt === null ? null : { ms: now - market.updatedAt, errorMs: 0 };
   return (
     <Block title="Connection">
       <Fact name="State" tone={tone}>
@@ -48,7 +50,7 @@ function Connection() {
         {formatCount(String(market.conflated))}
       </Fact>
       <Fact name="Gaps" tone={market.gaps > 0 ? 'warn' : undefined}>
-        {market.gaps}
+        {formatCount(String(market.gaps))}
       </Fact>
     </Block>
   );
@@ -57,23 +59,27 @@ function Connection() {
 function Latency() {
   const market = useMarket();
   useTicks(500);
-  const counts = market.latency.counts(Date.now());
-  const most = Math.max(1, ...counts);
-  const p50 = formatLatency(quantile(counts, 0.5));
-  const p99 = formatLatency(quantile(counts, 0.99));
+  const bars = barsOf(market.latency.counts(performance.now()));
+  const most = Math.max(1, ...bars.map(({ count }) => count));
+  const p50 = formatLatency(market.latencyAt(0.5));
+  const p99 = formatLatency(market.latencyAt(0.99));
+  const { time } = market;
   return (
     <div className="block">
       <h2>Tick → screen, 10 s</h2>
       <dl>
         <Fact name="p50">{p50}</Fact>
         <Fact name="p99">{p99}</Fact>
+        <Fact name="This clock" title={clockText(time)}>
+          {time === null ? NOTHING : formatOffset({ ...time, ms: Date.now() - time.nowMs })}
+        </Fact>
       </dl>
       <div className="histogram" role="img" aria-label={`Latency: p50 ${p50}, p99 ${p99}`}>
-        {counts.map((count, index) => (
+        {bars.map(({ toMs, count }) => (
           <span
-            key={LATENCY_BOUNDS[index] ?? 'more'}
+            key={toMs}
             style={{ height: `${count === 0 ? 0 : 6 + (94 * count) / most}%` }}
-            title={`${boundText(index)}: ${count}`}
+            title={`${boundText(toMs)}: ${formatCount(String(count))}`}
           />
         ))}
       </div>
@@ -110,7 +116,7 @@ function Services() {
       <Fact name="store" tone={status?.store === 'failing' ? 'bad' : undefined}>
         {status?.store ?? NOTHING}
       </Fact>
-      <Fact name="live clients">{status?.clients ?? NOTHING}</Fact>
+      <Fact name="live clients">{formatCount(status?.clients)}</Fact>
     </Block>
   );
 }
@@ -121,17 +127,19 @@ function Ingest() {
   return (
     <Block title="Ingest">
       <Fact name="Ticks/s">{ingestRate === null ? NOTHING : formatRate(ingestRate)}</Fact>
-      <Fact name="Accepted">{formatShort(status?.accepted)}</Fact>
-      <Fact name="Symbols">{status?.symbols ?? NOTHING}</Fact>
+      <Fact name="Accepted" title={formatCount(status?.accepted)}>
+        {formatShort(status?.accepted)}
+      </Fact>
+      <Fact name="Symbols">{formatCount(status?.symbols)}</Fact>
       <Fact
         name="Feed coverage"
-        tone={producers === null ? undefined : producers > 0 ? 'good' : 'bad'}
+        tone={producers === null ? undefined : producers === '0' ? 'bad' : 'good'}
       >
         {producers === null
           ? NOTHING
-          : producers === 0
+          : producers === '0'
             ? 'no producer connected'
-            : `${producers} producer${producers === 1 ? '' : 's'}`}
+            : `${formatCount(producers)} producer${producers === '1' ? '' : 's'}`}
       </Fact>
       <Fact name="Rejected" tone={status?.rejected.length ? 'warn' : undefined}>
         {(status?.symbols ?? null) === null ? NOTHING : status?.rejected.length === 0 ? 'none' : ''}
@@ -171,7 +179,12 @@ function Fact({ name, tone, title, indent, children }: FactProps) {
   );
 }
 
-function boundText(index: number): string {
-  const bound = LATENCY_BOUNDS[index];
-  return bound === undefined ? 'more' : `up to ${bound} ms`;
+function clockText(time: ServerTime | null): string {
+  const text = 'How far the clock of this machine is from the gateway’s, which ages are told by';
+  return time === null ? `${text}: not known yet` : `${text}, ±${Math.ceil(time.errorMs)} ms`;
+}
+
+function boundText(toMs: number): string {
+  if (toMs === 0) return 'less than 0 ms';
+  return toMs === Infinity ? 'more' : `up to ${Number(toMs.toPrecision(3))} ms`;
 }

@@ -6,7 +6,7 @@ export interface FeedReport {
   readonly name: string;
   readonly connected: boolean;
   /** Connected to it now; null: it has not said. */
-  readonly producers: number | null;
+  readonly producers: Int64 | null;
   readonly accepted: Int64 | null;
   readonly rejected: Readonly<Record<string, Int64>>;
 }
@@ -17,13 +17,13 @@ export interface SystemStatus {
   /** The circuit breaker: closed, open, half-open; null: not told. */
   readonly breaker: string | null;
   readonly intervals: readonly string[];
-  readonly symbols: number | null;
+  readonly symbols: Int64 | null;
   readonly accepted: Int64 | null;
   readonly feeds: readonly FeedReport[];
   /** By reason, of ingest and aggregator together. */
   readonly rejected: readonly (readonly [reason: string, count: Int64])[];
   readonly store: string | null;
-  readonly clients: number | null;
+  readonly clients: Int64 | null;
   readonly conflated: Int64 | null;
 }
 
@@ -36,13 +36,10 @@ const text = (value: unknown): string | null => (typeof value === 'string' ? val
 const digits = (value: unknown): Int64 | null =>
   typeof value === 'string' && /^\d+$/.test(value)
     ? value
-    : typeof value === 'number'
+    : // Beyond it another number may have been written than the one that was read.
+      typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
       ? String(value)
       : null;
-const count = (value: unknown): number | null => {
-  const found = digits(value);
-  return found === null ? null : Number(found);
-};
 
 /** Return the status; what the answer does not say is null or empty. */
 export function readStatus(answer: Json): SystemStatus {
@@ -61,14 +58,14 @@ export function readStatus(answer: Json): SystemStatus {
     aggregator: text(aggregator['status']) ?? 'unknown',
     breaker: text(gateway['breaker']),
     intervals: Array.isArray(intervals) ? intervals.filter((each) => typeof each === 'string') : [],
-    symbols: count(aggregator['symbols']),
+    symbols: digits(aggregator['symbols']),
     accepted: digits(aggregator['accepted']),
     feeds,
     rejected: [...rejected]
       .filter(([, number]) => number !== '0')
       .sort(([, a], [, b]) => compareDecimal(b, a)),
     store: text(store['state']),
-    clients: count(gateway['clients']),
+    clients: digits(gateway['clients']),
     conflated: digits(gateway['conflated']),
   };
 }
@@ -78,7 +75,7 @@ function readFeed(value: unknown): FeedReport {
   return {
     name: text(feed['producerId']) ?? '',
     connected: feed['connected'] === true,
-    producers: count(feed['producers']),
+    producers: digits(feed['producers']),
     accepted: digits(feed['accepted']),
     rejected: readCounts(feed['rejected']),
   };
@@ -92,16 +89,16 @@ function readCounts(value: unknown): Record<string, Int64> {
   return counts;
 }
 
-/** Whether somebody feeds the market; null: not told. */
-export function producersOf(status: SystemStatus | null): number | null {
+/** How many producers feed the market; null: not told. */
+export function producersOf(status: SystemStatus | null): Int64 | null {
   if (status === null || status.feeds.length === 0) return null;
-  let sum = 0;
+  let sum = 0n;
   for (const { connected, producers } of status.feeds) {
     if (!connected) continue;
     if (producers === null) return null;
-    sum += producers;
+    sum += BigInt(producers);
   }
-  return sum;
+  return String(sum);
 }
 
 /** Return how many ticks per second came in between two looks. */

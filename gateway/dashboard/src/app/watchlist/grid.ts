@@ -3,7 +3,7 @@
 
 import type { Market } from '../market/market';
 import type { Quote } from '../market/quotes';
-import { COLUMNS, arrange, isSortKey, nextSorting, type Sorting } from './order';
+import { COLUMNS, arrange, isPriceKey, isSortKey, nextSorting, type Sorting } from './order';
 import { Row, type Paint } from './row';
 
 export const ROW_HEIGHT = 28;
@@ -38,7 +38,7 @@ export class WatchGrid {
     private readonly market: Market,
     private readonly events: GridEvents,
   ) {
-    this.paint = readPaint(root);
+    this.paint = readPaint(root, this.head);
     root.setAttribute('role', 'grid');
     root.setAttribute('aria-colcount', String(COLUMNS.length));
     root.tabIndex = 0;
@@ -72,9 +72,9 @@ export class WatchGrid {
     this.layOut();
   }
 
-  /** Take the colors of the page anew. */
+  /** Take the colors of the page and the widths of the columns anew. */
   setTheme(): void {
-    this.paint = readPaint(this.root);
+    this.paint = readPaint(this.root, this.head);
     this.layOut();
   }
 
@@ -108,7 +108,13 @@ export class WatchGrid {
       this.rearrange();
     });
     listen(this.root, 'keydown', (event) => this.onKey(event));
-    const observer = new ResizeObserver(this.layOut);
+    listen(this.space, 'pointerover', (event) => {
+      const cell = (event.target as Element).closest<HTMLElement>('.cell');
+      const symbol = cell?.parentElement?.dataset['symbol'];
+      if (cell && symbol !== undefined) this.bySymbol.get(symbol)?.explain(cell);
+    });
+    // Columns that became wider have place for more digits.
+    const observer = new ResizeObserver(() => this.setTheme());
     observer.observe(this.root);
     const tidy = setInterval(() => this.tidy(), TIDY_EVERY_MS);
     this.ends.push(
@@ -234,16 +240,18 @@ export class WatchGrid {
   private draw(changed: ReadonlySet<Quote>): void {
     // The first symbols should not wait for the next tidying.
     if (this.order.length === 0 && this.market.quotes.size > 0) this.rearrange();
-    const now = Date.now();
+    const now = performance.now();
+    const { time } = this.market;
     for (const quote of changed) {
       const row = this.bySymbol.get(quote.symbol);
-      if (row?.quote === quote) row.draw(now, this.paint);
+      if (row?.quote === quote) row.draw(now, time, this.paint);
     }
   }
 
   private drawAll(): void {
-    const now = Date.now();
-    for (const row of this.rows) row.draw(now, this.paint);
+    const now = performance.now();
+    const { time } = this.market;
+    for (const row of this.rows) row.draw(now, time, this.paint);
   }
 
   private drawHeads(): void {
@@ -272,7 +280,7 @@ export class WatchGrid {
   }
 }
 
-function readPaint(element: HTMLElement): Paint {
+function readPaint(element: HTMLElement, head: HTMLElement): Paint {
   const style = getComputedStyle(element);
   const read = (name: string) => style.getPropertyValue(name).trim();
   return {
@@ -282,5 +290,32 @@ function readPaint(element: HTMLElement): Paint {
     flashUp: read('--flash-up'),
     flashDown: read('--flash-down'),
     calm: matchMedia('(prefers-reduced-motion: reduce)').matches,
+    fits: readFits(head, `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`),
   };
+}
+
+// What has place in each column of prices. Digits are as wide as each other in our fonts, so a text
+// is as wide as its characters.
+function readFits(head: HTMLElement, font: string): Paint['fits'] {
+  const context = document.createElement('canvas').getContext('2d');
+  if (context !== null) context.font = font;
+  const widths = new Map<string, number>();
+  const widthOf = (character: string) => {
+    const known = widths.get(character) ?? context?.measureText(character).width ?? 0;
+    widths.set(character, known);
+    return known;
+  };
+  const fits = (space: number) => (text: string) => {
+    let width = 0;
+    for (const each of text) width += widthOf(each);
+    return width <= space;
+  };
+  const all = { last: fits(0), change: fits(0), percent: fits(0), high: fits(0), low: fits(0) };
+  for (const cell of head.children) {
+    const key = COLUMNS.find(({ key }) => cell.classList.contains(key))?.key;
+    if (key === undefined || !isPriceKey(key)) continue;
+    const { paddingLeft, paddingRight } = getComputedStyle(cell);
+    all[key] = fits(cell.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight));
+  }
+  return all;
 }

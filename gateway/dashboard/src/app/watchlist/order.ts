@@ -18,6 +18,13 @@ export const COLUMNS = [
 export type ColumnKey = (typeof COLUMNS)[number]['key'];
 export type SortKey = Exclude<ColumnKey, 'trend'>;
 
+/** Columns whose numbers have as many digits as there is place for. */
+export type PriceKey = 'last' | 'change' | 'percent' | 'high' | 'low';
+
+export function isPriceKey(key: ColumnKey): key is PriceKey {
+  return key !== 'symbol' && key !== 'volume' && key !== 'age' && key !== 'trend';
+}
+
 export interface Sorting {
   readonly key: SortKey;
   readonly descending: boolean;

@@ -1,8 +1,19 @@
 // One row of the watchlist: its elements are made once and then only told what changed.
 
-import { formatAge, formatPrice, formatShort, formatSigned } from '../market/format';
-import { ageMs, changeOf, changePercentOf, type Quote } from '../market/quotes';
-import { COLUMNS, type ColumnKey } from './order';
+import type { ServerTime } from '../../client';
+import {
+  NOTHING,
+  formatAge,
+  formatChange,
+  formatCount,
+  formatPercent,
+  formatPrice,
+  formatShort,
+  formatTime,
+  type Fits,
+} from '../market/format';
+import { ageOf, changeOf, changePercentOf, type Quote } from '../market/quotes';
+import { COLUMNS, isPriceKey, type ColumnKey, type PriceKey } from './order';
 
 // A row that flashes all the time says nothing, and costs a frame.
 const FLASH_EVERY_MS = 300;
@@ -17,6 +28,8 @@ export interface Paint {
   readonly flashUp: string;
   readonly flashDown: string;
   readonly calm: boolean;
+  /** Whether a text has place in a cell of these columns. */
+  readonly fits: Readonly<Record<PriceKey, Fits>>;
 }
 
 export class Row {
@@ -80,20 +93,18 @@ export class Row {
     this.element.classList.toggle('active', active);
   }
 
-  draw(nowMs: number, paint: Paint): void {
+  /** Draw what is known at `nowMs` of this machine's stopwatch, and `time` of the gateway. */
+  draw(nowMs: number, time: ServerTime | null, paint: Paint): void {
     const { quote } = this;
     if (quote === null) return;
     const { data } = quote;
-    const { decimals } = quote;
     const change = changeOf(data);
     this.write('symbol', quote.symbol);
-    this.write('last', formatPrice(data?.close, decimals));
-    this.write('change', formatSigned(change, decimals));
-    this.write('percent', formatSigned(changePercentOf(data), 2));
-    this.write('high', formatPrice(data?.high, decimals));
-    this.write('low', formatPrice(data?.low, decimals));
+    for (const { key } of COLUMNS) {
+      if (isPriceKey(key)) this.write(key, priceText(key, quote, paint.fits[key]));
+    }
     this.write('volume', formatShort(data?.volume));
-    this.write('age', formatAge(ageMs(data, nowMs)));
+    this.write('age', formatAge(ageOf(data, time)));
     this.element.dataset['sequence'] = data?.sequence ?? '';
     const trend = change === null || change === 0 ? 'flat' : change > 0 ? 'up' : 'down';
     if (trend !== this.trend) {
@@ -109,6 +120,13 @@ export class Row {
       this.sparkedAt = nowMs;
       this.drawSpark(quote.spark.points, paint[trend]);
     }
+  }
+
+  /** Let a cell that somebody points at say all of what it shows. */
+  explain(cell: Element): void {
+    const { quote } = this;
+    if (quote === null) return;
+    for (const [key, each] of this.cells) if (each === cell) each.title = fullText(key, quote);
   }
 
   private write(key: ColumnKey, value: string): void {
@@ -150,4 +168,26 @@ export class Row {
     context.lineJoin = 'round';
     context.stroke();
   }
+}
+
+function priceText(key: PriceKey, quote: Quote, fits?: Fits): string {
+  const { data, decimals } = quote;
+  switch (key) {
+    case 'change':
+      return formatChange(data?.open, data?.close, decimals, fits);
+    case 'percent':
+      return formatPercent(changePercentOf(data), fits);
+    case 'last':
+      return formatPrice(data?.close, decimals, fits);
+    default:
+      return formatPrice(data?.[key], decimals, fits);
+  }
+}
+
+function fullText(key: ColumnKey, quote: Quote): string {
+  const { data } = quote;
+  if (isPriceKey(key)) return priceText(key, quote);
+  if (key === 'symbol') return quote.symbol;
+  if (key === 'volume') return formatCount(data?.volume);
+  return data?.timestampNs == null ? NOTHING : `${formatTime(data.timestampNs)} UTC`;
 }

@@ -10,7 +10,7 @@ from aggregator.sessions.sessions import SessionRule
 from marketdata.intervals import Interval, IntervalKind
 
 
-class Lane:
+class Slot:
     """One bar that is open, those that wait out the grace, and those that can still be revised.
 
     The open one has start <= exchange time < end, and there is none while both are the same. Its
@@ -54,7 +54,7 @@ class Lane:
         self.closed: dict[int, Bar] = {}
         # The starts of the closed ones, in the order in which they closed.
         self.order: deque[int] = deque()
-        # How many closed ones were dropped here and not yet where all lanes' are counted.
+        # How many closed ones were dropped here and not yet where all slots' are counted.
         self.stale = 0
         # The latest start of a bar that was closed and is not known any more.
         self.evicted_until = -(2**63)

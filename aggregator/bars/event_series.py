@@ -14,7 +14,7 @@ MAX_RECENT = 1_000
 
 
 class EventBars(Protocol):
-    """The bars of one symbol that end after so many trades, so much volume or money."""
+    """The bars of one symbol that end after a number of trades, a volume or an amount of money."""
 
     @property
     def open_bar(self) -> Bar | None:
@@ -30,13 +30,13 @@ class EventBars(Protocol):
         """Return from which clock on :meth:`advance` has something to do, None for never."""
 
     def flush(self) -> list[Bar]:
-        """Return the bars that are full when no trade is waited for."""
+        """Let all trades count that wait; return the bars that are full."""
 
     def restore(self, bars: Iterable[Bar]) -> None:
-        """Go on after the bars of an earlier life."""
+        """Go on after the bars of an earlier epoch."""
 
 
-class EventLane:
+class EventSeries:
     """Such bars, and what is published of them."""
 
     __slots__ = ("bars", "name", "open_sequence", "recent", "sequence")

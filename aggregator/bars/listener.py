@@ -1,15 +1,16 @@
-"""Who hears of bars."""
+"""Where the states of bars go: to a listener at once, and to a store when they are closed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from aggregator.bars.bar import Bar
 
 
 class BarSink(Protocol):
-    """Who keeps closed bars."""
+    """Keeps closed bars."""
 
     def put(self, bars: Sequence[Bar]) -> None:
         """Take final and revised bars, which nobody changes any more; awaits nothing."""
@@ -32,14 +33,14 @@ class Published(NamedTuple):
     wire: bytes
 
 
-class BarAudience(Protocol):
-    """Who hears of bars at once; of those that the engine was told are wanted."""
+class BarListener(Protocol):
+    """Hears at once of the bars that it wants."""
 
     def opened(self, symbol: str, row: int) -> Iterable[int]:
         """Return the intervals of which somebody wants the bars of a new symbol by its name."""
 
     def partials_changed(self, series: Sequence[int]) -> None:
-        """Hear that open bars changed; :meth:`BarEngine.partials` has their newest states."""
+        """Hear that open bars changed; :meth:`BarSeries.partials` has their newest states."""
 
     def bars_published(self, bars: Sequence[Published]) -> None:
         """Hear of states in their order."""
@@ -48,8 +49,8 @@ class BarAudience(Protocol):
         """Hear that every bar of ``interval`` that ends there was published."""
 
 
-class NoAudience:
-    """Nobody hears."""
+class NoListener:
+    """Wants no bars."""
 
     def opened(self, _symbol: str, _row: int) -> Iterable[int]:
         """Return nothing."""
@@ -66,7 +67,17 @@ class NoAudience:
 
 
 class NoStore:
-    """Nobody keeps bars."""
+    """Keeps no bars."""
 
     def put(self, bars: Sequence[Bar]) -> None:
         """Do nothing."""
+
+
+@dataclass(slots=True)
+class BarOutput:
+    """Where the states of bars go."""
+
+    listener: BarListener = field(default_factory=NoListener)
+    sink: BarSink = field(default_factory=NoStore)
+    # Names this run of the state; goes out with each bar.
+    epoch: int = 0

@@ -8,8 +8,8 @@ from aggregator.sessions.sessions import SessionRule
 from marketdata.intervals import Interval, IntervalKind
 
 
-class Lane:
-    """Bounds, hours and phases of bars; no trade of them is here."""
+class BarSchedule:
+    """Bounds, hours and phases of bars; it has no trades."""
 
     __slots__ = ("anchor", "is_daily", "name", "rule", "size")
 
@@ -22,7 +22,7 @@ class Lane:
         self.anchor = rule.anchor(self.size) if self.size else 0
 
     def bounds(self, ts: int) -> tuple[int, int] | None:
-        """Return start and end of the bar that ``ts`` belongs to; None between two days."""
+        """Return start and end of the bar of ``ts``; None between two days."""
         if self.size:
             start = ts - (ts - self.anchor) % self.size
             return start, start + self.size

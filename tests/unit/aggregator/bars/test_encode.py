@@ -8,18 +8,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from aggregator.bars import layout
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
-from aggregator.wire import encode as encoder
-from aggregator.wire.pieces import PieceRoom, message_of, pack_names
+from aggregator.bars.kernel import encode
+from aggregator.bars.kernel.query import OPEN_BAR
+from aggregator.bars.kernel.records import BAR, PHASES, OpenTables
+from aggregator.bars.plan import BarPlan, parse_intervals
+from aggregator.bars.tables import make_tables
+from aggregator.wire.encoded import EncodedRoom, message_of, pack_names
 from aggregator.wire.symbol_table import SymbolTable
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.wire.market_data_pb2 import Aggregate, UpdateBatch
 
-INTERVALS = ("1s", "15m", "1d", "x" * encoder.INTERVAL_WIDTH)
+INTERVALS = ("1s", "15m", "1d", "x" * encode.NAME_WIDTH)
 ROWS = 4
 
 # Every length of a varint, and its limits.
@@ -53,16 +55,15 @@ def candles(draw: st.DrawFn, most: int = MAX_INT64) -> Candle:
 halves = candles(most=MAX_INT64 // 2)
 
 
-def make_room(max_bytes: int, count: int) -> PieceRoom:
-    room = PieceRoom(max_bytes)
-    room.reserve(count)
-    room.out.fill(0xEE)
+def make_room(max_bytes: int, scratch: np.dtype[np.void], count: int) -> EncodedRoom:
+    room = EncodedRoom(max_bytes, scratch)
+    room.reserve(count).data.fill(0xEE)
     return room
 
 
-def pieces(room: PieceRoom, count: int, end: int) -> list[bytes]:
+def records(room: EncodedRoom, count: int, end: int) -> list[bytes]:
     found = room.cut(count)
-    assert b"".join(found) == room.out[:end].tobytes()
+    assert b"".join(found) == room.out.data[:end].tobytes()
     return found
 
 
@@ -70,54 +71,35 @@ class Columns:
     """What the encoders read, empty."""
 
     def __init__(self, symbols: Sequence[str]) -> None:
-        lanes = len(INTERVALS)
-        self.table = SymbolTable()
+        table = SymbolTable()
         for symbol in symbols:
-            self.table.add(symbol)
-        self.hot_ints = np.zeros((ROWS, layout.HOT_INTS), np.int64)
-        self.hot_reals = np.zeros((ROWS, layout.HOT_REALS))
-        self.ints = np.zeros((ROWS, layout.LANES + layout.LANE * lanes), np.int64)
-        self.reals = np.zeros((ROWS, layout.LANE_REALS + layout.CANDLE * lanes))
-        self.intervals = pack_names(INTERVALS, encoder.INTERVAL_WIDTH)
-        self.phases = pack_names(layout.PHASES, encoder.PHASE_WIDTH)
+            table.add(symbol)
+        plan = BarPlan(parse_intervals("1s,15m,1h,1d"))
+        self.tables = make_tables(plan)
+        self.texts = encode.Texts(
+            table.names,
+            table.lengths,
+            *pack_names(INTERVALS, encode.NAME_WIDTH),
+            *pack_names(PHASES, encode.NAME_WIDTH),
+        )
+
+    def open_tables(self) -> OpenTables:
+        return OpenTables(self.tables.bases, self.tables.symbols, self.tables.slots)
 
     def base(self, row: int, candle: Candle | None) -> None:
         if candle is not None:
-            put(self.hot_ints[row], self.hot_reals[row], candle)
+            self.tables.bases[row]["candle"] = candle.values()
 
     def session(self, row: int, candle: Candle | None) -> None:
         if candle is not None:
-            put(self.ints[row, layout.SESSION :], self.reals[row, layout.SESSION_REALS :], candle)
+            self.tables.symbols[row]["session"] = candle.values()
 
     def states(self, rows: Sequence[int], epoch: int) -> list[bytes]:
-        room = make_room(encoder.MAX_STATE_BYTES, len(rows))
-        end = encoder.encode_states(
-            np.array(rows, np.int32),
-            len(rows),
-            self.hot_ints,
-            self.hot_reals,
-            self.ints,
-            self.reals,
-            self.table.names,
-            self.table.lengths,
-            epoch,
-            room.out,
-            room.ends,
+        room = make_room(encode.MAX_STATE_BYTES, encode.STATE, len(rows))
+        end = encode.encode_states(
+            np.array(rows, np.int64), self.open_tables(), *self.texts[:2], epoch, room.out
         )
-        return pieces(room, len(rows), end)
-
-
-def put(ints: NDArray[np.int64], reals: NDArray[np.float64], candle: Candle) -> None:
-    c = candle
-    ints[: layout.CANDLE] = (
-        c.volume,
-        c.trades,
-        c.first_ts,
-        c.first_sequence,
-        c.last_ts,
-        c.last_sequence,
-    )
-    reals[: layout.CANDLE] = c.open, c.high, c.low, c.close, c.notional, c.notional_error
+        return records(room, len(rows), end)
 
 
 def sum_of(first: Candle | None, second: Candle | None) -> Candle | None:
@@ -149,9 +131,9 @@ def test_states_are_those_of_the_library(
     for row, (session, base, in_session, start, sequence) in enumerate(states):
         columns.session(row, session)
         columns.base(row, base)
-        columns.ints[row, layout.IN_SESSION] = in_session
-        columns.ints[row, layout.SESSION_START] = start
-        columns.hot_ints[row, layout.SEQUENCE] = sequence
+        columns.tables.symbols[row]["in_session"] = in_session
+        columns.tables.symbols[row]["session_start"] = start
+        columns.tables.bases[row]["sequence"] = sequence
         whole = sum_of(session, base if in_session else None)
         want[row] = b""
         if whole is not None:
@@ -183,7 +165,7 @@ bars = st.builds(
     state=st.sampled_from(BarState),
     revision=st.one_of(st.just(0), st.integers(0, 2**32 - 1)),
     coverage=st.sampled_from(Coverage),
-    phase=st.sampled_from(layout.PHASES),
+    phase=st.sampled_from(PHASES),
     sequence=sizes,
 )
 
@@ -194,37 +176,21 @@ def test_bars_are_those_of_the_library(
 ) -> None:
     columns = Columns(names)
     count = len(pool)
-    ints = np.zeros((count, layout.BAR_INTS), np.int64)
-    reals = np.zeros((count, layout.BAR_REALS))
-    for index, (row, bar) in enumerate(pool):
+    pooled = np.zeros(count, BAR)
+    for record, (row, bar) in zip(pooled, pool, strict=True):
         bar.symbol = names[row]
-        put(ints[index], reals[index], bar.candle)
-        ints[index, layout.BAR_ROW] = row
-        ints[index, layout.BAR_LANE] = INTERVALS.index(bar.interval)
-        ints[index, layout.BAR_START], ints[index, layout.BAR_END] = bar.start, bar.end
-        ints[index, layout.STATE], ints[index, layout.REVISION] = bar.state, bar.revision
-        ints[index, layout.COVERAGE] = bar.coverage
-        ints[index, layout.PHASE] = layout.PHASES.index(bar.phase)
-        ints[index, layout.BAR_SEQUENCE] = bar.sequence
+        record["candle"] = bar.candle.values()
+        record["row"], record["slot"] = row, INTERVALS.index(bar.interval)
+        for name in ("start", "end", "state", "revision", "coverage", "sequence"):
+            record[name] = getattr(bar, name)
+        record["phase"] = PHASES.index(bar.phase)
     picked = list(reversed(range(count)))
-    room = make_room(encoder.MAX_BAR_BYTES, count)
-    end = encoder.encode_bars(
-        np.array(picked, np.int32),
-        count,
-        ints,
-        reals,
-        columns.table.names,
-        columns.table.lengths,
-        *columns.intervals,
-        *columns.phases,
-        epoch,
-        room.out,
-        room.ends,
-    )
-    assert pieces(room, count, end) == [as_piece(pool[index][1], epoch) for index in picked]
+    room = make_room(encode.MAX_BAR_BYTES, BAR, count)
+    end = encode.encode_bars(np.array(picked, np.int64), pooled, columns.texts, epoch, room.out)
+    assert records(room, count, end) == [as_record(pool[index][1], epoch) for index in picked]
 
 
-def as_piece(bar: Bar, epoch: int) -> bytes:
+def as_record(bar: Bar, epoch: int) -> bytes:
     return UpdateBatch(bars=[bar.to_message(epoch)]).SerializeToString()
 
 
@@ -238,49 +204,37 @@ def as_piece(bar: Bar, epoch: int) -> bytes:
 def test_open_bars_are_those_of_the_library(
     names: list[str],
     present: tuple[Candle | None, int],
-    lanes: tuple[tuple[Candle | None, int, int, int, int], ...],
+    slots: tuple[tuple[Candle | None, int, int, int, int], ...],
     coverage: Coverage,
     epoch: int,
 ) -> None:
     columns = Columns(names)
     row, (base, base_start) = 2, present
     columns.base(row, base)
-    columns.ints[row, layout.BASE_START] = base_start
+    columns.tables.symbols[row]["base_start"] = base_start
     want = []
-    for number, (candle, start, end, sequence, phase) in enumerate(lanes):
-        lane = columns.ints[row, layout.LANES + layout.LANE * number :]
-        lane[layout.START], lane[layout.END] = start, end
-        lane[layout.OPEN_SEQUENCE], lane[layout.LANE_PHASE] = sequence, phase
+    for number, (candle, start, end, sequence, phase) in enumerate(slots):
+        slot = columns.tables.slots[row, number]
+        slot["start"], slot["end"] = start, end
+        slot["open_sequence"], slot["phase"] = sequence, phase
         if candle is not None:
-            at = layout.LANE_REALS + layout.CANDLE * number
-            put(lane[layout.LANE_CANDLE :], columns.reals[row, at:], candle)
+            slot["candle"] = candle.values()
         whole = sum_of(candle, base if start <= base_start < end else None)
-        piece = b""
+        record = b""
         if whole is not None and start < end and sequence:
             bar = Bar(names[row], INTERVALS[number], start, end, whole)
-            bar.coverage, bar.sequence, bar.phase = coverage, sequence, layout.PHASES[phase]
-            piece = as_piece(bar, epoch)
-        want.append(piece)
-    count = len(lanes)
-    room = make_room(encoder.MAX_BAR_BYTES, count)
-    end = encoder.encode_open_bars(
-        np.full(count, row, np.int32),
-        np.arange(count, dtype=np.int32),
-        count,
-        np.full(count, coverage, np.int64),
-        columns.hot_ints,
-        columns.hot_reals,
-        columns.ints,
-        columns.reals,
-        columns.table.names,
-        columns.table.lengths,
-        *columns.intervals,
-        *columns.phases,
-        epoch,
-        room.out,
-        room.ends,
+            bar.coverage, bar.sequence, bar.phase = coverage, sequence, PHASES[phase]
+            record = as_record(bar, epoch)
+        want.append(record)
+    count = len(slots)
+    found = np.zeros(count, OPEN_BAR)
+    found["row"], found["slot"] = row, np.arange(count)
+    room = make_room(encode.MAX_BAR_BYTES, BAR, count)
+    coverages = np.full(count, coverage, np.int64)
+    end = encode.encode_open_bars(
+        found, coverages, columns.open_tables(), columns.texts, epoch, room.out
     )
-    assert pieces(room, count, end) == want
+    assert records(room, count, end) == want
 
 
 def longest() -> Candle:
@@ -293,34 +247,34 @@ def longest() -> Candle:
     return candle
 
 
-def test_the_longest_pieces_fit_with_the_words_written_behind_them() -> None:
+def test_the_longest_records_fit_with_the_words_written_after_them() -> None:
     columns = Columns(["S" * MAX_SYMBOL_LENGTH])
     columns.session(0, longest())
-    columns.ints[0, layout.SESSION_START] = -1
-    columns.hot_ints[0, layout.SEQUENCE] = MAX_INT64
+    columns.tables.symbols[0]["session_start"] = -1
+    columns.tables.bases[0]["sequence"] = MAX_INT64
     (state,) = columns.states([0], MAX_INT64)
     assert UpdateBatch.FromString(state).updates[0].session_start == -1
-    assert len(state) + 16 <= encoder.MAX_STATE_BYTES
-    bar = Bar("S" * MAX_SYMBOL_LENGTH, "x" * encoder.INTERVAL_WIDTH, MAX_INT64, -1, longest())
-    bar.revision, bar.sequence, bar.phase = 2**32 - 1, MAX_INT64, "p" * encoder.PHASE_WIDTH
-    assert len(as_piece(bar, MAX_INT64)) + 16 <= encoder.MAX_BAR_BYTES
+    assert len(state) + 16 <= encode.MAX_STATE_BYTES
+    bar = Bar("S" * MAX_SYMBOL_LENGTH, "x" * encode.NAME_WIDTH, MAX_INT64, -1, longest())
+    bar.revision, bar.sequence, bar.phase = 2**32 - 1, MAX_INT64, "p" * encode.NAME_WIDTH
+    assert len(as_record(bar, MAX_INT64)) + 16 <= encode.MAX_BAR_BYTES
 
 
-def test_there_is_room_for_as_many_pieces_as_asked() -> None:
-    room = PieceRoom(10)
-    room.reserve(1_000)
-    assert (len(room.ends) >= 1_000, len(room.out) >= 10_000) == (True, True)
-    room.out[:5] = np.frombuffer(b"abcde", np.uint8)
-    room.ends[:3] = 2, 2, 5
+def test_there_is_room_for_as_many_records_as_asked() -> None:
+    room = EncodedRoom(10, BAR)
+    out = room.reserve(1_000)
+    assert (len(out.ends) >= 1_000, len(out.data) >= 10_000) == (True, True)
+    out.data[:5] = np.frombuffer(b"abcde", np.uint8)
+    out.ends[:3] = 2, 2, 5
     assert room.cut(3) == [b"ab", b"", b"cde"]
     assert room.cut(0) == []
 
 
-def test_a_message_is_a_piece_without_tag_and_length() -> None:
+def test_a_message_is_a_record_without_tag_and_length() -> None:
     for size in (0, 127, 128, 200):
         aggregate = Aggregate(symbol="x" * size)
-        piece = UpdateBatch(updates=[aggregate]).SerializeToString()
-        assert message_of(piece) == aggregate.SerializeToString()
+        record = UpdateBatch(updates=[aggregate]).SerializeToString()
+        assert message_of(record) == aggregate.SerializeToString()
 
 
 def test_a_name_that_is_too_long_for_its_column_is_an_error() -> None:

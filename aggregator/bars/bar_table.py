@@ -1,0 +1,257 @@
+"""The symbols, their bars that the clock ends, and what the compiled loops ask of Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.bars.bar import Bar, BarState, Coverage, CoverageRule
+from aggregator.bars.candle import MAX_INT64, Candle
+from aggregator.bars.kernel import query, restore
+from aggregator.bars.kernel.records import PHASES, OpenTables, Tables
+from aggregator.bars.plan import BarPlan
+from aggregator.bars.schedule import BarSchedule
+from aggregator.bars.tables import NewRow, make_tables, with_room
+from aggregator.sessions.sessions import RuleFor, SessionRule
+from aggregator.wire.symbol_table import SymbolTable
+
+_NO_PLACES = np.zeros(0, np.int64)
+_STATES = {state.value: state for state in BarState}
+_COVERAGES = {coverage.value: coverage for coverage in Coverage}
+# What a bar of the pool has besides its candle, as a Bar takes it.
+_BAR_COLUMNS = ["row", "slot", "start", "end", "state", "revision", "coverage", "phase", "sequence"]
+
+
+class BarTable:
+    """The symbols, each in a row of :attr:`tables`, and the bars that the clock ends.
+
+    A *slot* is an interval by its place in :attr:`names`. Closed bars, and those that wait out the
+    grace, are at *places* in a pool. Keep no tables: they are replaced when they grow.
+    """
+
+    def __init__(self, plan: BarPlan, rule_for: RuleFor, coverage: CoverageRule) -> None:
+        self.symbols = SymbolTable()
+        self.tables: Tables = make_tables(plan)
+        self.names = [interval.name for interval in plan.by_clock]
+        self._plan = plan
+        self._rule_for = rule_for
+        self._coverage = coverage
+        # The rule of each row; rows and schedules of a rule are alike.
+        self._rules: list[SessionRule] = []
+        self._new_rows: dict[SessionRule, NewRow] = {}
+        self._schedules: dict[SessionRule, list[BarSchedule]] = {}
+
+    # What the loops need.
+
+    def add(self, symbol: str) -> int:
+        """Return the row of a new symbol."""
+        row = self.symbols.add(symbol)
+        rule = self._rule_for(symbol)
+        if rule not in self._new_rows:
+            self._new_rows[rule] = NewRow(self._plan, rule)
+            self._schedules[rule] = [BarSchedule(each, rule) for each in self._plan.by_clock]
+        self._rules.append(rule)
+        self.tables = self._new_rows[rule].put(self.tables, row)
+        return row
+
+    @property
+    def open_tables(self) -> OpenTables:
+        """What the encoders need of the tables."""
+        return OpenTables(self.tables.bases, self.tables.symbols, self.tables.slots)
+
+    def make_room(self, row: int) -> None:
+        """Have room for one trade of ``row``, whatever it does."""
+        self.tables = with_room(self.tables, row)
+
+    def find_session(self, row: int, ts: int) -> None:
+        """Write down the session of a time."""
+        rule = self._rules[row]
+        session, day = rule.session(ts), rule.day(ts)
+        known = [bounds for bounds in (session, day) if bounds is not None]
+        holds_from, holds_to = ts, ts + 1
+        if len(known) == 2:
+            holds_from = max(bounds.start for bounds in known)
+            holds_to = min(bounds.end for bounds in known)
+        symbol = self.tables.symbols[row]
+        symbol["known_from"], symbol["known_to"] = holds_from, _int64(holds_to)
+        start, end = (session.start, session.end) if session else (0, 0)
+        symbol["known_start"], symbol["known_end"] = start, _int64(end)
+        start, end = (day.start, day.end) if day else (0, 0)
+        symbol["known_day_start"], symbol["known_day_end"] = start, _int64(end)
+
+    def restore(self, row: int, slot: int, bar: Bar) -> None:
+        """Take over a bar of an earlier epoch; call :func:`restore.finish_row` after the last."""
+        self.make_room(row)
+        tables = self.tables
+        symbol = tables.symbols[row]
+        symbol["latest"] = max(int(symbol["latest"]), bar.candle.last_ts)
+        place = restore.restore_bar(tables, row, slot, bar.start, bar.end, bar.state.value)
+        record = tables.bars[place]
+        record["candle"] = bar.candle.values()
+        record["revision"], record["coverage"] = bar.revision, bar.coverage
+        record["phase"] = PHASES.index(bar.phase)
+
+    # The open bar of a slot.
+
+    def latest(self, row: int) -> int:
+        """Return the latest exchange time of a symbol, -1 before the first."""
+        candle = self.tables.bases[row]["candle"]
+        return int(candle["last_ts"] if candle["volume"] else self.tables.symbols[row]["latest"])
+
+    def is_live(self, row: int) -> bool:
+        """Return whether the wall clock closes bars of a symbol."""
+        return bool(self.tables.symbols[row]["live"])
+
+    def open_bar(self, row: int, slot: int) -> Bar | None:
+        """Return the present state of the bar that is open, or None."""
+        record = self.tables.slots[row, slot]
+        start, end = int(record["start"]), int(record["end"])
+        candle = _read_candle(record["candle"])
+        if start <= self.tables.symbols[row]["base_start"] < end:
+            base = _read_candle(self.tables.bases[row]["candle"])
+            if base.volume:
+                candle.merge(base)
+        if not candle.volume:
+            return None
+        schedule = self._schedule(row, slot)
+        bar = schedule.make(self.symbols.symbols[row], start, end, candle)
+        bar.sequence = int(record["open_sequence"])
+        reached = min(max(self.latest(row), start) + 1, end)
+        bar.coverage = self._coverage(*schedule.hours(start, reached))
+        return bar
+
+    def count_open(self, rows: NDArray[np.int64], slot: int) -> int:
+        """Return for how many symbols :meth:`open_bar` returns a bar."""
+        slots, bases = self.tables.slots[rows, slot], self.tables.bases[rows]
+        base_starts = self.tables.symbols[rows]["base_start"]
+        has_base = (slots["start"] <= base_starts) & (base_starts < slots["end"])
+        has_base &= bases["candle"]["volume"] != 0
+        return int(np.count_nonzero((slots["candle"]["volume"] != 0) | has_base))
+
+    def renew(self, row: int, slot: int) -> bool:
+        """Count one more state of the bar that is open; return whether there is one."""
+        record = self.tables.slots[row, slot]
+        is_open = bool(record["start"] < record["end"])
+        if is_open:
+            record["sequence"] += 1
+            record["open_sequence"] = record["sequence"]
+        return is_open
+
+    def find_open(
+        self, series: NDArray[np.int64], step: int
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return each as an ``OpenBar``, and how much of the time of its open bar had a feed.
+
+        Args:
+            series: row x step + slot.
+            step: how many series a row has.
+        """
+        found = np.empty(len(series), query.OPEN_BAR)
+        groups = np.empty(len(series), query.OPEN_GROUP)
+        count, unknown = query.find_open(self.open_tables, series, step, found, groups)
+        # The last answer is for bars without a group.
+        alike = [*(self._alike(*group) for group in groups[:count].tolist()), -1]
+        coverages = np.array(alike, np.int64)[found["group"]]
+        for index in np.flatnonzero(coverages < 0).tolist():
+            row, slot, start, reached, _ = found[index].item()
+            coverages[index] = self._coverage(*self._schedule(row, slot).hours(start, reached))
+        if unknown:
+            # Only Python's rules have phases.
+            for row, slot, start, _, _ in found.tolist():
+                record = self.tables.slots[row, slot]
+                if record["phase"] < 0:
+                    record["phase"] = self._phase(row, slot, start)
+        return found, coverages
+
+    def _alike(self, start: int, least: int, most: int) -> int:
+        # Of bars that begin together and have come less or more far: where both ends of them are
+        # covered alike, all between are.
+        coverage = self._coverage(start, most)
+        is_alike = least == most or coverage is self._coverage(start, least)
+        return coverage if is_alike else -1
+
+    def _schedule(self, row: int, slot: int) -> BarSchedule:
+        return self._schedules[self._rules[row]][slot]
+
+    def _phase(self, row: int, slot: int, start: int) -> int:
+        return PHASES.index(self._schedule(row, slot).phase(start))
+
+    # Bars of the pool.
+
+    def early(self, rows: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places of the bars that wait out the grace; of each slot in their order."""
+        places = self.tables.slots["early_first"][rows, slots]
+        found = [_NO_PLACES]
+        while len(places := places[places >= 0]):
+            found.append(places)
+            places = self.tables.bars["next"][places]
+        return np.concatenate(found)
+
+    def held(self, row: int, slot: int, from_ns: int, to_ns: int) -> NDArray[np.int64]:
+        """Return the places of the bars with from_ns <= start < to_ns."""
+        room = np.zeros(1_024, np.int64)
+        count = query.list_bars(self.tables, row, slot, from_ns, to_ns, room)
+        if count > len(room):
+            room = np.zeros(count, np.int64)
+            query.list_bars(self.tables, row, slot, from_ns, to_ns, room)
+        return room[:count]
+
+    def fill_in(self, places: NDArray[np.int64]) -> None:
+        """Write down what the loops do not know of bars: coverage and phase."""
+        count, bars = len(places), self.tables.bars
+        firsts, group_of = np.empty((2, count), np.int64)
+        n_groups, unknown = query.group_bars(bars, self.tables.slots, places, firsts, group_of)
+        if not n_groups:
+            return
+        answers = []
+        for row, slot, start, end, state, _, coverage, _, _ in _columns(bars, firsts[:n_groups]):
+            is_kept = state == BarState.REVISED and coverage
+            hours = self._schedule(row, slot).hours(start, end)
+            answers.append(coverage if is_kept else self._coverage(*hours))
+        bars["coverage"][places] = np.array(answers, np.int64)[group_of]
+        if unknown:
+            # Only Python's rules have phases.
+            for place in places[bars["phase"][places] < 0].tolist():
+                row, slot, start, *_ = next(_columns(bars, np.array([place])))
+                bars["phase"][place] = self._phase(row, slot, start)
+
+    def bars(self, places: NDArray[np.int64]) -> list[Bar]:
+        """Return copies of bars that are filled in."""
+        symbols, names = self.symbols.symbols, self.names
+        states, coverages = _STATES, _COVERAGES
+        bars = self.tables.bars
+        found = []
+        for columns, candle in zip(
+            _columns(bars, places), bars["candle"][places].tolist(), strict=True
+        ):
+            row, slot, start, end, state, revision, coverage, phase, sequence = columns
+            found.append(
+                Bar(
+                    symbols[row],
+                    names[slot],
+                    start,
+                    end,
+                    Candle(candle),
+                    0,
+                    states[state],
+                    revision,
+                    coverages[coverage],
+                    PHASES[phase],
+                    sequence,
+                )
+            )
+        return found
+
+
+def _columns(bars: NDArray[Any], places: NDArray[np.int64]) -> Any:
+    return zip(*(bars[name][places].tolist() for name in _BAR_COLUMNS), strict=True)
+
+
+def _read_candle(record: Any) -> Candle:
+    return Candle(record.item())
+
+
+def _int64(time: int) -> int:
+    return min(time, MAX_INT64)

@@ -1,0 +1,216 @@
+"""The bars that end after a number of trades, a volume or an amount of money."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from aggregator.bars.bar import Bar
+from aggregator.bars.bar_table import BarTable
+from aggregator.bars.event_series import EventBarsFactory, EventSeries
+from aggregator.bars.listener import BarOutput, Published
+from aggregator.bars.source import Accepted
+from aggregator.bars.timers import Timers
+from aggregator.bars.wanted import Wanted
+from marketdata.intervals import Interval
+from marketdata.wire.market_data_pb2 import UpdateBatch
+
+
+class EventBarSource:
+    """A series for each interval of each symbol; see :class:`BarSource`.
+
+    They are made of single trades, each of which waits for its place among the others.
+
+    Args:
+        table: knows the symbols and their time.
+        intervals: the intervals.
+        factory: makes the bars of a series.
+        first: the number of the first interval; they are the last ones of a symbol's.
+        output: where the states go.
+        wake: hears of a time for :meth:`close_due` before all others.
+    """
+
+    def __init__(
+        self,
+        table: BarTable,
+        intervals: Sequence[Interval],
+        factory: EventBarsFactory,
+        *,
+        first: int,
+        output: BarOutput,
+        wake: Callable[[int], None],
+    ) -> None:
+        self.names = [interval.name for interval in intervals]
+        self._table = table
+        self._intervals = intervals
+        self._factory = factory
+        self._first = first
+        self._step = first + len(intervals)
+        self._output = output
+        self._wanted = Wanted()
+        # By row.
+        self._series: list[list[EventSeries]] = []
+        self._timers = Timers(wake)
+        # When the clock looks after a row, if it does.
+        self._timer_at: dict[int, int] = {}
+        self._restored: dict[tuple[int, int], list[Bar]] = {}
+
+    # Trades and time.
+
+    def open(self, symbol: str, row: int) -> None:
+        """Have series for the symbol of the next row."""
+        self._series.append(
+            [EventSeries(each.name, self._factory(symbol, each)) for each in self._intervals]
+        )
+
+    def end_batch(self, accepted: Accepted) -> list[Bar]:
+        """Take the trades of a batch in; return the bars that are full."""
+        traded = self._take(accepted)
+        closed: list[Bar] = []
+        for row in traded:
+            closed += self._release(row, self._table.latest(row))
+            self._set_timer(row)
+        renewed = [
+            row * self._step + self._first + index
+            for row in traded
+            for index, each in enumerate(self._series[row])
+            if (row, index) in self._wanted and each.renew()
+        ]
+        if renewed:
+            self._output.listener.partials_changed(renewed)
+        return closed
+
+    # Returns the rows, each once.
+    def _take(self, accepted: Accepted) -> Iterable[int]:
+        ticks, start, stop, first_sequence, rejected = accepted
+        columns = [column[start:stop].tolist() for column in ticks]
+        traded: dict[int, None] = {}
+        for index, (row, price, volume, ts) in enumerate(zip(*columns, strict=True), start):
+            if index not in rejected:
+                traded[row] = None
+                for series in self._series[row]:
+                    series.bars.add(price, volume, ts, first_sequence + index)
+        return traded
+
+    def next_timer(self) -> int | None:
+        """Return when the wall clock lets trades count next."""
+        return self._timers.next()
+
+    def close_due(self, now_ns: int, max_symbols: int) -> tuple[list[Bar], bool]:
+        """Let trades count by the wall clock; return the full bars, and whether that was all."""
+        closed: list[Bar] = []
+        while max_symbols and self._timers.has_due(now_ns):
+            time, rows = self._timers.take(max_symbols)
+            max_symbols -= len(rows)
+            for row in rows.tolist():
+                if self._timer_at.get(row) == time:
+                    del self._timer_at[row]
+                    if self._table.is_live(row):
+                        closed += self._release(row, now_ns)
+                        self._set_timer(row)
+        return closed, not self._timers.has_due(now_ns)
+
+    def _set_timer(self, row: int) -> None:
+        due = [time for each in self._series[row] if (time := each.bars.next_release())]
+        if due and self._table.is_live(row):
+            time = min(due)
+            if time < self._timer_at.get(row, time + 1):
+                self._timer_at[row] = time
+                self._timers.add(np.array([row]), np.array([time]))
+
+    def _release(self, row: int, clock_ns: int) -> list[Bar]:
+        return self._publish(row, [each.bars.advance(clock_ns) for each in self._series[row]])
+
+    # Publishes the bars of a row that are full, by series; returns all.
+    def _publish(self, row: int, filled: Sequence[list[Bar]]) -> list[Bar]:
+        published = []
+        for index, (series, bars) in enumerate(zip(self._series[row], filled, strict=True)):
+            series.keep(bars)
+            if (row, index) in self._wanted:
+                number = row * self._step + self._first + index
+                published += [
+                    Published(number, bar.start, bar.number, bar.revision, self._write(bar))
+                    for bar in bars
+                ]
+        if published:
+            self._output.listener.bars_published(published)
+        return [bar for bars in filled for bar in bars]
+
+    def _write(self, bar: Bar) -> bytes:
+        return UpdateBatch(bars=[bar.to_message(self._output.epoch)]).SerializeToString()
+
+    # Bars in memory.
+
+    def sequence(self, row: int, index: int) -> int:
+        """Return how many states were published."""
+        return self._series[row][index].sequence
+
+    def open_bar(self, row: int, index: int) -> Bar | None:
+        """Return a copy of the bar that is not full, or None."""
+        return self._series[row][index].open_state()
+
+    def recent(self, row: int, index: int, from_ns: int, to_ns: int) -> list[Bar]:
+        """Return copies of the full bars with from_ns <= start < to_ns."""
+        recent = self._series[row][index].recent
+        return [bar.copy() for bar in recent if from_ns <= bar.start < to_ns]
+
+    def flush(self) -> list[Bar]:
+        """Let all trades count; return the bars that are full."""
+        closed: list[Bar] = []
+        for row, series in enumerate(self._series):
+            closed += self._publish(row, [each.bars.flush() for each in series])
+        return closed
+
+    def open_bars(self) -> Iterator[Bar]:
+        """Give copies of all bars that are not full."""
+        states = (each.open_state() for series in self._series for each in series)
+        return filter(None, states)
+
+    def count_open(self) -> int:
+        """Return how many bars are not full."""
+        return sum(1 for _ in self.open_bars())
+
+    def restore(self, row: int, index: int, bar: Bar) -> None:
+        """Take over a bar of an earlier epoch, before the first trade."""
+        old = bar.copy()
+        old.sequence = 0
+        self._restored.setdefault((row, index), []).append(old)
+
+    def finish_restore(self) -> None:
+        """Go on after the bars that were taken over."""
+        for (row, index), bars in self._restored.items():
+            series = self._series[row][index]
+            series.bars.restore(bars)
+            series.recent.extend(bar for bar in bars if bar.state.is_closed)
+        self._restored.clear()
+
+    # Listeners.
+
+    def want(self, row: int, index: int, on: bool) -> None:
+        """Know whether anyone wants the bars of a symbol by its name."""
+        self._wanted.want(row, index, on)
+
+    def want_all(self, index: int, on: bool) -> None:
+        """Know whether anyone wants the bars of every symbol."""
+        self._wanted.want_all(index, on)
+
+    def present(self, series: Iterable[int]) -> tuple[list[Published], list[int]]:
+        """Publish the bars that are not full, return their series; no bar waits out the grace."""
+        return [], [each for each in series if self._of(each).renew()]
+
+    def renew(self, row: int, index: int) -> bool:
+        """Publish the bar that is not full once more; return whether there is one."""
+        return self._series[row][index].renew()
+
+    def partials(self, series: Sequence[int]) -> list[bytes]:
+        """Return the newest state of each bar that is not full.
+
+        Empty where there is none, or it was never published.
+        """
+        bars = (self._of(each).open_state() for each in series)
+        return [b"" if bar is None or not bar.sequence else self._write(bar) for bar in bars]
+
+    def _of(self, series: int) -> EventSeries:
+        row, number = divmod(series, self._step)
+        return self._series[row][number - self._first]

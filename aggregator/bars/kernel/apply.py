@@ -1,0 +1,199 @@
+"""Apply trades to their symbols.
+
+A usual trade touches only the *base candle* of its symbol: the sum of the trades of the present
+base piece, which no end of a bar, of a session or of a day divides. :func:`_take` does whatever is
+more than an addition to it, in any order of trades.
+
+Measured on one core at 2.1 GHz: see docs/performance.md.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from numpy.typing import NDArray
+
+from aggregator.bars.kernel.ahead import (
+    FAR,
+    NEAR,
+    NEXT,
+    addresses_of,
+    ends_base,
+    prefetch_base,
+    prefetch_early,
+    prefetch_rest,
+)
+from aggregator.bars.kernel.candle import add, is_empty
+from aggregator.bars.kernel.close import close_bars
+from aggregator.bars.kernel.codes import (
+    DONE,
+    NEED_OPEN,
+    NEED_ROOM,
+    NEED_RULE,
+    OVERFLOW,
+    UNUSUAL,
+)
+from aggregator.bars.kernel.late import note_trade, take_late
+from aggregator.bars.kernel.limits import (
+    MAX_PRICE,
+    MAX_TICK_VOLUME,
+    fits,
+    has_space,
+    set_limits,
+)
+from aggregator.bars.kernel.records import (
+    BY_PYTHON,
+    INT,
+    STATES,
+    TABLES,
+    VOID,
+    Base,
+    EngineState,
+    Symbol,
+    Tables,
+    Trade,
+    UniTuple,
+)
+from aggregator.bars.kernel.session import begin_base, latest_time
+from aggregator.wire.ticks import TICKS, Ticks
+from marketdata.kernels import KERNELS, kernel_part
+
+# More rows than a cache holds.
+_MANY = 4_096
+
+
+@kernel_part
+def _take(t: Tables, row: int, trade: Trade) -> int:
+    """Take one valid trade in; return DONE if the session changed, UNUSUAL if it did not."""
+    base: Base = t.bases[row]
+    symbol: Symbol = t.symbols[row]
+    if symbol.unopened:
+        return NEED_OPEN
+    if not has_space(t, row):
+        return NEED_ROOM
+    if symbol.rule == BY_PYTHON and not symbol.known_from <= trade.ts < symbol.known_to:
+        return NEED_RULE
+    if not trade.price * trade.volume < inf:
+        return OVERFLOW
+    begins_base = trade.ts >= symbol.next_at
+    if not begins_base and (is_empty(base.candle) or trade.ts < symbol.base_start):
+        return take_late(t, row, trade)
+    if not fits(t, row, trade):
+        return OVERFLOW
+    latest = max(trade.ts, latest_time(t, row))
+    close_bars(t, row, latest, latest)
+    if begins_base:
+        begin_base(t, row, trade.ts)
+    add(base.candle, trade.price, trade.volume, trade.ts, trade.sequence)
+    note_trade(t, row, trade.ts)
+    set_limits(t, row)
+    if symbol.in_session:
+        return DONE
+    t.state[0].out_of_session += 1
+    return UNUSUAL
+
+
+# A usual trade meets all conditions of the next two: one branch for all, a nanosecond less.
+
+
+@kernel_part
+def _is_valid(trade: Trade, latest_allowed: int) -> bool:
+    return (
+        (trade.price > 0.0)
+        & (trade.price < inf)
+        & (trade.volume > 0)
+        & (trade.ts > 0)
+        & (trade.ts <= latest_allowed)
+    )
+
+
+@kernel_part
+def _only_adds(base: Base, trade: Trade) -> bool:
+    """Return whether a trade does no more than add to the base candle."""
+    only_adds: bool = (
+        (trade.ts >= base.low_time)
+        & (trade.ts < base.high_time)
+        & (trade.price < MAX_PRICE)
+        & (trade.volume <= MAX_TICK_VOLUME)
+        & (trade.volume <= base.room - base.candle.volume)
+    )
+    return only_adds
+
+
+@kernel_part
+def _note_state(t: Tables, row: int, batch: int) -> None:
+    """Count one more state of a symbol, once in each batch."""
+    state: EngineState = t.state[0]
+    base: Base = t.bases[row]
+    base.batch = batch
+    base.sequence += 1
+    t.noted[state.changed].changed = row
+    state.changed += 1
+
+
+@KERNELS.add(VOID(STATES, INT, INT))
+def begin_batch(states: NDArray[Any], now: int, latest_allowed: int) -> None:
+    """Begin a batch of ticks.
+
+    Args:
+        states: of the tables; each array of a call costs 0.2 us, so only this one.
+        now: when the ticks arrived; 0: none of them is of the present.
+        latest_allowed: the latest exchange time that is not in the future.
+    """
+    state: EngineState = states[0]
+    state.now = now
+    state.latest_allowed = latest_allowed
+    state.batch += 1
+    state.changed = state.moved = 0
+
+
+@KERNELS.add(UniTuple(INT, 3)(TABLES, TICKS, INT, INT, INT))
+def apply_ticks(
+    t: Tables, ticks: Ticks, index: int, count: int, first_sequence: int
+) -> tuple[int, int, int]:
+    """Apply ticks in the order of their arrival, up to the first that is not for this loop.
+
+    Args:
+        t: the tables; their state has the batch that the ticks are of.
+        ticks: the ticks of the batch.
+        index: the first tick to take.
+        count: how many ticks the columns have.
+        first_sequence: the sequence of the first tick of the columns.
+
+    Returns:
+        Why it stopped, the first tick that was not taken, and how many rows changed so far.
+    """
+    batch, latest_allowed = t.state[0].batch, t.state[0].latest_allowed
+    ahead = addresses_of(t)
+    many = t.bases.shape[0] > _MANY
+    while index < count:
+        row: int = INT(ticks.rows[index])
+        if row < 0:
+            return UNUSUAL, index, t.state[0].changed
+        if many and index + FAR < count:
+            prefetch_base(ahead, ticks.rows[index + FAR])
+            near: int = ticks.rows[index + NEAR]
+            if ends_base(ahead, near, ticks.times[index + NEAR]):
+                prefetch_rest(ahead, near)
+            near = ticks.rows[index + NEXT]
+            if ends_base(ahead, near, ticks.times[index + NEXT]):
+                prefetch_early(ahead, near)
+        trade = Trade(
+            ticks.prices[index], ticks.volumes[index], ticks.times[index], first_sequence + index
+        )
+        if not _is_valid(trade, latest_allowed):
+            return UNUSUAL, index, t.state[0].changed
+        base: Base = t.bases[row]
+        index += 1
+        if _only_adds(base, trade):
+            add(base.candle, trade.price, trade.volume, trade.ts, trade.sequence)
+        else:
+            code = _take(t, row, trade)
+            if code >= NEED_ROOM:
+                return code, index - 1, t.state[0].changed
+            if code == UNUSUAL:
+                continue
+        if base.batch != batch:
+            _note_state(t, row, batch)
+    return DONE, index, t.state[0].changed

@@ -1,0 +1,163 @@
+"""Trades from before the base piece, and for bars that the wall clock closed."""
+
+from __future__ import annotations
+
+from aggregator.bars.kernel.candle import MAX_INT64, add, has_room, is_empty
+from aggregator.bars.kernel.close import close_bars
+from aggregator.bars.kernel.codes import DONE, OVERFLOW, UNUSUAL
+from aggregator.bars.kernel.events import count_end, touch
+from aggregator.bars.kernel.limits import set_limits
+from aggregator.bars.kernel.pool import find_bar, link_early, make_bar
+from aggregator.bars.kernel.records import Base, PooledBar, Slot, Symbol, Tables, Trade
+from aggregator.bars.kernel.session import (
+    bounds_of,
+    is_in_session,
+    latest_time,
+    session_of,
+    start_session,
+)
+from marketdata.kernels import kernel_part
+
+
+@kernel_part
+def note_trade(t: Tables, row: int, clock: int) -> None:
+    """Note that the symbol had a trade that was more than an addition."""
+    state = t.state[0]
+    symbol: Symbol = t.symbols[row]
+    if symbol.moved != state.batch:
+        symbol.moved = state.batch
+        t.noted[state.moved].moved = row
+        state.moved += 1
+    state.clock = max(state.clock, clock)
+    symbol.live = state.now != 0 and clock >= state.now - state.live_within
+    if not symbol.live:
+        symbol.timer_at = 0
+
+
+@kernel_part
+def take_late(t: Tables, row: int, trade: Trade) -> int:
+    """Take a late trade in; return DONE if the session changed, UNUSUAL if not, or OVERFLOW."""
+    state = t.state[0]
+    symbol: Symbol = t.symbols[row]
+    latest = latest_time(t, row)
+    too_late = latest - trade.ts > state.revise
+    # A bit for each slot with a bar that the trade belongs to.
+    targets, evicted = 0, 0
+    if not too_late:
+        targets, evicted = _find_targets(t, row, trade)
+    if targets < 0:
+        return OVERFLOW
+    state.bars_evicted += evicted
+    if trade.ts >= symbol.session_end:
+        start_session(symbol, trade.ts)
+    in_session = is_in_session(symbol, trade.ts)
+    if not in_session:
+        _count_outside(t, symbol, trade.ts)
+    elif not _add_to_session(t, row, trade):
+        return OVERFLOW
+    if too_late and state.slots:
+        state.bars_late += 1
+    if trade.ts > latest:
+        symbol.latest = trade.ts
+        close_bars(t, row, trade.ts, trade.ts)
+    for index in range(state.slots):
+        if targets >> index & 1:
+            _add_late(t, row, index, trade)
+    base: Base = t.bases[row]
+    base.room = max(base.room - trade.volume, -1)
+    symbol.money_room -= trade.price * trade.volume
+    note_trade(t, row, latest_time(t, row))
+    set_limits(t, row)
+    return DONE if in_session else UNUSUAL
+
+
+@kernel_part
+def _find_targets(t: Tables, row: int, trade: Trade) -> tuple[int, int]:
+    """Return a bit for each slot with a bar that takes the trade, and how many gave theirs up.
+
+    The bits are negative if a bar would overflow.
+    """
+    targets, evicted = 0, 0
+    for index in range(t.state[0].slots):
+        slot: Slot = t.slots[row, index]
+        start, end = bounds_of(t.symbols[row], slot, trade.ts)
+        if start == end:
+            continue
+        is_open = start == slot.start < slot.end
+        place = -1 if is_open else find_bar(t, slot, start)
+        if start <= slot.evicted_until and not is_open and place < 0:
+            evicted += 1
+            continue
+        targets |= 1 << index
+        volume, money = trade.volume, trade.price * trade.volume
+        if is_open:
+            if not _open_bar_fits(t, row, slot, volume, money):
+                return -1, 0
+        elif place >= 0 and not has_room(t.bars[place].candle, volume, money):
+            return -1, 0
+    return targets, evicted
+
+
+@kernel_part
+def _open_bar_fits(t: Tables, row: int, slot: Slot, volume: int, money: float) -> bool:
+    """Return whether an open bar can take a late trade besides the base candle."""
+    base: Base = t.bases[row]
+    if not is_empty(base.candle) and slot.start <= t.symbols[row].base_start < slot.end:
+        if volume > MAX_INT64 - base.candle.volume:
+            return False
+        volume += base.candle.volume
+        money += base.candle.notional
+    return has_room(slot.candle, volume, money)
+
+
+@kernel_part
+def _add_to_session(t: Tables, row: int, trade: Trade) -> bool:
+    """Add a trade to the present session; return whether it has room for it."""
+    base: Base = t.bases[row]
+    symbol: Symbol = t.symbols[row]
+    volume, money = trade.volume, trade.price * trade.volume
+    if symbol.in_session and not is_empty(base.candle):
+        if volume > MAX_INT64 - base.candle.volume:
+            return False
+        volume += base.candle.volume
+        money += base.candle.notional
+    if not has_room(symbol.session, volume, money):
+        return False
+    add(symbol.session, trade.price, trade.volume, trade.ts, trade.sequence)
+    return True
+
+
+@kernel_part
+def _count_outside(t: Tables, symbol: Symbol, ts: int) -> None:
+    """Count a trade that is not of the present session."""
+    start, end = session_of(symbol, ts)
+    if start == end:
+        t.state[0].out_of_session += 1
+    else:
+        t.state[0].late += 1
+
+
+@kernel_part
+def _add_late(t: Tables, row: int, index: int, trade: Trade) -> None:
+    """Add a late trade to its bar of one slot, which is made if it has to be."""
+    symbol: Symbol = t.symbols[row]
+    slot: Slot = t.slots[row, index]
+    start, end = bounds_of(symbol, slot, trade.ts)
+    if start == slot.start < slot.end:
+        if is_empty(slot.candle):
+            symbol.due_at = min(symbol.due_at, slot.end)
+        add(slot.candle, trade.price, trade.volume, trade.ts, trade.sequence)
+        return
+    place = find_bar(t, slot, start)
+    if place < 0:
+        if start <= slot.evicted_until:
+            # A bar that this trade began in another slot took its place.
+            t.state[0].bars_evicted += 1
+            return
+        place = make_bar(t, row, index, start, end)
+        if latest_time(t, row) < end + t.state[0].grace:
+            link_early(t, place)
+            count_end(t, index, end, 1, 0)
+    touch(t, place)
+    bar: PooledBar = t.bars[place]
+    add(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence)
