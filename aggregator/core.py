@@ -30,7 +30,6 @@ from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
 from aggregator.watch.watchers import Watchers
 from marketdata.intervals import Interval
-from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
 
 log = structlog.get_logger()
@@ -41,6 +40,10 @@ MAX_TOPICS = 1_000_000
 MAX_WAITING_BARS = 500_000
 # How often the times with a feed are stored.
 SAVE_SPANS_S = 60.0
+# How long the wall clock closes nothing after an orderly stop, unless all senders come back
+# earlier, and how long they then have to send what they hold.
+AWAIT_SENDERS_S = 10
+SETTLE_S = 1.0
 
 
 def _event_bars(plan: BarPlan, rules: SessionRules, feeds: Feeds) -> EventBarsFactory:
@@ -78,7 +81,7 @@ class Core:
             settings.session, settings.calendars, anchored=settings.bar_anchor == "session"
         )
         plan = settings.bar_plan()
-        self.feeds = Feeds(settings.live_within_s)
+        self.feeds = Feeds(settings.live_within_s, started_ns=clock())
         engine = BarEngine(
             plan,
             rules.rule_for,
@@ -94,6 +97,7 @@ class Core:
             max_symbols=settings.max_symbols,
             # A new number at each start: sequences of an earlier run do not compare with ours.
             epoch=time.time_ns(),
+            limits=settings.value_limits,
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
         self.store = _open_store(settings, tell_store)
@@ -107,25 +111,23 @@ class Core:
             coverage=self.feeds.coverage,
             epoch=book.epoch,
         )
+        self._producers = Producers(settings.max_producers)
         self.market = Market(
             book,
-            Producers(settings.max_producers),
+            self._producers,
             self.watchers.notify,
             settings.max_future_skew_s,
         )
-        tick_rules = TickRules(
-            timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
-        )
         self.service = MarketDataService(
             self.market,
-            tick_rules,
+            settings.tick_rules(),
             reader,
             self.feeds,
             self.watchers,
             store=self.store,
             clock=clock,
         )
-        self._keeping_spans: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def restore(self) -> None:
         """Load the bars of the last run; call it before the first tick."""
@@ -134,33 +136,59 @@ class Core:
         engine = self.market.book.engine
         plan = engine.series.plan
         await self.store.start()
+        stop = self.store.last_stop
+        # After a crash too: the stored bars have at least the trades up to these sequences.
+        self._producers.restore({name: mark.last_sequence for name, mark in stop.senders.items()})
+        if stop.is_last:
+            self.feeds.restore(stop.senders)
         for start, end in await self.store.load_spans():
             self.feeds.spans.add(start, end)
         bars = await self.store.restore(plan.intervals, plan.revise_ns, plan.max_closed)
-        engine.restore(bars, self._clock())
-        self._keeping_spans = asyncio.create_task(self._keep_spans(self.store))
+        engine.restore(bars, self._clock(), is_whole=stop.is_last)
+        self.market.book.open_restored()
+        self._tasks.append(asyncio.create_task(self._keep_spans(self.store)))
         if bars:
-            log.info("bars_restored", count=len(bars))
+            log.info("bars_restored", count=len(bars), after_orderly_stop=stop.is_last)
 
     def start(self) -> None:
-        """Begin to close bars by the wall clock."""
+        """Begin to close bars by the wall clock, when the senders of the last run are back."""
+        if self.feeds.awaits_senders:
+            self._tasks.append(asyncio.create_task(self._await_senders()))
+        else:
+            self._close_timer.start()
+
+    async def _await_senders(self) -> None:
+        # They still have trades for the bars that the last run left open.
+        for _ in range(AWAIT_SENDERS_S):
+            if not self.feeds.awaits_senders:
+                break
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(SETTLE_S)
         self._close_timer.start()
 
     async def stop(self) -> None:
         """Stop the timer that closes bars, and store all closed and open bars."""
         self._close_timer.stop()
         self.service.log_drops()
-        if self._keeping_spans is not None:
-            self._keeping_spans.cancel()
+        for task in self._tasks:
+            task.cancel()
         if self.store is not None:
-            await self.store.save_spans(self.feeds.all_spans(self._clock()))
-            await self.store.stop(self._store_drain_s, self.market.book.engine.open_bars())
+            engine = self.market.book.engine
+            await self.store.stop(
+                self._store_drain_s,
+                engine.last_bars(),
+                self.feeds.all_spans(self._clock()),
+                self.feeds.marks(self._producers.all()),
+            )
 
     async def _keep_spans(self, store: BarStore) -> None:
-        # Until cancelled. After a crash the last minute counts as a time without a feed.
+        # Until cancelled. After a crash the last minutes count as a time without a feed: trades of
+        # them may have been on their way.
+        engine = self.market.book.engine
         while True:
             await asyncio.sleep(SAVE_SPANS_S)
-            await store.save_spans(self.feeds.all_spans(self._clock()))
+            spans = self.feeds.all_spans(self._clock() - self.feeds.live_within_ns)
+            await store.save_spans(spans, engine.open_ends())
 
 
 def _open_store(settings: AggregatorSettings, tell: Callable[[bool], None]) -> BarStore | None:

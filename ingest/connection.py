@@ -146,6 +146,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
             reason=reason,
             accepted=self._stream.accepted,
             rejected=self._stream.rejected,
+            unit_changes=self._stream.units.changes,
         )
 
     def end_reading(self) -> None:
@@ -202,7 +203,10 @@ class ProducerConnection(asyncio.BufferedProtocol):
         if not stream.received_bytes:
             self._log.info("producer_connected")
             self._scheduler.producer_joined()
+        changes = stream.units.changes
         result = stream.receive_data(nbytes, time.time_ns())
+        if stream.units.changes > changes == 0:
+            self._log.warning("timestamp_unit_changed", unit_ns=stream.units.unit_ns)
         has_ticks = bool(result.accepted or result.rejected)
         if has_ticks:
             self._stop_being_new()

@@ -16,9 +16,9 @@ KEEPALIVE_TIMEOUT_S = 5.0
 # answers synchronously looks at its connection only every few seconds, so it answers late.
 SERVER_KEEPALIVE_S = 60.0
 SERVER_KEEPALIVE_TIMEOUT_S = 20.0
-# gRPC's own are 120 s and no limit.
+# gRPC's own are 120 s and no limit; it aborts the process at 2**31 - 1.
 CONNECT_TIMEOUT_S = 10.0
-MAX_CONNECTIONS = 2**31 - 1
+MAX_CONNECTIONS = 2**31 - 2
 # gRPC cannot wait less before a ping.
 MIN_KEEPALIVE_S = 1.0
 

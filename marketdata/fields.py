@@ -98,6 +98,7 @@ def _public_columns(fields: Sequence[Field]) -> Iterator[PublicColumn]:
 _SEQUENCE_OF_STATES = "counts the published states within one epoch: 1, 2, 3, ..."
 _EPOCH = "names one run of the aggregator's state; sequences compare only within one epoch"
 _VWAP = "volume-weighted average price"
+_COVERAGES = ((1, "no_feed"), (2, "partial"), (3, "full"))
 
 # What every candle keeps: the numbers of some trades of one symbol. ``open`` and ``close`` go by
 # (exchange time, sequence). The sum of price x volume has its rounding error beside it (Neumaier).
@@ -172,7 +173,7 @@ BAR_FIELDS = (
         kind=Kind.CHOICE,
         json="coverage",
         stored=True,
-        choices=((1, "no_feed"), (2, "partial"), (3, "full")),
+        choices=_COVERAGES,
         description="for how much of its time a producer was connected",
     ),
     Field(
@@ -226,6 +227,22 @@ AGGREGATE_FIELDS = (
     ),
     VWAP,
     Field(name="session_start", kind=Kind.TIME),
+    Field(
+        name="complete",
+        kind=Kind.FLAG,
+        message="-",
+        json="complete",
+        nullable=True,
+        description="whether coverage is full",
+    ),
+    Field(
+        name="coverage",
+        kind=Kind.CHOICE,
+        json="coverage",
+        nullable=True,
+        choices=_COVERAGES,
+        description="for how much of the session, so far, a producer was connected",
+    ),
     Field(
         name="sequence",
         kind=Kind.POSITION,

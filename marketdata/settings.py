@@ -7,10 +7,13 @@ import re
 from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
 from marketdata.errors import SettingsError
+from marketdata.numbers import check_digits
+
+_NUMBERS = (int, float, int | None, float | None)
 
 
 class ServiceSettings(BaseSettings):
@@ -22,6 +25,15 @@ class ServiceSettings(BaseSettings):
         description="auto: console on a terminal, else json; brief: without time and service, "
         "for a program that shows both itself",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, value: object, info: ValidationInfo) -> object:
+        # pydantic takes 1_000 for a number, as Python does.
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, str) and kind in _NUMBERS:
+            check_digits(value)
+        return value
 
 
 # Kubernetes describes each service of a namespace in the environment of every pod there. For a

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars.bar import Bar, BarState, Coverage, CoverageRule
+from aggregator.bars.bar import SESSION, Bar, BarState, Coverage, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.bars.kernel import query, restore
 from aggregator.bars.kernel.records import PHASES, OpenTables, Tables
@@ -19,7 +19,9 @@ from aggregator.wire.symbol_table import SymbolTable
 
 _NO_PLACES = np.zeros(0, np.int64)
 _STATES = {state.value: state for state in BarState}
-_COVERAGES = {coverage.value: coverage for coverage in Coverage}
+# Added to the coverage of a restored bar that may have a trade that comes again.
+_UNSURE = 16
+_COVERAGES = {coverage.value + unsure: coverage for coverage in Coverage for unsure in (0, _UNSURE)}
 # What a bar of the pool has besides its candle, as a Bar takes it.
 _BAR_COLUMNS = ["row", "slot", "start", "end", "state", "revision", "coverage", "phase", "sequence"]
 
@@ -38,6 +40,8 @@ class BarTable:
         self._plan = plan
         self._rule_for = rule_for
         self._coverage = coverage
+        # Whether the bars that are restored have all trades of their epoch.
+        self.is_whole = True
         # The rule of each row; rows and schedules of a rule are alike.
         self._rules: list[SessionRule] = []
         self._new_rows: dict[SessionRule, NewRow] = {}
@@ -90,7 +94,8 @@ class BarTable:
         place = restore.restore_bar(tables, row, slot, bar.start, bar.end, bar.state.value)
         record = tables.bars[place]
         record["candle"] = bar.candle.values()
-        record["revision"], record["coverage"] = bar.revision, bar.coverage
+        unsure = 0 if self.is_whole else _UNSURE
+        record["revision"], record["coverage"] = bar.revision, bar.coverage + unsure
         record["phase"] = PHASES.index(bar.phase)
 
     # The open bar of a slot.
@@ -165,6 +170,53 @@ class BarTable:
                     record["phase"] = self._phase(row, slot, start)
         return found, coverages
 
+    def cover_sessions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how much of the present session of each symbol, so far, had a feed."""
+        found = np.empty(len(rows), query.OPEN_BAR)
+        groups = np.empty(len(rows), query.OPEN_GROUP)
+        count = query.find_sessions(self.open_tables, rows, found, groups)
+        alike = [*(self._alike(*group) for group in groups[:count].tolist()), -1]
+        coverages: NDArray[np.int64] = np.array(alike, np.int64)[found["group"]]
+        for index in np.flatnonzero(coverages < 0).tolist():
+            row, _, start, reached, _ = found[index].item()
+            session = self._rules[row].session(start)
+            if session is not None and session.opens < min(reached, session.closes):
+                start, reached = session.opens, min(reached, session.closes)
+            coverages[index] = self._coverage(start, reached)
+        return coverages
+
+    # The present session of a symbol, as a bar.
+
+    def session_bar(self, row: int) -> Bar | None:
+        """Return a copy of the present session with all its trades, or None."""
+        symbol = self.tables.symbols[row]
+        candle = _read_candle(symbol["session"])
+        if symbol["in_session"]:
+            base = _read_candle(self.tables.bases[row]["candle"])
+            if base.volume:
+                candle.merge(base)
+        if not candle.volume:
+            return None
+        bounds = int(symbol["session_start"]), int(symbol["session_end"])
+        return Bar(self.symbols.symbols[row], SESSION, *bounds, candle)
+
+    def count_sessions(self) -> int:
+        """Return for how many symbols :meth:`session_bar` returns a bar."""
+        count = len(self.symbols.symbols)
+        symbols, bases = self.tables.symbols[:count], self.tables.bases[:count]
+        has_base = symbols["in_session"].astype(bool) & (bases["candle"]["volume"] != 0)
+        return int(np.count_nonzero((symbols["session"]["volume"] != 0) | has_base))
+
+    def restore_session(self, row: int, bar: Bar) -> None:
+        """Take over the session of an earlier epoch, unless the symbol has come further."""
+        symbol = self.tables.symbols[row]
+        if symbol["session_start"] <= bar.start and symbol["latest"] < bar.end:
+            symbol["latest"] = max(int(symbol["latest"]), bar.candle.last_ts)
+            symbol["session"] = bar.candle.values()
+            symbol["session_start"], symbol["session_end"] = bar.start, bar.end
+            # The snapshot of a symbol is its first state.
+            self.tables.bases[row]["sequence"] = 1
+
     def _alike(self, start: int, least: int, most: int) -> int:
         # Of bars that begin together and have come less or more far: where both ends of them are
         # covered alike, all between are.
@@ -183,6 +235,10 @@ class BarTable:
     def early(self, rows: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the places of the bars that wait out the grace; of each slot in their order."""
         places = self.tables.slots["early_first"][rows, slots]
+        return self._following(places)
+
+    def _following(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        # The places, and those of the bars that come after them.
         found = [_NO_PLACES]
         while len(places := places[places >= 0]):
             found.append(places)
@@ -207,15 +263,29 @@ class BarTable:
             return
         answers = []
         for row, slot, start, end, state, _, coverage, _, _ in _columns(bars, firsts[:n_groups]):
-            is_kept = state == BarState.REVISED and coverage
             hours = self._schedule(row, slot).hours(start, end)
-            answers.append(coverage if is_kept else self._coverage(*hours))
+            if state != BarState.REVISED or not coverage:
+                answers.append(self._coverage(*hours))
+            elif coverage < _UNSURE:
+                answers.append(coverage)
+            else:
+                answers.append(min(coverage - _UNSURE, Coverage.PARTIAL))
         bars["coverage"][places] = np.array(answers, np.int64)[group_of]
         if unknown:
             # Only Python's rules have phases.
             for place in places[bars["phase"][places] < 0].tolist():
                 row, slot, start, *_ = next(_columns(bars, np.array([place])))
                 bars["phase"][place] = self._phase(row, slot, start)
+
+    def open_ends(self) -> list[int]:
+        """Return when the bars end that are not closed."""
+        tables, count = self.tables, len(self.symbols)
+        slots = tables.slots[:count]
+        open_ends = slots["end"][slots["start"] < slots["end"]]
+        first = slots["early_first"]
+        early_ends = tables.bars["end"][self._following(first[first >= 0])]
+        found: list[int] = np.unique(np.concatenate([open_ends, early_ends])).tolist()
+        return found
 
     def bars(self, places: NDArray[np.int64]) -> list[Bar]:
         """Return copies of bars that are filled in."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from aggregator.bars.bar import Bar, CoverageRule, always_covered
+from aggregator.bars.bar import SESSION, Bar, CoverageRule, always_covered
 from aggregator.bars.bar_table import BarTable
 from aggregator.bars.clock_bars import ClockBars
 from aggregator.bars.event_series import EventBarsFactory
@@ -33,17 +33,21 @@ class TradeCounts:
     bars_evicted: int = 0
 
 
-class OpenBars:
-    """The bars that are not closed, each made when it is asked for."""
+class LastBars:
+    """The present sessions and the bars that are not closed, each made when it is asked for."""
 
-    def __init__(self, sources: Sequence[BarSource]) -> None:
+    def __init__(self, table: BarTable, sources: Sequence[BarSource]) -> None:
+        self._table = table
         self._sources = sources
 
     def __len__(self) -> int:
-        return sum(source.count_open() for source in self._sources)
+        return self._table.count_sessions() + sum(each.count_open() for each in self._sources)
 
     def __iter__(self) -> Iterator[Bar]:
-        return chain.from_iterable(source.open_bars() for source in self._sources)
+        rows = range(len(self._table.symbols))
+        yield from filter(None, map(self._table.session_bar, rows))
+        for source in self._sources:
+            yield from source.open_bars()
 
 
 class BarEngine:
@@ -69,9 +73,8 @@ class BarEngine:
         by_trades = plan.by_trades if event_bars is not None else []
         first = len(self.table.names)
         step = first + len(by_trades)
-        self._sources: list[BarSource] = [
-            ClockBars(self.table, step, self.output, plan.revise_ns, self._wake)
-        ]
+        self._clock_bars = ClockBars(self.table, step, self.output, plan.revise_ns, self._wake)
+        self._sources: list[BarSource] = [self._clock_bars]
         if event_bars is not None and by_trades:
             self._sources.append(
                 EventBarSource(
@@ -164,28 +167,53 @@ class BarEngine:
 
     # Earlier and later epochs.
 
-    def open_bars(self) -> OpenBars:
-        """Return copies of all bars that are not closed, for the next epoch to go on with.
+    def open_bars(self) -> Iterator[Bar]:
+        """Give copies of all bars that are not closed, for the next epoch to go on with.
 
         Trades that wait for their place among others count now, so this is for the end.
         """
         self._keep([bar for source in self._sources for bar in source.flush()])
-        return OpenBars(self._sources)
+        return chain.from_iterable(source.open_bars() for source in self._sources)
 
-    def restore(self, bars: Iterable[Bar], now_ns: int = 0) -> None:
-        """Take over bars of an earlier epoch: open ones, and those that can still be revised.
+    def last_bars(self) -> LastBars:
+        """Return the present sessions, with the interval :data:`SESSION`, and the open bars.
+
+        Trades that wait for their place among others count now, as in :meth:`open_bars`.
+        """
+        self._keep([bar for source in self._sources for bar in source.flush()])
+        return LastBars(self.table, self._sources)
+
+    def open_ends(self) -> list[int]:
+        """Return when the bars end that the clock ends and that are not closed."""
+        return self.table.open_ends()
+
+    def restore(self, bars: Iterable[Bar], now_ns: int = 0, *, is_whole: bool = True) -> None:
+        """Take over bars of an earlier epoch: open ones, sessions, and those that can be revised.
 
         Call it once, before the first trade. The first trade of each symbol asks for :meth:`open`,
         as if the symbol were new. Bars of intervals that are not made any more are left out. With
         ``now_ns`` the wall clock closes those of symbols whose trades are of the present.
+
+        If the bars are not a whole epoch's, because that ended in a crash, trades may come again
+        that a closed bar has: if it is revised, its coverage is partial.
         """
+        self.table.is_whole = is_whole
         self.table.tables.state["now"] = now_ns
+        sessions: list[Bar] = []
         for bar in sorted(bars, key=lambda bar: (bar.end, bar.start)):
             place = self.series.place(bar.interval)
-            if place is not None:
+            if bar.interval == SESSION:
+                sessions.append(bar)
+            elif place is not None:
                 source, index = place
-                row = self._row(bar.symbol)
-                self.table.tables.symbols[row]["unopened"] = True
-                source.restore(row, index, bar)
+                source.restore(self._restored_row(bar), index, bar)
+        # A session that is older than a bar of its symbol is over.
+        for bar in sessions:
+            self._clock_bars.restore_session(self._restored_row(bar), bar)
         for source in self._sources:
             source.finish_restore()
+
+    def _restored_row(self, bar: Bar) -> int:
+        row = self._row(bar.symbol)
+        self.table.tables.symbols[row]["unopened"] = True
+        return row

@@ -83,7 +83,7 @@ class Filler:
             InvalidBars: there are too many intervals between the bars.
         """
         found: list[wire.Bar] = []
-        for before, bar in zip(reversed([None, *bars[:-1]]), reversed(bars), strict=True):
+        for before, bar in zip(reversed([None, *bars][:-1]), reversed(bars), strict=True):
             found.append(bar)
             if before is not None:
                 gap = self._back_from(bar.start, before.end)

@@ -29,7 +29,7 @@ from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary
-from marketdata.symbols import normalize_symbol
+from marketdata.symbols import in_other_case, normalize_symbol
 from marketdata.validation import TickRules
 from marketdata.wire import market_data_pb2 as wire
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceServicer
@@ -172,7 +172,8 @@ class MarketDataService(MarketDataServiceServicer):
             await abort(context, exc)
         states = self._states([symbol])
         if not states:
-            await abort(context, SymbolHasNoData(symbol))
+            similar = (each for each in in_other_case(symbol) if self._states([each]))
+            await abort(context, SymbolHasNoData(symbol, next(similar, "")))
         return message_of(states)
 
     async def GetAggregates(  # type: ignore[override]

@@ -6,10 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
+import structlog
+
 from aggregator.coverage.feed import Feed
 from aggregator.market import Market
+from marketdata.timestamps import UnitHistory
 from marketdata.validation import TickRules
 from marketdata.wire import market_data_pb2 as wire
+
+log = structlog.get_logger()
 
 # To apply ticks costs 60 µs, whether one or a hundred; to read one from gRPC as much. So a tick
 # that comes after a pause is applied at once, others together. While ticks wait to be read, the end
@@ -42,6 +47,7 @@ class SingleTicks:
         self._clock = clock
         self._feed = feed
         self._drops = drops
+        self._units = UnitHistory()
         self._loop = asyncio.get_running_loop()
         self._waiting: list[wire.Tick] = []
         self._applied_at = 0.0
@@ -76,12 +82,15 @@ class SingleTicks:
         now_ns = self._clock()
         rejected: Counter[str] = Counter()
         valid = []
+        changes = self._units.changes
         for tick in waiting:
-            reason = self._rules.normalize(tick, now_ns)
+            reason = self._rules.normalize(tick, now_ns, self._units)
             if reason is None:
                 valid.append(tick)
             else:
                 rejected[reason] += 1
+        if self._units.changes > changes == 0:
+            log.warning("timestamp_unit_changed", unit_ns=self._units.unit_ns)
         if valid:
             applied = self._market.publish_ticks(valid, now_ns, self._feed)
             rejected.update(reason for _, reason in applied.rejections)

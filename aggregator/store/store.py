@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from itertools import islice
 from random import Random
 from typing import Any, Protocol
@@ -14,11 +15,13 @@ from typing import Any, Protocol
 import structlog
 
 from aggregator.bars.bar import Bar
+from aggregator.coverage.feeds import SenderMark
 from aggregator.coverage.spans import Span
 from aggregator.store.backlog import Backlog, Group
-from aggregator.store.database import STORE_ERRORS, Database
+from aggregator.store.database import STORE_ERRORS, Database, StoreEmptied
 from aggregator.store.feed_spans import load_spans, save_spans
 from aggregator.store.health import StoreHealth
+from aggregator.store.last_stop import LastStop, save_last_stop, take_last_stop
 from aggregator.store.queries import Range, select_range
 from aggregator.store.removal import remove_old
 from aggregator.store.restore import load_open, load_recent
@@ -89,6 +92,14 @@ class BarStore:
         self._losses = DropSummary(log, "bars_lost")
         self._written = 0
         self._is_prepared = False
+        #: How the last run stopped; known when the database answered at the start.
+        self.last_stop = LastStop()
+        # Whether the tables must be made or found again before the next bar is written.
+        self._must_prepare = True
+        # Whether the file is not the one that was opened.
+        self._lost_its_file = False
+        # What readers of the history must know although the store works.
+        self._notice = ""
         self._health = StoreHealth(database, tell)
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
@@ -104,7 +115,7 @@ class BarStore:
         """Return whether the store works, and how many bars wait, are written and are lost."""
         return StoreStatus(
             state="failing" if self.is_failing else "ok",
-            problem=self._health.problem or "",
+            problem=self._health.problem or self._notice,
             waiting=len(self._backlog),
             max_waiting=self._backlog.max_waiting,
             written=self._written,
@@ -117,7 +128,7 @@ class BarStore:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await self._prepare()
         except STORE_ERRORS as exc:
-            self._health.failed(exc)
+            self._failed(exc)
         self._tasks = [
             asyncio.create_task(self._write_for_ever()),
             asyncio.create_task(self._remove_for_ever()),
@@ -141,7 +152,7 @@ class BarStore:
                     async for part in load_recent(self._database, intervals, window_ns, left):
                         found += part
             except STORE_ERRORS as exc:
-                self._health.failed(exc)
+                self._failed(exc)
         return found
 
     def put(self, bars: Iterable[Bar]) -> None:
@@ -156,18 +167,40 @@ class BarStore:
         """Wait until everything is written."""
         await self._drained.wait()
 
-    async def stop(self, timeout_s: float, last: SizedIterable = ()) -> None:
-        """Write the waiting and the ``last`` bars within ``timeout_s``; log how many are lost."""
+    async def stop(
+        self,
+        timeout_s: float,
+        last: SizedIterable = (),
+        spans: Iterable[Span] = (),
+        senders: Mapping[str, SenderMark] | None = None,
+    ) -> None:
+        """Write the waiting and the ``last`` bars within ``timeout_s``; log how many are lost.
+
+        If no bar of this run was lost, what the next run may trust is stored as well.
+
+        Args:
+            timeout_s: how long it may take.
+            last: the bars that are not closed.
+            spans: when there was a feed.
+            senders: where each producer stands; None: the next run is to trust nothing.
+        """
         left = len(last)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
+                if len(last) and self._is_prepared:
+                    with contextlib.suppress(*STORE_ERRORS):
+                        await self._database.remove_sessions()
                 # Not all at once: they may be made one by one, and fewer may wait.
                 bars = iter(last)
                 while part := list(islice(bars, min(LAST_BARS, self._backlog.max_waiting))):
                     self.put(part)
                     left -= len(part)
                     await self.flush()
+                if senders is not None and not self._backlog.lost and self._is_prepared:
+                    with contextlib.suppress(*STORE_ERRORS):
+                        await save_spans(self._database, spans)
+                        await save_last_stop(self._database, senders)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -194,7 +227,7 @@ class BarStore:
                 return (await connection.execute(select_range(asked))).fetchall()
         except STORE_ERRORS as exc:
             # The writer tries again, and reports when it works.
-            self._health.failed(exc)
+            self._failed(exc)
             self._wake.set()
             raise StoreUnavailable(self._health.problem or "") from exc
 
@@ -205,24 +238,41 @@ class BarStore:
         try:
             return await load_spans(self._database)
         except STORE_ERRORS as exc:
-            self._health.failed(exc)
+            self._failed(exc)
             return []
 
-    async def save_spans(self, spans: Iterable[tuple[int, int]]) -> bool:
-        """Store when at least one producer was connected; return False if that failed."""
+    async def save_spans(
+        self, spans: Iterable[tuple[int, int]], open_ends: Iterable[int] = ()
+    ) -> bool:
+        """Store when at least one producer was connected; return False if that failed.
+
+        ``open_ends`` are the ends of bars that are not closed.
+        """
         if not self._is_prepared:
             return False
         try:
-            await save_spans(self._database, spans)
+            await save_spans(self._database, spans, self._backlog.ends.union(open_ends))
         except STORE_ERRORS as exc:
-            self._health.failed(exc)
+            self._failed(exc)
             return False
         return True
 
     async def _prepare(self) -> None:
-        await self._database.migrate()
-        self._is_prepared = True
+        has_new_tables = await self._database.migrate()
+        if has_new_tables or self._lost_its_file:
+            at = datetime.now(UTC)
+            self._notice = f"emptied: bars from before {at:%Y-%m-%d %H:%M:%S} UTC may be missing"
+            log.error("store_emptied", store=self._database.name)
+            self._lost_its_file = False
+        if not self._is_prepared:
+            self.last_stop = await take_last_stop(self._database)
+        self._is_prepared, self._must_prepare = True, False
         self._health.succeeded(len(self._backlog))
+
+    def _failed(self, error: BaseException) -> None:
+        self._must_prepare = self._must_prepare or self._database.lacks_tables(error)
+        self._lost_its_file = self._lost_its_file or isinstance(error, StoreEmptied)
+        self._health.failed(error)
 
     async def _write_for_ever(self) -> None:
         backoff_s = FIRST_BACKOFF_S
@@ -231,12 +281,12 @@ class BarStore:
                 await self._write_some()
                 backoff_s = FIRST_BACKOFF_S
             except STORE_ERRORS as exc:
-                self._health.failed(exc)
+                self._failed(exc)
                 await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
                 backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
 
     async def _write_some(self) -> None:
-        if not self._is_prepared:
+        if self._must_prepare:
             await self._prepare()
         elif self._backlog.is_idle:
             await self._wait_for_bars()

@@ -128,7 +128,7 @@ class Decoder:
     # Reads ticks from ``start`` on; returns where the rest begins, which is no tick, or a damaged
     # or a large one.
     def _decode_ticks(self, data: bytes, start: int, batch: Batch) -> int:
-        symbols = Symbols(self._table.slots, self._table.names)
+        symbols = Symbols(self._table.slots, self._table.heads, self._table.names)
         address = np.frombuffer(data, np.uint8).ctypes.data if data else 0
         position, end, index = address + start, address + len(data), 0
         while True:

@@ -204,6 +204,7 @@ class Aggregate(_message.Message):
     SESSION_START_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     open: _builtins.float
     high: _builtins.float
@@ -224,6 +225,8 @@ class Aggregate(_message.Message):
     """Identifies one run of the aggregator's state; a new process has a new epoch. Sequences compare
     only within one epoch.
     """
+    coverage: Global___Coverage.ValueType
+    """For how much of the session, so far, at least one producer was connected."""
     def __init__(
         self,
         *,
@@ -239,10 +242,11 @@ class Aggregate(_message.Message):
         session_start: _builtins.int = ...,
         sequence: _builtins.int = ...,
         epoch: _builtins.int = ...,
+        coverage: Global___Coverage.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "epoch", b"epoch", "high", b"high", "low", b"low", "open", b"open", "sequence", b"sequence", "session_start", b"session_start", "symbol", b"symbol", "timestamp", b"timestamp", "trades", b"trades", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "coverage", b"coverage", "epoch", b"epoch", "high", b"high", "low", b"low", "open", b"open", "sequence", b"sequence", "session_start", b"session_start", "symbol", b"symbol", "timestamp", b"timestamp", "trades", b"trades", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -910,7 +914,7 @@ class StoreStatus(_message.Message):
     state: _builtins.str
     """"off", "ok" or "failing"."""
     problem: _builtins.str
-    """Why the store fails."""
+    """Why the store fails. If it is "ok": what is wrong with its history."""
     waiting: _builtins.int
     """Bars that wait to be written, and the limit of their number."""
     max_waiting: _builtins.int

@@ -54,7 +54,16 @@ def test_other_services_variables_are_not_ours(monkeypatch: pytest.MonkeyPatch) 
     load_settings(IngestSettings)
 
 
-@pytest.mark.parametrize(("name", "value"), [("INGEST_PORT", "70000"), ("INGEST_PORT", "http")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("INGEST_PORT", "70000"),
+        ("INGEST_PORT", "http"),
+        ("INGEST_PORT", "7_0"),
+        ("INGEST_MAX_VOLUME", "9223372036854775807"),
+        ("INGEST_MAX_PRICE", "inf"),
+    ],
+)
 def test_a_bad_value_names_the_variable_and_the_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:

@@ -10,7 +10,7 @@ Measured on one core at 2.1 GHz: see docs/performance.md.
 from __future__ import annotations
 
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -58,9 +58,20 @@ from aggregator.bars.kernel.records import (
 from aggregator.bars.kernel.session import begin_base, latest_time
 from aggregator.wire.ticks import TICKS, Ticks
 from marketdata.kernels import KERNELS, kernel_part
+from marketdata.validation import LEAST_SENTINEL, PRICE_SENTINELS
 
 # More rows than a cache holds.
 _MANY = 4_096
+_SENTINELS = tuple(sorted(PRICE_SENTINELS))
+
+
+class _Limits(NamedTuple):
+    """The largest values of a valid trade; from the usual price on, a price is looked at twice."""
+
+    usual_price: float
+    price: float
+    volume: int
+    ts: int
 
 
 @kernel_part
@@ -98,14 +109,26 @@ def _take(t: Tables, row: int, trade: Trade) -> int:
 
 
 @kernel_part
-def _is_valid(trade: Trade, latest_allowed: int) -> bool:
-    return (
+def _is_valid(trade: Trade, limits: _Limits) -> bool:
+    is_usual: bool = (
         (trade.price > 0.0)
-        & (trade.price < inf)
+        & (trade.price < limits.usual_price)
         & (trade.volume > 0)
+        & (trade.volume <= limits.volume)
         & (trade.ts > 0)
-        & (trade.ts <= latest_allowed)
+        & (trade.ts <= limits.ts)
     )
+    return is_usual or _is_valid_at_a_high_price(trade, limits)
+
+
+@kernel_part
+def _is_valid_at_a_high_price(trade: Trade, limits: _Limits) -> bool:
+    if not limits.usual_price <= trade.price <= limits.price:
+        return False
+    for each in _SENTINELS:
+        if trade.price == each:
+            return False
+    return 0 < trade.volume <= limits.volume and 0 < trade.ts <= limits.ts
 
 
 @kernel_part
@@ -164,7 +187,10 @@ def apply_ticks(
     Returns:
         Why it stopped, the first tick that was not taken, and how many rows changed so far.
     """
-    batch, latest_allowed = t.state[0].batch, t.state[0].latest_allowed
+    state: EngineState = t.state[0]
+    batch = state.batch
+    usual_price = min(state.max_price, LEAST_SENTINEL)
+    limits = _Limits(usual_price, state.max_price, state.max_volume, state.latest_allowed)
     ahead = addresses_of(t)
     many = t.bases.shape[0] > _MANY
     while index < count:
@@ -182,7 +208,7 @@ def apply_ticks(
         trade = Trade(
             ticks.prices[index], ticks.volumes[index], ticks.times[index], first_sequence + index
         )
-        if not _is_valid(trade, latest_allowed):
+        if not _is_valid(trade, limits):
             return UNUSUAL, index, t.state[0].changed
         base: Base = t.bases[row]
         index += 1

@@ -8,7 +8,7 @@ from aggregator.bars.kernel.codes import DONE, OVERFLOW, UNUSUAL
 from aggregator.bars.kernel.events import count_end, touch
 from aggregator.bars.kernel.limits import set_limits
 from aggregator.bars.kernel.pool import find_bar, link_early, make_bar
-from aggregator.bars.kernel.records import Base, PooledBar, Slot, Symbol, Tables, Trade
+from aggregator.bars.kernel.records import FINAL, Base, PooledBar, Slot, Symbol, Tables, Trade
 from aggregator.bars.kernel.session import (
     bounds_of,
     is_in_session,
@@ -40,11 +40,8 @@ def take_late(t: Tables, row: int, trade: Trade) -> int:
     state = t.state[0]
     symbol: Symbol = t.symbols[row]
     latest = latest_time(t, row)
-    too_late = latest - trade.ts > state.revise
     # A bit for each slot with a bar that the trade belongs to.
-    targets, evicted = 0, 0
-    if not too_late:
-        targets, evicted = _find_targets(t, row, trade)
+    targets, evicted = _find_targets(t, row, trade, latest)
     if targets < 0:
         return OVERFLOW
     state.bars_evicted += evicted
@@ -55,7 +52,7 @@ def take_late(t: Tables, row: int, trade: Trade) -> int:
         _count_outside(t, symbol, trade.ts)
     elif not _add_to_session(t, row, trade):
         return OVERFLOW
-    if too_late and state.slots:
+    if latest - trade.ts > state.revise and state.slots and not targets:
         state.bars_late += 1
     if trade.ts > latest:
         symbol.latest = trade.ts
@@ -72,11 +69,13 @@ def take_late(t: Tables, row: int, trade: Trade) -> int:
 
 
 @kernel_part
-def _find_targets(t: Tables, row: int, trade: Trade) -> tuple[int, int]:
+def _find_targets(t: Tables, row: int, trade: Trade, latest: int) -> tuple[int, int]:
     """Return a bit for each slot with a bar that takes the trade, and how many gave theirs up.
 
-    The bits are negative if a bar would overflow.
+    The bits are negative if a bar would overflow. A trade that is older than the window of
+    revisions is taken by bars that are not closed.
     """
+    too_late = latest - trade.ts > t.state[0].revise
     targets, evicted = 0, 0
     for index in range(t.state[0].slots):
         slot: Slot = t.slots[row, index]
@@ -85,6 +84,10 @@ def _find_targets(t: Tables, row: int, trade: Trade) -> tuple[int, int]:
             continue
         is_open = start == slot.start < slot.end
         place = -1 if is_open else find_bar(t, slot, start)
+        if too_late and not is_open and latest >= end + t.state[0].grace:
+            continue
+        if too_late and place >= 0 and t.bars[place].state >= FINAL:
+            continue
         if start <= slot.evicted_until and not is_open and place < 0:
             evicted += 1
             continue

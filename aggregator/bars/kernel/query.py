@@ -15,6 +15,7 @@ from aggregator.bars.kernel.events import ENDS_SEARCHED, is_wanted
 from aggregator.bars.kernel.records import (
     BARS,
     BASES,
+    BY_PYTHON,
     INT,
     INTS,
     NEVER,
@@ -170,6 +171,35 @@ def find_open(
             bar.group = _join_group(groups, count, bar.start, bar.reached)
             count = max(count, bar.group + 1)
     return count, unknown
+
+
+@KERNELS.add(INT(OPEN_TABLES, INTS, _OPEN_BARS, _OPEN_GROUPS))
+def find_sessions(
+    t: OpenTables, rows: NDArray[np.int64], found: NDArray[Any], groups: NDArray[Any]
+) -> int:
+    """Find the present sessions of symbols, and how far they have come.
+
+    Args:
+        t: the tables.
+        rows: the symbols.
+        found: takes an OpenBar for each, without a slot.
+        groups: takes an OpenGroup for sessions that begin together.
+
+    Returns:
+        How many groups there are.
+    """
+    count = 0
+    for index in range(rows.shape[0]):
+        bar: Any = found[index]
+        bar.row = rows[index]
+        symbol: Symbol = t.symbols[bar.row]
+        bar.start = symbol.session_start
+        bar.reached = min(max(latest_time(t, bar.row), bar.start) + 1, symbol.session_end)
+        bar.group = -1
+        if symbol.rule != BY_PYTHON:
+            bar.group = _join_group(groups, count, bar.start, bar.reached)
+            count = max(count, bar.group + 1)
+    return count
 
 
 @kernel_part

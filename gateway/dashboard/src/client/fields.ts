@@ -19,6 +19,10 @@ export interface Aggregate {
   readonly trades: Int64 | null;
   /** volume-weighted average price */
   readonly vwap: number | null;
+  /** whether coverage is full */
+  readonly complete: boolean | null;
+  /** for how much of the session, so far, a producer was connected */
+  readonly coverage: 'no_feed' | 'partial' | 'full' | null;
   /** counts the published states within one epoch: 1, 2, 3, ... */
   readonly sequence: Int64 | null;
   /** names one run of the aggregator's state; sequences compare only within one epoch */

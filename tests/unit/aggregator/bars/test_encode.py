@@ -22,6 +22,7 @@ from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.wire.market_data_pb2 import Aggregate, UpdateBatch
 
 INTERVALS = ("1s", "15m", "1d", "x" * encode.NAME_WIDTH)
+COVERAGES = [Coverage.PARTIAL, Coverage.FULL, Coverage.NO_FEED, Coverage.PARTIAL]
 ROWS = 4
 
 # Every length of a varint, and its limits.
@@ -32,7 +33,7 @@ prices = st.one_of(
     st.sampled_from([5e-324, 1e-310, 1.0, 0.1, 1e15, 1.7e308]),
     st.integers(1, 9).map(float),
 )
-symbols = st.text("ABCXYZ.^0", min_size=1, max_size=MAX_SYMBOL_LENGTH)
+symbols = st.text("ABCXYZ.^0 ~/", min_size=1, max_size=MAX_SYMBOL_LENGTH)
 names = st.lists(symbols, min_size=ROWS, max_size=ROWS, unique=True)
 moments = st.one_of(st.integers(0, 5), sizes)
 
@@ -96,8 +97,10 @@ class Columns:
 
     def states(self, rows: Sequence[int], epoch: int) -> list[bytes]:
         room = make_room(encode.MAX_STATE_BYTES, encode.STATE, len(rows))
+        asked = np.array(rows, np.int64)
+        coverages = np.array([COVERAGES[row % 4] for row in rows], np.int64)
         end = encode.encode_states(
-            np.array(rows, np.int64), self.open_tables(), *self.texts[:2], epoch, room.out
+            asked, coverages, self.open_tables(), *self.texts[:2], epoch, room.out
         )
         return records(room, len(rows), end)
 
@@ -150,6 +153,7 @@ def test_states_are_those_of_the_library(
                 session_start=start,
                 sequence=sequence,
                 epoch=epoch,
+                coverage=COVERAGES[row % 4].value,
             )
             want[row] = UpdateBatch(updates=[aggregate]).SerializeToString()
     assert columns.states(order, epoch) == [want[row] for row in order]
