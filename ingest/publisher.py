@@ -97,7 +97,8 @@ class Publisher:
 
     def _log_loss(self, code: grpc.StatusCode, details: str) -> None:
         if self._is_ending:
-            return
+            # So no other stream is opened.
+            raise asyncio.CancelledError
         log.warning(
             "aggregator_lost",
             aggregator=self._aggregator,
