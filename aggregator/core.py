@@ -185,7 +185,7 @@ class Core:
             await self._save_refusals(self.store)
             await self.store.stop(
                 self._store_drain_s,
-                engine.open_bars() + engine.sessions(),
+                engine.last_bars(),
                 self.feeds.all_spans(self._clock()),
                 self.feeds.marks(self._producers.all()),
             )

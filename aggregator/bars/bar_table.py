@@ -140,6 +140,14 @@ class BarTable:
         bar.refused = self.refusals.count(bar.symbol, start, end)
         return bar
 
+    def count_open(self, rows: NDArray[np.int64], slot: int) -> int:
+        """Return for how many symbols :meth:`open_bar` returns a bar."""
+        slots, bases = self.tables.slots[rows, slot], self.tables.bases[rows]
+        base_starts = self.tables.symbols[rows]["base_start"]
+        has_base = (slots["start"] <= base_starts) & (base_starts < slots["end"])
+        has_base &= bases["candle"]["volume"] != 0
+        return int(np.count_nonzero((slots["candle"]["volume"] != 0) | has_base))
+
     def renew(self, row: int, slot: int) -> bool:
         """Count one more state of the bar that is open; return whether there is one."""
         record = self.tables.slots[row, slot]
@@ -206,6 +214,13 @@ class BarTable:
             return None
         bounds = int(symbol["session_start"]), int(symbol["session_end"])
         return Bar(self.symbols.symbols[row], SESSION, *bounds, candle)
+
+    def count_sessions(self) -> int:
+        """Return for how many symbols :meth:`session_bar` returns a bar."""
+        count = len(self.symbols.symbols)
+        symbols, bases = self.tables.symbols[:count], self.tables.bases[:count]
+        has_base = symbols["in_session"].astype(bool) & (bases["candle"]["volume"] != 0)
+        return int(np.count_nonzero((symbols["session"]["volume"] != 0) | has_base))
 
     def restore_session(self, row: int, bar: Bar) -> None:
         """Take over the session of an earlier epoch, unless the symbol has come further."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -162,10 +162,14 @@ class EventBarSource:
             closed += self._publish(row, [each.bars.flush() for each in series])
         return closed
 
-    def open_bars(self) -> list[Bar]:
-        """Return copies of all bars that are not full."""
+    def open_bars(self) -> Iterator[Bar]:
+        """Give copies of all bars that are not full."""
         states = (each.open_state() for series in self._series for each in series)
-        return list(filter(None, states))
+        return filter(None, states)
+
+    def count_open(self) -> int:
+        """Return how many bars are not full."""
+        return sum(1 for _ in self.open_bars())
 
     def restore(self, row: int, index: int, bar: Bar) -> None:
         """Take over a bar of an earlier epoch, before the first trade."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from itertools import islice
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -39,6 +40,8 @@ log = structlog.get_logger()
 BATCH_BARS = 500
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 5.0
+# The last bars are made and written in parts, between which the deadline is checked: 50 ms.
+LAST_BARS = 1_000
 # How soon an idle store notices that its database is gone, or back.
 PING_S = 5.0
 # How long the first ticks may wait for the bars of the last run.
@@ -52,6 +55,14 @@ class StoreUnavailable(MarketDataError):
     def __init__(self, problem: str) -> None:
         super().__init__(f"stored bars cannot be read: {problem}")
         self.problem = problem
+
+
+class SizedIterable(Protocol):
+    """Bars whose number is known before they are made."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Bar]: ...
 
 
 class BarStore:
@@ -162,7 +173,7 @@ class BarStore:
     async def stop(
         self,
         timeout_s: float,
-        last: Sequence[Bar] = (),
+        last: SizedIterable = (),
         spans: Iterable[Span] = (),
         senders: Mapping[str, SenderMark] | None = None,
     ) -> None:
@@ -180,12 +191,12 @@ class BarStore:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
-                if last and self._is_prepared:
+                if len(last) and self._is_prepared:
                     with contextlib.suppress(*STORE_ERRORS):
                         await self._database.remove_sessions()
-                # Not all at once: there may be more than may wait.
-                for first in range(0, len(last), self._backlog.max_waiting):
-                    part = last[first : first + self._backlog.max_waiting]
+                # Not all at once: they may be made one by one, and fewer may wait.
+                bars = iter(last)
+                while part := list(islice(bars, min(LAST_BARS, self._backlog.max_waiting))):
                     self.put(part)
                     left -= len(part)
                     await self.flush()
