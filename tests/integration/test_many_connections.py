@@ -125,7 +125,11 @@ async def test_an_aggregator_without_descriptors_serves_its_clients_and_takes_ot
         assert len(aggregator.logs) < 20
 
 
-@pytest.mark.parametrize("sent", [b"", b"\x00\x00", frame(make_tick())[:-1]])
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"\x00\x00", frame(make_tick())[:-1]],
+    ids=["nothing", "half a length", "half a tick"],
+)
 async def test_a_connection_that_sends_no_tick_is_closed_in_time(sent: bytes) -> None:
     async with (
         run_ingest(UNREACHABLE, first_tick_timeout_s=0.3, shutdown_deadline_s=0.2) as ingest,
