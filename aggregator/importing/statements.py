@@ -226,6 +226,7 @@ def _added(new: Any) -> dict[str, Any]:
         "low": case((new.low < old.low, new.low), else_=old.low),
         "volume": old.volume + new.volume,
         "trades": old.trades + new.trades,
+        "refused": old.refused + new.refused,
         "notional": total,
         "notional_error": old.notional_error + new.notional_error + error,
     }

@@ -168,21 +168,22 @@ class PlainBook:
                 changed.add(symbol)
             if traded is not None:
                 traded(symbol, price, volume, ts, sequence)
-        # Those of one second are one.
-        seconds = {}
-        for sequence, _ in applied.rejections:
-            tick = sent[sequence - first_sequence]
-            symbol, ts = tick.symbol, tick.exchange_timestamp
-            if 0 < ts <= latest_ns and symbol in self._bars:
-                seconds[symbol, ts // NS_PER_S] = ts
-        for (symbol, _), ts in seconds.items():
-            if self.engine.refuse(symbol, ts):
-                changed.add(symbol)
+        refused = (sent[sequence - first_sequence] for sequence, _ in applied.rejections)
+        changed |= self._refuse(refused, latest_ns)
         states = self._states
         for symbol in changed:
             states[symbol].published()
         self.engine.end_batch(changed)
         return applied
+
+    def _refuse(self, ticks: Iterable[Tick], latest_ns: int) -> set[str]:
+        # Returns the symbols whose session changed. Ticks of one second are one.
+        seconds = {}
+        for tick in ticks:
+            symbol, ts = tick.symbol, tick.exchange_timestamp
+            if 0 < ts <= latest_ns and symbol in self._bars:
+                seconds[symbol, ts // NS_PER_S] = ts
+        return {symbol for (symbol, _), ts in seconds.items() if self.engine.refuse(symbol, ts)}
 
     def _take(
         self, symbol: str, price: float, volume: int, ts: int, sequence: int

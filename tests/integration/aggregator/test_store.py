@@ -18,8 +18,8 @@ from sqlalchemy import Connection, select, text
 from aggregator.bars.bar import BarState
 from aggregator.store.queries import Range, select_last_times, select_range, select_recent
 from aggregator.store.removal import remove_old
-from aggregator.store.rows import to_bar, to_row
-from aggregator.store.schema import bar_columns, bars, metadata
+from aggregator.store.rows import row_writer, to_bar, to_row
+from aggregator.store.schema import STORED, bar_columns, bars, metadata
 from marketdata.intervals import parse_interval
 from marketdata.timestamps import NS_PER_S
 from tests.doubles.made_bars import make_bar
@@ -111,8 +111,10 @@ def _keep_first_version(connection: Connection) -> None:
     config.set_main_option("script_location", "aggregator.store:migrations")
     config.attributes["connection"] = connection
     command.upgrade(config, "0001")
-    row = to_row(make_bar(7))
-    names = ", ".join(f'"{column.name}"' for column in bar_columns)
+    # Without the columns of later versions.
+    columns = [column.name for column in bar_columns if column.name != "refused"]
+    row = row_writer([field for field in STORED if field.name in columns])(make_bar(7))
+    names = ", ".join(f'"{name}"' for name in columns)
     marks = ", ".join(f":v{n}" for n in range(len(row)))
     values = {f"v{n}": value for n, value in enumerate(row)}
     connection.execute(text(f"INSERT INTO bars ({names}) VALUES ({marks})"), values)

@@ -32,6 +32,7 @@ def test_an_aggregate_is_the_designs_json_and_what_stands_beside_it() -> None:
         b'{"symbol":"AAPL","open":150.25,"high":152.1,"low":149.8,"close":151.5,'
         b'"volume":"1000000","timestamp":"1735201234567",'
         b'"timestampNs":"1735201234567890123","trades":"4711","vwap":150.98,'
+        b'"complete":false,"coverage":"partial","refused":"0",'
         b'"sequence":"18446744073709551615","epoch":"9223372036854775808"}'
     )
 
@@ -39,8 +40,8 @@ def test_an_aggregate_is_the_designs_json_and_what_stands_beside_it() -> None:
 def test_the_empty_aggregate_is_the_symbol_and_nulls() -> None:
     assert encode_json(empty_aggregate("BRK/B")) == (
         b'{"symbol":"BRK/B","open":null,"high":null,"low":null,"close":null,"volume":null,'
-        b'"timestamp":null,"timestampNs":null,"trades":null,"vwap":null,"sequence":null,'
-        b'"epoch":null}'
+        b'"timestamp":null,"timestampNs":null,"trades":null,"vwap":null,"complete":null,'
+        b'"coverage":null,"refused":null,"sequence":null,"epoch":null}'
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.bars.bar import Coverage
 from aggregator.coverage.feed import MAX_PLACES, MAX_REPORT_BYTES, Feed
-from aggregator.coverage.feeds import MAX_SENDERS, Feeds
-from aggregator.coverage.spans import Span
+from aggregator.coverage.feeds import MAX_SENDERS, Feeds, SenderMark
+from aggregator.coverage.spans import Span, Spans
+from aggregator.wire.batch import Batch
+from aggregator.wire.ticks import make_ticks
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import FeedReport
 
@@ -374,3 +378,52 @@ def test_closing_leaves_nothing_behind(count: int) -> None:
     assert feeds.all_spans(NOW + DAY) == [
         Span(NOW + i * MINUTE, NOW + i * MINUTE + SECOND) for i in range(count)
     ]
+
+
+def batch(first_sequence: int, since: int) -> Batch:
+    """Return what ingest sends first: its report, and the sequence of the next tick."""
+    ticks = make_ticks(1)
+    return Batch("p", first_sequence, 0, ticks, feed=report(1, since))
+
+
+def test_a_feed_covers_nothing_before_the_start_of_the_process() -> None:
+    feeds = Feeds(60.0, started_ns=NOW + 30 * SECOND)
+    feed = feeds.open(NOW + 31 * SECOND)
+    feed.before_batch(batch(1, NOW - DAY), NOW + DAY, NOW + 31 * SECOND)
+    assert feeds.coverage(NOW, NOW + MINUTE) is PARTIAL
+    assert feeds.coverage(NOW + MINUTE, NOW + 2 * MINUTE) is FULL
+
+
+@pytest.mark.parametrize(("first_sequence", "want"), [(8, FULL), (10, FULL), (11, PARTIAL)])
+def test_after_an_orderly_stop_a_sender_goes_on_if_no_tick_is_missing(
+    first_sequence: int, want: Coverage
+) -> None:
+    feeds = Feeds(60.0, [Span(NOW, NOW + 20 * SECOND)], started_ns=NOW + 30 * SECOND)
+    feeds.restore({"p": SenderMark(9, NOW, [])})
+    assert feeds.awaits_senders
+    feed = feeds.open(NOW + 31 * SECOND)
+    feed.before_batch(batch(first_sequence, NOW), NOW + DAY, NOW + 31 * SECOND)
+    assert not feeds.awaits_senders
+    assert feeds.coverage(NOW, NOW + MINUTE) is want
+    assert feeds.marks({"p": 20, "q": 3}) == {
+        "p": SenderMark(20, NOW, []),
+        "q": SenderMark(3, 0, []),
+    }
+
+
+times = st.tuples(st.integers(0, 30), st.integers(0, 30))
+
+
+@given(st.lists(times, max_size=6), st.lists(times, max_size=4))
+def test_what_is_removed_from_spans_is_not_in_them(
+    added: list[tuple[int, int]], removed: list[tuple[int, int]]
+) -> None:
+    spans, want = Spans(100), set[int]()
+    for start, end in added:
+        spans.add(start, end)
+        want |= set(range(start, end))
+    for start, end in removed:
+        spans.remove(start, end)
+        want -= set(range(start, end))
+    assert {time for span in spans.all() for time in range(*span)} == want
+    assert all(a.end < b.start for a, b in itertools.pairwise(spans.all())) or removed
