@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from aggregator.bars.kernel.limits import MAX_PRICE, MAX_TICK_VOLUME
+from aggregator.bars.kernel.gather import MAX_PRICE, MAX_TICK_VOLUME
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, check_values
@@ -145,6 +145,8 @@ class PlainBook:
                 ):
                     base.add(price, volume, ts, sequence)
                     applied.accepted += 1
+                    if symbol not in changed:
+                        bars.measure_lag(ts)
                     changed.add(symbol)
                     if traded is not None:
                         traded(symbol, price, volume, ts, sequence)
@@ -155,6 +157,8 @@ class PlainBook:
                 continue
             applied.accepted += 1
             if outcome:
+                if symbol not in changed:
+                    symbols[symbol].measure_lag(ts)
                 changed.add(symbol)
             if traded is not None:
                 traded(symbol, price, volume, ts, sequence)

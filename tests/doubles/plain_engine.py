@@ -70,7 +70,7 @@ class PlainEngine:
         self._names = [interval.name for interval in plan.by_clock]
         self._index = {name: index for index, name in enumerate(self._names)}
         self._completion = completion or Completion(len(self._names), plan.revise_ns)
-        self._now = 0
+        self.now = 0
         # The latest exchange time of all symbols.
         self._clock = 0
         # Symbols with a trade that was more than an addition to the base candle.
@@ -104,7 +104,7 @@ class PlainEngine:
 
     def begin_batch(self, now_ns: int) -> None:
         """Trades arrive at ``now_ns``; 0: none of them is of the present."""
-        self._now = now_ns
+        self.now = now_ns
 
     def traded(self, symbol: str, price: float, volume: int, ts: int, sequence: int) -> None:
         """Hand an accepted trade to the bars that no clock ends."""
@@ -146,7 +146,7 @@ class PlainEngine:
 
     def close_due(self, now_ns: int, max_symbols: int) -> bool:
         """Close what ends by the wall clock, of so many symbols; return whether that was all."""
-        self._now = now_ns
+        self.now = now_ns
         done = True
         while done and self._times and self._times[0] <= now_ns:
             time = self._times[0]
@@ -255,7 +255,7 @@ class PlainEngine:
             if slot is not None:
                 slot.bars.restore(found)
                 slot.recent.extend(bar for bar in found if bar.state.is_closed)
-        self._now = now_ns
+        self.now = now_ns
         for symbol in restored.values():
             symbol.restored()
             self._clock = max(self._clock, symbol.latest)
@@ -310,7 +310,7 @@ class PlainEngine:
         """Know whether the symbol's latest trade is of the present."""
         self._moved[bars.symbol] = bars
         self._clock = max(self._clock, clock)
-        bars.live = bool(self._now) and clock >= self._now - self.plan.live_within_ns
+        bars.live = bool(self.now) and clock >= self.now - self.plan.live_within_ns
         if not bars.live:
             bars.timer_at = 0
 

@@ -34,14 +34,15 @@ from aggregator.bars.kernel.codes import (
     OVERFLOW,
     UNUSUAL,
 )
-from aggregator.bars.kernel.late import note_trade, take_late
-from aggregator.bars.kernel.limits import (
+from aggregator.bars.kernel.gather import (
     MAX_PRICE,
     MAX_TICK_VOLUME,
-    fits,
-    has_space,
-    set_limits,
+    add_gathered,
+    gather,
 )
+from aggregator.bars.kernel.lag import measure_lag
+from aggregator.bars.kernel.late import note_trade, take_late
+from aggregator.bars.kernel.limits import fits, has_space, set_limits
 from aggregator.bars.kernel.records import (
     BY_PYTHON,
     INT,
@@ -68,6 +69,10 @@ def _take(t: Tables, row: int, trade: Trade) -> int:
     """Take one valid trade in; return DONE if the session changed, UNUSUAL if it did not."""
     base: Base = t.bases[row]
     symbol: Symbol = t.symbols[row]
+    if symbol.gathered_to:
+        if gather(t, row, trade):
+            return DONE
+        add_gathered(t, row)
     if symbol.unopened:
         return NEED_OPEN
     if not has_space(t, row):
@@ -86,6 +91,7 @@ def _take(t: Tables, row: int, trade: Trade) -> int:
     if begins_base:
         begin_base(t, row, trade.ts)
     add(base.candle, trade.price, trade.volume, trade.ts, trade.sequence)
+    measure_lag(t, row, trade.ts)
     note_trade(t, row, trade.ts)
     set_limits(t, row)
     if symbol.in_session:
@@ -112,13 +118,14 @@ def _only_adds(base: Base, trade: Trade) -> bool:
 
 
 @kernel_part
-def _note_state(t: Tables, row: int) -> None:
+def _note_state(t: Tables, row: int, ts: int) -> None:
     """Count one more state of a symbol, once in each batch."""
     state: EngineState = t.state[0]
     base: Base = t.bases[row]
     if base.batch != state.batch:
         base.batch = state.batch
         base.sequence += 1
+        measure_lag(t, row, ts)
         t.noted[state.changed].changed = row
         state.changed += 1
 
@@ -136,7 +143,7 @@ def begin_batch(states: NDArray[Any], now: int, latest_allowed: int) -> None:
     state.now = now
     state.latest_allowed = latest_allowed
     state.batch += 1
-    state.changed = state.moved = 0
+    state.changed = state.moved = state.gathered = 0
 
 
 @KERNELS.add(UniTuple(INT, 3)(TABLES, TICKS, INT, INT, INT))
@@ -184,6 +191,6 @@ def apply_ticks(
             if code >= NEED_ROOM:
                 return code, index, t.state[0].changed
         if code == DONE:
-            _note_state(t, row)
+            _note_state(t, row, trade.ts)
         index += 1
     return DONE, index, t.state[0].changed

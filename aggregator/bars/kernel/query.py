@@ -26,6 +26,7 @@ from aggregator.bars.kernel.records import (
     SYMBOLS,
     TABLES,
     WANTED,
+    Base,
     EngineState,
     OpenTables,
     PooledBar,
@@ -63,9 +64,13 @@ OPEN_GROUP = np.dtype([(name, np.int64) for name in OpenGroup._fields], align=Tr
 _OPEN_BARS, _OPEN_GROUPS = from_dtype(OPEN_BAR)[::1], from_dtype(OPEN_GROUP)[::1]
 
 
-@KERNELS.add(INT(STATES, SYMBOLS, INTS, INTS))
+@KERNELS.add(INT(STATES, BASES, SYMBOLS, INTS, INTS))
 def set_timers(
-    states: NDArray[Any], symbols: NDArray[Any], rows: NDArray[np.int64], times: NDArray[np.int64]
+    states: NDArray[Any],
+    bases: NDArray[Any],
+    symbols: NDArray[Any],
+    rows: NDArray[np.int64],
+    times: NDArray[np.int64],
 ) -> int:
     """Let the wall clock look after rows when they have something to close next.
 
@@ -73,6 +78,7 @@ def set_timers(
 
     Args:
         states: of the tables.
+        bases: of the tables.
         symbols: of the tables.
         rows: the symbols that may have something new. Begins with those to look at afterwards:
             others than live ones are left out.
@@ -87,8 +93,12 @@ def set_timers(
     for index in range(rows.shape[0]):
         row: int = rows[index]
         symbol: Symbol = symbols[row]
+        base: Base = bases[row]
         due = symbol.due_at
-        if symbol.live and due < NEVER and not 0 < symbol.timer_at <= due:
+        if not symbol.live or due == NEVER:
+            continue
+        due += base.lag
+        if not 0 < symbol.timer_at <= due:
             symbol.timer_at = due
             rows[count] = row
             times[count] = due
