@@ -1,4 +1,4 @@
-# make setup  install into .venv          make check  all that CI checks
+# make setup  install into .venv          make check  lint, types, tests
 # make run    start everything            make test   the tests alone
 # make image  build the container image   docker compose up --build  runs it
 # make wheel  build a wheel with the pages make lowest  try the lowest allowed packages
@@ -19,7 +19,7 @@ KERNEL_SOURCES := $(shell find aggregator ingest marketdata -name '*.py')
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
-.PHONY: setup assets wheel run test lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets wheel run test test-acceptance test-browsers lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
 
 help:
 	@sed -n '1,4p' Makefile
@@ -60,11 +60,23 @@ wheel: $(STATIC)
 run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
 
-test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone" || \
+# Tests of some folders: side by side, then those that measure time, one by one.
+define run_tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not alone" $(1) || \
 	  { echo "again, alone: what failed beside other tests"; \
-	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not alone"; }
-	$(BIN)/python -m pytest -m alone
+	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "not alone" $(1); }
+	$(BIN)/python -m pytest -m alone $(1)
+endef
+
+test: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
+	$(call run_tests,tests/unit tests/integration tests/conformance tests/fuzz)
+
+# The longer suites: real processes on a real trading day, with faults; and pages in Chromium.
+test-acceptance: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
+	$(call run_tests,tests/acceptance)
+
+test-browsers: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
+	$(call run_tests,tests/browser)
 
 # The lowest versions that pyproject.toml allows, in an environment of their own: they must work
 # together. What they compile stays there too.

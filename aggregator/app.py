@@ -18,6 +18,7 @@ from aggregator.rpc.malformed import RefuseMalformed
 from aggregator.rpc.service import SERVICE_NAME, TAKES_BYTES, WRITES_BYTES
 from aggregator.rpc.undecoded import LeaveUndecoded
 from aggregator.settings import AggregatorSettings
+from marketdata.acceptor import RESERVED_FILES, allow_open_files, open_files_limit
 from marketdata.addresses import check_address
 from marketdata.channel import server_options
 from marketdata.errors import AddressInUse
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 # Reads of 1,000 of 10 million stored bars took 36 ms (p99) with Python's thresholds, 11 with these.
 COLLECTIONS = 1_000
 
+# Files besides the sockets of clients: the store, libraries, the log.
+OTHER_FILES = 200
 # How long calls may go on after every stream was ended.
 GRACE_S = 1.0
 
@@ -44,6 +47,8 @@ class Aggregator:
         self, settings: AggregatorSettings, clock: Callable[[], int] = time.time_ns
     ) -> None:
         self._settings = settings
+        allow_open_files(settings.max_streams + OTHER_FILES)
+        max_connections = min(settings.max_streams, open_files_limit() - RESERVED_FILES)
         self._core = Core(settings, clock, self._tell_store)
         self.feeds = self._core.feeds
         self.market = self._core.market
@@ -56,7 +61,11 @@ class Aggregator:
                 RefuseMalformed(),
                 LeaveUndecoded(requests=TAKES_BYTES, responses=WRITES_BYTES),
             ],
-            options=server_options(settings.keepalive_s),
+            options=server_options(
+                settings.keepalive_s,
+                connect_timeout_s=settings.connect_timeout_s,
+                max_connections=max_connections,
+            ),
             maximum_concurrent_rpcs=settings.max_streams,
         )
         # Reports on their way to the health servicer.

@@ -17,11 +17,12 @@ from aggregator.bars.engine import BarEngine
 from aggregator.bars.kernel import codes, encode
 from aggregator.bars.kernel.apply import apply_ticks
 from aggregator.bars.source import Accepted
+from aggregator.bars.tables import set_value_limits
 from aggregator.wire.batch import Batch, Decoder
 from aggregator.wire.encoded import EncodedRoom, message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
-from marketdata.validation import RejectReason, check_values
+from marketdata.validation import DEFAULT_LIMITS, RejectReason, ValueLimits, check_values
 from marketdata.wire.market_data_pb2 import Aggregate, Tick
 
 _NO_ROWS = np.zeros(0, np.int32)
@@ -44,13 +45,22 @@ class Book:
     accepted and change nothing here.
     """
 
-    def __init__(self, engine: BarEngine, *, max_symbols: int, epoch: int) -> None:
+    def __init__(
+        self,
+        engine: BarEngine,
+        *,
+        max_symbols: int,
+        epoch: int,
+        limits: ValueLimits = DEFAULT_LIMITS,
+    ) -> None:
         self.engine = engine
         self._max_symbols = max_symbols
         self.epoch = engine.output.epoch = epoch
         # Hears of each symbol that is taken in, with its row.
         self.opened: Callable[[str, int], None] = lambda _symbol, _row: None
+        self._limits = limits
         self._table = engine.table
+        set_value_limits(self._table.tables.state, limits)
         self._known = engine.table.symbols
         self._room = EncodedRoom(encode.MAX_STATE_BYTES, encode.STATE)
         self.decoder = Decoder(self._known)
@@ -178,7 +188,7 @@ class Book:
         if code == codes.OVERFLOW:
             return RejectReason.TOTAL_OVERFLOW
         price, volume = float(batch.prices[index]), int(batch.volumes[index])
-        reason = check_values(price, volume, int(batch.times[index]), latest_ns)
+        reason = check_values(price, volume, int(batch.times[index]), latest_ns, self._limits)
         if reason is None:
             symbol = batch.symbol(index, self._known)
             row = self.row(symbol)

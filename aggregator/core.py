@@ -30,7 +30,6 @@ from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
 from aggregator.watch.watchers import Watchers
 from marketdata.intervals import Interval
-from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
 
 log = structlog.get_logger()
@@ -94,6 +93,7 @@ class Core:
             max_symbols=settings.max_symbols,
             # A new number at each start: sequences of an earlier run do not compare with ours.
             epoch=time.time_ns(),
+            limits=settings.value_limits,
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
         self.store = _open_store(settings, tell_store)
@@ -113,12 +113,9 @@ class Core:
             self.watchers.notify,
             settings.max_future_skew_s,
         )
-        tick_rules = TickRules(
-            timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
-        )
         self.service = MarketDataService(
             self.market,
-            tick_rules,
+            settings.tick_rules(),
             reader,
             self.feeds,
             self.watchers,

@@ -10,10 +10,18 @@ from pydantic_settings import SettingsConfigDict
 from aggregator.bars.plan import BarPlan, InvalidPlan, parse_intervals
 from aggregator.store.address import InvalidStore, parse_store
 from aggregator.store.retention import read_retention
-from marketdata.channel import KEEPALIVE_S
+from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
 from marketdata.settings import ServiceSettings
+from marketdata.symbols import SymbolCase
 from marketdata.timestamps import NS_PER_S, TimestampUnit
+from marketdata.validation import (
+    MAX_MAX_VOLUME,
+    MAX_PRICE,
+    MAX_VOLUME,
+    TickRules,
+    ValueLimits,
+)
 
 
 def _check_store(value: str) -> str:
@@ -90,10 +98,29 @@ class AggregatorSettings(ServiceSettings):
         default=60.0, ge=0, description="how far ahead of the clock a tick's exchange time may be"
     )
     timestamp_unit: TimestampUnit = Field(
-        default="auto", description="unit of the exchange times in StreamTicks"
+        default="auto",
+        description="unit of the exchange times in StreamTicks and import; auto: by magnitude",
+    )
+    symbol_case: SymbolCase = Field(
+        default="preserve",
+        description="preserve: symbols in StreamTicks and import stay as they are; upper: they get "
+        "upper case",
+    )
+    max_price: float = Field(
+        default=MAX_PRICE, gt=0, allow_inf_nan=False, description="the largest price of a tick"
+    )
+    max_volume: int = Field(
+        default=MAX_VOLUME, ge=1, le=MAX_MAX_VOLUME, description="the largest volume of a tick"
     )
     keepalive_s: float = Field(
-        default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
+        default=SERVER_KEEPALIVE_S,
+        ge=MIN_KEEPALIVE_S,
+        description="silence on a connection before a keepalive ping; clients may ping more often",
+    )
+    connect_timeout_s: float = Field(
+        default=CONNECT_TIMEOUT_S,
+        gt=0,
+        description="how long a new connection may take to begin with HTTP/2",
     )
     drain_s: float = Field(
         default=3.0, ge=0, description="how long producers may go on when the aggregator stops"
@@ -135,6 +162,21 @@ class AggregatorSettings(ServiceSettings):
         if revise_s < grace_s:
             raise ValueError(f"less than the grace of {grace_s} s")
         return revise_s
+
+    @property
+    def value_limits(self) -> ValueLimits:
+        """The largest values of a tick."""
+        return ValueLimits(self.max_price, self.max_volume)
+
+    def tick_rules(self, *, one_unit: bool = False) -> TickRules:
+        """Return the rules of ticks that ingest has not checked."""
+        return TickRules(
+            timestamp_unit=self.timestamp_unit,
+            max_future_skew_s=self.max_future_skew_s,
+            symbol_case=self.symbol_case,
+            limits=self.value_limits,
+            one_unit=one_unit,
+        )
 
     def bar_plan(self) -> BarPlan:
         """Return the settings of bars."""

@@ -72,7 +72,12 @@ def walk(
     limit: Limit = None,
     connections: Connections = None,
     messy: Annotated[
-        bool | None, typer.Option("--messy/--no-messy", help='Send symbols like " aApL ".')
+        bool | None,
+        typer.Option(
+            "--messy/--no-messy",
+            help='Send symbols like " aApL ", which ingest trims to aApL; only with '
+            "INGEST_SYMBOL_CASE=upper they are AAPL.",
+        ),
     ] = None,
     bad_fraction: Annotated[
         float | None, typer.Option(help="Make this part of the ticks bad, in every way in turn.")

@@ -6,6 +6,7 @@ from enum import StrEnum
 from fractions import Fraction
 from math import inf, nan
 
+from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.timestamps import NS_PER_S
 from marketdata.trades import Row
 from marketdata.wire.market_data_pb2 import Tick
@@ -79,7 +80,7 @@ def spoil(kind: BadKind, row: Row) -> bytes:
         case BadKind.EMPTY_SYMBOL:
             tick.symbol = ""
         case BadKind.LONG_SYMBOL:
-            tick.symbol = "X" * 40
+            tick.symbol = "X" * (MAX_SYMBOL_LENGTH + 1)
         case BadKind.FUTURE_TIMESTAMP:
             tick.exchange_timestamp = ts_ns + _FAR_AHEAD_NS
         case BadKind.ZERO_TIMESTAMP:

@@ -87,9 +87,9 @@ def _groups(rows: Iterable[Row], speed: float, start_s: float) -> Iterator[tuple
     group_s = due_s = start_s
     try:
         for row in rows:
-            if speed != inf:
-                # Only for the pace: the server converts the timestamps itself.
-                ts_ns = to_nanoseconds(row[3], "auto")
+            # Only for the pace: the server converts the timestamps itself, and refuses one that is
+            # not a time.
+            if speed != inf and (ts_ns := to_nanoseconds(row[3], "auto")):
                 if first_ns is None:
                     first_ns = ts_ns
                 # Never back in time: a late trade is sent with the one before it.

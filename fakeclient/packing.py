@@ -107,7 +107,8 @@ class Packer:
     def _learn_route(self, spelling: str) -> int:
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
-        # Not hash(): that of a string differs from run to run.
-        route = crc32(normalize_symbol(spelling).encode()) % self._connections
+        # Not hash(): that of a string differs from run to run. In upper case, because a server may
+        # be set to take symbols so.
+        route = crc32(normalize_symbol(spelling, "upper").encode()) % self._connections
         self._routes[spelling] = route
         return route

@@ -40,7 +40,7 @@ def split_address(address: str) -> tuple[str, int]:
         ValueError: there is no host, or no port from 1 to 65535.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+    if not host or not (port.isascii() and port.isdecimal()) or not 1 <= int(port) <= 65535:
         raise ValueError("must be HOST:PORT, such as localhost:50050")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

@@ -34,7 +34,7 @@ def choose_symbols(wish: str) -> tuple[str, ...]:
     Raises:
         ValueError: the count is out of bounds, or a name is not a symbol.
     """
-    if wish.strip().isdecimal():
+    if wish.isascii() and wish.strip().isdecimal():
         count = int(wish)
         if not 1 <= count <= MAX_SYMBOLS:
             raise ValueError(f"{count} symbols asked for, 1 to {MAX_SYMBOLS} are possible")
@@ -48,7 +48,10 @@ def choose_symbols(wish: str) -> tuple[str, ...]:
 
 
 def messy_spelling(symbol: str) -> str:
-    """Return ``symbol`` as a careless producer writes it: AAPL becomes " aApL "."""
+    """Return ``symbol`` as a careless producer writes it: AAPL becomes " aApL ".
+
+    Ingest trims it to aApL, which is another symbol than AAPL unless INGEST_SYMBOL_CASE is upper.
+    """
     letters = (c.upper() if i % 2 else c.lower() for i, c in enumerate(symbol))
     return f" {''.join(letters)} "
 

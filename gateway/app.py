@@ -43,7 +43,7 @@ from gateway.rest.paths import EncodedSlashes
 from gateway.rest.problems import install_problems
 from gateway.rest.reads import SymbolReads
 from gateway.rest.routes import router as rest_router
-from gateway.server import Server, allow_open_files, log_libraries, open_listener
+from gateway.server import Server, open_listener
 from gateway.settings import GatewaySettings
 from gateway.status import Status
 from gateway.stomp.endpoint import SignalListener, StompEndpoint, StompLimits
@@ -53,6 +53,7 @@ from gateway.webrtc.endpoint import WebRtcEndpoint
 from gateway.webrtc.info import webrtc_router
 from gateway.webrtc.options import PeerLimits, PeerOptions
 from gateway.webrtc.servers import parse_ice_servers
+from marketdata.acceptor import allow_open_files
 from marketdata.channel import client_options
 from marketdata.runtime import collect_rarely
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
@@ -93,7 +94,6 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
         StartError: the address cannot be listened on.
     """
     allow_open_files(settings.max_connections + OTHER_FILES)
-    log_libraries()
     async with running_gateway(settings) as address:
         collect_rarely(COLLECTIONS)
         log.info("gateway listening", address=address)

@@ -40,9 +40,12 @@ class InvalidInput(MarketDataError):
 class UnknownSymbol(MarketDataError):
     """There is no data for a symbol."""
 
-    def __init__(self, symbol: str) -> None:
-        super().__init__(f"there is no data for symbol {symbol}")
+    def __init__(self, symbol: str, similar: str = "") -> None:
+        hint = f"; did you mean {similar}?" if similar else ""
+        super().__init__(f"there is no data for symbol {symbol}{hint}")
         self.symbol = symbol
+        # A symbol with data that differs only in case.
+        self.similar = similar
 
 
 class NotAcceptable(MarketDataError):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import resource
 import socket
 from collections.abc import Iterator
 
@@ -14,9 +12,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.clients.direct import DirectWebSocket
-from gateway.clients.http11 import Http11
+from gateway.clients.request_deadline import TimedHttp11
 from gateway.settings import GatewaySettings
+from marketdata.acceptor import Acceptor
 from marketdata.addresses import listen_error
+from marketdata.summary import DropSummary
 
 log = structlog.get_logger()
 
@@ -33,12 +33,33 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
         super().__init__(_config(app, settings))
+        self._request_timeout_s = settings.request_timeout_s
+        self._closed = DropSummary(log, "connections_closed")
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept."""
-        await super().startup(sockets)
+        """Begin to accept, in our way instead of uvicorn's."""
+        acceptors = [Acceptor(each, self._make_connection) for each in sockets or ()]
+        for acceptor in acceptors:
+            acceptor.start()
+        # uvicorn closes them.
+        self.servers = acceptors  # type: ignore[assignment]
+        self.started = True
         self.accepting.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and finish the requests in progress."""
+        await super().shutdown(sockets)
+        self._closed.flush()
+
+    def _make_connection(self) -> TimedHttp11:
+        return TimedHttp11(
+            request_timeout_s=self._request_timeout_s,
+            expired=lambda reason: self._closed.add({reason: 1}),
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -70,28 +91,12 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def allow_open_files(count: int) -> None:
-    """Let this process have so many files and sockets open, as far as the system lets it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < count:
-        log.warning("open_files_limited", open_files=hard, needed=count)
-        count = hard
-    if soft != resource.RLIM_INFINITY and soft < count:
-        # Many systems begin with 1024.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-
-
-def log_libraries() -> None:
-    """Log warnings of libraries as our own lines."""
-    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING)
-
-
 def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         # Construction and order are those of gateway.app; uvicorn moves bytes.
         lifespan="off",
-        http=Http11,
+        http=TimedHttp11,
         # uvicorn's websockets-sansio passes Autobahn's tests, and this is built on it. Compressing
         # small frames costs more than it saves.
         ws=DirectWebSocket,
@@ -107,8 +112,3 @@ def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
-
-
-class _ToStructlog(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

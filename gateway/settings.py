@@ -116,6 +116,12 @@ class GatewaySettings(ServiceSettings):
         description="updates kept for clients that come back, about 1 KiB each",
     )
 
+    request_timeout_s: float = Field(
+        default=10,
+        gt=0,
+        le=3600,
+        description="time in which a request has to arrive, from the connection or its first byte",
+    )
     max_connections: int = Field(
         default=10_000, ge=1, description="live clients of all endpoints together; others get 503"
     )

@@ -19,7 +19,6 @@ from ingest.scheduler import BatchScheduler
 from ingest.settings import IngestSettings
 from marketdata.channel import client_options
 from marketdata.summary import DropSummary
-from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
 
 log = structlog.get_logger()
@@ -32,9 +31,7 @@ class Ingest:
         self._settings = settings
         self.rejected = DropSummary(log, "ticks_rejected")
         self.closed = DropSummary(log, "connections_closed")
-        self.rules = TickRules(
-            timestamp_unit=settings.timestamp_unit, max_future_skew_s=settings.max_future_skew_s
-        )
+        self.rules = settings.tick_rules()
         self.feed = FeedState(time.time_ns())
         self.ring = BatchRing(
             # New at every start: ticks of an earlier process must not pass for ours.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
-import contextlib
+import fcntl
 import os
 import socket
+import termios
 import time
 from collections.abc import Callable
 from typing import cast
@@ -22,6 +24,8 @@ log = structlog.get_logger()
 # While the ring is full a read takes no more than this, however many producers there are. A
 # producer that sends more between two batches sends much: some 100 ticks.
 _SMALL_READ = 4096
+# Reads between the end of a connection and its closing.
+_LAST_READS = 16
 
 
 class ProducerConnection(asyncio.BufferedProtocol):
@@ -31,6 +35,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
         parser: takes the bytes.
         scheduler: sends the ticks, and says when not to read.
         rejected: counts the ticks that are dropped.
+        first_tick_timeout_s: how long it may take to send a tick, valid or not.
         frame_timeout_s: how long a frame that was begun may take to arrive.
         opened: called when it is connected; returns whether there is room for it.
         ended: called when it is over, with the reason.
@@ -42,6 +47,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
         scheduler: BatchScheduler,
         rejected: DropSummary,
         *,
+        first_tick_timeout_s: float,
         frame_timeout_s: float,
         opened: Callable[[ProducerConnection], bool],
         ended: Callable[[ProducerConnection, str], None],
@@ -49,6 +55,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
         self._parser = parser
         self._scheduler = scheduler
         self._rejected = rejected
+        self._first_tick_timeout_s = first_tick_timeout_s
         self._frame_timeout_s = frame_timeout_s
         self._opened = opened
         self._ended = ended
@@ -60,9 +67,13 @@ class ProducerConnection(asyncio.BufferedProtocol):
         self._deadline: float | None = None
         # Looks at the deadline; while one is set, at that time or earlier.
         self._timer: asyncio.TimerHandle | None = None
+        # Ends a connection that sends no tick.
+        self._first_tick_timer: asyncio.TimerHandle | None = None
         self._paused_at: float | None = None
         # The batch that was unacked at the last read.
         self._unacked_batch = 0
+        # How many bytes to read before the end, once ingest stops.
+        self._last_byte: int | None = None
         self._is_deferred = False
         self._is_admitted = False
 
@@ -70,6 +81,11 @@ class ProducerConnection(asyncio.BufferedProtocol):
     def has_sent(self) -> bool:
         """Whether this is a producer; health checks connect every few seconds and send nothing."""
         return self._stream.received_bytes > 0
+
+    @property
+    def is_newcomer(self) -> bool:
+        """Whether it is open and has sent no whole tick yet."""
+        return self._first_tick_timer is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, if there is room."""
@@ -84,6 +100,9 @@ class ProducerConnection(asyncio.BufferedProtocol):
         sock = transport.get_extra_info("socket")
         self._fd = sock.fileno()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._first_tick_timer = self._loop.call_later(
+            self._first_tick_timeout_s, self._close, "no_first_tick"
+        )
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next read goes."""
@@ -102,12 +121,14 @@ class ProducerConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count the connection as ended, and log why."""
+        self._read_rest()
         self._scheduler.stop_waiting(self._resume)
         self._stop_deferring()
         if self._timer is not None:
             self._timer.cancel()
         if not self._is_admitted:
             return
+        self._stop_being_new()
         reason = self._reason
         if reason is None and exc is not None:
             reason = "connection_lost"
@@ -125,14 +146,22 @@ class ProducerConnection(asyncio.BufferedProtocol):
             reason=reason,
             accepted=self._stream.accepted,
             rejected=self._stream.rejected,
+            unit_changes=self._stream.units.changes,
         )
 
     def end_reading(self) -> None:
-        """Read the bytes that the kernel has received, then end."""
-        self._reason = self._reason or "shutting_down"
+        """Read the bytes that the kernel has received by now, then end."""
+        if self._transport.is_closing():
+            return
+        size = array.array("i", (0,))
+        fcntl.ioctl(self._fd, termios.FIONREAD, size)
+        self._last_byte = self._stream.received_bytes + size[0]
         self._read_when_ready()
-        with contextlib.suppress(OSError):
-            self._transport.get_extra_info("socket").shutdown(socket.SHUT_RD)
+        self._end_if_read()
+
+    def make_room(self) -> None:
+        """End a connection that has sent no tick, since there are too many."""
+        self._close("no_first_tick")
 
     def abort(self) -> None:
         """End now."""
@@ -141,7 +170,29 @@ class ProducerConnection(asyncio.BufferedProtocol):
 
     def _close(self, reason: str) -> None:
         self._reason = reason
+        self._stop_being_new()
         self._transport.close()
+
+    def _stop_being_new(self) -> None:
+        if self._first_tick_timer is not None:
+            self._first_tick_timer.cancel()
+            self._first_tick_timer = None
+
+    def _end_if_read(self) -> None:
+        if self._last_byte is not None and self._stream.received_bytes >= self._last_byte:
+            self._close("shutting_down")
+
+    def _read_rest(self) -> None:
+        # Ticks that arrived while the connection was being closed. A producer that floods us does
+        # not delay the end.
+        for _ in range(_LAST_READS if self._reason == "shutting_down" else 0):
+            try:
+                nbytes = os.readv(self._fd, (self._parser.window,))
+            except OSError:
+                return
+            if not nbytes or self._stream.failure is not None:
+                return
+            self.buffer_updated(nbytes)
 
     def _end_for(self, error: WireError) -> None:
         self._log.warning("framing_violated", error=str(error))
@@ -152,9 +203,13 @@ class ProducerConnection(asyncio.BufferedProtocol):
         if not stream.received_bytes:
             self._log.info("producer_connected")
             self._scheduler.producer_joined()
+        changes = stream.units.changes
         result = stream.receive_data(nbytes, time.time_ns())
+        if stream.units.changes > changes == 0:
+            self._log.warning("timestamp_unit_changed", unit_ns=stream.units.unit_ns)
         has_ticks = bool(result.accepted or result.rejected)
         if has_ticks:
+            self._stop_being_new()
             self._rejected.add(result.rejected)
             self._scheduler.ticks_added()
         if stream.failure is not None:
@@ -166,10 +221,11 @@ class ProducerConnection(asyncio.BufferedProtocol):
             self._paused_at = self._loop.time()
             self._transport.pause_reading()
             self._scheduler.wait_for_room(self._resume)
-        elif not self._is_deferred:
+        elif not self._is_deferred and self._last_byte is None:
             before, self._unacked_batch = self._unacked_batch, self._scheduler.unacked_batch
             if self._unacked_batch and self._unacked_batch == before and nbytes <= _SMALL_READ:
                 self._defer_reads()
+        self._end_if_read()
 
     def _defer_reads(self) -> None:
         # Ticks that come now cannot leave before the batch is acked that is on its way, and to wake

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketdata.kernels import KERNELS, inlined_part, kernel_part
-from marketdata.symbols import MAX_SYMBOL_LENGTH
+from marketdata.symbols import BLANKS, MAX_SYMBOL_LENGTH, is_allowed
 from marketdata.timestamps import AUTO_MS_FROM, AUTO_NS_FROM, AUTO_S_FROM, AUTO_US_FROM
+from marketdata.validation import LEAST_SENTINEL, PRICE_SENTINELS
 from marketdata.words import (
     big_endian_half,
     copy_block,
@@ -34,23 +35,31 @@ FULL = 1  # as many ticks as there was room for
 UNUSUAL = 2  # the frame at the position is not for this loop
 BAD_FRAME = 3  # its length is 0 or over the limit
 
-# Rejected ticks by reason, and exchange times that were converted to nanoseconds.
+# Rejected ticks by reason, then what is counted of exchange times: those that were converted to
+# nanoseconds, and the numbers of a timestamps.UnitHistory.
 COUNTS = np.dtype(
     [
         ("price_not_finite", np.int64),
         ("price_not_positive", np.int64),
+        ("price_too_large", np.int64),
+        ("price_sentinel", np.int64),
         ("volume_not_positive", np.int64),
+        ("volume_too_large", np.int64),
         ("timestamp_not_positive", np.int64),
+        ("timestamp_implausible", np.int64),
         ("timestamp_in_future", np.int64),
         ("conversions", np.int64),
+        # Of the connection: the unit of its last exchange time, and how often the unit changed.
+        ("unit_ns", np.int64),
+        ("unit_changes", np.int64),
     ]
 )
 
 # The loop reads and writes at most so many bytes past the end of its buffers.
 SLACK = 64
-# The most it writes for a tick: two bytes of head, a symbol of 32 characters in 34, the price in 9,
+# The most it writes for a tick: two bytes of head, a symbol of 64 characters in 66, the price in 9,
 # two numbers and the ingest time in 10, 10 and 11.
-MAX_RECORD = 2 + 34 + 9 + 10 + 10 + 11
+MAX_RECORD = 2 + 66 + 9 + 10 + 10 + 11
 
 _SYMBOL_TAG = 1 << 3 | 2
 _PRICE_TAG = 2 << 3 | 1
@@ -59,7 +68,7 @@ _EXCHANGE_TAG = 4 << 3
 _INGEST_TAG = 5 << 3
 _RECORD_TAG = 3 << 3 | 2
 # A symbol within a frame may have blanks around it.
-_MAX_RAW_SYMBOL = 64
+_MAX_RAW_SYMBOL = 96
 _MAX_SYMBOL = MAX_SYMBOL_LENGTH
 # The fewest bytes that follow a symbol: price, volume and exchange time.
 _MIN_NUMBERS = 9 + 2 + 2
@@ -67,18 +76,17 @@ _MIN_NUMBERS = 9 + 2 + 2
 _HIGH_BITS = -0x7F7F7F7F7F7F7F80  # 0x80 in each byte
 _LOW_BITS = 0x7F7F7F7F7F7F7F7F
 
-# The byte that a symbol has for each byte that came; -1: a symbol cannot have it.
-_UPPER = np.full(256, -1, np.int64)
-for _byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:^=+@$":
-    _UPPER[_byte] = _byte
-for _byte in b"abcdefghijklmnopqrstuvwxyz":
-    _UPPER[_byte] = _byte - 32
-_FIRST = np.zeros(256, np.bool_)
-for _byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789^$.abcdefghijklmnopqrstuvwxyz":
-    _FIRST[_byte] = True
+# The byte that a symbol has for each byte that came, -1: a symbol cannot have it. The second table
+# is for upper case.
+_BYTES = np.full((2, 256), -1, np.int64)
+for _byte in range(256):
+    if is_allowed(chr(_byte)):
+        _BYTES[:, _byte] = _byte, ord(chr(_byte).upper())
 _BLANK = np.zeros(256, np.bool_)
-for _byte in b" \t\n\r\v\f":
+for _byte in BLANKS.encode():
     _BLANK[_byte] = True
+_SENTINELS = tuple(sorted(PRICE_SENTINELS))
+_SPACE = ord(" ")
 
 
 class Rules(NamedTuple):
@@ -90,10 +98,16 @@ class Rules(NamedTuple):
     unit_ns: int
     # The latest exchange time that is not in the future.
     latest_ns: int
+    # The largest volume.
+    max_volume: int
+    # 1: symbols get upper case.
+    upper: int
     # The serialized ingest time: how many bytes, the first eight, and the rest.
     stamp_size: int
     stamp: int
     stamp_rest: int
+    # The largest price; its bytes stand in the array.
+    max_price: float
 
 
 class _Symbol(NamedTuple):
@@ -142,18 +156,18 @@ def _read_varint(at: int) -> _Varint:
 
 
 @kernel_part
-def _is_upper(at: int, end: int) -> bool:
+def _is_normal(at: int, end: int, upper: int) -> bool:
     for each in range(at, end):
         byte = load_byte(each)
-        if _UPPER[byte] != byte:
+        if _BYTES[upper, byte] != byte:
             return False
-    return True
+    return load_byte(at) != _SPACE and load_byte(end - 1) != _SPACE
 
 
 @inlined_part
-def _read_symbol(start: int, raw_size: int) -> _Symbol:
+def _read_symbol(start: int, raw_size: int, upper: int) -> _Symbol:
     at, size = start + 2, raw_size
-    is_normal = _is_upper(at, at + size)
+    is_normal = _is_normal(at, at + size, upper)
     is_valid = True
     if not is_normal:
         while size > 0 and _BLANK[load_byte(at)]:
@@ -162,9 +176,9 @@ def _read_symbol(start: int, raw_size: int) -> _Symbol:
         while size > 0 and _BLANK[load_byte(at + size - 1)]:
             size -= 1
         for each in range(at, at + size):
-            if _UPPER[load_byte(each)] < 0:
+            if _BYTES[upper, load_byte(each)] < 0:
                 is_valid = False
-    is_valid = is_valid and 0 < size <= _MAX_SYMBOL and _FIRST[load_byte(at)]
+    is_valid = is_valid and 0 < size <= _MAX_SYMBOL
     return _Symbol(at, size, is_normal, is_valid)
 
 
@@ -200,16 +214,16 @@ def _read_numbers(start: int, price_at: int, stop: int) -> _Tick:
 
 @kernel_part
 def _factor_of(time: int, unit_ns: int) -> int:
-    # The nanoseconds in the unit of an exchange time.
+    # The nanoseconds in the unit of an exchange time, 0: it is in no unit.
     if unit_ns != 0:
         return unit_ns
     if time >= AUTO_NS_FROM:
         return 1
     if time >= AUTO_US_FROM:
         return 1_000
-    if time >= AUTO_MS_FROM or time < AUTO_S_FROM:
+    if time >= AUTO_MS_FROM:
         return 1_000_000
-    return 1_000_000_000
+    return 1_000_000_000 if time >= AUTO_S_FROM else 0
 
 
 @kernel_part
@@ -224,22 +238,49 @@ def _latest_in(latest_ns: int, factor: int) -> int:
     return latest_ns // 1_000_000_000
 
 
+@kernel_part
+def _is_sentinel(price: float) -> bool:
+    for each in _SENTINELS:  # noqa: SIM110  a loop compiles to comparisons
+        if price == each:
+            return True
+    return False
+
+
+@kernel_part
+def _is_good_price(price: float, rules: Rules, counts: Any) -> bool:
+    # Counts a price that is not good.
+    if not np.isfinite(price):
+        counts.price_not_finite += 1
+    elif price <= 0.0:
+        counts.price_not_positive += 1
+    elif _is_sentinel(price):
+        counts.price_sentinel += 1
+    elif price > rules.max_price:
+        counts.price_too_large += 1
+    else:
+        return True
+    return False
+
+
 @inlined_part
-def _is_valid(tick: _Tick, latest: int, counts: Any) -> bool:
+def _is_valid(tick: _Tick, factor: int, rules: Rules, counts: Any) -> bool:
     # Counts a tick that is not valid.
-    if not 0.0 < tick.price < np.inf:
-        if np.isfinite(tick.price):
-            counts.price_not_positive += 1
-        else:
-            counts.price_not_finite += 1
+    is_usual = 0.0 < tick.price <= rules.max_price and tick.price < LEAST_SENTINEL
+    if not is_usual and not _is_good_price(tick.price, rules, counts):
         return False
     if tick.volume == 0:
         counts.volume_not_positive += 1
         return False
+    if tick.volume > rules.max_volume:
+        counts.volume_too_large += 1
+        return False
     if tick.time == 0:
         counts.timestamp_not_positive += 1
         return False
-    if tick.time > latest:
+    if factor == 0:
+        counts.timestamp_implausible += 1
+        return False
+    if tick.time > _latest_in(rules.latest_ns, factor):
         counts.timestamp_in_future += 1
         return False
     return True
@@ -253,11 +294,11 @@ def _copy(out: int, at: int, size: int) -> int:
 
 
 @inlined_part
-def _write_symbol(out: int, at: int, size: int) -> int:
+def _write_symbol(out: int, at: int, size: int, upper: int) -> int:
     store_byte(out, _SYMBOL_TAG)
     store_byte(out + 1, size)
     for offset in range(size):
-        store_byte(out + 2 + offset, _UPPER[load_byte(at + offset)])
+        store_byte(out + 2 + offset, _BYTES[upper, load_byte(at + offset)])
     return out + 2 + size
 
 
@@ -279,7 +320,7 @@ def _write_record(out: int, symbol: _Symbol, tick: _Tick, factor: int, rules: Ru
     if symbol.is_normal and factor == 1:
         out = _copy(out + 2, tick.start, tick.end - tick.start)
     else:
-        out = _write_symbol(out + 2, symbol.at, symbol.size)
+        out = _write_symbol(out + 2, symbol.at, symbol.size, rules.upper)
         # The price and the volume, as they came.
         out = _copy(out, tick.price_at, tick.time_at - tick.price_at)
         out = _write_time(out, tick.time * factor)
@@ -307,7 +348,7 @@ def parse_frames(
         out: the address for the records: MAX_RECORD bytes for each of ``room``, then SLACK.
         room: how many ticks to take at most.
         rules: the numbers of Rules.
-        counts: the numbers of COUNTS, to add to.
+        counts: the numbers of COUNTS, to add to; the unit is that of the last time so far.
 
     Returns:
         Why it stopped; the position of the first frame that was not taken, and the size that it
@@ -315,7 +356,17 @@ def parse_frames(
     """
     code, size, ticks = MORE, 0, 0
     # Named tuples and arrays of records, as arguments or results, cost 0.7 us more per call.
-    rule = Rules(rules[0], rules[1], rules[2], rules[3], rules[4], rules[5])
+    rule = Rules(
+        rules[0],
+        rules[1],
+        rules[2],
+        rules[3],
+        rules[4],
+        rules[5],
+        rules[6],
+        rules[7],
+        rules.view(np.float64)[8],
+    )
     count = counts.view(COUNTS)[0]
     while True:
         if ticks == room:
@@ -340,7 +391,7 @@ def parse_frames(
             break
         if price_at + _MIN_NUMBERS > stop:
             break
-        symbol = _read_symbol(start, raw_size)
+        symbol = _read_symbol(start, raw_size, rule.upper)
         if not symbol.is_valid:
             break
         tick = _read_numbers(start, price_at, stop)
@@ -349,9 +400,12 @@ def parse_frames(
         code = MORE
         position = stop
         factor = _factor_of(tick.time, rule.unit_ns)
-        if _is_valid(tick, _latest_in(rule.latest_ns, factor), count):
+        if _is_valid(tick, factor, rule, count):
             out = _write_record(out, symbol, tick, factor, rule)
             if factor != 1:
                 count.conversions += 1
+            if factor != count.unit_ns:
+                count.unit_changes += count.unit_ns != 0
+                count.unit_ns = factor
             ticks += 1
     return code, position, size, out, ticks

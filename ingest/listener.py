@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 from ingest.connection import ProducerConnection
 from ingest.parser import FrameParser
 from ingest.scheduler import BatchScheduler
 from ingest.settings import IngestSettings
-from marketdata.addresses import listen_error
+from marketdata.acceptor import Acceptor, allow_open_files
+from marketdata.addresses import open_listeners
 from marketdata.summary import DropSummary
 
 BACKLOG = 1024
-# Turns of the loop from accept() to our callback, and one to spare: a producer that was accepted
-# just before the stop is read like any other.
-_ACCEPT_TURNS = 5
+# Files besides the sockets of producers: the channel, the listening sockets, the log.
+OTHER_FILES = 200
 
 
 class Listener:
@@ -41,8 +42,10 @@ class Listener:
         self._scheduler = scheduler
         self._rejected = rejected
         self._closed = closed
-        self._server: asyncio.Server | None = None
+        self._acceptors: list[Acceptor] = []
         self._connections: set[ProducerConnection] = set()
+        # Those that may not have sent a tick yet, the oldest first.
+        self._newcomers: deque[ProducerConnection] = deque()
         self._none_left = asyncio.Event()
         self.port = 0
 
@@ -58,25 +61,21 @@ class Listener:
             AddressInUse: the address is taken.
             StartError: the address is not one of this machine.
         """
-        host, port = self._settings.host, self._settings.port
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                self._make_connection, host, port, backlog=BACKLOG
-            )
-        except OSError as exc:
-            raise listen_error(host, port, exc) from exc
-        self.port = self._server.sockets[0].getsockname()[1]
+        settings = self._settings
+        allow_open_files(settings.max_connections + OTHER_FILES)
+        listeners = open_listeners(settings.host, settings.port, BACKLOG)
+        self.port = listeners[0].getsockname()[1]
+        self._acceptors = [Acceptor(each, self._make_connection) for each in listeners]
+        for acceptor in self._acceptors:
+            acceptor.start()
 
     async def stop(self) -> None:
-        """Accept no more producers, and read the bytes that have arrived.
+        """Accept the producers that have connected and no more, and read the bytes that arrived.
 
         A cancellation leaves the connections to :meth:`close`.
         """
-        if self._server is not None:
-            self._server.close()
-        for _ in range(_ACCEPT_TURNS):
-            await asyncio.sleep(0)
+        for acceptor in self._acceptors:
+            await acceptor.finish()
         for connection in self._connections:
             connection.end_reading()
         await self._wait_until_none_is_left()
@@ -97,16 +96,23 @@ class Listener:
             self._parser,
             self._scheduler,
             self._rejected,
+            first_tick_timeout_s=self._settings.first_tick_timeout_s,
             frame_timeout_s=self._settings.frame_timeout_s,
             opened=self._admit,
             ended=self._forget,
         )
 
     def _admit(self, connection: ProducerConnection) -> bool:
+        while self._newcomers and not self._newcomers[0].is_newcomer:
+            self._newcomers.popleft()
         if len(self._connections) >= self._settings.max_connections:
-            self._closed.add({"too_many_connections": 1})
-            return False
+            if not self._newcomers:
+                self._closed.add({"too_many_connections": 1})
+                return False
+            # One that says nothing keeps no producer out.
+            self._newcomers.popleft().make_room()
         self._connections.add(connection)
+        self._newcomers.append(connection)
         return True
 
     def _forget(self, connection: ProducerConnection, reason: str) -> None:

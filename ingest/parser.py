@@ -13,7 +13,7 @@ from ingest.ring import BatchRing
 from ingest.ticks import TickReader
 from marketdata.errors import EmptyFrame, FrameTooLarge, WireError
 from marketdata.framing import LENGTH_SIZE
-from marketdata.timestamps import nanoseconds_in
+from marketdata.timestamps import UnitHistory, fixed_unit
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick
 
@@ -27,17 +27,20 @@ HEADROOM = 1024
 _LONGEST_RUN = 64
 
 # kernel.Rules, with the serialized ingest time as bytes.
-_RULES = Struct("=qqqq16s")
-# Of the kernel's counts all but the last, the conversions, count rejects.
-_REASONS = [RejectReason(name) for name in (kernel.COUNTS.names or ())[:-1]]
+_RULES = Struct("=qqqqqq16sd")
+# Of the kernel's counts all but the last three count rejects.
+_REASONS = [RejectReason(name) for name in (kernel.COUNTS.names or ())[:-3]]
+_CONVERSIONS, _UNIT_NS, _UNIT_CHANGES = range(len(_REASONS), len(_REASONS) + 3)
 
 
 class ReadResult:
     """What became of one read."""
 
-    __slots__ = ("accepted", "failure", "needed", "position", "rejected")
+    __slots__ = ("accepted", "failure", "needed", "position", "rejected", "units")
 
-    def __init__(self) -> None:
+    def __init__(self, units: UnitHistory) -> None:
+        # Those of the connection.
+        self.units = units
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
         self.failure: WireError | None = None
@@ -70,10 +73,10 @@ class FrameParser:
         buffer = np.zeros(HEADROOM + read_size + kernel.SLACK, np.uint8)
         self._bytes = buffer.data
         self._window_address = buffer.ctypes.data + HEADROOM
-        self._unit_ns = nanoseconds_in(rules.timestamp_unit)
+        self._unit_ns = fixed_unit(rules.timestamp_unit)
         self._kernel_rules = np.zeros(len(kernel.Rules._fields), np.int64)
         self._rules_bytes = self._kernel_rules.view(np.uint8).data
-        self._counts = np.zeros(len(_REASONS) + 1, np.int64)
+        self._counts = np.zeros(len(_REASONS) + 3, np.int64)
         #: Where the next read of any connection goes.
         self.window = self._bytes[HEADROOM : HEADROOM + read_size]
 
@@ -94,22 +97,28 @@ class FrameParser:
             self._max_frame_size,
             self._unit_ns,
             self._rules.latest_ns(now_ns),
+            self._rules.limits.max_volume,
+            self._rules.symbol_case == "upper",
             len(stamp),
             stamp,
+            self._rules.limits.max_price,
         )
         ring, window = self._ring, self._window_address
+        counts = self._counts
         run = 1
         while True:
+            counts[_UNIT_NS] = result.units.unit_ns
             code, position, size, out, ticks = kernel.parse_frames(
                 window + begin,
                 window + end,
                 ring.address,
                 ring.room,
                 self._kernel_rules,
-                self._counts,
+                counts,
             )
             begin = position - window
             if ticks:
+                result.units.unit_ns = int(counts[_UNIT_NS])
                 ring.advance(out, ticks)
                 result.accepted += ticks
             if code == kernel.UNUSUAL:
@@ -140,7 +149,7 @@ class FrameParser:
 
     def parse_tick(self, payload: bytes, now_ns: int, result: ReadResult) -> None:
         """Parse one tick as the protobuf library reads it."""
-        record = self._reader.read(payload, now_ns)
+        record = self._reader.read(payload, now_ns, result.units)
         if isinstance(record, RejectReason):
             result.rejected[record] += 1
         else:
@@ -148,13 +157,14 @@ class FrameParser:
             result.accepted += 1
 
     def _count(self, result: ReadResult) -> None:
+        self._counts[_UNIT_NS] = 0
         counts = self._counts.tolist()
         if any(counts):
-            *rejected, conversions = counts
-            for reason, count in zip(_REASONS, rejected, strict=True):
+            for reason, count in zip(_REASONS, counts, strict=False):
                 if count:
                     result.rejected[reason] += count
-            self._rules.conversions += conversions
+            self._rules.conversions += counts[_CONVERSIONS]
+            result.units.changes += counts[_UNIT_CHANGES]
             self._counts.fill(0)
         self._feed.count(result.accepted, result.rejected)
 
@@ -174,6 +184,7 @@ class ProducerStream:
         "failure",
         "received_bytes",
         "rejected",
+        "units",
     )
 
     def __init__(self, parser: FrameParser) -> None:
@@ -185,6 +196,7 @@ class ProducerStream:
         self.received_bytes = 0
         self.accepted = 0
         self.rejected = 0
+        self.units = UnitHistory()
         # Bytes copied because a frame came in parts; each byte at most twice.
         self.carried_bytes = 0
 
@@ -196,7 +208,7 @@ class ProducerStream:
     def receive_data(self, size: int, now_ns: int) -> ReadResult:
         """Use up ``size`` bytes in the parser's window, up to the first violation."""
         self.received_bytes += size
-        result = ReadResult()
+        result = ReadResult(self.units)
         if self.failure is not None:
             return result
         beginning, parser, position = self._beginning, self._parser, 0

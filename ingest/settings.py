@@ -5,10 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from marketdata.channel import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
+from marketdata.channel import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S, MIN_KEEPALIVE_S
 from marketdata.framing import MAX_FRAME_SIZE
 from marketdata.settings import ServiceSettings
+from marketdata.symbols import SymbolCase
 from marketdata.timestamps import TimestampUnit
+from marketdata.validation import MAX_MAX_VOLUME, MAX_PRICE, MAX_VOLUME, TickRules, ValueLimits
 
 
 class IngestSettings(ServiceSettings):
@@ -26,8 +28,21 @@ class IngestSettings(ServiceSettings):
     max_future_skew_s: float = Field(
         default=60.0, ge=0, description="how far ahead of the clock a tick's exchange time may be"
     )
+    symbol_case: SymbolCase = Field(
+        default="preserve",
+        description="preserve: symbols stay as they are; upper: they get upper case",
+    )
+    max_price: float = Field(
+        default=MAX_PRICE, gt=0, allow_inf_nan=False, description="the largest price of a tick"
+    )
+    max_volume: int = Field(
+        default=MAX_VOLUME, ge=1, le=MAX_MAX_VOLUME, description="the largest volume of a tick"
+    )
     max_frame_size: int = Field(
         default=MAX_FRAME_SIZE, ge=1, le=MAX_FRAME_SIZE, description="bytes in one frame"
+    )
+    first_tick_timeout_s: float = Field(
+        default=10.0, gt=0, description="how long a new connection may take to send its first tick"
     )
     frame_timeout_s: float = Field(
         default=30.0, gt=0, description="how long a frame may take to arrive, from its first byte"
@@ -47,7 +62,9 @@ class IngestSettings(ServiceSettings):
         default=128, ge=1, description="unacknowledged batches held; when full, reading stops"
     )
     keepalive_s: float = Field(
-        default=KEEPALIVE_S, gt=0, description="silence on a connection before a keepalive ping"
+        default=KEEPALIVE_S,
+        ge=MIN_KEEPALIVE_S,
+        description="silence on a connection before a keepalive ping",
     )
     keepalive_timeout_s: float = Field(
         default=KEEPALIVE_TIMEOUT_S, gt=0, description="how long the answer to a ping may take"
@@ -55,3 +72,12 @@ class IngestSettings(ServiceSettings):
     shutdown_deadline_s: float = Field(
         default=10.0, gt=0, description="how long ingest may take to hand over its ticks at SIGTERM"
     )
+
+    def tick_rules(self) -> TickRules:
+        """Return the rules of ticks."""
+        return TickRules(
+            timestamp_unit=self.timestamp_unit,
+            max_future_skew_s=self.max_future_skew_s,
+            symbol_case=self.symbol_case,
+            limits=ValueLimits(self.max_price, self.max_volume),
+        )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from google.protobuf.message import DecodeError
 
+from marketdata.timestamps import UnitHistory
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
 
 # A Tick is the repeated field of a TickBatch: this tag, its length and the serialized tick are its
 # record in a batch.
 _TICKS_TAG = TickBatch.TICKS_FIELD_NUMBER << 3 | 2
-# A normalized Tick has at most 76 bytes, so its length is one byte of varint.
+# A normalized Tick has at most 106 bytes, so its length is one byte of varint.
 _MAX_TICK_SIZE = 127
 _PREFIXES = [bytes((_TICKS_TAG, size)) for size in range(_MAX_TICK_SIZE + 1)]
 MAX_RECORD_SIZE = 2 + _MAX_TICK_SIZE
@@ -25,13 +26,13 @@ class TickReader:
         self._stamped_ns: int | None = None
         self._stamp = b""
 
-    def read(self, payload: bytes, now_ns: int) -> bytes | RejectReason:
+    def read(self, payload: bytes, now_ns: int, units: UnitHistory) -> bytes | RejectReason:
         """Return the record, or why the tick is dropped. 1.0 us, of which protobuf has 0.3."""
         try:
             tick = Tick.FromString(payload)
         except DecodeError:
             return RejectReason.MALFORMED
-        amended = self._rules.amend(tick, now_ns)
+        amended = self._rules.amend(tick, now_ns, units)
         if isinstance(amended, RejectReason):
             return amended
         if amended:

@@ -1,4 +1,4 @@
-"""Check that an address can be listened on."""
+"""Listen on an address, or check that it can be listened on."""
 
 from __future__ import annotations
 
@@ -26,6 +26,34 @@ def check_address(host: str, port: int) -> None:
             probe.listen()
     except OSError as exc:
         raise listen_error(host, port, exc) from exc
+
+
+def open_listeners(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """Return a listening socket for each address of ``host``; "" has every address.
+
+    Raises:
+        AddressInUse: another program listens there.
+        StartError: the address is not one of this machine, or the port is not ours to use.
+    """
+    listeners: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            # The protocol is named because asyncio turns Nagle's algorithm off only where it is.
+            listener = socket.socket(family, kind, protocol)
+            listeners.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listener.listen(backlog)
+    except OSError as exc:
+        for listener in listeners:
+            listener.close()
+        raise listen_error(host, port, exc) from exc
+    return listeners
 
 
 def listen_error(host: str, port: int, error: OSError) -> StartError:

@@ -9,8 +9,18 @@ import grpc
 # A batch of 1,000 ticks is about 50 KB; 4 MiB is gRPC's own default, made explicit.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
+# How our services notice that a server is gone.
 KEEPALIVE_S = 10.0
 KEEPALIVE_TIMEOUT_S = 5.0
+# How our server notices that a client is gone. Clients may be other people's: one that waits for
+# answers synchronously looks at its connection only every few seconds, so it answers late.
+SERVER_KEEPALIVE_S = 60.0
+SERVER_KEEPALIVE_TIMEOUT_S = 20.0
+# gRPC's own are 120 s and no limit; it aborts the process at 2**31 - 1.
+CONNECT_TIMEOUT_S = 10.0
+MAX_CONNECTIONS = 2**31 - 2
+# gRPC cannot wait less before a ping.
+MIN_KEEPALIVE_S = 1.0
 
 Options = list[tuple[str, int]]
 
@@ -56,12 +66,26 @@ def client_options(
     ]
 
 
-def server_options(keepalive_s: float = KEEPALIVE_S) -> Options:
-    """Return the options of a server whose clients use ``client_options(keepalive_s)``."""
+def server_options(
+    keepalive_s: float = SERVER_KEEPALIVE_S,
+    *,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    max_connections: int = MAX_CONNECTIONS,
+) -> Options:
+    """Return the options of a server.
+
+    Args:
+        keepalive_s: how long a connection may be silent before a ping, at least 1. Clients may
+            ping as often as they like, whatever this is.
+        connect_timeout_s: how long a connection may take to begin with HTTP/2.
+        max_connections: further ones are closed at once.
+    """
     return [
-        *_common_options(keepalive_s, KEEPALIVE_TIMEOUT_S),
-        # The default, 5 min, makes our clients' pings "too many" and ends their connections.
-        ("grpc.http2.min_ping_interval_without_data_ms", int(keepalive_s * 1000 / 2)),
+        *_common_options(keepalive_s, SERVER_KEEPALIVE_TIMEOUT_S),
+        ("grpc.server_handshake_timeout_ms", int(connect_timeout_s * 1000)),
+        ("grpc.max_allowed_incoming_connections", max_connections),
+        # By default a third ping within 5 min is "too many" and ends the connection.
+        ("grpc.http2.max_ping_strikes", 0),
         # A second server on the port fails instead of sharing it.
         ("grpc.so_reuseport", 0),
     ]

@@ -120,7 +120,7 @@ def _as_in_proc(family: int, host: str, port: int) -> str:
 
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not (port.isascii() and port.isdecimal()):
         raise Unhealthy(f"{address!r} is not host:port")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

@@ -7,14 +7,19 @@ import gc
 import logging
 import signal
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
+from structlog.typing import EventDict
 
 from marketdata.channel import tune_grpc
 from marketdata.errors import SettingsError, StartError
+from marketdata.log_writer import LogWriter, take_over_stderr
 from marketdata.settings import ServiceSettings, load_settings
+
+log = structlog.get_logger()
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -27,18 +32,29 @@ def run_service(name: str, settings_class: type[S], main: Main[S]) -> None:
 
     A service that cannot start says why in one line and exits 1; a wrong setting exits 2.
     """
+    log_writer = take_over_stderr(_describe_loss)
+    code = 1
+    try:
+        code = _run(name, settings_class, main, log_writer)
+    except Exception:
+        traceback.print_exc()
+    finally:
+        log_writer.close()
+    sys.exit(code)
+
+
+def _run(name: str, settings_class: type[S], main: Main[S], log_writer: LogWriter) -> int:
     try:
         settings = load_settings(settings_class)
     except StartError as exc:
-        sys.exit(_complain(name, exc, 2))
-    configure_log(name, settings)
+        return _complain(name, exc, 2)
+    configure_log(name, settings, log_writer)
     tune_grpc()
     try:
-        code = asyncio.run(_run_until_signal(settings, main))
+        return asyncio.run(_run_until_signal(settings, main))
     except StartError as exc:
         # Some settings are understood only when what they name is loaded.
-        code = _complain(name, exc, 2 if isinstance(exc, SettingsError) else 1)
-    sys.exit(code)
+        return _complain(name, exc, 2 if isinstance(exc, SettingsError) else 1)
 
 
 def collect_rarely(full: int) -> None:
@@ -68,8 +84,11 @@ def _complain(name: str, error: StartError, code: int) -> int:
     return code
 
 
-def configure_log(name: str, settings: ServiceSettings) -> None:
-    """Send structured log lines to standard error, each with the service's name."""
+def configure_log(name: str, settings: ServiceSettings, log_writer: LogWriter) -> None:
+    """Send structured log lines to the writer, each with the service's name.
+
+    Warnings of libraries become such lines, too.
+    """
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
@@ -79,9 +98,15 @@ def configure_log(name: str, settings: ServiceSettings) -> None:
         renderer = structlog.dev.ConsoleRenderer(colors=False, pad_event=0, pad_level=False)
     elif not as_json:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+
+    def add_service(_: object, __: str, event: EventDict) -> EventDict:
+        # Not a context variable: those of other threads are their own.
+        event.setdefault("service", name)
+        return event
+
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            *([] if brief else [add_service]),
             structlog.processors.add_log_level,
             *([] if brief else [structlog.processors.TimeStamper(fmt="iso", utc=True)]),
             structlog.processors.dict_tracebacks
@@ -92,8 +117,32 @@ def configure_log(name: str, settings: ServiceSettings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
-        # One write per line: lines of services that share a terminal stay whole.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _LineLogger(log_writer),
     )
-    if not brief:
-        structlog.contextvars.bind_contextvars(service=name)
+    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING)
+    logging.captureWarnings(True)
+
+
+class _LineLogger:
+    """The end of structlog's way: put rendered lines into the log."""
+
+    def __init__(self, log_writer: LogWriter) -> None:
+        self._put = log_writer.put
+
+    def msg(self, line: str) -> None:
+        self._put(line + "\n")
+
+    debug = info = warning = error = critical = msg
+
+
+class _ToStructlog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        log.log(record.levelno, message, logger=record.name, exc_info=record.exc_info)
+
+
+def _describe_loss(lost: int) -> str:
+    # Rendered like every line. The level of the log may leave it out.
+    logger: Any = structlog.wrap_logger(structlog.ReturnLogger())
+    line = logger.warning("log_lines_lost", count=lost)
+    return f"{line}\n" if isinstance(line, str) else ""

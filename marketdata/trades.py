@@ -8,6 +8,7 @@ from math import inf, isfinite
 from operator import itemgetter
 
 from marketdata.errors import InvalidSymbol, MarketDataError
+from marketdata.numbers import check_digits, parse_float, parse_int
 from marketdata.symbols import normalize_symbol
 
 # Symbol, price, volume and exchange time, as they are in the file. A plain tuple: one is made per
@@ -96,6 +97,8 @@ class TradeReader:
                     raise BadRow(self.row, f"has {len(fields)} fields, the header has {width}")
                 symbol, price_text, volume_text, ts_text = pick(fields)
                 price, volume, ts_ns = float(price_text), int(volume_text), int(ts_text)
+                # One look at all three costs less than three.
+                check_digits(price_text + volume_text + ts_text)
                 # One chained comparison is false for NaN too.
                 if not (0.0 < price < inf and 0 < volume < limit and 0 < ts_ns < limit):
                     raise BadRow(self.row, *_problem(price_text, volume_text, ts_text))
@@ -134,7 +137,7 @@ class TradeReader:
 def _problem(price_text: str, volume_text: str, ts_text: str) -> tuple[str, str]:
     # The problem, and the word for it. Only called for a row that has one, so it may be slow.
     try:
-        price = float(price_text)
+        price = parse_float(price_text)
         if not 0.0 < price < inf:
             kind = "price_not_positive" if isfinite(price) else "price_not_finite"
             return f"price {price_text!r:.50} is not a finite number above 0", kind
@@ -145,7 +148,7 @@ def _problem(price_text: str, volume_text: str, ts_text: str) -> tuple[str, str]
         ("exchange_timestamp", ts_text, "timestamp_not_positive"),
     ):
         try:
-            number = int(text)
+            number = parse_int(text)
             if not 0 < number < _INT64_LIMIT:
                 problem = f"{name} {text!r:.50} is not between 1 and {_INT64_LIMIT - 1}"
                 return problem, kind if number <= 0 else "malformed"

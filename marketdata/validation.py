@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import inf
+from typing import NamedTuple
 
 from marketdata.errors import InvalidSymbol
-from marketdata.symbols import MAX_SYMBOL_LENGTH, normalize_symbol
-from marketdata.timestamps import NS_PER_S, TimestampUnit, nanoseconds_from, to_nanoseconds
+from marketdata.symbols import MAX_SYMBOL_LENGTH, SymbolCase, normalize_symbol
+from marketdata.timestamps import (
+    NS_PER_S,
+    TimestampUnit,
+    UnitHistory,
+    nanoseconds_from,
+    nanoseconds_in,
+)
 from marketdata.wire.market_data_pb2 import Tick
 
 _MAX_INT64 = 2**63 - 1
 
+# No trade costs so much, or has so many units: the dearest share is below 10^6, and 10^12 of a
+# currency with many zeros is a house. 9,000 trades of the largest volume fit into the sum of a day.
+MAX_PRICE = 1e12
+MAX_VOLUME = 10**15
+# An operator may allow larger ones; 92 of the largest still fit into the sum of a day.
+MAX_MAX_VOLUME = 10**17
+
+# Many feeds hold a price as an int64 with up to nine decimals, and write its largest value where
+# there is no price. Some multiply, some divide, and the two may differ in the last bit.
+PRICE_SENTINELS = frozenset(
+    value
+    for decimals in range(10)
+    for value in (2.0**63 / 10.0**decimals, 2.0**63 * 10.0**-decimals)
+)
+LEAST_SENTINEL = min(PRICE_SENTINELS)
+
 # Spellings remembered with their normal form, so that a known symbol costs one dict lookup.
-# 200,000 of at most 40 characters are about 30 MB; when full, the memory is cleared.
+# 200,000 of at most 72 characters are about 40 MB; when full, the memory is cleared.
 _MAX_REMEMBERED_SYMBOLS = 200_000
 
 
@@ -26,14 +49,38 @@ class RejectReason(StrEnum):
     INVALID_SYMBOL = "invalid_symbol"
     PRICE_NOT_FINITE = "price_not_finite"
     PRICE_NOT_POSITIVE = "price_not_positive"
+    PRICE_TOO_LARGE = "price_too_large"
+    # The number that a feed writes where it has no price.
+    PRICE_SENTINEL = "price_sentinel"
     VOLUME_NOT_POSITIVE = "volume_not_positive"
+    VOLUME_TOO_LARGE = "volume_too_large"
     TIMESTAMP_NOT_POSITIVE = "timestamp_not_positive"
+    # In no unit a time since March 1973, so probably a date or a number of days.
+    TIMESTAMP_IMPLAUSIBLE = "timestamp_implausible"
+    # Not in the unit of the times before it in the same file.
+    TIMESTAMP_UNIT_CHANGED = "timestamp_unit_changed"
     TIMESTAMP_IN_FUTURE = "timestamp_in_future"
     TOO_MANY_SYMBOLS = "too_many_symbols"
     TOTAL_OVERFLOW = "total_overflow"
 
 
-def check_values(price: float, volume: int, ts_ns: int, latest_ns: int) -> RejectReason | None:
+class ValueLimits(NamedTuple):
+    """The largest values that count as real."""
+
+    max_price: float = MAX_PRICE
+    max_volume: int = MAX_VOLUME
+
+
+DEFAULT_LIMITS = ValueLimits()
+
+
+def check_values(
+    price: float,
+    volume: int,
+    ts_ns: int,
+    latest_ns: int,
+    limits: ValueLimits = DEFAULT_LIMITS,
+) -> RejectReason | None:
     """Return why the numbers of a tick are not valid, or None.
 
     Args:
@@ -41,15 +88,17 @@ def check_values(price: float, volume: int, ts_ns: int, latest_ns: int) -> Rejec
         volume: in units of the instrument.
         ts_ns: exchange time.
         latest_ns: the latest exchange time that is not in the future.
+        limits: the largest price and volume.
     """
     # One chained comparison is false for NaN too; nan <= 0 would be False and let it through.
-    if not 0.0 < price < inf:
-        # -inf is both; not finite comes first.
-        if price in (inf, -inf) or price != price:  # noqa: PLR0124  only NaN differs from itself
-            return RejectReason.PRICE_NOT_FINITE
-        return RejectReason.PRICE_NOT_POSITIVE
+    if not 0.0 < price <= limits.max_price or price >= LEAST_SENTINEL:
+        reason = _check_price(price, limits)
+        if reason is not None:
+            return reason
     if volume <= 0:
         return RejectReason.VOLUME_NOT_POSITIVE
+    if volume > limits.max_volume:
+        return RejectReason.VOLUME_TOO_LARGE
     if ts_ns <= 0:
         return RejectReason.TIMESTAMP_NOT_POSITIVE
     if ts_ns > latest_ns:
@@ -57,14 +106,43 @@ def check_values(price: float, volume: int, ts_ns: int, latest_ns: int) -> Rejec
     return None
 
 
+def _check_price(price: float, limits: ValueLimits) -> RejectReason | None:
+    # -inf is both; not finite comes first.
+    if price in (inf, -inf) or price != price:  # noqa: PLR0124  only NaN differs from itself
+        return RejectReason.PRICE_NOT_FINITE
+    if price <= 0.0:
+        return RejectReason.PRICE_NOT_POSITIVE
+    if price in PRICE_SENTINELS:
+        return RejectReason.PRICE_SENTINEL
+    return RejectReason.PRICE_TOO_LARGE if price > limits.max_price else None
+
+
 class TickRules:
     """Apply the rules of one server to ticks.
 
     :attr:`conversions` counts the ticks whose exchange time was not in nanoseconds.
+
+    Args:
+        timestamp_unit: of the exchange times that producers send.
+        max_future_skew_s: how far ahead of the clock they may be.
+        symbol_case: whether symbols stay as they are.
+        limits: the largest price and volume.
+        one_unit: whether a time is refused that is not in the unit of those before it.
     """
 
-    def __init__(self, *, timestamp_unit: TimestampUnit, max_future_skew_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        timestamp_unit: TimestampUnit,
+        max_future_skew_s: float,
+        symbol_case: SymbolCase = "preserve",
+        limits: ValueLimits = DEFAULT_LIMITS,
+        one_unit: bool = False,
+    ) -> None:
         self.timestamp_unit: TimestampUnit = timestamp_unit
+        self.symbol_case: SymbolCase = symbol_case
+        self.limits = limits
+        self._one_unit = one_unit
         self._ns_from = nanoseconds_from(timestamp_unit)
         self._max_future_skew_ns = int(max_future_skew_s * NS_PER_S)
         self._normal_symbols: dict[str, str] = {}
@@ -79,41 +157,41 @@ class TickRules:
         """Return the latest exchange time that is not in the future; it fits its field."""
         return min(now_ns + self._max_future_skew_ns, _MAX_INT64)
 
-    def normalize(self, tick: Tick, now_ns: int) -> RejectReason | None:
+    def normalize(
+        self, tick: Tick, now_ns: int, units: UnitHistory | None = None
+    ) -> RejectReason | None:
         """Bring ``tick`` into normal form in place, or return why it is dropped.
 
-        Normal form: symbol trimmed and upper-cased, exchange time in nanoseconds, ingest time
-        ``now_ns``.
+        Normal form: symbol trimmed, exchange time in nanoseconds, ingest time ``now_ns``.
         """
-        outcome = self.amend(tick, now_ns)
+        outcome = self.amend(tick, now_ns, units)
         if isinstance(outcome, RejectReason):
             return outcome
         tick.ingest_timestamp = now_ns
         return None
 
-    def amend(self, tick: Tick, now_ns: int) -> RejectReason | bool:
+    def amend(
+        self, tick: Tick, now_ns: int, units: UnitHistory | None = None
+    ) -> RejectReason | bool:
         """Normalize ``tick`` as :meth:`normalize` does, except for the ingest time.
+
+        Args:
+            tick: the tick.
+            now_ns: the clock.
+            units: the times before it on its connection.
 
         Returns:
             Why ``tick`` is dropped, else whether anything had to be changed.
         """
         raw = tick.symbol
-        symbol = self._normal_symbols.get(raw)
-        if symbol is None:
-            try:
-                symbol = self._learn_symbol(raw)
-            except InvalidSymbol as exc:
-                return RejectReason(exc.reason)
+        try:
+            symbol = self.normal_symbol(raw)
+        except InvalidSymbol as exc:
+            return RejectReason(exc.reason)
         sent = tick.exchange_timestamp
-        # Most times need no conversion, and its two calls cost a tenth of a tick.
-        ts_ns = (
-            sent
-            if sent >= self._ns_from or sent <= 0
-            else to_nanoseconds(sent, self.timestamp_unit)
-        )
-        reason = check_values(tick.price, tick.volume, ts_ns, self.latest_ns(now_ns))
-        if reason is not None:
-            return reason
+        ts_ns = self.check(tick.price, tick.volume, sent, self.latest_ns(now_ns), units)
+        if isinstance(ts_ns, RejectReason):
+            return ts_ns
         amended = False
         if ts_ns != sent:
             self.conversions += 1
@@ -124,8 +202,50 @@ class TickRules:
             amended = True
         return amended
 
+    def check(
+        self,
+        price: float,
+        volume: int,
+        timestamp: int,
+        latest_ns: int,
+        units: UnitHistory | None = None,
+    ) -> int | RejectReason:
+        """Return the exchange time in nanoseconds, or why the numbers of a trade are not valid.
+
+        Args:
+            price: in the symbol's currency.
+            volume: in units of the instrument.
+            timestamp: the exchange time as it was sent.
+            latest_ns: the latest exchange time that is not in the future.
+            units: the times before it in its file or on its connection.
+        """
+        # Most times need no conversion.
+        unit_ns = (
+            1 if timestamp >= self._ns_from else nanoseconds_in(timestamp, self.timestamp_unit)
+        )
+        ts_ns = timestamp * unit_ns
+        reason = check_values(price, volume, ts_ns, latest_ns, self.limits)
+        if reason is not None:
+            if reason is RejectReason.TIMESTAMP_NOT_POSITIVE and timestamp > 0:
+                return RejectReason.TIMESTAMP_IMPLAUSIBLE
+            return reason
+        if units is not None and unit_ns != units.unit_ns:
+            if self._one_unit and units.unit_ns:
+                return RejectReason.TIMESTAMP_UNIT_CHANGED
+            units.note(unit_ns)
+        return ts_ns
+
+    def normal_symbol(self, raw: str) -> str:
+        """Return ``raw`` in normal form.
+
+        Raises:
+            InvalidSymbol: it is not a symbol.
+        """
+        symbol = self._normal_symbols.get(raw)
+        return self._learn_symbol(raw) if symbol is None else symbol
+
     def _learn_symbol(self, raw: str) -> str:
-        symbol = normalize_symbol(raw)
+        symbol = normalize_symbol(raw, self.symbol_case)
         # Only short spellings are remembered: a valid one may be padded with a megabyte of spaces.
         if len(raw) <= MAX_SYMBOL_LENGTH + 8:
             if len(self._normal_symbols) >= _MAX_REMEMBERED_SYMBOLS:

@@ -100,9 +100,9 @@ class BarTable:
         candle = self.tables.bases[row]["candle"]
         return int(candle["last_ts"] if candle["volume"] else self.tables.symbols[row]["latest"])
 
-    def is_live(self, row: int) -> bool:
-        """Return whether the wall clock closes bars of a symbol."""
-        return bool(self.tables.symbols[row]["live"])
+    def lag(self, row: int) -> int:
+        """Return how far the time of a symbol is from the wall clock."""
+        return int(self.tables.bases[row]["lag"])
 
     def open_bar(self, row: int, slot: int) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
@@ -195,14 +195,13 @@ class BarTable:
         count, bars = len(places), self.tables.bars
         firsts, group_of = np.empty((2, count), np.int64)
         n_groups, unknown = query.group_bars(bars, self.tables.slots, places, firsts, group_of)
-        if not n_groups:
-            return
-        answers = []
-        for row, slot, start, end, state, _, coverage, _, _ in _columns(bars, firsts[:n_groups]):
-            is_kept = state == BarState.REVISED and coverage
-            hours = self._schedule(row, slot).hours(start, end)
-            answers.append(coverage if is_kept else self._coverage(*hours))
-        bars["coverage"][places] = np.array(answers, np.int64)[group_of]
+        if n_groups:
+            answers = [
+                self._coverage(*self._schedule(row, slot).hours(start, end))
+                for row, slot, start, end, *_ in _columns(bars, firsts[:n_groups])
+            ]
+            is_asked = group_of >= 0
+            bars["coverage"][places[is_asked]] = np.array(answers, np.int64)[group_of[is_asked]]
         if unknown:
             # Only Python's rules have phases.
             for place in places[bars["phase"][places] < 0].tolist():

@@ -29,6 +29,7 @@ from aggregator.bars.kernel.records import (
 from aggregator.bars.plan import BarPlan, InvalidPlan
 from aggregator.sessions.sessions import NoSession, SessionRule, UtcDay
 from marketdata.intervals import IntervalKind
+from marketdata.validation import DEFAULT_LIMITS, ValueLimits
 
 # The loops have a bit for each slot.
 MAX_SLOTS = 62
@@ -40,6 +41,12 @@ _MAX_STEP = 262_144
 # The ends of longer bars would not be numbers of nanoseconds.
 _MAX_SIZE_NS = 2**62
 _BY_ROW = ("bases", "symbols", "slots", "noted")
+
+
+def set_value_limits(state: NDArray[Any], limits: ValueLimits) -> None:
+    """Set the largest values of a valid trade."""
+    state["max_price"] = limits.max_price
+    state["max_volume"] = limits.max_volume
 
 
 def make_tables(plan: BarPlan) -> Tables:
@@ -61,6 +68,7 @@ def make_tables(plan: BarPlan) -> Tables:
     state["revise"] = plan.revise_ns
     state["live_within"] = plan.live_within_ns
     state["max_closed"] = plan.max_closed
+    set_value_limits(state, DEFAULT_LIMITS)
     state["oldest"] = state["newest"] = NONE
     state["free"] = _MIN_BARS
     return Tables(

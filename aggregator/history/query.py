@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aggregator.store.queries import Range
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval, InvalidInterval
+from marketdata.numbers import parse_int
 from marketdata.symbols import normalize_symbol
 from marketdata.wire import market_data_pb2 as wire
 
@@ -100,7 +101,7 @@ def read_cursor(cursor: str) -> Place:
     """
     try:
         text = urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
-        start, number = (int(part) for part in text.split("."))
+        start, number = (parse_int(part) for part in text.split("."))
     except (binascii.Error, ValueError) as exc:
         raise InvalidBars("cursor", f"{cursor[:40]!r} was not given by an answer") from exc
     if not (0 <= start <= END_OF_TIME and 0 <= number < 2**31):

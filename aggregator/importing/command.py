@@ -75,14 +75,17 @@ async def _import(settings: AggregatorSettings, database: Database, files: list[
     rules = Rules(
         plan.by_clock,
         sessions.rule_for,
-        settings.timestamp_unit,
-        int(settings.max_future_skew_s * NS_PER_S),
+        # A file whose times change their unit is a mistake, so the other rows are refused.
+        settings.tick_rules(one_unit=True),
         settings.max_symbols,
         settings=[
             settings.session,
             settings.calendars,
             settings.bar_anchor,
             settings.timestamp_unit,
+            settings.symbol_case,
+            str(settings.max_price),
+            str(settings.max_volume),
         ],
     )
     with ExitStack() as stack:

@@ -16,11 +16,10 @@ from aggregator.sessions.sessions import SessionRule
 from aggregator.store.database import Database
 from aggregator.store.feed_spans import save_spans
 from marketdata.intervals import Interval
-from marketdata.symbols import normalize_symbol
-from marketdata.timestamps import TimestampUnit, to_nanoseconds
+from marketdata.timestamps import UnitHistory
 from marketdata.tradefiles import BadFile, TradeFile
 from marketdata.trades import Row
-from marketdata.validation import RejectReason, check_values
+from marketdata.validation import RejectReason, TickRules
 
 # The trades between two checkpoints: after a crash, at most these are read again. They are also the
 # trades in memory: 100,000 candles take 60 MB with the bars they fold into.
@@ -55,8 +54,8 @@ class Rules:
 
     intervals: Sequence[Interval]
     rule_for: Callable[[str], SessionRule]
-    timestamp_unit: TimestampUnit
-    max_future_skew_ns: int
+    # Which trades are valid.
+    trades: TickRules
     max_symbols: int
     # All other settings that change the result.
     settings: Sequence[str]
@@ -90,7 +89,7 @@ class Import:
         self._retention = retention
         self._screen = screen
         self._clock = clock
-        self._latest_ns = clock() + rules.max_future_skew_ns
+        self._latest_ns = rules.trades.latest_ns(clock())
         # From a symbol as a file has it to its normal form.
         self._symbols: dict[str, str] = {}
         self._known: set[str] = set()
@@ -138,9 +137,10 @@ class Import:
         file = TradeFile(path, lambda bad: progress.reject(bad.kind, f"{path.name}: {bad}"))
         self._screen.reading(path, path.stat().st_size)  # noqa: ASYNC240  nothing else runs here
         segment = Segment(self._rules.intervals, self._rules.rule_for)
+        units = UnitHistory()
         first = progress.trades
         for trade in file.read(progress.row):
-            self._add(segment, trade, file)
+            self._add(segment, trade, file, units)
             trades = progress.trades - first
             if trades >= MAX_SEGMENT_TRADES or segment.candles >= MAX_SEGMENT_CANDLES:
                 await self._save(staging, segment, before, file.row)
@@ -159,13 +159,13 @@ class Import:
         self.progress.row = row
         await staging.add(bars, before, self.progress, self._clock())
 
-    def _add(self, segment: Segment, trade: Row, file: TradeFile) -> None:
+    def _add(self, segment: Segment, trade: Row, file: TradeFile, units: UnitHistory) -> None:
         raw, price, volume, time = trade
         progress = self.progress
         symbol = self._symbols.get(raw)
         if symbol is None:
             # The reader returns only valid symbols.
-            symbol = normalize_symbol(raw)
+            symbol = self._rules.trades.normal_symbol(raw)
             if symbol in self._known or len(self._known) < self._rules.max_symbols:
                 self._known.add(symbol)
                 if len(self._symbols) >= _MAX_SPELLINGS:
@@ -174,12 +174,11 @@ class Import:
             else:
                 self._reject(RejectReason.TOO_MANY_SYMBOLS, trade, file)
                 return
-        ts = to_nanoseconds(time, self._rules.timestamp_unit)
-        reason = check_values(price, volume, ts, self._latest_ns)
-        if reason is None and price * volume == float("inf"):
-            reason = RejectReason.TOTAL_OVERFLOW
-        if reason is not None:
-            self._reject(reason, trade, file)
+        ts = self._rules.trades.check(price, volume, time, self._latest_ns, units)
+        if not isinstance(ts, RejectReason) and price * volume == float("inf"):
+            ts = RejectReason.TOTAL_OVERFLOW
+        if isinstance(ts, RejectReason):
+            self._reject(ts, trade, file)
             return
         progress.trades += 1
         progress.first_ts = min(progress.first_ts, ts)

@@ -23,8 +23,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class SymbolHasNoData(MarketDataError):
     """No tick of the symbol has arrived yet."""
 
-    def __init__(self, symbol: str) -> None:
-        super().__init__(f"no data for symbol {symbol}")
+    def __init__(self, symbol: str, similar: str = "") -> None:
+        hint = f"; did you mean {similar}?" if similar else ""
+        super().__init__(f"no data for symbol {symbol}{hint}")
 
 
 STATUS_CODES: dict[type[MarketDataError], grpc.StatusCode] = {

@@ -20,6 +20,7 @@ from aggregator.producers.numbering import InvalidBatch
 from aggregator.rpc.calls import Calls, ShuttingDown
 from aggregator.rpc.errors import Context, SymbolHasNoData, abort
 from aggregator.rpc.malformed import refuse
+from aggregator.rpc.single_ticks import SingleTicks
 from aggregator.rpc.symbols import TooManyAsked, list_page, normalize_all
 from aggregator.rpc.watching import WatchCalls
 from aggregator.store.store import BarStore, StoreUnavailable
@@ -28,7 +29,7 @@ from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
 from marketdata.summary import DropSummary
-from marketdata.symbols import normalize_symbol
+from marketdata.symbols import in_other_case, normalize_symbol
 from marketdata.validation import TickRules
 from marketdata.wire import market_data_pb2 as wire
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceServicer
@@ -43,6 +44,9 @@ WRITES_BYTES = frozenset(
     f"/{SERVICE_NAME}/{method}"
     for method in ("GetAggregate", "GetAggregates", "StreamAggregates", "Watch")
 )
+# When a producer is lost, its last message looks like the orderly end. The cancellation of the call
+# comes right after.
+CANCELLATION_S = 0.005
 
 
 class MarketDataService(MarketDataServiceServicer):
@@ -96,18 +100,23 @@ class MarketDataService(MarketDataServiceServicer):
         context: Context,
     ) -> wire.Ack:
         """Apply single ticks: each is checked, and invalid ones are dropped."""
-        received = 0
         with self._feed() as feed:
-            async for tick in request_iterator:
-                received += 1
-                now_ns = self._clock()
-                reason = self._rules.normalize(tick, now_ns)
-                if reason is not None:
-                    self._drops.add({reason: 1})
-                    continue
-                applied = self._market.publish_ticks((tick,), now_ns, feed)
-                self._drops.add(Counter(reason for _, reason in applied.rejections))
-        return wire.Ack(success=True, message=f"Received {received} ticks")
+            ticks = SingleTicks(self._market, self._rules, self._clock, feed, self._drops.add)
+            try:
+                async with self.producers.open():
+                    async for tick in request_iterator:
+                        ticks.add(tick)
+                    ticks.apply()
+                    await asyncio.sleep(CANCELLATION_S)
+            except ShuttingDown as exc:
+                ticks.apply()
+                await abort(context, exc)
+            except BaseException:
+                # The producer's connection is lost, or it cancelled the call.
+                ticks.apply()
+                self._log_lost(context, ticks.received, ticks.applied)
+                raise
+        return wire.Ack(success=True, message=ticks.summary())
 
     async def PublishTicks(  # type: ignore[override]
         self,
@@ -115,6 +124,7 @@ class MarketDataService(MarketDataServiceServicer):
         context: Context,
     ) -> None:
         """Apply batches in order and ack each."""
+        received = applied = 0
         try:
             async with self.producers.open():
                 # At once: the producer then knows that its stream is accepted.
@@ -122,16 +132,25 @@ class MarketDataService(MarketDataServiceServicer):
                 with self._feed() as feed:
                     async for batch in request_iterator:
                         ack = self._market.publish_batch(batch, self._clock(), feed)
+                        applied += ack.accepted
+                        received += ack.accepted + ack.duplicates + len(ack.rejections)
                         if ack.rejections:
                             self._drops.add(Counter(each.reason for each in ack.rejections))
                         # Watchers are written to before the ack: at 10,000 ticks/s an update
                         # arrives 0.1 ms sooner.
                         await asyncio.sleep(0)
                         await context.write(ack)
+                await asyncio.sleep(CANCELLATION_S)
         except DecodeError:
             await refuse(context)
         except (InvalidBatch, ShuttingDown) as exc:
             await abort(context, exc)
+        except BaseException:
+            self._log_lost(context, received, applied)
+            raise
+
+    def _log_lost(self, context: Context, received: int, applied: int) -> None:
+        log.warning("producer_lost", peer=context.peer(), received=received, applied=applied)
 
     @contextlib.contextmanager
     def _feed(self) -> Iterator[Feed]:
@@ -153,7 +172,8 @@ class MarketDataService(MarketDataServiceServicer):
             await abort(context, exc)
         states = self._states([symbol])
         if not states:
-            await abort(context, SymbolHasNoData(symbol))
+            similar = (each for each in in_other_case(symbol) if self._states([each]))
+            await abort(context, SymbolHasNoData(symbol, next(similar, "")))
         return message_of(states)
 
     async def GetAggregates(  # type: ignore[override]

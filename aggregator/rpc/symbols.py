@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from marketdata.errors import MarketDataError
-from marketdata.symbols import normalize_symbol
+from marketdata.symbols import BLANKS, normalize_symbol
 from marketdata.wire import market_data_pb2 as wire
 
 DEFAULT_LIST_LIMIT = 1_000
@@ -21,7 +21,7 @@ class TooManyAsked(MarketDataError):
 def list_page(symbols: list[str], request: wire.ListSymbolsRequest) -> wire.ListSymbolsResponse:
     """Return a page of ``symbols``, which are in byte order."""
     limit = min(request.limit or DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT)
-    prefix = request.prefix.strip().upper()
+    prefix = request.prefix.lstrip(BLANKS)
     start = max(bisect_left(symbols, prefix), bisect_right(symbols, request.cursor))
     # The greatest character ends the range of the prefix.
     stop = bisect_left(symbols, prefix + chr(0x10FFFF))

@@ -112,7 +112,7 @@ def _patterns(text: str, loader: _Loader) -> Iterator[tuple[str, SessionRule]]:
         pattern, equals, rule = entry.rpartition("=")
         if not equals or not pattern.strip():
             raise SettingsError(f"AGGREGATOR_CALENDARS: {entry!r} is not PATTERN=RULE")
-        yield pattern.strip().upper(), loader.rule("AGGREGATOR_CALENDARS", rule.strip())
+        yield pattern.strip(), loader.rule("AGGREGATOR_CALENDARS", rule.strip())
 
 
 def _zone(setting: str, name: str) -> ZoneInfo:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
-from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
@@ -113,18 +113,25 @@ class ZoneDay:
 
 
 class SessionRules:
-    """The rule of every symbol: that of the first pattern that matches, or the default."""
+    """The rule of every symbol: that of the first pattern that matches, or the default.
+
+    In a pattern, ``*`` stands for any characters, and every other character for itself.
+    """
 
     def __init__(
         self, default: SessionRule, patterns: Sequence[tuple[str, SessionRule]] = ()
     ) -> None:
         self._default = default
-        self._patterns = patterns
+        # A symbol has no *, but may have the other characters that patterns of files know.
+        self._compiled = [
+            (re.compile(".*".join(map(re.escape, pattern.split("*")))), rule)
+            for pattern, rule in patterns
+        ]
 
     def rule_for(self, symbol: str) -> SessionRule:
         """Return the rule of a normalized symbol."""
-        for pattern, rule in self._patterns:
-            if fnmatchcase(symbol, pattern):
+        for pattern, rule in self._compiled:
+            if pattern.fullmatch(symbol):
                 return rule
         return self._default
 

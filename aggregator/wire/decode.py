@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
 from aggregator.wire.ticks import TICKS, Ticks
-from marketdata.kernels import KERNELS
+from marketdata.kernels import KERNELS, inlined_part, kernel_part
+from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.words import load_byte, load_double, load_word
 
 # Why the loop stopped.
@@ -31,7 +32,9 @@ _EXCHANGE_TAG = 4 << 3
 _INGEST_TAG = 5 << 3
 # What follows the symbol: the price, and two numbers of at least one byte.
 _AFTER_SYMBOL = 9 + 2 + 2
-_MAX_SYMBOL = 32
+_MAX_SYMBOL = MAX_SYMBOL_LENGTH
+# The bytes in the first half of a name. Few symbols are longer.
+_HALF = 32
 
 _MIX_0 = -7046029254386353131
 _MIX_1 = -4417276706812531889
@@ -45,15 +48,15 @@ class Symbols(NamedTuple):
 
     Attributes:
         slots: rows by the hash of the symbol, -1 in a free slot; a power of two, half of them free.
-        names: the symbol of each row as four words, filled up with bytes that no text has.
+        names: the symbol of each row as eight words, filled up with bytes that no text has.
     """
 
     slots: NDArray[np.int32]
     names: NDArray[np.int64]
 
 
-class Name(NamedTuple):
-    """The bytes of a symbol as four words."""
+class Half(NamedTuple):
+    """The bytes of one half of a symbol as four words."""
 
     w0: int
     w1: int
@@ -64,21 +67,35 @@ class Name(NamedTuple):
 _types: Any = types
 _SYMBOLS: Any = _types.NamedTuple((_types.int32[::1], _types.int64[:, ::1]), Symbols)
 _INT: Any = _types.int64
+_INTS: Any = _types.int64[::1]
 
 
-@njit(inline="always")
-def _hash(name: Name) -> int:
-    mixed = ((name.w0 ^ name.w1 * _MIX_1) ^ (name.w2 * _MIX_2 ^ name.w3 * _MIX_3)) * _MIX_0
+@inlined_part
+def _mix(half: Half) -> int:
+    return ((half.w0 ^ half.w1 * _MIX_1) ^ (half.w2 * _MIX_2 ^ half.w3 * _MIX_3)) * _MIX_0
+
+
+@inlined_part
+def _fold(mixed: int) -> int:
     return (mixed ^ (mixed >> 29)) & ((1 << _HASH_BITS) - 1)
 
 
-@KERNELS.add("int64(int64, int64, int64, int64)")
-def slot_of(w0: int, w1: int, w2: int, w3: int) -> int:
+@kernel_part
+def _mix_second(first: int, second: Half) -> int:
+    # What a long symbol has more than its first half.
+    return (first ^ (first >> 29)) * _MIX_1 ^ _mix(second)
+
+
+@KERNELS.add(_INT(_INT, _INTS))
+def slot_of(length: int, name: NDArray[np.int64]) -> int:
     """Return where the search for a symbol begins, to be reduced to the number of slots."""
-    return _hash(Name(w0, w1, w2, w3))
+    mixed = _mix(Half(name[0], name[1], name[2], name[3]))
+    if length > _HALF:
+        mixed = _mix_second(mixed, Half(name[4], name[5], name[6], name[7]))
+    return _fold(mixed)
 
 
-@njit(inline="always")
+@inlined_part
 def _read_word(at: int, length: int) -> int:
     # The bytes of one word that belong to a symbol; ``length`` of them are left, at least one. The
     # bytes after the symbol are ours too: see _AFTER_SYMBOL.
@@ -88,8 +105,8 @@ def _read_word(at: int, length: int) -> int:
     return word
 
 
-@njit(inline="always")
-def _read_name(at: int, length: int) -> Name:
+@inlined_part
+def _read_half(at: int, length: int) -> Half:
     w1 = w2 = w3 = -1
     w0 = _read_word(at, length)
     if length > 8:
@@ -98,10 +115,10 @@ def _read_name(at: int, length: int) -> Name:
             w2 = _read_word(at + 16, length - 16)
             if length > 24:
                 w3 = _read_word(at + 24, length - 24)
-    return Name(w0, w1, w2, w3)
+    return Half(w0, w1, w2, w3)
 
 
-@njit(inline="always")
+@inlined_part
 def _read_number(at: int, stop: int, max_bits: int) -> tuple[int, int]:
     # Returns a varint and the address after it; -1 as the number: it is not written as usual.
     value = shift = 0
@@ -117,7 +134,7 @@ def _read_number(at: int, stop: int, max_bits: int) -> tuple[int, int]:
     return value, at
 
 
-@njit(inline="always")
+@inlined_part
 def _read_length(position: int, end: int) -> int:
     # Returns the length of the symbol of the tick at ``position``; 0: it is not for this loop.
     length = 0
@@ -130,7 +147,7 @@ def _read_length(position: int, end: int) -> int:
     return length
 
 
-@njit(inline="always")
+@inlined_part
 def _read_trade(at: int, stop: int) -> tuple[float, int, int]:
     # Returns price, volume and exchange time; -1 as the time: the tick is not for this loop. There
     # is room for the price and two numbers of one byte.
@@ -149,6 +166,20 @@ def _read_trade(at: int, stop: int) -> tuple[float, int, int]:
     if at != stop:
         return 0.0, 0, -1
     return price, volume, time
+
+
+@kernel_part
+def _differs_after(names: NDArray[np.int64], row: int, at: int, length: int) -> bool:
+    # Whether a symbol of which the first half is right, and full, has another second half.
+    if length == _HALF:
+        return bool(names[row, 4] != -1)
+    half = _read_half(at + _HALF, length - _HALF)
+    return bool(
+        names[row, 4] != half.w0
+        or names[row, 5] != half.w1
+        or names[row, 6] != half.w2
+        or names[row, 7] != half.w3
+    )
 
 
 @KERNELS.add(_types.UniTuple(_INT, 3)(_INT, _INT, _INT, _SYMBOLS, TICKS))
@@ -176,14 +207,19 @@ def decode_ticks(
         if length == 0:
             return UNUSUAL, position, index
         at = position + 4
-        name = _read_name(at, length)
-        slot = _hash(name) & mask
+        # A half of exactly 32 bytes may begin a longer symbol; a shorter one has its own end.
+        half = _read_half(at, length)
+        mixed = _mix(half)
+        if length > _HALF:
+            mixed = _mix_second(mixed, _read_half(at + _HALF, length - _HALF))
+        slot = _fold(mixed) & mask
         row = slots[slot]
         while row >= 0 and (
-            names[row, 0] != name.w0
-            or names[row, 1] != name.w1
-            or names[row, 2] != name.w2
-            or names[row, 3] != name.w3
+            names[row, 0] != half.w0
+            or names[row, 1] != half.w1
+            or names[row, 2] != half.w2
+            or names[row, 3] != half.w3
+            or (length >= _HALF and _differs_after(names, row, at, length))
         ):
             slot = (slot + 1) & mask
             row = slots[slot]

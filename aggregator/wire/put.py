@@ -60,9 +60,9 @@ def put_double(at: int, value: float) -> int:
 
 @kernel_part
 def put_text(at: int, text: int, length: int) -> int:
-    """Write a text of at most 32 bytes with its length; 16 bytes are read from its address."""
+    """Write a text with its length. 16 bytes are read at once, from its address on."""
     store_byte(at, length)
     copy_block(at + 1, text)
-    if length > 16:
-        copy_block(at + 17, text + 16)
+    for offset in range(16, length, 16):
+        copy_block(at + 1 + offset, text + offset)
     return at + 1 + length

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aggregator.wire.decode import slot_of
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 
-_WORDS = struct.Struct("<4q")
+_WORDS = struct.Struct(f"<{MAX_SYMBOL_LENGTH // 8}q")
 # Not zeros: a symbol that ends with a zero byte is another symbol.
 _PADDING = b"\xff"
 _MIN_SLOTS = 1024
@@ -24,8 +24,8 @@ class SymbolTable:
         # The symbol of each row.
         self.symbols: list[str] = []
         self.slots: NDArray[np.int32] = np.full(_MIN_SLOTS, -1, np.int32)
-        # Its bytes, filled up to four words, and its length.
-        self.names: NDArray[np.int64] = np.zeros((_MIN_SLOTS // 2, 4), np.int64)
+        # Its bytes, filled up to eight words, and its length.
+        self.names: NDArray[np.int64] = np.zeros((_MIN_SLOTS // 2, 8), np.int64)
         self.lengths: NDArray[np.int64] = np.zeros(_MIN_SLOTS // 2, np.int64)
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class SymbolTable:
     def _place(self, row: int) -> None:
         slots = self.slots
         mask = len(slots) - 1
-        slot = slot_of(*self.names[row].tolist()) & mask
+        slot = slot_of(int(self.lengths[row]), self.names[row]) & mask
         while slots[slot] >= 0:
             slot = (slot + 1) & mask
         slots[slot] = row

@@ -14,8 +14,9 @@ from gateway.backend.breaker import BreakerState
 from gateway.backend.calls import Calls, Clock, Sleep
 from gateway.backend.memory import LastValues
 from gateway.encoding import JsonAggregate, aggregate_to_dict, empty_aggregate
-from gateway.errors import AggregatorUnavailable, UnknownSymbol
+from gateway.errors import AggregatorUnavailable, InvalidInput, UnknownSymbol
 from gateway.settings import Fallback, GatewaySettings
+from marketdata.symbols import in_other_case
 from marketdata.wire.market_data_pb2 import (
     Aggregate,
     AggregateRequest,
@@ -133,7 +134,7 @@ class AggregatorClient:
             return self._fall_back(symbol)
         except grpc.aio.AioRpcError as exc:
             # Only NOT_FOUND comes this way.
-            raise UnknownSymbol(symbol) from exc
+            raise await self.unknown(symbol) from exc
         self._remember(aggregate)
         return Reading(symbol, aggregate)
 
@@ -212,6 +213,25 @@ class AggregatorClient:
         except AggregatorUnavailable:
             return True
         return True
+
+    async def unknown(self, symbol: str) -> UnknownSymbol:
+        """Return the error that there is no data for ``symbol``.
+
+        It names a symbol that differs only in case, if there is one. No rate limit applies.
+        """
+        similar = in_other_case(symbol)
+        if not similar:
+            return UnknownSymbol(symbol)
+        try:
+            request = AggregatesRequest(symbols=similar)
+            response = await self._calls.call(
+                self._stub.GetAggregates, request, field="symbol", caller=None
+            )
+        except (AggregatorUnavailable, InvalidInput, grpc.aio.AioRpcError):
+            # A hint is not worth an error.
+            return UnknownSymbol(symbol)
+        found = [aggregate.symbol for aggregate in response.aggregates]
+        return UnknownSymbol(symbol, found[0] if found else "")
 
     def _remember(self, aggregate: Aggregate) -> None:
         if self._fallback is Fallback.LAST:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.backend.client import AggregatorClient, Reading
-from gateway.errors import InvalidInput, UnknownSymbol
+from gateway.errors import InvalidInput
 
 Waiting = list[tuple[str, asyncio.Future[Reading]]]
 
@@ -80,12 +80,14 @@ class ReadsTogether:
                 await self._read([each])
             return
         found = {reading.symbol: reading for reading in readings.readings}
+        unknown: Waiting = []
         for symbol, future in waiting:
-            if future.done():
-                # Its client disconnected.
-                continue
             reading = found.get(symbol)
             if reading is None:
-                future.set_exception(UnknownSymbol(symbol))
-            else:
+                unknown.append((symbol, future))
+            elif not future.done():
+                # Its client is connected.
                 future.set_result(reading)
+        for symbol, future in unknown:
+            if not future.done():
+                future.set_exception(await self._client.unknown(symbol))

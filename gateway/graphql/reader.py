@@ -14,7 +14,7 @@ from gateway.backend.client import AggregatorClient, DataStatus, SymbolPage
 from gateway.bars.query import BarsQuery, Fill
 from gateway.encoding import JsonAggregate, bar_to_dict
 from gateway.errors import FieldError, InvalidInput
-from gateway.rest.inputs import parse_optional_symbol, parse_symbol
+from gateway.rest.inputs import parse_optional_symbol, parse_prefix, parse_symbol
 from marketdata.wire.market_data_pb2 import Bar
 
 # In one operation. graphql-core takes 8 us for a field, and live clients wait meanwhile.
@@ -65,7 +65,7 @@ class Reader:
     async def list_symbols(self, prefix: str, limit: int, cursor: str) -> SymbolPage:
         """Return the symbols that begin with ``prefix`` and come after ``cursor``."""
         return await self._client.list_symbols(
-            prefix=parse_optional_symbol("prefix", prefix),
+            prefix=parse_prefix("prefix", prefix),
             limit=limit,
             cursor=parse_optional_symbol("cursor", cursor),
             caller=self._caller,

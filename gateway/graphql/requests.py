@@ -15,6 +15,7 @@ import orjson
 
 from gateway.rest.negotiation import parse_parameters
 from marketdata.errors import MarketDataError
+from marketdata.numbers import parse_float
 
 JSON = "application/json"
 
@@ -152,6 +153,8 @@ def _is_utf8(parameters: Mapping[str, str]) -> bool:
 
 def _weight(text: str) -> float:
     try:
-        return float(text)
+        weight = parse_float(text)
     except ValueError:
         return 0.0
+    # RFC 9110, 12.4.2: from 0 to 1. NaN is not.
+    return weight if 0.0 <= weight <= 1.0 else 0.0

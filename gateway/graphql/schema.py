@@ -79,7 +79,7 @@ async def _market_data_list(info: Info, symbols: list[str]) -> list[Aggregate | 
 async def _symbols(
     info: Info,
     prefix: Annotated[
-        str, strawberry.argument(description="only symbols that begin so; letters in any case")
+        str, strawberry.argument(description="only symbols that begin so; case counts")
     ] = "",
     limit: Annotated[
         int, strawberry.argument(description=f"symbols on the page, 1 to {MAX_PAGE}")

@@ -7,11 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
+from gateway.backend.client import AggregatorClient
 from gateway.bars.formats import ARROW, CSV, JSON, encode_page
 from gateway.bars.query import DEFAULT_LIMIT, MAX_LIMIT, BarsQuery, Fill, parse_range
 from gateway.bars.times import HELP
 from gateway.encoding import BAR_KEYS
-from gateway.errors import UnknownSymbol
+from gateway.rest.inputs import WholeNumber
 from gateway.rest.negotiation import choose_media_type
 from gateway.rest.routes import (
     COMMON_RESPONSES,
@@ -19,7 +20,9 @@ from gateway.rest.routes import (
     RETRY_AFTER,
     Caller,
     Client,
+    Responses,
     SymbolInPath,
+    SymbolInQuery,
     problem_response,
 )
 from gateway.rest.schemas import BarsBody
@@ -28,6 +31,28 @@ from gateway.rest.schemas import BarsBody
 NEXT_CURSOR = "X-Next-Cursor"
 
 _CONTENT_TYPES = {JSON: JSON, CSV: f"{CSV}; charset=utf-8; header=present", ARROW: ARROW}
+
+_RESPONSES: Responses = {
+    **COMMON_RESPONSES,
+    200: {
+        "headers": {
+            NEXT_CURSOR: {
+                "description": "`nextCursor`, where there is one",
+                "schema": {"type": "string"},
+            }
+        },
+        "content": {
+            CSV: {
+                "schema": {"type": "string"},
+                "example": f"{','.join(BAR_KEYS)}\r\n",
+            },
+            ARROW: {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+    404: problem_response("There is no data for the symbol."),
+    406: problem_response("There is no such form, or the server lacks what makes it."),
+    503: problem_response("The aggregator does not answer.", headers=RETRY_AFTER),
+}
 
 router = APIRouter()
 
@@ -48,7 +73,7 @@ class BarsParameters(BaseModel):
     end: str = Field(
         "", alias="to", description="start of a bar < to. Without it: up to the newest"
     )
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="bars on the page")
+    limit: WholeNumber = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="bars on the page")
     cursor: str = Field("", description="`nextCursor` of the page before")
     fill: Fill = Field(
         Fill.NONE,
@@ -76,47 +101,59 @@ class BarsParameters(BaseModel):
         )
 
 
+Parameters = Annotated[BarsParameters, Query()]
+Accept = Annotated[str, Header(include_in_schema=False)]
+
+
 @router.get(
     "/api/v1/marketdata/{symbol}/bars",
     tags=["market data"],
     operation_id="getBars",
     summary="The bars of one symbol",
     response_model=BarsBody,
-    responses={
-        **COMMON_RESPONSES,
-        200: {
-            "headers": {
-                NEXT_CURSOR: {
-                    "description": "`nextCursor`, where there is one",
-                    "schema": {"type": "string"},
-                }
-            },
-            "content": {
-                CSV: {
-                    "schema": {"type": "string"},
-                    "example": f"{','.join(BAR_KEYS)}\r\n",
-                },
-                ARROW: {"schema": {"type": "string", "format": "binary"}},
-            },
-        },
-        404: problem_response("There is no data for the symbol."),
-        406: problem_response("There is no such form, or the server lacks what makes it."),
-        503: problem_response("The aggregator does not answer.", headers=RETRY_AFTER),
-    },
+    responses=_RESPONSES,
 )
 async def get_bars(
     symbol: SymbolInPath,
-    parameters: Annotated[BarsParameters, Query()],
+    parameters: Parameters,
     client: Client,
     caller: Caller,
-    accept: Annotated[str, Header(include_in_schema=False)] = "",
+    accept: Accept = "",
 ) -> Response:
     """Return a page of bars by start, half-open: from <= start < to."""
+    return await _respond(symbol, parameters, client, caller, accept)
+
+
+@router.get(
+    "/api/v1/bars",
+    tags=["market data"],
+    operation_id="findBars",
+    summary="The bars of one symbol, which is named in the query",
+    response_model=BarsBody,
+    responses=_RESPONSES,
+)
+async def find_bars(
+    symbol: SymbolInQuery,
+    parameters: Parameters,
+    client: Client,
+    caller: Caller,
+    accept: Accept = "",
+) -> Response:
+    """Return a page of bars by start, half-open: from <= start < to.
+
+    For symbols with a slash: some proxies decode a path, and `%2F` becomes a slash there.
+    """
+    return await _respond(symbol, parameters, client, caller, accept)
+
+
+async def _respond(
+    symbol: str, parameters: BarsParameters, client: AggregatorClient, caller: str, accept: str
+) -> Response:
     media_type = choose_media_type(accept, (JSON, CSV, ARROW))
     query = parameters.to_query(symbol)
     page = await client.get_bars(query.to_request(), caller=caller)
     if not page.bars and not query.cursor and not await client.knows(symbol):
-        raise UnknownSymbol(symbol)
+        raise await client.unknown(symbol)
     body = await encode_page(media_type, query, page.bars, page.next_cursor)
     headers = {"Vary": "Accept", **NO_STORE}
     if page.next_cursor:

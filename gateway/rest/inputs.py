@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from gateway.errors import FieldError, InvalidInput
 from marketdata.errors import InvalidSymbol
-from marketdata.symbols import normalize_symbol
+from marketdata.numbers import parse_int
+from marketdata.symbols import (
+    BLANKS,
+    MAX_SYMBOL_LENGTH,
+    SYMBOL_CHARACTERS,
+    VISIBLE_CHARACTERS,
+    is_allowed,
+    normalize_symbol,
+)
 
-# What normalize_symbol accepts before it trims and upper-cases; also ECMA-262, for OpenAPI.
-RAW_SYMBOL_PATTERN = r"^[ \t\n\r\v\f]*[A-Za-z0-9^$.][A-Za-z0-9._\-/:^=+@$]{0,31}[ \t\n\r\v\f]*$"
+# What normalize_symbol accepts before it trims, and how symbols may begin; also ECMA-262, for
+# OpenAPI.
+_BLANKS = r"[ \t\n\r\v\f]*"
+RAW_SYMBOL_PATTERN = (
+    rf"^{_BLANKS}{VISIBLE_CHARACTERS}"
+    rf"(?:{SYMBOL_CHARACTERS}{{0,{MAX_SYMBOL_LENGTH - 2}}}{VISIBLE_CHARACTERS})?{_BLANKS}$"
+)
+PREFIX_PATTERN = (
+    rf"^{_BLANKS}(?:{VISIBLE_CHARACTERS}{SYMBOL_CHARACTERS}{{0,{MAX_SYMBOL_LENGTH - 1}}})?$"
+)
+
+
+def _read_int(value: object) -> object:
+    # pydantic takes 1_000 for a number, as Python does.
+    return parse_int(value) if isinstance(value, str) else value
+
+
+# A whole number in a query.
+WholeNumber = Annotated[int, BeforeValidator(_read_int)]
 
 # Invalid symbols named in one response; a list of 500 needs no 500 explanations.
 _MAX_FIELD_ERRORS = 10
@@ -55,11 +83,21 @@ def parse_symbols(field: str, lists: Iterable[str], limit: int) -> list[str]:
 
 
 def parse_optional_symbol(field: str, raw: str) -> str:
-    """Return the symbol or prefix ``raw`` in normal form; empty stays empty.
-
-    Every prefix of a symbol is a symbol, so one rule serves both.
+    """Return the symbol ``raw`` in normal form; empty stays empty.
 
     Raises:
         InvalidInput: it is neither empty nor a symbol.
     """
     return parse_symbol(field, raw) if raw else ""
+
+
+def parse_prefix(field: str, raw: str) -> str:
+    """Return how symbols are to begin; blanks at its end count.
+
+    Raises:
+        InvalidInput: no symbol begins so.
+    """
+    prefix = raw.lstrip(BLANKS)
+    if len(prefix) > MAX_SYMBOL_LENGTH or not is_allowed(prefix):
+        raise InvalidInput([FieldError(field, f"no symbol begins with {prefix[:40]!r}")])
+    return prefix

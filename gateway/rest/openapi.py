@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from gateway.bars.times import PATTERN as TIME_PATTERN
-from gateway.rest.inputs import RAW_SYMBOL_PATTERN
+from gateway.rest.inputs import PREFIX_PATTERN, RAW_SYMBOL_PATTERN
 from gateway.rest.problems import MEDIA_TYPE
 
 # The aggregator decides which of these intervals it has.
@@ -53,15 +53,16 @@ def _describe_lists(document: dict[str, Any], max_symbols: int) -> None:
             minItems=1, maxItems=max_symbols, items={"type": "string", "pattern": pattern}
         )
     parameters = _parameters(document, "/api/v1/symbols")
-    for name in ("prefix", "cursor"):
-        parameters[name]["schema"]["pattern"] = f"^$|{RAW_SYMBOL_PATTERN}"
+    parameters["prefix"]["schema"]["pattern"] = PREFIX_PATTERN
+    parameters["cursor"]["schema"]["pattern"] = f"^$|{RAW_SYMBOL_PATTERN}"
     stream = _parameters(document, "/api/v1/stream")
     stream["interval"]["schema"]["pattern"] = f"^$|{INTERVAL_PATTERN}"
     stream["since"]["schema"]["pattern"] = f"^$|{TIME_PATTERN}"
-    parameters = _parameters(document, "/api/v1/marketdata/{symbol}/bars")
-    parameters["interval"]["schema"]["pattern"] = INTERVAL_PATTERN
-    for name in ("from", "to"):
-        parameters[name]["schema"]["pattern"] = f"^$|{TIME_PATTERN}"
+    for path in ("/api/v1/marketdata/{symbol}/bars", "/api/v1/bars"):
+        parameters = _parameters(document, path)
+        parameters["interval"]["schema"]["pattern"] = INTERVAL_PATTERN
+        for name in ("from", "to"):
+            parameters[name]["schema"]["pattern"] = f"^$|{TIME_PATTERN}"
 
 
 def _parameters(document: dict[str, Any], path: str) -> dict[str, Any]:

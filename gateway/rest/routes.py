@@ -12,7 +12,9 @@ from gateway.backend.health import Readiness
 from gateway.encoding import encode_json
 from gateway.rest.inputs import (
     RAW_SYMBOL_PATTERN,
+    WholeNumber,
     parse_optional_symbol,
+    parse_prefix,
     parse_symbol,
     parse_symbols,
 )
@@ -74,7 +76,7 @@ async def symbol_in_path(
     symbol: Annotated[
         str,
         Path(
-            description="letters in any case; a slash in it is written %2F",
+            description="percent-encoded, also a slash (%2F); case counts",
             examples=["AAPL"],
             json_schema_extra={"pattern": RAW_SYMBOL_PATTERN, "minLength": 1},
         ),
@@ -84,10 +86,25 @@ async def symbol_in_path(
     return parse_symbol("symbol", decode_name(symbol))
 
 
+async def symbol_in_query(
+    symbol: Annotated[
+        str,
+        Query(
+            description="case counts",
+            examples=["BRK/B"],
+            json_schema_extra={"pattern": RAW_SYMBOL_PATTERN, "minLength": 1},
+        ),
+    ],
+) -> str:
+    """Return the symbol in the query, in normal form."""
+    return parse_symbol("symbol", symbol)
+
+
 Client = Annotated[AggregatorClient, Depends(the_client)]
 Caller = Annotated[str, Depends(the_caller)]
 Settings = Annotated[GatewaySettings, Depends(the_settings)]
 SymbolInPath = Annotated[str, Depends(symbol_in_path)]
+SymbolInQuery = Annotated[str, Depends(symbol_in_query)]
 
 RETRY_AFTER = {
     "Retry-After": {
@@ -188,17 +205,15 @@ async def list_market_data(
 async def list_symbols(
     client: Client,
     caller: Caller,
-    prefix: Annotated[
-        str, Query(description="only symbols that begin so; letters in any case")
-    ] = "",
+    prefix: Annotated[str, Query(description="only symbols that begin so; case counts")] = "",
     limit: Annotated[
-        int, Query(ge=1, le=MAX_PAGE, description="symbols on the page")
+        WholeNumber, Query(ge=1, le=MAX_PAGE, description="symbols on the page")
     ] = DEFAULT_PAGE,
     cursor: Annotated[str, Query(description="`nextCursor` of the page before")] = "",
 ) -> Response:
     """Return a page of symbols in byte order."""
     page = await client.list_symbols(
-        prefix=parse_optional_symbol("prefix", prefix),
+        prefix=parse_prefix("prefix", prefix),
         limit=limit,
         cursor=parse_optional_symbol("cursor", cursor),
         caller=caller,

@@ -25,9 +25,10 @@ from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
 from marketdata.symbols import normalize_symbol
 
-# An id goes with every update, and comes back in a header: with 20 symbols it is about 300 bytes.
+# An id goes with every update, and comes back in a header: with 20 symbols it has 300 to 1,800
+# bytes.
 MAX_SYMBOLS_IN_ID = 20
-# 500 symbols of 32 characters with sequences of 20 digits; a longer id is not ours.
+# Far more than 20 symbols of 64 characters with sequences of 20 digits; a longer id is not ours.
 MAX_ID_LENGTH = 32 * 1024
 KEEPALIVE = b":\n\n"
 

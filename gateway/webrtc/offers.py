@@ -92,7 +92,7 @@ def parse_offer(sdp: str, max_bytes: int) -> Offer:
         raise InvalidOffer("the SDP does not begin with v=0")
     media = [line for line in lines if line.startswith("m=")]
     if len(media) != 1 or not re.fullmatch(
-        r"m=application \d{1,5} (?:UDP/|TCP/)?DTLS/SCTP webrtc-datachannel", media[0]
+        r"m=application [0-9]{1,5} (?:UDP/|TCP/)?DTLS/SCTP webrtc-datachannel", media[0]
     ):
         raise InvalidOffer("offer one data channel and no audio or video")
     # What holds for the session holds for its only section.

@@ -18,6 +18,7 @@ from marketdata.intervals import parse_interval
 from marketdata.timestamps import NS_PER_S
 from marketdata.warm import load_kernels
 from marketdata.wire.market_data_pb2 import Tick, UpdateBatch
+from tests.doubles.limits import NO_LIMITS
 
 # Else the first trade compiles for its own types, which nothing keeps for the services.
 load_kernels()
@@ -67,7 +68,7 @@ class Desk:
         self.engine = BarEngine(plan, lambda _symbol: session_rule, event_bars=event_bars)
         self.engine.output.listener = self
         self.engine.output.sink = self
-        self.book = Book(self.engine, max_symbols=max_symbols, epoch=1)
+        self.book = Book(self.engine, max_symbols=max_symbols, epoch=1, limits=NO_LIMITS)
         for interval in watched:
             self.engine.series.want_all(self.engine.series.intervals.index(interval), True)
         self._sequence = 1

@@ -8,6 +8,7 @@ from ingest.parser import FrameParser, ProducerStream
 from ingest.reports import FeedState
 from ingest.ring import BatchRing
 from marketdata.errors import WireError
+from marketdata.timestamps import UnitHistory
 from marketdata.validation import TickRules
 from marketdata.warm import load_kernels
 
@@ -39,6 +40,11 @@ class CompiledParser:
     def has_partial_frame(self) -> bool:
         """Whether a frame was begun and not finished."""
         return self.stream.has_partial_frame
+
+    @property
+    def units(self) -> UnitHistory:
+        """The units of its exchange times."""
+        return self.stream.units
 
     @property
     def accepted(self) -> int:

@@ -14,6 +14,7 @@ from math import inf, nan
 from random import Random
 
 from marketdata.framing import encode_frame
+from marketdata.symbols import SymbolCase
 from marketdata.timestamps import TimestampUnit
 from marketdata.validation import TickRules
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
@@ -27,8 +28,9 @@ _MASK = 2**64 - 1
 _LONGEST_NS = 60 * 10**9
 
 _SYMBOLS = (
-    *("AAPL", "BRK.B", "^GSPC", "S00021", "A" * 32, "ES=F", "$X", "EUR/USD", "A", "0"),
-    *(" aApL ", "aapl", "\tMSFT\n", "A" * 33, " " + "b" * 32 + "\v", "a B", "-A", "", " ", "@A"),
+    *("AAPL", "BRK.B", "^GSPC", "S00021", "A" * 64, "ES=F", "/ES", "ES 12-25", "A", "~"),
+    *("AAPL  251219C00150000", " aApL ", "aapl", "\tMSFT\n", "A" * 65, " " + "b" * 64 + "\v"),
+    *("M&M.NS", "CL1!", "#VIX", "a,B", "*", "", " ", 'A"', "A\\", "A" * 8, "b" * 33, "AAPL "),
     *(
         "Äpfel",
         "\u017f",
@@ -40,9 +42,25 @@ _SYMBOLS = (
         " " * 200 + "A",
     ),
 )
-_LETTERS = "AZaz09 .-^_/:=+@$\t\v\f\x1c\x85\x00[`{é€"
-_PRICES = (150.25, 1e308, 5e-324, 0.0, -0.0, -1.0, inf, -inf, nan)
-_INTEGERS = (1, 100, 127, 128, 0, -1, 2**31, 2**56 - 1, 2**56, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
+_LETTERS = "AZaz09 .-^_/:=+@$~!#&'%<>?\t\v\f\x1c\x85\x00[`{,*\"\\\x7fé€"
+_PRICES = (150.25, 1e308, 1e12, 1.1e12, 2**63 / 1e9, 1e10, 5e-324, 0.0, -0.0, -1.0, inf, -inf, nan)
+_INTEGERS = (
+    1,
+    100,
+    127,
+    128,
+    0,
+    -1,
+    2**31,
+    10**15,
+    10**15 + 1,
+    2**56 - 1,
+    2**56,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
 _TIMES = (
     *(NOW, NOW // 10**3, NOW // 10**6, NOW // 10**9, NOW + _LONGEST_NS, NOW + _LONGEST_NS + 1),
     *(NOW // 10**9 + 60, NOW // 10**9 + 61, NOW // 10**6 + 60_000, NOW // 10**6 + 60_001),
@@ -75,7 +93,7 @@ def _width(random: Random) -> int:
 def _symbol(random: Random) -> bytes:
     if random.random() < 0.7:
         return random.choice(_SYMBOLS).encode()
-    return "".join(random.choices(_LETTERS, k=random.choice((1, 2, 5, 33, 70)))).encode()
+    return "".join(random.choices(_LETTERS, k=random.choice((1, 2, 5, 33, 64, 65, 100)))).encode()
 
 
 def _price(random: Random) -> bytes:
@@ -134,7 +152,7 @@ def _shuffled(random: Random) -> bytes:
 
 def _written(random: Random) -> bytes:
     # By the library; the values that it cannot hold are left out.
-    tick = Tick(price=struct.unpack("<d", _price(random))[0], volume=random.choice(_INTEGERS[:11]))
+    tick = Tick(price=struct.unpack("<d", _price(random))[0], volume=random.choice(_INTEGERS[:13]))
     tick.symbol = _symbol(random).decode()
     tick.exchange_timestamp = random.choice(_TIMES)
     return tick.SerializeToString()
@@ -191,10 +209,12 @@ def compare(
     skew_s: float = 60.0,
     read_size: int = 4096,
     now_ns: int = NOW,
+    *,
+    case: SymbolCase = "preserve",
 ) -> CompiledParser:
     """Give the same bytes to the plain and the compiled parser, and compare all results."""
     plain_rules, rules = (
-        TickRules(timestamp_unit=unit, max_future_skew_s=skew_s) for _ in range(2)
+        TickRules(timestamp_unit=unit, max_future_skew_s=skew_s, symbol_case=case) for _ in range(2)
     )
     plain = PlainParser(plain_rules, MAX_FRAME_SIZE)
     compiled = CompiledParser(rules, MAX_FRAME_SIZE, read_size)
@@ -208,6 +228,8 @@ def compare(
         assert str(compiled.failure) == str(plain.failure)
     assert (compiled.accepted, compiled.rejected) == (plain.accepted, plain.rejected)
     assert rules.conversions == plain_rules.conversions
+    assert compiled.units.unit_ns == plain.units.unit_ns
+    assert compiled.units.changes == plain.units.changes
     return compiled
 
 
@@ -220,6 +242,7 @@ def compare_random(seed: int, frames: int = 12) -> CompiledParser:
         random.choice(UNITS),
         random.choice((0.0, 60.0, 60.0, 1e30)),
         random.choice((1, 7, 64, 4096, 65536)),
+        case=random.choice(("preserve", "upper")),
     )
 
 

@@ -9,7 +9,7 @@ from math import inf
 from aggregator.bars.kernel.gather import MAX_PRICE, MAX_TICK_VOLUME
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
-from marketdata.validation import RejectReason, check_values
+from marketdata.validation import DEFAULT_LIMITS, RejectReason, ValueLimits, check_values
 from marketdata.wire.market_data_pb2 import Aggregate, Tick
 from tests.doubles.plain_engine import PlainEngine
 from tests.doubles.plain_symbol import SymbolBars
@@ -70,7 +70,15 @@ class PlainBook:
     accepted and change nothing here.
     """
 
-    def __init__(self, engine: PlainEngine, *, max_symbols: int, epoch: int) -> None:
+    def __init__(
+        self,
+        engine: PlainEngine,
+        *,
+        max_symbols: int,
+        epoch: int,
+        limits: ValueLimits = DEFAULT_LIMITS,
+    ) -> None:
+        self._limits = limits
         self.engine = engine
         self._max_symbols = max_symbols
         self.epoch = epoch
@@ -129,7 +137,7 @@ class PlainBook:
         self.engine.begin_batch(now_ns)
         for sequence, tick in enumerate(ticks, first_sequence):
             price, volume, ts = tick.price, tick.volume, tick.exchange_timestamp
-            reason = check_values(price, volume, ts, latest_ns)
+            reason = check_values(price, volume, ts, latest_ns, self._limits)
             if reason is not None:
                 applied.rejections.append((sequence, reason))
                 continue

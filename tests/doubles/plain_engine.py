@@ -123,15 +123,13 @@ class PlainEngine:
         for symbol, slots in self._traded.items():
             bars = self.symbols[symbol]
             self._release(slots, bars.latest)
-            if bars.live:
-                self._set_timer(bars)
+            self._set_timer(bars)
         moved = self._moved
         for symbol in changed:
             if symbol not in moved:
                 self._publish_open(symbol)
         for symbol, bars in moved.items():
-            if bars.live:
-                self._set_timer(bars)
+            self._set_timer(bars)
             self._publish_open(symbol)
         if moved or self._to_store:
             moved.clear()
@@ -156,9 +154,10 @@ class PlainEngine:
                 bars = symbols.pop(0)
                 if bars.timer_at == time:
                     bars.timer_at = 0
-                    bars.advance(now_ns)
+                    if bars.live:
+                        bars.advance(now_ns)
                     if self.wants_trades:
-                        self._release(self._event_series[bars.symbol], now_ns)
+                        self._release(self._event_series[bars.symbol], now_ns - bars.lag)
                     self._set_timer(bars)
             done = not symbols
             if done:
@@ -319,10 +318,11 @@ class PlainEngine:
         self._set_timer(bars)
 
     def _set_timer(self, bars: SymbolBars) -> None:
-        time = bars.next_timer()
-        if self.wants_trades:
+        time = bars.next_timer() if bars.live else 0
+        if self.wants_trades and self.now:
+            # Trades of any age count when the symbol has been quiet for the grace.
             slots = self._event_series[bars.symbol].values()
-            releases = [slot.bars.next_release() for slot in slots]
+            releases = [due + bars.lag for slot in slots if (due := slot.bars.next_release())]
             time = min([t for t in (time, *releases) if t], default=0)
         if not time or 0 < bars.timer_at <= time:
             # An entry that is too early finds nothing to close and sets the next one.

@@ -7,6 +7,7 @@ from collections import Counter
 from google.protobuf.message import DecodeError
 
 from marketdata.errors import WireError
+from marketdata.timestamps import UnitHistory
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
 from tests.doubles.frame_decoder import FrameDecoder
@@ -14,7 +15,7 @@ from tests.doubles.frame_decoder import FrameDecoder
 # A Tick is the repeated field of a TickBatch, so a serialized one behind this tag and its length
 # is already a record of a batch.
 _TICKS_TAG = TickBatch.TICKS_FIELD_NUMBER << 3 | 2
-# A normalized Tick has at most 76 bytes, so its length is one byte of varint.
+# A normalized Tick has at most 106 bytes, so its length is one byte of varint.
 _MAX_TICK_SIZE = 127
 _PREFIXES = [bytes((_TICKS_TAG, size)) for size in range(_MAX_TICK_SIZE + 1)]
 
@@ -29,6 +30,7 @@ class PlainParser:
         self._rules = rules
         self._decoder = FrameDecoder(max_frame_size)
         self.received_bytes = 0
+        self.units = UnitHistory()
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
 
@@ -60,7 +62,7 @@ class PlainParser:
             except DecodeError:
                 rejected[RejectReason.MALFORMED] += 1
                 continue
-            amended = amend(tick, now_ns)
+            amended = amend(tick, now_ns, self.units)
             if amended is False:
                 # Serializing again would cost a fifth of all this.
                 record = payload + stamp

@@ -107,10 +107,15 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def run_service(
-    module: str, env: Mapping[str, str], *, cwd: Path | None = None
+    module: str,
+    env: Mapping[str, str],
+    *,
+    cwd: Path | None = None,
+    open_files: int | None = None,
 ) -> AsyncIterator[Service]:
     """Run ``python -m module`` in ``cwd``; kill it at the end of the context if it still runs.
 
+    It may have ``open_files`` files and sockets open.
     Settings of the shell that runs the tests do not reach it.
     """
     prefix = f"{module.upper()}_"
@@ -118,8 +123,10 @@ async def run_service(
     if module == "aggregator":
         # Else every test would share the default file.
         inherited["AGGREGATOR_STORE"] = "off"
+    # Part of util-linux.
+    limit = [] if open_files is None else ["prlimit", f"--nofile={open_files}:{open_files}"]
     process = await asyncio.create_subprocess_exec(
-        *bound(sys.executable, "-m", module),
+        *bound(*limit, sys.executable, "-m", module),
         env={**inherited, f"{prefix}LOG_FORMAT": "json", **env},
         stderr=asyncio.subprocess.PIPE,
         cwd=cwd,

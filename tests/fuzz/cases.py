@@ -70,7 +70,7 @@ def _ingest(random: Random) -> Case:
 
 
 def _message(random: Random, rpc: str) -> bytes:
-    symbol = random.choice((*SYMBOLS, "NIX", "a!", "", "A" * 50))
+    symbol = random.choice((*SYMBOLS, "NIX", "a*", "", "A" * 70))
     name = rpc.rpartition("/")[2]
     message: Any
     match name:

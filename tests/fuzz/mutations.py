@@ -73,7 +73,7 @@ def strange_value(random: Random) -> Any:
                 1e308,
                 "",
                 "*",
-                "A!",
+                "A*",
                 "AAPL",
             ),
             *("\x00", "\u2028", "A" * random.choice(LENGTHS), "9" * 30, "é", " aapl ", [], {}),

@@ -52,7 +52,7 @@ async def ingest(aggregator: Aggregator) -> AsyncIterator[Ingest]:
 async def test_ticks_sent_over_tcp_become_an_aggregate(
     aggregator: Aggregator, ingest: Ingest
 ) -> None:
-    await send(ingest.listener.port, [make_tick(" aApL ", 10, 5), make_tick("AAPL", 12, 6)])
+    await send(ingest.listener.port, [make_tick(" AAPL ", 10, 5), make_tick("AAPL", 12, 6)])
     aggregate = await wait_for_trades(aggregator, "AAPL", 2)
     assert (aggregate.open, aggregate.high, aggregate.close) == (10, 12, 12)
     assert aggregate.volume == 11

@@ -165,7 +165,7 @@ def test_make_and_the_image_compile_every_kernel() -> None:
     assert "ingest.kernel" in having
     makefile = (ROOT / "Makefile").read_text()
     variables = dict(re.findall(r"(?m)^(\w+) := (.*)$", makefile))
-    (in_make,) = re.findall(r"-m (?:marketdata.warm|scripts.kernels) (.*)", makefile)
+    (in_make,) = set(re.findall(r"-m (?:marketdata.warm|scripts.kernels) (.*)", makefile))
     in_make = re.sub(r"\$\((\w+)\)", lambda found: variables[found[1]], in_make)
     (in_image,) = re.findall(
         r"python -m marketdata.warm ([\w. ]+)", (ROOT / "Dockerfile").read_text()

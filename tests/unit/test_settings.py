@@ -9,6 +9,8 @@ import pytest
 
 from aggregator.settings import AggregatorSettings
 from aggregator.store.retention import read_retention
+from fakeclient.settings import FakeclientSettings
+from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
 from marketdata.errors import SettingsError
 from marketdata.settings import ServiceSettings, load_settings
@@ -52,7 +54,16 @@ def test_other_services_variables_are_not_ours(monkeypatch: pytest.MonkeyPatch) 
     load_settings(IngestSettings)
 
 
-@pytest.mark.parametrize(("name", "value"), [("INGEST_PORT", "70000"), ("INGEST_PORT", "http")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("INGEST_PORT", "70000"),
+        ("INGEST_PORT", "http"),
+        ("INGEST_PORT", "7_0"),
+        ("INGEST_MAX_VOLUME", "9223372036854775807"),
+        ("INGEST_MAX_PRICE", "inf"),
+    ],
+)
 def test_a_bad_value_names_the_variable_and_the_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
@@ -106,3 +117,58 @@ def test_a_retention_that_says_nothing_is_refused(
 def test_retention_is_read_by_interval() -> None:
     assert read_retention(" 1s=12h, 1m=2w ") == {"1s": 12 * 3600 * 10**9, "1m": 14 * 86_400 * 10**9}
     assert read_retention("none") == read_retention("") == {}
+
+
+# As Kubernetes sets them for a service with one named port, in every pod of its namespace.
+KUBERNETES = {
+    "SERVICE_HOST": "10.96.0.17",
+    "SERVICE_PORT": "9000",
+    "SERVICE_PORT_HTTP_API": "9000",
+    "PORT": "tcp://10.96.0.17:9000",
+    "PORT_9000_TCP": "tcp://10.96.0.17:9000",
+    "PORT_9000_TCP_PROTO": "tcp",
+    "PORT_9000_TCP_PORT": "9000",
+    "PORT_9000_TCP_ADDR": "10.96.0.17",
+    "PORT_53_UDP": "udp://[fd00::17]:53",
+    "PORT_53_UDP_PROTO": "udp",
+    "PORT_53_UDP_PORT": "53",
+    "PORT_53_UDP_ADDR": "fd00::17",
+}
+EVERY_SERVICE = pytest.mark.parametrize(
+    "cls", [IngestSettings, AggregatorSettings, GatewaySettings, FakeclientSettings]
+)
+
+
+@EVERY_SERVICE
+def test_variables_that_kubernetes_sets_for_services_are_no_settings(
+    monkeypatch: pytest.MonkeyPatch, cls: type[ServiceSettings]
+) -> None:
+    default = load_settings(cls)
+    for name, value in KUBERNETES.items():
+        monkeypatch.setenv(f"{cls.model_config.get('env_prefix')}{name}", value)
+    assert load_settings(cls) == default
+
+
+@EVERY_SERVICE
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVICE", "x"),
+        ("SERVICE_HOSTS", "10.96.0.17"),
+        ("SERVICE_PORT", "tcp"),
+        ("PORT", "http://10.96.0.17:9000"),
+        ("PORT", "tcp://10.96.0.17"),
+        ("PORT_HTTP", "9000"),
+        ("PORT_9000", "9000"),
+        ("PORT_9000_TCP", "9000"),
+        ("PORT_9000_TCP_PROTO", "9000"),
+        ("PORT_9000_TCP_HOST", "10.96.0.17"),
+        ("OTHER_SERVICE_HOST", "10.96.0.17"),
+    ],
+)
+def test_only_the_forms_of_kubernetes_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch, cls: type[ServiceSettings], name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"{cls.model_config.get('env_prefix')}{name}", value)
+    with pytest.raises(SettingsError, match=name):
+        load_settings(cls)

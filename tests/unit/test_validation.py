@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import inf, nan
 
 import pytest
@@ -9,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata.errors import InvalidSymbol
-from marketdata.symbols import normalize_symbol
+from marketdata.symbols import SymbolCase, is_allowed, normalize_symbol
 from marketdata.timestamps import (
     NS_PER_S,
     TimestampUnit,
-    guess_unit,
+    UnitHistory,
     nanoseconds_from,
+    nanoseconds_in,
     to_nanoseconds,
 )
-from marketdata.validation import RejectReason, TickRules
+from marketdata.validation import RejectReason, TickRules, ValueLimits
 from marketdata.wire.market_data_pb2 import Tick
 
 NOW = 1_735_201_234_567_000_000
@@ -38,22 +40,35 @@ def make_tick(
     ("raw", "symbol"),
     [
         ("AAPL", "AAPL"),
-        (" aApL ", "AAPL"),
-        ("\t\n\r\v\fibm\n", "IBM"),
-        ("brk.b", "BRK.B"),
+        (" aApL ", "aApL"),
+        ("\t\n\r\v\fIBM\n", "IBM"),
+        ("AMpB", "AMpB"),
         ("BRK/B", "BRK/B"),
-        ("^gspc", "^GSPC"),
-        ("eur/usd", "EUR/USD"),
-        ("es=f", "ES=F"),
-        ("$x", "$X"),
-        (".inx", ".INX"),
-        ("7203", "7203"),
-        ("A_-:@+", "A_-:@+"),
-        ("A" * 32, "A" * 32),
+        ("AAPL  251219C00150000", "AAPL  251219C00150000"),
+        ("BRK.B 260206C00495000", "BRK.B 260206C00495000"),
+        ("M&M.NS", "M&M.NS"),
+        ("/ES", "/ES"),
+        ("CL1!", "CL1!"),
+        ("ES 12-25", "ES 12-25"),
+        ("#VIX", "#VIX"),
+        ("BTC~USD", "BTC~USD"),
+        ("A%2FB?c[1]", "A%2FB?c[1]"),
+        ("-A", "-A"),
+        ("<b>'&;`{|}", "<b>'&;`{|}"),
+        ("A" * 64, "A" * 64),
+        (" " + "A" * 64 + " ", "A" * 64),
     ],
 )
-def test_symbols_are_trimmed_and_upper_cased(raw: str, symbol: str) -> None:
+def test_symbols_are_trimmed_and_otherwise_exact(raw: str, symbol: str) -> None:
     assert normalize_symbol(raw) == symbol
+
+
+def test_an_operator_may_have_them_in_upper_case() -> None:
+    assert normalize_symbol(" aApL ~a", "upper") == "AAPL ~A"
+    rules = TickRules(timestamp_unit="auto", max_future_skew_s=SKEW_S, symbol_case="upper")
+    tick = make_tick("brk.b")
+    assert rules.normalize(tick, NOW) is None
+    assert tick.symbol == "BRK.B"
 
 
 @pytest.mark.parametrize(
@@ -61,25 +76,36 @@ def test_symbols_are_trimmed_and_upper_cased(raw: str, symbol: str) -> None:
     [
         ("", "empty_symbol"),
         (" \t", "empty_symbol"),
-        ("A" * 33, "symbol_too_long"),
-        ("é" * 40, "symbol_too_long"),
-        ("A B", "invalid_symbol"),
-        ("-A", "invalid_symbol"),
+        ("A" * 65, "symbol_too_long"),
+        ("é" * 70, "symbol_too_long"),
+        ("A\tB", "invalid_symbol"),
         ("A\x00", "invalid_symbol"),
+        ("A\x7f", "invalid_symbol"),
         ("A,B", "invalid_symbol"),
         ("*", "invalid_symbol"),
+        ('A"', "invalid_symbol"),
+        ("A\\B", "invalid_symbol"),
         ("\u0131bm", "invalid_symbol"),  # dotless i: its upper case is an ASCII I
         ("\u017fpy", "invalid_symbol"),  # long s: its upper case is an ASCII S
         ("A\u00a0", "invalid_symbol"),  # a no-break space is not trimmed
     ],
 )
-def test_what_is_no_symbol_is_an_error_with_its_reason(raw: str, reason: str) -> None:
+@pytest.mark.parametrize("case", ["preserve", "upper"])
+def test_an_invalid_symbol_is_an_error_with_its_reason(
+    raw: str, reason: str, case: SymbolCase
+) -> None:
     with pytest.raises(InvalidSymbol) as caught:
-        normalize_symbol(raw)
+        normalize_symbol(raw, case)
     assert caught.value.reason == reason
 
 
-@given(st.text(max_size=50))
+def test_every_printable_character_but_four_may_be_in_a_symbol() -> None:
+    assert {chr(byte) for byte in range(256) if is_allowed(chr(byte))} == {
+        chr(byte) for byte in range(0x20, 0x7F)
+    } - set(',*"\\')
+
+
+@given(st.text(max_size=80))
 def test_a_normal_symbol_is_normal(raw: str) -> None:
     try:
         symbol = normalize_symbol(raw)
@@ -87,26 +113,27 @@ def test_a_normal_symbol_is_normal(raw: str) -> None:
         return
     assert normalize_symbol(symbol) == symbol
     assert symbol.isascii()
-    assert 1 <= len(symbol) <= 32
+    assert 1 <= len(symbol) <= 64
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "unit"),
+    ("timestamp", "unit_ns"),
     [
-        (1, "ms"),
-        (10**8 - 1, "ms"),
-        (10**8, "s"),
-        (10**11 - 1, "s"),
-        (10**11, "ms"),
-        (10**14 - 1, "ms"),
-        (10**14, "us"),
-        (10**17 - 1, "us"),
-        (10**17, "ns"),
-        (NOW, "ns"),
+        (1, 0),
+        (20250103, 0),
+        (10**8 - 1, 0),
+        (10**8, 10**9),
+        (10**11 - 1, 10**9),
+        (10**11, 10**6),
+        (10**14 - 1, 10**6),
+        (10**14, 10**3),
+        (10**17 - 1, 10**3),
+        (10**17, 1),
+        (NOW, 1),
     ],
 )
-def test_auto_guesses_the_unit_by_magnitude(timestamp: int, unit: str) -> None:
-    assert guess_unit(timestamp) == unit
+def test_auto_guesses_the_unit_by_magnitude(timestamp: int, unit_ns: int) -> None:
+    assert nanoseconds_in(timestamp, "auto") == unit_ns
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -122,7 +149,7 @@ def test_a_tick_is_brought_into_normal_form() -> None:
     rules = make_rules()
     assert rules.normalize(tick, NOW + 9) is None
     assert tick == Tick(
-        symbol="AAPL",
+        symbol="aApL",
         price=1.5,
         volume=1,
         exchange_timestamp=NOW,
@@ -141,13 +168,24 @@ def test_only_converted_times_count_as_conversions() -> None:
     ("tick", "reason"),
     [
         (make_tick(symbol=""), RejectReason.EMPTY_SYMBOL),
-        (make_tick(symbol="A" * 40), RejectReason.SYMBOL_TOO_LONG),
-        (make_tick(symbol="A B"), RejectReason.INVALID_SYMBOL),
+        (make_tick(symbol="A" * 70), RejectReason.SYMBOL_TOO_LONG),
+        (make_tick(symbol="A,B"), RejectReason.INVALID_SYMBOL),
         (make_tick(price=nan), RejectReason.PRICE_NOT_FINITE),
         (make_tick(price=inf), RejectReason.PRICE_NOT_FINITE),
         (make_tick(price=-inf), RejectReason.PRICE_NOT_FINITE),
         (make_tick(price=0.0), RejectReason.PRICE_NOT_POSITIVE),
         (make_tick(price=-1.0), RejectReason.PRICE_NOT_POSITIVE),
+        (make_tick(price=1.0001e12), RejectReason.PRICE_TOO_LARGE),
+        (make_tick(price=sys.float_info.max), RejectReason.PRICE_TOO_LARGE),
+        (make_tick(price=2.0**63), RejectReason.PRICE_SENTINEL),
+        (make_tick(price=9223372036.854775807), RejectReason.PRICE_SENTINEL),
+        (make_tick(price=(2**63 - 1) * 1e-9), RejectReason.PRICE_SENTINEL),
+        (make_tick(price=92233720368.54775807), RejectReason.PRICE_SENTINEL),
+        (make_tick(volume=10**15 + 1), RejectReason.VOLUME_TOO_LARGE),
+        (make_tick(volume=2**63 - 1), RejectReason.VOLUME_TOO_LARGE),
+        (make_tick(exchange_timestamp=20250103), RejectReason.TIMESTAMP_IMPLAUSIBLE),
+        (make_tick(exchange_timestamp=45660), RejectReason.TIMESTAMP_IMPLAUSIBLE),
+        (make_tick(exchange_timestamp=1), RejectReason.TIMESTAMP_IMPLAUSIBLE),
         (make_tick(volume=0), RejectReason.VOLUME_NOT_POSITIVE),
         (make_tick(volume=-5), RejectReason.VOLUME_NOT_POSITIVE),
         (make_tick(exchange_timestamp=0), RejectReason.TIMESTAMP_NOT_POSITIVE),
@@ -170,12 +208,45 @@ def test_a_bad_tick_is_dropped_with_its_reason(tick: Tick, reason: RejectReason)
         make_tick(exchange_timestamp=NOW + SKEW_S * NS_PER_S),
         make_tick(exchange_timestamp=1),
         make_tick(price=5e-324),
-        make_tick(price=1.7e308),
-        make_tick(volume=2**63 - 1),
+        make_tick(price=1e12),
+        make_tick(price=9223372036.85),
+        make_tick(volume=10**15),
     ],
 )
 def test_the_edges_of_what_is_allowed_pass(tick: Tick) -> None:
     assert make_rules("ns").normalize(tick, NOW) is None
+
+
+def test_the_largest_price_and_volume_are_settings() -> None:
+    limits = ValueLimits(max_price=inf, max_volume=2**63 - 1)
+    rules = TickRules(timestamp_unit="auto", max_future_skew_s=SKEW_S, limits=limits)
+    assert rules.normalize(make_tick(price=1.7e308, volume=2**63 - 1), NOW) is None
+    assert rules.normalize(make_tick(price=2**63 / 1e9), NOW) is RejectReason.PRICE_SENTINEL
+
+
+def test_a_change_of_the_unit_is_counted_and_in_a_file_refused() -> None:
+    times = [NOW // 10**6, NOW // 10**9, NOW // 10**9, NOW // 10**6, 20250103]
+    for one_unit, changes, found in (
+        (False, 2, [10**6, 10**9, 10**9, 10**6, RejectReason.TIMESTAMP_IMPLAUSIBLE]),
+        (
+            True,
+            0,
+            [
+                10**6,
+                *[RejectReason.TIMESTAMP_UNIT_CHANGED] * 2,
+                10**6,
+                RejectReason.TIMESTAMP_IMPLAUSIBLE,
+            ],
+        ),
+    ):
+        rules = TickRules(timestamp_unit="auto", max_future_skew_s=SKEW_S, one_unit=one_unit)
+        units = UnitHistory()
+        checked = [rules.check(1.0, 1, time, 2**63 - 1, units) for time in times]
+        assert [
+            each if isinstance(each, RejectReason) else each // time
+            for each, time in zip(checked, times, strict=True)
+        ] == found
+        assert units.changes == changes
 
 
 def test_a_symbol_padded_with_a_megabyte_of_spaces_is_not_remembered() -> None:

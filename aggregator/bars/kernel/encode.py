@@ -37,8 +37,8 @@ from marketdata.wire.market_data_pb2 import Aggregate, Bar, UpdateBatch
 from marketdata.words import store_byte
 
 # What to have room for per record; a little more than it can be, for whole words are written.
-MAX_STATE_BYTES = 192
-MAX_BAR_BYTES = 256
+MAX_STATE_BYTES = 224
+MAX_BAR_BYTES = 288
 # How many bytes the names of intervals and phases have, filled up with anything.
 NAME_WIDTH = 16
 

@@ -18,6 +18,7 @@ from aggregator.bars.kernel.records import (
     INT,
     INTS,
     NEVER,
+    NONE,
     NOTED_ROWS,
     OPEN_TABLES,
     REVISED,
@@ -204,14 +205,14 @@ def group_bars(
     firsts: NDArray[np.int64],
     group_of: NDArray[np.int64],
 ) -> tuple[int, int]:
-    """Find bars of the same time; trading days, and what keeps its coverage, stay alone.
+    """Find bars of the same time; trading days stay alone, and what keeps its coverage is left out.
 
     Args:
         bars: of the tables.
         slots: of the tables.
         places: the bars.
         firsts: takes the place of one bar of each group.
-        group_of: takes the group of each.
+        group_of: takes the group of each, or NONE.
 
     Returns:
         How many groups there are, and of how many bars Python has to find out the phase.
@@ -220,8 +221,12 @@ def group_bars(
     for index in range(places.shape[0]):
         bar: PooledBar = bars[places[index]]
         unknown += bar.phase < 0
+        if bar.state == REVISED and bar.coverage:
+            # The one with which it closed.
+            group_of[index] = NONE
+            continue
         group = count
-        if slots[bar.row, bar.slot].size and not keeps_coverage(bar):
+        if slots[bar.row, bar.slot].size:
             group = _find_group(bars, firsts, count, bar)
         if group == count:
             firsts[count] = places[index]
@@ -231,17 +236,11 @@ def group_bars(
 
 
 @kernel_part
-def keeps_coverage(bar: PooledBar) -> bool:
-    """Return whether a bar keeps the coverage with which it closed."""
-    return bar.state == REVISED and bar.coverage != 0
-
-
-@kernel_part
 def _find_group(bars: NDArray[Any], firsts: NDArray[np.int64], count: int, bar: PooledBar) -> int:
     """Return the group of bars of the same slot and time, ``count`` if there is none yet."""
     for number in range(count - 1, max(count - ENDS_SEARCHED, 0) - 1, -1):
         first: PooledBar = bars[firsts[number]]
-        if first.start == bar.start and first.slot == bar.slot and not keeps_coverage(first):
+        if first.start == bar.start and first.slot == bar.slot:
             return number
     return count
 

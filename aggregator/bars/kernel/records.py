@@ -188,6 +188,9 @@ class EngineState:
     batch: int
     now: int
     latest_allowed: int
+    # The largest values of a trade that is valid.
+    max_price: float
+    max_volume: int
     # The latest exchange time of a trade that was more than an addition.
     clock: int
     # How much of each list is filled.

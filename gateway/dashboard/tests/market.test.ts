@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 
 import { LATENCY_BOUNDS, LatencyWindow, RateMeter, barsOf, quantile } from '../src/app/market/metrics';
 import { QuoteBook, Spark, ageOf, changeOf, changePercentOf } from '../src/app/market/quotes';
-import { parseSymbol, parseWatching, topicsOf } from '../src/app/market/watching';
+import { parseWatching, topicsOf } from '../src/app/market/watching';
+import { parseSymbol } from '../src/symbols';
 import { arrange, nextSorting, type SortKey } from '../src/app/watchlist/order';
 import { aggregate } from './doubles';
 
@@ -156,15 +157,20 @@ describe('the watchlist', () => {
 
 describe('what is watched', () => {
   test('symbols are read as the server reads them', () => {
-    expect(parseSymbol(' brk/b ')).toBe('BRK/B');
-    expect(parseSymbol('A!')).toBeNull();
+    expect(parseSymbol(' brk/B ')).toBe('brk/B');
+    for (const symbol of ['AAPL  251219C00150000', '/ES', '#VIX', 'M&M.NS', 'CL1!', 'BTC~USD']) {
+      expect(parseSymbol(symbol)).toBe(symbol);
+    }
+    for (const text of ['A*', 'A,B', 'A"', 'A\\B', 'é', 'A'.repeat(65)]) {
+      expect(parseSymbol(text)).toBeNull();
+    }
     expect(parseSymbol('')).toBeNull();
   });
 
   test('what was kept by another version, or by nobody, does no harm', () => {
     expect(parseWatching(null)).toEqual({ all: true, named: [] });
     expect(parseWatching('{')).toEqual({ all: true, named: [] });
-    expect(parseWatching('{"all":false,"named":["aapl","A!",7,"AAPL"]}')).toEqual({
+    expect(parseWatching('{"all":false,"named":[" AAPL","A*",7,"AAPL"]}')).toEqual({
       all: false,
       named: ['AAPL', '7'],
     });

@@ -79,7 +79,12 @@ describe('the address', () => {
     ['', { page: 'market', symbol: 'AAPL', interval: null }],
     ['#/MSFT', { page: 'market', symbol: 'MSFT', interval: null }],
     ['#/MSFT/5m', { page: 'market', symbol: 'MSFT', interval: '5m' }],
-    ['#/brk%2Fb/100t', { page: 'market', symbol: 'BRK/B', interval: '100t' }],
+    ['#/BRK%2Fb/100t', { page: 'market', symbol: 'BRK/b', interval: '100t' }],
+    ['#/AAPL%20%20251219C00150000/1m', { page: 'market', symbol: 'AAPL  251219C00150000', interval: '1m' }],
+    ['#/%23VIX', { page: 'market', symbol: '#VIX', interval: null }],
+    ['#/A%252FB', { page: 'market', symbol: 'A%2FB', interval: null }],
+    ['#/%63onnect', { page: 'market', symbol: 'connect', interval: null }],
+    ['#/A%2A', { page: 'market', symbol: 'AAPL', interval: null }],
     ['#/MSFT/nonsense', { page: 'market', symbol: 'MSFT', interval: null }],
     ['#/connect', { page: 'connect', symbol: 'AAPL', interval: null }],
     ['#/%E0%A4%A', { page: 'market', symbol: 'AAPL', interval: null }],
@@ -106,6 +111,18 @@ describe('snippets', () => {
       expect(code, id).toMatch(/market\.test/);
       expect(code, id).not.toMatch(/"?(http|ws):\/\//);
     }
+  });
+
+  test('quote a symbol that closes a string', () => {
+    const symbol = "A'; x:(`b`)";
+    for (const { id, code } of snippets({ host: 'localhost:8080', secure: false, symbol })) {
+      if (['rest', 'bars', 'sse', 'websocket'].includes(id)) {
+        expect(code.match(/'/g)).toHaveLength(2);
+        expect(code).toContain('A%27%3B%20x%3A(%60b%60)');
+      }
+      if (['stomp', 'sdk'].includes(id)) expect(code).toContain("A'; x:(`b`)\"");
+    }
+    expect(stompFrames('h', 'C:EURUSD')[1]).toContain('/topic/market-data/C\\cEURUSD\n');
   });
 
   test('quote for the shell', () => {

@@ -22,7 +22,7 @@ describe('RestClient', () => {
     const { rest, asked } = answering(Response.json(page));
     expect(await rest.bars('BRK/B', '1m', { to: '5', limit: 2, includePartial: true })).toEqual(page);
     expect(asked).toEqual([
-      'http://market.test/api/v1/marketdata/BRK%2FB/bars?interval=1m&to=5&limit=2&include_partial=true',
+      'http://market.test/api/v1/bars?symbol=BRK%2FB&interval=1m&to=5&limit=2&include_partial=true',
     ]);
   });
 

@@ -49,7 +49,7 @@ test('what others send is bounded, or nothing', () => {
   });
   const out = { ...cursor, x: 1.5 };
   expect(parsePeerMessage(JSON.stringify({ type: 'cursor', cursor: out }))).toBeNull();
-  for (const text of ['', '1', '{"type":"view","view":{"symbol":"<b>","interval":"1m","at":1}}', 7]) {
+  for (const text of ['', '1', '{"type":"view","view":{"symbol":"A*","interval":"1m","at":1}}', 7]) {
     expect(parsePeerMessage(text)).toBeNull();
   }
 });

@@ -30,6 +30,7 @@ from aggregator.store.schema import bars as bars_table
 from marketdata.intervals import NS_PER_DAY, parse_interval
 from marketdata.timestamps import NS_PER_S
 from marketdata.tradefiles import BadFile
+from marketdata.validation import TickRules
 from tests.doubles.made_bars import make_bar
 from tests.doubles.stores import open_database
 from tests.doubles.trades import REAL_TRADES, ROOT, needs_real_trades
@@ -57,7 +58,13 @@ class Blind:
 
 
 def make_import(database: Any, *paths: Path, **more: Any) -> Import:
-    rules = Rules(INTERVALS, lambda _symbol: UtcDay(), "auto", 60 * NS_PER_S, 1_000, ["utc-day"])
+    rules = Rules(
+        INTERVALS,
+        lambda _symbol: UtcDay(),
+        TickRules(timestamp_unit="auto", max_future_skew_s=60, one_unit=True),
+        1_000,
+        ["utc-day"],
+    )
     given = {"retention": {}, "screen": Blind(), "clock": lambda: START_NS * 2, **more}
     return Import(database, paths, rules, **given)
 
@@ -287,15 +294,19 @@ async def test_bad_rows_are_counted_by_reason_and_the_first_are_named(
     rows: list[Sequence[object]] = [
         good,
         ("", 1, 1, 1),
-        ("A" * 40, 1, 1, 1),
+        ("A" * 70, 1, 1, 1),
         ("A", "nan", 1, 1),
         ("A", -1, 1, 1),
         ("A", 1, 0, 1),
         ("A", 1, 1, 0),
         ("A", 1, 1, 9_000_000_000_000_000_000),
-        ("A", 1e308, 1_000, 1_700_000_000),
+        ("A", 1e308, 1, 1_700_000_000),
+        ("A", 9223372036.854775807, 1, 1_700_000_000),
+        ("A", 1, 10**15 + 1, 1_700_000_000),
+        ("A", 1, 1, 20250103),
+        ("A", 1, 1, 1_700_000_000),
         ("A", 1, 1),
-        (" msft ", 5, 1, 1_700_000_000),
+        (" MSFT ", 5, 1, START_NS),
     ]
     task = make_import(database, write(tmp_path / "a.csv", rows))
     await task.run()
@@ -307,18 +318,101 @@ async def test_bad_rows_are_counted_by_reason_and_the_first_are_named(
         "volume_not_positive": 1,
         "timestamp_not_positive": 1,
         "timestamp_in_future": 1,
-        "total_overflow": 1,
+        "price_too_large": 1,
+        "price_sentinel": 1,
+        "volume_too_large": 1,
+        "timestamp_implausible": 1,
+        # The first row was in nanoseconds, this one was in seconds.
+        "timestamp_unit_changed": 1,
         "malformed": 1,
     }
     assert task.progress.examples[0] == "a.csv: row 3: symbol '' is empty"
     assert len(task.progress.examples) == 5
     seconds = [row for row in await content(database) if row[1] == "1s"]
-    # Symbols and units are read as in a replay.
+    # Symbols are read as in a replay.
     assert ("MSFT", START_NS) in [(row[0], row[2]) for row in seconds]
 
 
+DAY_NS = 1_735_862_400 * NS_PER_S  # 2025-01-03
+
+
+async def days(database: Any) -> dict[str, tuple[float, float, float, float, int, int]]:
+    """Return open, high, low, close, volume and trades of each symbol's day."""
+    found = {}
+    for row in map(to_bar, await content(database)):
+        if row.interval == "1d":
+            assert row.start == DAY_NS
+            candle = row.candle
+            prices = candle.open, candle.high, candle.low, candle.close
+            found[row.symbol] = (*prices, candle.volume, candle.trades)
+    return found
+
+
+async def test_one_absurd_volume_refuses_its_own_row_alone(database: Any, tmp_path: Path) -> None:
+    rows = [
+        ("MSFT", 1.0, 5, 1735914600000),
+        ("AAPL", 10.0, 9000000000000000000, 1735914600000),
+        ("AAPL", 10.1, 9000000000000000000, 1735914601000),
+        ("MSFT", 2.0, 5, 1735914601000),
+    ]
+    task = make_import(database, write(tmp_path / "a.csv", rows), clock=lambda: DAY_NS * 2)
+    await task.run()
+    assert task.progress.bad == {"volume_too_large": 2}
+    assert await days(database) == {"MSFT": (1.0, 2.0, 1.0, 2.0, 10, 2)}
+
+
+async def test_symbols_that_differ_in_case_are_two(database: Any, tmp_path: Path) -> None:
+    rows = [("AMpB", "25.10", 100, 1735914600000), ("AMPB", "3.20", 500, 1735914601000)]
+    task = make_import(database, write(tmp_path / "a.csv", rows), clock=lambda: DAY_NS * 2)
+    await task.run()
+    assert await days(database) == {
+        "AMpB": (25.1, 25.1, 25.1, 25.1, 100, 1),
+        "AMPB": (3.2, 3.2, 3.2, 3.2, 500, 1),
+    }
+
+
+async def test_option_symbols_keep_their_blanks(database: Any, tmp_path: Path) -> None:
+    rows = [
+        ("AAPL  251219C00150000", 12.5, 3, 1735914600000),
+        ("BRK.B 260206C00495000", 3.1, 1, 1735914600000),
+    ]
+    task = make_import(database, write(tmp_path / "a.csv", rows), clock=lambda: DAY_NS * 2)
+    await task.run()
+    assert await days(database) == {
+        "AAPL  251219C00150000": (12.5, 12.5, 12.5, 12.5, 3, 1),
+        "BRK.B 260206C00495000": (3.1, 3.1, 3.1, 3.1, 1, 1),
+    }
+
+
+@pytest.mark.parametrize("times", [(20250103, 20250106), (45660, 45663)])
+async def test_a_date_as_a_number_is_not_a_time_of_1970(
+    database: Any, tmp_path: Path, times: tuple[int, int]
+) -> None:
+    rows = [("AAPL", 150.25, 100, times[0]), ("AAPL", 150.50, 100, times[1])]
+    task = make_import(database, write(tmp_path / "a.csv", rows), clock=lambda: DAY_NS * 2)
+    await task.run()
+    assert task.progress.bad == {"timestamp_implausible": 2}
+    assert await content(database) == []
+
+
+async def test_the_rows_of_a_file_have_one_unit_of_time(database: Any, tmp_path: Path) -> None:
+    rows = [
+        ("A", 1, 1, 1735914600000),
+        ("A", 2, 1, 1735914601),
+        ("A", 3, 1, 1735914602000),
+        ("A", 4, 1, 1735914603000000),
+    ]
+    other = [("A", 5, 1, 1735914604)]
+    paths = write(tmp_path / "a.csv", rows), write(tmp_path / "b.csv", other)
+    task = make_import(database, *paths, clock=lambda: DAY_NS * 2)
+    await task.run()
+    assert task.progress.bad == {"timestamp_unit_changed": 2}
+    assert await days(database) == {"A": (1, 5, 1, 5, 3, 3)}
+
+
 async def test_what_a_bar_cannot_say_is_refused(database: Any, tmp_path: Path) -> None:
-    rows = [("A", 1, 2**62, START_NS), ("A", 1, 2**62, START_NS + 1)]
+    # 9,224 trades of the largest volume are more than an int64.
+    rows = [("A", 1, 10**15, START_NS + n) for n in range(9_224)]
     with pytest.raises(TotalOverflow, match=r"the volume of A 1s at 17\d+ is above the largest"):
         await make_import(database, write(tmp_path / "a.csv", rows)).run()
     assert await content(database) == []

@@ -18,7 +18,7 @@ async def test_variables_set_what_options_do_not() -> None:
             *("--limit", 20, "--rate", "max"),
             SERVER=server.address,
             LIMIT="10",
-            SYMBOLS="aapl",
+            SYMBOLS=" AAPL",
         )
     assert result.sent == 20
     assert {tick.symbol for tick in server.ticks} == {"AAPL"}

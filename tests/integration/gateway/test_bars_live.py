@@ -68,7 +68,7 @@ async def test_stream_websocket(
     async with open_websocket(gateway, "/api/v1/stream") as client:
         await receive_until(client, "status")
         asked = {"interval": "1m", **({"since": since} if since else {})}
-        await send(client, type="subscribe", id="b", symbols=["aapl"], **asked)
+        await send(client, type="subscribe", id="b", symbols=["AAPL"], **asked)
         subscribed = await receive_until(client, "subscribed")
         assert (subscribed["interval"], subscribed["symbols"]) == ("1m", ["AAPL"])
         seen = [shown((await receive_until(client, "update"))["data"]) for _ in expected[:-2]]
@@ -168,7 +168,7 @@ async def test_stomp(
     async with open_stomp(gateway.address) as client:
         # In STOMP 1.2 a header may have colons only if they are escaped.
         headers = {"since": since.replace(":", r"\c")} if since else {}
-        await client.subscribe("/topic/bars/1m/aapl", **headers)
+        await client.subscribe("/topic/bars/1m/AAPL", **headers)
         seen = await next_bars(client, len(expected) - 2)
         go_on(aggregator)
         frames = await client.messages(2)
@@ -241,7 +241,7 @@ async def test_graphql_subscription(
 ) -> None:
     async with graphql(gateway) as client:
         asked = f', since: "{since}"' if since else ""
-        query = f'subscription {{ bars(symbols: ["aapl"], interval: "1m"{asked}) {{ {BAR} }} }}'
+        query = f'subscription {{ bars(symbols: ["AAPL"], interval: "1m"{asked}) {{ {BAR} }} }}'
         await client.subscribe("1", query)
         seen = [shown((await client.payload())["data"]["bars"]) for _ in expected[:-2]]
         go_on(aggregator)
@@ -284,7 +284,7 @@ async def ask(http: httpx.AsyncClient, arguments: str, selection: str = "") -> A
 async def test_graphql_connection(aggregator: FakeAggregator) -> None:
     for minute in range(5):
         aggregator.publish_bar("AAPL", "1m", START + minute * MINUTE, state=FINAL)
-    base = 'symbol: "aapl", interval: "1m"'
+    base = 'symbol: "AAPL", interval: "1m"'
     async with http_to_gateway(aggregator) as http:
         seen, after = [], None
         for page_number in range(3):
@@ -330,7 +330,7 @@ async def test_graphql_connection_of_bars_that_begin_at_the_same_time(
         ('symbol: "AAPL", interval: "1m", first: 0', "first"),
         ('symbol: "AAPL", interval: "1m", first: 1001', "first"),
         ('symbol: "AAPL", interval: "1m", after: "x"', "after"),
-        ('symbol: "A B", interval: "1m"', "symbol"),
+        ('symbol: "A,B", interval: "1m"', "symbol"),
     ],
 )
 async def test_graphql_connection_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+import urllib.parse
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -176,8 +177,34 @@ async def test_a_slash_in_a_symbol_stays_in_it(
     aggregator: FakeAggregator, http: httpx.AsyncClient
 ) -> None:
     aggregator.publish_bar("BRK/B", "1m", START, state=FINAL)
-    response = await http.get("/api/v1/marketdata/brk%2Fb/bars?interval=1m")
+    response = await http.get("/api/v1/marketdata/BRK%2FB/bars?interval=1m")
     assert response.json()["bars"][0]["symbol"] == "BRK/B"
+
+
+@pytest.mark.parametrize("symbol", ["BRK/B", "AAPL  251219C00150000", "#VIX", "A%2FB", "A?B&C=D+E"])
+async def test_a_symbol_in_the_query_survives_any_proxy(
+    aggregator: FakeAggregator, http: httpx.AsyncClient, symbol: str
+) -> None:
+    aggregator.publish_bar(symbol, "1m", START, state=FINAL)
+    parameters = {"symbol": symbol, "interval": "1m"}
+    response = await http.get("/api/v1/bars", params=parameters)
+    assert response.json()["bars"][0]["symbol"] == symbol
+    quoted = urllib.parse.quote(symbol, safe="")
+    in_path = await http.get(f"/api/v1/marketdata/{quoted}/bars?interval=1m")
+    assert in_path.content == response.content
+    table = await http.get("/api/v1/bars", params=parameters, headers={"Accept": "text/csv"})
+    header, row = csv.reader(io.StringIO(table.text))
+    assert dict(zip(header, row, strict=True))["symbol"] == symbol
+
+
+async def test_the_address_with_the_symbol_in_the_query_gives_the_same_errors(
+    http: httpx.AsyncClient,
+) -> None:
+    problem(await http.get("/api/v1/bars?symbol=NIX&interval=1m"), 404, "unknown-symbol")
+    body = problem(await http.get("/api/v1/bars?symbol=*&interval=1m"), 422, "invalid-input")
+    assert body["errors"][0]["field"] == "symbol"
+    body = problem(await http.get("/api/v1/bars?interval=1m"), 422, "invalid-input")
+    assert body["errors"][0]["field"] == "symbol"
 
 
 async def test_no_bars_are_invented_while_the_aggregator_is_away(

@@ -18,8 +18,9 @@ import httpx
 import pytest
 
 from gateway.app import running_gateway
-from gateway.server import allow_open_files, open_listener
+from gateway.server import open_listener
 from gateway.settings import GatewaySettings
+from marketdata.acceptor import allow_open_files
 from marketdata.errors import AddressInUse, StartError
 from tests.doubles.processes import bound
 from tests.integration.gateway.doubles import AAPL, FakeAggregator

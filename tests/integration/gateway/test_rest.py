@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -19,11 +20,11 @@ async def http(aggregator: FakeAggregator) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-def problem(response: httpx.Response, status: int, kind: str) -> dict[str, object]:
+def problem(response: httpx.Response, status: int, kind: str) -> dict[str, Any]:
     """Check what every problem must have, and return it."""
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
-    body: dict[str, object] = response.json()
+    body: dict[str, Any] = response.json()
     assert body["status"] == status
     assert body["type"] == (kind if kind == "about:blank" else f"urn:market-data:{kind}")
     assert body["title"]
@@ -71,7 +72,7 @@ async def test_a_symbol_is_answered_in_exactly_the_documented_json(
     [
         (b"BRK%2FB", "BRK/B"),
         (b"BRK%2fB", "BRK/B"),
-        (b"brk%2Fb", "BRK/B"),
+        (b"brk%2Fb", "brk/b"),
         (b"BRK.B", "BRK.B"),
         (b"%5EGSPC", "^GSPC"),
         (b"^GSPC", "^GSPC"),
@@ -80,14 +81,27 @@ async def test_a_symbol_is_answered_in_exactly_the_documented_json(
         (b"EUR%2FUSD", "EUR/USD"),
         (b"C%3AEURUSD", "C:EURUSD"),
         (b"C:EURUSD", "C:EURUSD"),
-        (b"SPY%2Bx", "SPY+X"),
-        (b"SPY+x", "SPY+X"),
+        (b"SPY%2Bx", "SPY+x"),
+        (b"SPY+x", "SPY+x"),
         (b"%24TICK", "$TICK"),
         (b"A%40B", "A@B"),
-        (b"A%2Fbars", "A/BARS"),
+        (b"A%2Fbars", "A/bars"),
         (b"A%2F..%2FB", "A/../B"),
-        (b"%20aApL%09", "AAPL"),
-        (b"A" * 32, "A" * 32),
+        (b"%20aApL%09", "aApL"),
+        (b"A" * 64, "A" * 64),
+        (b"AAPL%20%20251219C00150000", "AAPL  251219C00150000"),
+        (b"M%26M.NS", "M&M.NS"),
+        (b"M&M.NS", "M&M.NS"),
+        (b"%2FES", "/ES"),
+        (b"CL1!", "CL1!"),
+        (b"ES%2012-25", "ES 12-25"),
+        (b"%23VIX", "#VIX"),
+        (b"BTC~USD", "BTC~USD"),
+        (b"A%3FB", "A?B"),
+        (b"BRK%252FB", "BRK%2FB"),
+        (b"A%25", "A%"),
+        (b"%3Cb%3E%27%5B1%5D%60%7B%7C%7D", "<b>'[1]`{|}"),
+        (b"bars", "bars"),
     ],
 )
 async def test_a_symbol_may_be_written_in_any_way_a_url_allows(
@@ -124,8 +138,21 @@ async def test_an_unknown_symbol_is_404(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "similar"), [("aapl", "AAPL"), ("AaPl", "AAPL"), ("BTCUSDT", "btcusdt")]
+)
+async def test_a_404_names_the_symbol_in_another_case_if_there_is_one(
+    aggregator: FakeAggregator, http: httpx.AsyncClient, asked: str, similar: str
+) -> None:
+    aggregator.set("AAPL", close=1.5)
+    aggregator.set("btcusdt", close=1.5)
+    for path in (f"/{asked}", f"/{asked}/bars?interval=1m"):
+        body = problem(await http.get(f"/api/v1/marketdata{path}"), 404, "unknown-symbol")
+        assert body["detail"] == f"there is no data for symbol {asked}; did you mean {similar}?"
+
+
+@pytest.mark.parametrize(
     "segment",
-    [b"-A", b"A!B", b"A" * 33, b"%20", b"A%20B", b"%C3%A9", b"%FF", b"BRK%252FB", b"A%", b"%00"],
+    [b"A%2A", b"A*B", b"A" * 65, b"%20", b"A%2CB", b"%C3%A9", b"%FF", b"A%22", b"A%5C", b"%00"],
 )
 async def test_what_is_no_symbol_is_422_and_never_asked_for(
     aggregator: FakeAggregator, http: httpx.AsyncClient, segment: bytes
@@ -143,7 +170,7 @@ async def test_several_symbols_are_one_call_in_the_order_of_the_request(
 ) -> None:
     aggregator.set("AAPL", close=1.0)
     aggregator.set("BRK/B", close=2.0)
-    response = await http.get("/api/v1/marketdata?symbols=brk%2Fb,NIX,AAPL,%20aapl")
+    response = await http.get("/api/v1/marketdata?symbols=BRK%2FB,NIX,AAPL,%20AAPL")
     assert response.status_code == 200
     assert response.headers["x-data-status"] == "live"
     body = response.json()
@@ -161,7 +188,7 @@ async def test_a_list_may_also_repeat_the_parameter(
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?symbols=", "?symbols=A,,B", "?symbols=A,B!", "?symbol=A", "?symbols=A,%FF"]
+    "query", ["", "?symbols=", "?symbols=A,,B", "?symbols=A,B*", "?symbol=A", "?symbols=A,%FF"]
 )
 async def test_a_bad_list_is_422_naming_symbols(
     aggregator: FakeAggregator, http: httpx.AsyncClient, query: str
@@ -190,14 +217,15 @@ async def test_the_number_of_symbols_is_a_setting(aggregator: FakeAggregator) ->
 async def test_symbols_are_listed_page_by_page(
     aggregator: FakeAggregator, http: httpx.AsyncClient
 ) -> None:
-    for symbol in ("AAPL", "ABC", "BRK/B", "B"):
+    for symbol in ("AAPL", "ABC", "BRK/B", "B", "A C", "abc"):
         aggregator.set(symbol)
     first = await http.get("/api/v1/symbols?limit=3")
-    assert first.json() == {"symbols": ["AAPL", "ABC", "B"], "nextCursor": "B"}
-    second = await http.get("/api/v1/symbols?limit=3&cursor=B")
-    assert second.json() == {"symbols": ["BRK/B"], "nextCursor": None}
-    some = await http.get("/api/v1/symbols?prefix=a")
-    assert some.json() == {"symbols": ["AAPL", "ABC"], "nextCursor": None}
+    assert first.json() == {"symbols": ["A C", "AAPL", "ABC"], "nextCursor": "ABC"}
+    second = await http.get("/api/v1/symbols?limit=3&cursor=ABC")
+    assert second.json() == {"symbols": ["B", "BRK/B", "abc"], "nextCursor": None}
+    for prefix, symbols in (("A", ["A C", "AAPL", "ABC"]), ("a", ["abc"]), ("A%20", ["A C"])):
+        some = await http.get(f"/api/v1/symbols?prefix={prefix}")
+        assert some.json() == {"symbols": symbols, "nextCursor": None}
 
 
 @pytest.mark.parametrize(
@@ -207,10 +235,12 @@ async def test_symbols_are_listed_page_by_page(
         ("limit=1001", "limit"),
         ("limit=ten", "limit"),
         ("limit=", "limit"),
-        ("prefix=-", "prefix"),
-        ("prefix=%20", "prefix"),
-        ("prefix=" + "A" * 33, "prefix"),
-        ("cursor=!", "cursor"),
+        ("prefix=*", "prefix"),
+        ("prefix=A%2C", "prefix"),
+        ("prefix=" + "A" * 65, "prefix"),
+        ("cursor=*", "cursor"),
+        ("limit=1_0", "limit"),
+        ("limit=%D9%A1", "limit"),
     ],
 )
 async def test_a_bad_page_is_422_naming_the_field(

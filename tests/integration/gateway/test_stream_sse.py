@@ -90,7 +90,7 @@ async def test_a_client_gets_the_status_and_the_json_of_rest(
 ) -> None:
     gateway, producer = market
     await producer.publish("AAPL")
-    async with listen(gateway, http, "aapl,MSFT") as events:
+    async with listen(gateway, http, "AAPL,MSFT") as events:
         headers = events.response.headers
         assert headers["content-type"] == "text/event-stream"
         assert headers["cache-control"] == "no-store"

@@ -49,7 +49,7 @@ async def test_a_client_gets_the_json_of_rest(market: Market) -> None:
         httpx.AsyncClient(trust_env=False) as http,
     ):
         assert (await receive(client))["type"] == "status"
-        await send(client, type="subscribe", id="x", symbols=["aapl", "MSFT"])
+        await send(client, type="subscribe", id="x", symbols=["AAPL", "MSFT"])
         assert (await receive_until(client, "subscribed"))["symbols"] == ["AAPL", "MSFT"]
         update = await receive_until(client, "update")
         rest = await http.get(f"http://{gateway.address}/api/v1/marketdata/AAPL")

@@ -16,13 +16,16 @@ from aggregator.book import Applied, Book
 from aggregator.sessions.sessions import NS_PER_DAY, NoSession, UtcDay
 from marketdata.validation import RejectReason
 from marketdata.wire.market_data_pb2 import Aggregate, Tick
+from tests.doubles.limits import NO_LIMITS
 
 DAY = 16_000 * NS_PER_DAY
 LATEST = DAY + 10 * NS_PER_DAY
 
 
 def make_book(max_symbols: int = 100) -> Book:
-    return Book(BarEngine(BarPlan(), lambda _: UtcDay()), max_symbols=max_symbols, epoch=7)
+    return Book(
+        BarEngine(BarPlan(), lambda _: UtcDay()), max_symbols=max_symbols, epoch=7, limits=NO_LIMITS
+    )
 
 
 def make_tick(price: float = 10.0, volume: int = 1, ts: int = DAY, symbol: str = "AAPL") -> Tick:
@@ -193,7 +196,9 @@ def test_a_tick_of_an_earlier_session_is_counted_and_changes_nothing() -> None:
 
 
 def test_without_sessions_one_aggregate_covers_all_time() -> None:
-    book = Book(BarEngine(BarPlan(), lambda _: NoSession()), max_symbols=10, epoch=7)
+    book = Book(
+        BarEngine(BarPlan(), lambda _: NoSession()), max_symbols=10, epoch=7, limits=NO_LIMITS
+    )
     apply(book, make_tick(price=1.0, ts=1), make_tick(price=2.0, ts=DAY))
     assert (state(book).open, state(book).close, state(book).session_start) == (1.0, 2.0, 0)
 
@@ -219,8 +224,8 @@ def test_each_batch_publishes_one_state_per_changed_symbol() -> None:
         (make_tick(ts=0), RejectReason.TIMESTAMP_NOT_POSITIVE),
         (make_tick(ts=LATEST + 1), RejectReason.TIMESTAMP_IN_FUTURE),
         (make_tick(symbol=""), RejectReason.EMPTY_SYMBOL),
-        (make_tick(symbol="aapl"), RejectReason.INVALID_SYMBOL),
-        (make_tick(symbol="A" * 33), RejectReason.SYMBOL_TOO_LONG),
+        (make_tick(symbol="AAPL "), RejectReason.INVALID_SYMBOL),
+        (make_tick(symbol="A" * 65), RejectReason.SYMBOL_TOO_LONG),
         (make_tick(price=1e308, volume=10**18), RejectReason.TOTAL_OVERFLOW),
     ],
 )
@@ -266,3 +271,28 @@ def test_a_tick_that_overflows_does_not_begin_a_session() -> None:
     rejected = apply(book, make_tick(), make_tick(1e308, 100, DAY + NS_PER_DAY)).rejections
     assert rejected == [(2, RejectReason.TOTAL_OVERFLOW)]
     assert (state(book).close, state(book).trades) == (10.0, 1)
+
+
+def test_an_absurd_tick_leaves_room_for_all_later_ones() -> None:
+    engine = BarEngine(BarPlan(), lambda _: UtcDay())
+    book = Book(engine, max_symbols=10, epoch=7)
+    absurd = [
+        make_tick(volume=MAX_INT64),
+        make_tick(volume=10**15 + 1),
+        make_tick(price=1.7976931348623157e308),
+        make_tick(price=9223372036.854775807),
+    ]
+    applied = book.apply(
+        [make_tick(volume=10**15), *absurd, make_tick(volume=5), *absurd, make_tick(volume=7)],
+        1,
+        LATEST,
+    )
+    reasons = ["volume_too_large", "volume_too_large", "price_too_large", "price_sentinel"]
+    assert [reason for _, reason in applied.rejections] == reasons * 2
+    assert book.state("AAPL").volume == 10**15 + 12
+
+
+def test_symbols_that_differ_in_case_are_two() -> None:
+    book = make_book()
+    apply(book, make_tick(symbol="AMpB", price=25.1), make_tick(symbol="AMPB", price=3.2))
+    assert (book.state("AMpB").close, book.state("AMPB").close) == (25.1, 3.2)

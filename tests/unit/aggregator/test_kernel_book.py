@@ -19,6 +19,7 @@ from aggregator.sessions.sessions import NoSession, SessionRule, UtcDay
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import Aggregate, Tick, TickBatch
 from tests.doubles.bars import read_bar
+from tests.doubles.limits import NO_LIMITS
 from tests.doubles.plain_book import PlainBook
 from tests.doubles.plain_engine import PlainEngine
 from tests.doubles.session_rules import HalfHourDays
@@ -178,8 +179,8 @@ def test_every_state_and_every_bar_is_that_of_the_plain_book(
 ) -> None:
     plain_engine, plain_listener = make_plain_engine(rule, plan)
     fast_engine, fast_listener = make_engine(rule, plan)
-    plain = PlainBook(plain_engine, max_symbols=3, epoch=1)
-    fast = Book(fast_engine, max_symbols=3, epoch=1)
+    plain = PlainBook(plain_engine, max_symbols=3, epoch=1, limits=NO_LIMITS)
+    fast = Book(fast_engine, max_symbols=3, epoch=1, limits=NO_LIMITS)
     sequence = 100
     # The kernel knows symbols that were there before the batch.
     known = [Tick(symbol=s, price=1, volume=1, exchange_timestamp=START) for s in SYMBOLS[:2]]
@@ -214,7 +215,7 @@ def test_every_state_and_every_bar_is_that_of_the_plain_book(
 @pytest.mark.parametrize("big", [2**63 - 1 - 2**48, 2**63 - 2 - 2**48])
 def test_the_kernel_refuses_what_overflows(look: bool, big: int) -> None:
     engine, _ = make_engine(UtcDay(), make_plan())
-    book = Book(engine, max_symbols=3, epoch=1)
+    book = Book(engine, max_symbols=3, epoch=1, limits=NO_LIMITS)
     book.apply([Tick(symbol="A", price=1, volume=big, exchange_timestamp=START)], 1, LATEST)
     part = Tick(symbol="A", price=1, volume=2**47, exchange_timestamp=START)
     rejected = []
@@ -230,7 +231,7 @@ def test_the_kernel_refuses_what_overflows(look: bool, big: int) -> None:
 
 def test_large_volumes_in_many_bars_leave_room_for_none() -> None:
     engine, _ = make_engine(UtcDay(), make_plan())
-    book = Book(engine, max_symbols=3, epoch=1)
+    book = Book(engine, max_symbols=3, epoch=1, limits=NO_LIMITS)
     day = 86_400 * NS_PER_S
     # Late trades of earlier days, each as large as a bar can be.
     for sequence, late in enumerate((0, day, 2 * day, 3 * day), 1):

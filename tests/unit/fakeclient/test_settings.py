@@ -29,7 +29,7 @@ def test_defaults_are_a_live_looking_walk(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(
-        monkeypatch, SERVER="ingest:1", SYMBOLS="aapl,IBM", RETRY="false", BAD_FRACTION="0.1"
+        monkeypatch, SERVER="ingest:1", SYMBOLS=" AAPL,IBM", RETRY="false", BAD_FRACTION="0.1"
     )
     assert (settings.server, settings.symbols) == ("ingest:1", ("AAPL", "IBM"))
     assert (settings.retry, settings.bad_fraction) == (False, 0.1)

@@ -221,7 +221,8 @@ async def test_an_unknown_symbol_is_no_failure_of_the_aggregator() -> None:
     for _ in range(20):
         with pytest.raises(UnknownSymbol, match="there is no data for symbol AAPL"):
             await ask(aggregator)
-    assert aggregator.attempts == 20
+    # Each is followed by the question whether there is an aapl.
+    assert aggregator.attempts == 40
 
 
 async def test_a_refused_argument_names_the_field() -> None:

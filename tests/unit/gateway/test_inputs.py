@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from gateway.errors import FieldError, InvalidInput
 from gateway.rest.inputs import (
+    PREFIX_PATTERN,
     RAW_SYMBOL_PATTERN,
     parse_optional_symbol,
+    parse_prefix,
     parse_symbol,
     parse_symbols,
 )
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 
-symbolish = st.text(st.sampled_from(" \t\nabZ09^$._-/:=+@%,é\u0131"), max_size=40)
+symbolish = st.text(st.sampled_from(' \t\nabZ09^$._-/:=+@%~!*"\\,é\u0131'), max_size=80)
 
 
 @given(symbolish | st.text(max_size=40))
@@ -32,14 +34,14 @@ def test_the_documented_pattern_allows_what_is_accepted(raw: str) -> None:
 
 
 def test_a_symbol_is_normalized() -> None:
-    assert parse_symbol("symbol", " brk/b ") == "BRK/B"
+    assert parse_symbol("symbol", " brk/B ") == "brk/B"
 
 
 def test_a_bad_symbol_names_its_field() -> None:
     with pytest.raises(InvalidInput) as caught:
-        parse_symbol("symbol", "x" * 33)
+        parse_symbol("symbol", "x" * 65)
     assert caught.value.errors == (
-        FieldError("symbol", f"symbol '{'x' * 33}' has 33 characters, limit is 32"),
+        FieldError("symbol", f"symbol '{'x' * 40}' has 65 characters, limit is 64"),
     )
 
 
@@ -47,7 +49,7 @@ def test_a_bad_symbol_names_its_field() -> None:
     ("lists", "symbols"),
     [
         (["A"], ["A"]),
-        (["B,A,B, a "], ["B", "A"]),
+        (["B,A,B, A ,a"], ["B", "A", "a"]),
         (["B,A", "C,B"], ["B", "A", "C"]),
     ],
 )
@@ -63,10 +65,10 @@ def test_an_empty_symbol_in_a_list_is_refused(lists: list[str]) -> None:
 
 def test_every_bad_symbol_of_a_list_is_named_up_to_ten() -> None:
     with pytest.raises(InvalidInput) as caught:
-        parse_symbols("symbols", ["A,!,B,?"], 10)
-    assert [error.detail[:10] for error in caught.value.errors] == ["symbol '!'", "symbol '?'"]
+        parse_symbols("symbols", ["A,*,B,é"], 10)
+    assert [error.detail[:10] for error in caught.value.errors] == ["symbol '*'", "symbol 'é'"]
     with pytest.raises(InvalidInput) as caught:
-        parse_symbols("symbols", [",".join("!" * 50)], 50)
+        parse_symbols("symbols", [",".join("*" * 50)], 50)
     assert len(caught.value.errors) == 10
 
 
@@ -77,7 +79,20 @@ def test_the_limit_counts_what_was_sent() -> None:
 
 
 def test_a_prefix_may_be_empty_and_must_else_begin_a_symbol() -> None:
-    assert parse_optional_symbol("prefix", "") == ""
-    assert parse_optional_symbol("prefix", "brk.") == "BRK."
-    with pytest.raises(InvalidInput, match="prefix: "):
-        parse_optional_symbol("prefix", "-")
+    assert parse_prefix("prefix", "") == ""
+    assert parse_prefix("prefix", " brk.") == "brk."
+    # The blanks at its end are inside of AAPL  251219C00150000.
+    assert parse_prefix("prefix", "AAPL  ") == "AAPL  "
+    for prefix in ("*", "A,", "é", "A" * 65):
+        with pytest.raises(InvalidInput, match="prefix: "):
+            parse_prefix("prefix", prefix)
+        assert re.fullmatch(PREFIX_PATTERN, prefix) is None
+    for prefix in ("", " brk.", "AAPL  ", "A" * 64):
+        assert re.fullmatch(PREFIX_PATTERN, prefix)
+
+
+def test_a_cursor_may_be_empty_and_is_else_a_symbol() -> None:
+    assert parse_optional_symbol("cursor", "") == ""
+    assert parse_optional_symbol("cursor", "brk.b") == "brk.b"
+    with pytest.raises(InvalidInput, match="cursor: "):
+        parse_optional_symbol("cursor", "*")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ingest.parser import HEADROOM
 from marketdata.framing import encode_frame
+from marketdata.symbols import SYMBOL_CHARACTERS, SymbolCase
 from marketdata.validation import TickRules
 from marketdata.wire.market_data_pb2 import Tick
 from tests.doubles.compiled_parser import CompiledParser
@@ -75,20 +76,20 @@ def test_every_order_and_repetition_of_fields(order: tuple[int, ...]) -> None:
 
 _plain = st.builds(
     Tick,
-    symbol=st.from_regex(r"[A-Za-z0-9^$.][A-Za-z0-9._\-/:^=+@$]{0,31}", fullmatch=True).map(
-        lambda symbol: symbol.strip()
-    ),
-    price=st.floats(5e-324, 1e300),
-    volume=st.integers(1, 2**63 - 1),
+    symbol=st.from_regex(rf"{SYMBOL_CHARACTERS}{{1,64}}", fullmatch=True)
+    .map(str.strip)
+    .filter(bool),
+    price=st.floats(5e-324, 9e9),
+    volume=st.integers(1, 10**15),
     exchange_timestamp=st.one_of(
-        st.integers(10**17, NOW), st.integers(10**14, NOW // 1000), st.integers(1, NOW // 10**9)
+        st.integers(10**17, NOW), st.integers(10**14, NOW // 1000), st.integers(10**8, NOW // 10**9)
     ),
 )
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_plain, min_size=1, max_size=20))
-@example([Tick(symbol="A" * 32, price=1, volume=2**63 - 1, exchange_timestamp=NOW)])
+@example([Tick(symbol="A" * 64, price=1, volume=10**15, exchange_timestamp=NOW)])
 def test_what_the_library_writes_gives_the_same_bytes(ticks: list[Tick]) -> None:
     data = b"".join(encode_frame(tick.SerializeToString()) for tick in ticks)
     expected, _ = PlainParser(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
@@ -97,9 +98,10 @@ def test_what_the_library_writes_gives_the_same_bytes(ticks: list[Tick]) -> None
     assert len(records) == len(ticks)
 
 
+@pytest.mark.parametrize("case", ["preserve", "upper"])
 @pytest.mark.parametrize("number", range(256))
-def test_every_byte_in_a_symbol(number: int) -> None:
-    for symbol in (b"%cAPL", b"A%cPL", b"AAPL%c", b"%c", b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%c"):
+def test_every_byte_in_a_symbol(number: int, case: SymbolCase) -> None:
+    for symbol in (b"%cAPL", b"A%cPL", b"AAPL%c", b"%c", b"A" * 63 + b"%c", b"A" * 64 + b"%c"):
         content = symbol % number
         payload = b"\x0a" + varint(len(content)) + content
         compare(
@@ -107,7 +109,8 @@ def test_every_byte_in_a_symbol(number: int) -> None:
                 encode_frame(
                     payload + Tick(price=1, volume=1, exchange_timestamp=NOW).SerializeToString()
                 )
-            ]
+            ],
+            case=case,
         )
 
 

@@ -55,7 +55,7 @@ def decode(records: list[bytes]) -> list[Tick]:
 def test_records_of_a_batch_are_the_normalized_ticks(make: Make) -> None:
     parser = make_parser(make)
     records, rejected = parser.receive_data(frame(make_tick(" aApL ")) * 2, NOW)
-    assert decode(records) == [accepted(make_tick("AAPL"))] * 2
+    assert decode(records) == [accepted(make_tick("aApL"))] * 2
     assert not rejected
 
 
@@ -164,3 +164,41 @@ def test_unknown_fields_do_not_travel_in_big_ticks(make: Make) -> None:
     records, _ = parser.receive_data(encode_frame(payload), NOW)
     assert decode(records) == [accepted(make_tick())]
     assert len(records[0]) < 100
+
+
+@pytest.mark.parametrize(
+    ("tick", "reason"),
+    [
+        (Tick(price=1.7976931348623157e308), "price_too_large"),
+        (Tick(price=9223372036.854775807), "price_sentinel"),
+        (Tick(volume=10**15 + 1), "volume_too_large"),
+        (Tick(volume=2**63 - 1), "volume_too_large"),
+        (Tick(exchange_timestamp=20250103), "timestamp_implausible"),
+    ],
+)
+def test_an_absurd_number_refuses_its_own_tick_alone(make: Make, tick: Tick, reason: str) -> None:
+    bad = make_tick()
+    bad.MergeFrom(tick)
+    parser = make_parser(make)
+    records, rejected = parser.receive_data(
+        frame(make_tick()) + frame(bad) + frame(make_tick()), NOW
+    )
+    assert decode(records) == [accepted(make_tick())] * 2
+    assert rejected == {reason: 1}
+
+
+def test_two_symbols_that_differ_in_case_stay_two(make: Make) -> None:
+    data = frame(make_tick("AMpB")) + frame(make_tick("AMPB")) + frame(make_tick("ampb "))
+    records, _ = make_parser(make).receive_data(data, NOW)
+    assert [tick.symbol for tick in decode(records)] == ["AMpB", "AMPB", "ampb"]
+
+
+def test_a_change_of_the_unit_is_noticed(make: Make) -> None:
+    parser = make_parser(make)
+    for time in (NOW // 10**6, NOW // 10**6, NOW // 10**9, NOW // 10**9, NOW // 10**6):
+        # A field of no meaning makes every other tick one for the protobuf library.
+        tick = Tick(symbol="AAPL", price=1.5, volume=3, exchange_timestamp=time)
+        more = b"\x78\x01" if parser.accepted % 2 else b""
+        parser.receive_data(encode_frame(tick.SerializeToString() + more), NOW)
+    assert parser.accepted == 5
+    assert parser.units.changes == 2

@@ -1,5 +1,7 @@
 // Where a person is, in the address: `#/AAPL`, `#/AAPL/1m`, `#/connect`. Pure.
 
+import { parseSymbol } from '../symbols';
+
 export interface Route {
   readonly page: 'market' | 'connect';
   readonly symbol: string;
@@ -8,6 +10,7 @@ export interface Route {
 }
 
 const DEFAULT_SYMBOL = 'AAPL';
+const CONNECT = 'connect';
 const INTERVAL = /^[1-9][0-9]{0,8}[smhdtvn]$/;
 
 export function isInterval(text: string): boolean {
@@ -17,19 +20,20 @@ export function isInterval(text: string): boolean {
 export function parseRoute(hash: string, before: Partial<Route> = {}): Route {
   const symbol = before.symbol ?? DEFAULT_SYMBOL;
   const interval = before.interval ?? null;
-  const parts = hash.replace(/^#\/?/, '').split('/').map(decode);
-  const [first = '', second = ''] = parts;
-  if (first === 'connect') return { page: 'connect', symbol, interval };
+  const [first = '', second = ''] = hash.replace(/^#\/?/, '').split('/');
+  if (first === CONNECT) return { page: 'connect', symbol, interval };
   return {
     page: 'market',
-    symbol: first.toUpperCase() || symbol,
+    symbol: parseSymbol(decode(first)) ?? symbol,
     interval: isInterval(second) ? second : interval,
   };
 }
 
 export function formatRoute({ page, symbol, interval }: Route): string {
-  if (page === 'connect') return '#/connect';
-  return `#/${encodeURIComponent(symbol)}${interval === null ? '' : `/${interval}`}`;
+  if (page === 'connect') return `#/${CONNECT}`;
+  // A symbol of this name has another address than the page.
+  const name = symbol === CONNECT ? '%63onnect' : encodeURIComponent(symbol);
+  return `#/${name}${interval === null ? '' : `/${interval}`}`;
 }
 
 function decode(part: string): string {

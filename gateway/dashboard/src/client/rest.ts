@@ -72,8 +72,9 @@ export class RestClient {
     signal?: AbortSignal,
   ): Promise<BarsPage> {
     const { includePartial, ...rest } = query;
-    const parameters = { interval, ...rest, include_partial: includePartial };
-    return this.get(`/api/v1/marketdata/${encodeURIComponent(symbol)}/bars`, parameters, signal);
+    const parameters = { symbol, interval, ...rest, include_partial: includePartial };
+    // Not in the path: there some proxies make a slash of %2F, and browsers follow a symbol `..`.
+    return this.get('/api/v1/bars', parameters, signal);
   }
 
   symbols(prefix: string, limit: number, signal?: AbortSignal): Promise<SymbolsPage> {

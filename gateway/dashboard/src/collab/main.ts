@@ -69,7 +69,7 @@ function parseAddress(hash: string): [string, Pick<View, 'symbol' | 'interval'>]
   const [given = '', symbol = '', interval = ''] = hash.replace(/^#\/?/, '').split('/');
   // Nobody guesses the name of a room that was not told.
   const name = /^[\w-]{1,64}$/.test(given) ? given : newPeerId().slice(0, 12);
-  const wanted = decodeURIComponent(symbol).toUpperCase();
+  const wanted = decode(symbol);
   return [
     name,
     {
@@ -77,6 +77,14 @@ function parseAddress(hash: string): [string, Pick<View, 'symbol' | 'interval'>]
       interval: isInterval(interval) ? interval : '1m',
     },
   ];
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return '';
+  }
 }
 
 function showView(): void {
@@ -225,7 +233,7 @@ get('copy', HTMLButtonElement).addEventListener('click', () => {
 });
 get('view', HTMLFormElement).addEventListener('submit', (event) => {
   event.preventDefault();
-  const symbol = symbolInput.value.trim().toUpperCase();
+  const symbol = symbolInput.value.trim();
   const chosen = {
     symbol,
     interval: intervalInput.value,

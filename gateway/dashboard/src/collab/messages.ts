@@ -1,5 +1,7 @@
 // What two pages of a room tell each other over their data channel. Pure.
 
+import { isSymbol } from '../symbols';
+
 /** What the chart shows; the newest counts for all. */
 export interface View {
   readonly symbol: string;
@@ -24,7 +26,6 @@ export type PeerMessage =
 
 // What others send is shown to people: bounded, and never more than text.
 const MAX_NAME = 40;
-const SYMBOL = /^[A-Z0-9^$.][A-Z0-9._\-/:^=+@$]{0,31}$/;
 const INTERVAL = /^[1-9][0-9]{0,8}[smhdtvn]$/;
 
 export function cleanName(name: unknown): string {
@@ -33,7 +34,7 @@ export function cleanName(name: unknown): string {
 }
 
 export function isView(view: View): boolean {
-  return SYMBOL.test(view.symbol) && INTERVAL.test(view.interval);
+  return isSymbol(view.symbol) && INTERVAL.test(view.interval);
 }
 
 /** Return whether `view` takes the place of `before`. */

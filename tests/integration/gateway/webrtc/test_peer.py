@@ -66,7 +66,7 @@ async def test_a_channel_carries_the_json_of_rest(market: Market, channel: dict[
     ):
         await peer.connect()
         assert await peer.next() == {"type": "status", "status": "live"}
-        peer.send(type="subscribe", id="x", symbols=["aapl", "MSFT"])
+        peer.send(type="subscribe", id="x", symbols=["AAPL", "MSFT"])
         assert (await peer.next_of("subscribed"))["symbols"] == ["AAPL", "MSFT"]
         (update,) = await updates(peer, 1)
         rest = await http.get(f"http://{gateway.address}/api/v1/marketdata/AAPL")

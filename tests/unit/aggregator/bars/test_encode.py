@@ -32,7 +32,7 @@ prices = st.one_of(
     st.sampled_from([5e-324, 1e-310, 1.0, 0.1, 1e15, 1.7e308]),
     st.integers(1, 9).map(float),
 )
-symbols = st.text("ABCXYZ.^0", min_size=1, max_size=MAX_SYMBOL_LENGTH)
+symbols = st.text("ABCXYZ.^0 ~/", min_size=1, max_size=MAX_SYMBOL_LENGTH)
 names = st.lists(symbols, min_size=ROWS, max_size=ROWS, unique=True)
 moments = st.one_of(st.integers(0, 5), sizes)
 

@@ -183,7 +183,7 @@ async def test_a_symbol_without_bars_has_none(bars: Setup) -> None:
 
 async def test_symbols_are_normalized(bars: Setup) -> None:
     bars.put_stored(make_bar(1))
-    assert starts(await bars.read(symbol=" aapl ")) == [1]
+    assert starts(await bars.read(symbol=" AAPL ")) == [1]
 
 
 @pytest.mark.parametrize(

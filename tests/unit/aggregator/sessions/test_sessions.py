@@ -311,7 +311,7 @@ def test_bars_anchored_to_a_day_of_a_zone_begin_with_it() -> None:
 
 
 def test_the_first_pattern_that_matches_gives_the_rule() -> None:
-    rules = load_rules("utc-day", "*.N=XNYS, btc-*=none,*=XNYS:regular", anchored=False)
+    rules = load_rules("utc-day", "*.N=XNYS, BTC-*=none,*=XNYS:regular", anchored=False)
     assert isinstance(rules.rule_for("IBM.N"), CalendarDay)
     assert isinstance(rules.rule_for("BTC-USD"), NoSession)
     regular = rules.rule_for("IBM")
@@ -324,6 +324,14 @@ def test_a_symbol_that_no_pattern_matches_has_the_session_of_all() -> None:
     assert isinstance(rules.rule_for("A"), NoSession)
     assert isinstance(rules.rule_for("B"), ZoneDay)
     assert isinstance(load_rules("utc-day", "", anchored=False).rule_for("A"), UtcDay)
+
+
+def test_in_a_pattern_only_the_asterisk_stands_for_something_else() -> None:
+    rules = load_rules("utc-day", "ES[1]*=none,A?=none,AMPB=none", anchored=False)
+    for symbol in ("ES[1]", "ES[1] 12-25", "A?", "AMPB"):
+        assert isinstance(rules.rule_for(symbol), NoSession)
+    for symbol in ("ES1", "AB", "AMpB", "xES[1]"):
+        assert type(rules.rule_for(symbol)) is UtcDay
 
 
 def test_an_equals_sign_may_be_part_of_a_symbol() -> None:

@@ -21,11 +21,23 @@ KNOWN = [
     "S" * 17,
     "S" * 24,
     "S" * 25,
+    "S" * 31,
     "S" * 32,
+    "S" * 33,
+    "S" * 40,
+    "S" * 41,
+    "S" * 63,
+    "S" * 64,
+    "S" * 32 + "T" * 8,
+    "S" * 48 + "T" * 16,
+    "AAPL  251219C00150000",
+    "AMPB",
+    "AMpB",
+    "/ES",
 ]
 Seen = tuple[str, int, list[tuple[str, float, int, int]], bytes | None]
 
-symbols = st.sampled_from([*KNOWN, "NEW", "aapl", "", "É", "T" * 33, "T" * 120])
+symbols = st.sampled_from([*KNOWN, "NEW", "aapl", "", "É", "T" * 33, "S" * 42, "S" * 65, "T" * 120])
 int64s = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
     st.integers(0, 2**20),

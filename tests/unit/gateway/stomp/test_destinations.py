@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.stomp.protocol.destinations import (
+    BarsTopic,
     MarketDataTopic,
     Policy,
     Resume,
@@ -33,10 +34,20 @@ ALL = MarketDataTopic(None)
     ("destination", "topic"),
     [
         ("/topic/market-data/AAPL", AAPL),
-        ("/topic/market-data/ aapl ", AAPL),
+        ("/topic/market-data/ AAPL ", AAPL),
         ("/topic/market-data/AAPL,MSFT", TWO),
-        ("/topic/market-data/aapl, msft,AAPL", TWO),
+        ("/topic/market-data/AAPL, MSFT,AAPL", TWO),
         ("/topic/market-data/EUR/USD", MarketDataTopic(("EUR/USD",))),
+        ("/topic/market-data/AMpB,AMPB", MarketDataTopic(("AMpB", "AMPB"))),
+        # A destination is not an address: nothing in it is percent-encoded.
+        ("/topic/market-data/A%2FB", MarketDataTopic(("A%2FB",))),
+        ("/topic/market-data//ES", MarketDataTopic(("/ES",))),
+        ("/topic/market-data/#VIX?", MarketDataTopic(("#VIX?",))),
+        (
+            "/topic/market-data/AAPL  251219C00150000",
+            MarketDataTopic(("AAPL  251219C00150000",)),
+        ),
+        ("/topic/bars/1m//ES 12-25", BarsTopic("1m", ("/ES 12-25",))),
         ("/topic/market-data/*", ALL),
         ("/topic/market-data/**", ALL),
         ("/topic/market-data/AAPL,*", ALL),
@@ -54,7 +65,7 @@ def test_a_symbol_is_published_where_a_subscription_to_it_looks() -> None:
     assert parse_topic(market_data_destination("EUR/USD")) == MarketDataTopic(("EUR/USD",))
 
 
-@pytest.mark.parametrize("last_part", ["", "A A", "AAPL,", ",", "A*", "é", "A" * 33])
+@pytest.mark.parametrize("last_part", ["", 'A"', "AAPL,", ",", "A*", "é", "A" * 65])
 def test_a_market_data_destination_with_a_bad_symbol_is_an_error(last_part: str) -> None:
     with pytest.raises(InvalidDestination):
         parse_topic(f"/topic/market-data/{last_part}")
@@ -93,7 +104,7 @@ def test_a_policy_is_conflate_or_buffer(policy: Policy) -> None:
     [
         (AAPL, "0", {"AAPL": 0}),
         (AAPL, "18446744073709551615", {"AAPL": 2**64 - 1}),
-        (AAPL, "aapl:41", {"AAPL": 41}),
+        (AAPL, " AAPL :41", {"AAPL": 41}),
         (TWO, "AAPL:41,MSFT:7", {"AAPL": 41, "MSFT": 7}),
         (TWO, "MSFT:7", {"MSFT": 7}),
         (ALL, "AAPL:41, EUR/USD:7", {"AAPL": 41, "EUR/USD": 7}),
@@ -124,9 +135,9 @@ def test_a_resume_says_the_last_sequence_of_each_symbol_and_the_epoch(
         (AAPL, {"last-sequence": "MSFT:5", "epoch": "5"}, "last-sequence"),
         (TWO, {"last-sequence": "5", "epoch": "5"}, "last-sequence"),
         (TWO, {"last-sequence": "AAPL:5,", "epoch": "5"}, "last-sequence"),
-        (TWO, {"last-sequence": "AAPL:5,aapl:6", "epoch": "5"}, "last-sequence"),
+        (TWO, {"last-sequence": "AAPL:5,AAPL:6", "epoch": "5"}, "last-sequence"),
         (ALL, {"last-sequence": "5", "epoch": "5"}, "last-sequence"),
-        (ALL, {"last-sequence": "A A:5", "epoch": "5"}, "last-sequence"),
+        (ALL, {"last-sequence": "A*:5", "epoch": "5"}, "last-sequence"),
         (ALL, {"last-sequence": ":5", "epoch": "5"}, "last-sequence"),
         (StatusTopic(), {"last-sequence": "5", "epoch": "5"}, "last-sequence"),
     ],

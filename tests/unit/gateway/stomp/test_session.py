@@ -434,7 +434,7 @@ def test_a_subscribe_says_its_topic_and_options() -> None:
     (event,) = client.send(
         "SUBSCRIBE",
         "id:0",
-        "destination:/topic/market-data/aapl,EUR/USD",
+        "destination:/topic/market-data/AAPL,EUR/USD",
         "policy:buffer",
         "last-sequence:AAPL\\c41",
         "epoch:9",
@@ -609,7 +609,7 @@ def test_a_signal_comes_out_once_ready_for_every_subscriber_the_sender_included(
         ("SEND", ("destination:/app/other",), UnknownDestination, 4404),
         ("SEND", ("destination:/app/signal",), InvalidSignal, 4400),
         ("SUBSCRIBE", ("id:0", "destination:/queue/a"), UnknownDestination, 4404),
-        ("SUBSCRIBE", ("id:0", "destination:/topic/market-data/A A"), InvalidDestination, 4400),
+        ("SUBSCRIBE", ("id:0", "destination:/topic/market-data/A*"), InvalidDestination, 4400),
         ("SUBSCRIBE", ("id:0", f"destination:{AAPL}", "policy:drop"), InvalidOption, 4400),
         ("SUBSCRIBE", ("id:0", f"destination:{AAPL}", "last-sequence:1"), InvalidOption, 4400),
     ],

@@ -14,7 +14,7 @@ def connect(feed: Feed, symbol: str = "AAPL", *, room: int = 1000) -> Client:
 
 def test_each_state_is_bare_json_with_numbers_where_the_original_had_them() -> None:
     feed = Feed()
-    client = connect(feed, " aapl ")
+    client = connect(feed, " AAPL ")
     feed.publish("AAPL", "MSFT")
     (state,) = client.take()
     assert tuple(state) == AGGREGATE_KEYS

@@ -22,7 +22,8 @@ export interface Snippet {
 export function stompFrames(host: string, symbol: string): readonly string[] {
   return [
     `CONNECT\naccept-version:1.2\nhost:${host}\n\n\0`,
-    `SUBSCRIBE\nid:0\ndestination:/topic/market-data/${symbol}\n\n\0`,
+    // STOMP 1.2, Value Encoding: of what a symbol may have, only the colon is written otherwise.
+    `SUBSCRIBE\nid:0\ndestination:/topic/market-data/${symbol.replaceAll(':', '\\c')}\n\n\0`,
   ];
 }
 
@@ -33,7 +34,8 @@ export function graphqlQuery(symbol: string): string {
 export function snippets({ host, secure, symbol }: Place): Snippet[] {
   const http = `${secure ? 'https' : 'http'}://${host}`;
   const ws = `${secure ? 'wss' : 'ws'}://${host}`;
-  const path = encodeURIComponent(symbol);
+  // In a shell the addresses stand between single quotes.
+  const path = encodeURIComponent(symbol).replaceAll("'", '%27');
   const machine = host.replace(/:\d+$/, '');
   return [
     {
@@ -75,7 +77,7 @@ export function snippets({ host, secure, symbol }: Place): Snippet[] {
       language: 'javascript',
       code: `const client = new StompJs.Client({ brokerURL: '${ws}/ws' });
 client.onConnect = () => {
-  client.subscribe('/topic/market-data/${symbol}', (message) => console.log(message.body));
+  client.subscribe(${JSON.stringify(`/topic/market-data/${symbol}`)}, (message) => console.log(message.body));
 };
 client.activate();`,
       run: 'stomp',
@@ -122,7 +124,7 @@ asyncio.run(main())`,
       code: `import { MarketDataClient } from '${http}/static/dashboard/marketdata-client.js';
 
 const client = new MarketDataClient({ url: '${http}', onStale: (why) => console.warn('stale', why) });
-client.subscribe({ symbols: ['${symbol}'] }, {
+client.subscribe({ symbols: [${JSON.stringify(symbol)}] }, {
   onUpdate: ({ data }) => console.log(data.symbol, data.close),
 });
 client.open();`,

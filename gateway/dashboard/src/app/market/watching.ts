@@ -1,6 +1,6 @@
 // Which symbols a person follows; kept in this browser.
 
-export const SYMBOL_PATTERN = /^[A-Z0-9^$.][A-Z0-9._\-/:^=+@$]{0,31}$/;
+import { parseSymbol } from '../../symbols';
 
 export interface Watching {
   /** Every symbol there is. */
@@ -11,12 +11,6 @@ export interface Watching {
 
 const KEY = 'market-data.watching';
 export const MAX_NAMED = 2_000;
-
-/** Return the symbol that a person means by `text`; null: it is none. */
-export function parseSymbol(text: string): string | null {
-  const symbol = text.trim().toUpperCase();
-  return SYMBOL_PATTERN.test(symbol) ? symbol : null;
-}
 
 export function parseWatching(text: string | null): Watching {
   const nothing: Watching = { all: true, named: [] };

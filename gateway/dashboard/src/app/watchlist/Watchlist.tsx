@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState, type FormEvent } from 'react';
 
 import { useMarket, useTheme, useTicks } from '../hooks';
-import { parseSymbol } from '../market/watching';
+import { parseSymbol } from '../../symbols';
 import { WatchGrid } from './grid';
 
 interface Props {

@@ -53,11 +53,13 @@ const NUMBERS: Record<
   low: ({ data }) => data?.low ?? null,
 };
 
-/** Return the quotes whose symbol has `filter` in it, in order. Those without data come last. */
+/** Return the quotes whose symbol has `filter` in it, in any case, in order. Those without data come last. */
 export function arrange(quotes: Iterable<Quote>, filter: string, sorting: Sorting): Quote[] {
   const wanted = filter.trim().toUpperCase();
   const rows: Quote[] = [];
-  for (const quote of quotes) if (quote.symbol.includes(wanted)) rows.push(quote);
+  for (const quote of quotes) {
+    if (quote.symbol.toUpperCase().includes(wanted)) rows.push(quote);
+  }
   return rows.sort(comparing(sorting));
 }
 
