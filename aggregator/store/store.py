@@ -54,8 +54,8 @@ class StoreUnavailable(MarketDataError):
 class BarStore:
     """Bars in a database, and those on their way there.
 
-    :meth:`put` never waits; whoever makes bars waits for :attr:`room` first. Errors of the database are logged and reported to ``tell``; only
-    :meth:`fetch` raises them.
+    :meth:`put` never waits; whoever makes bars waits for :attr:`room` first. Errors of the database
+    are logged and reported to ``tell``; only :meth:`fetch` raises them.
 
     Args:
         database: where the bars go.

@@ -81,8 +81,6 @@ def _take(t: Tables, row: int, trade: Trade) -> int:
     base: Base = t.bases[row]
     symbol: Symbol = t.symbols[row]
     if symbol.gathered_to:
-        if gather(t, row, trade):
-            return DONE
         add_gathered(t, row)
     if symbol.unopened:
         return NEED_OPEN
@@ -221,7 +219,7 @@ def apply_ticks(
         index += 1
         if _only_adds(base, trade):
             add(base.candle, trade.price, trade.volume, trade.ts, trade.sequence)
-        else:
+        elif not gather(t, row, trade):
             code = _take(t, row, trade)
             if code >= NEED_ROOM:
                 return code, index - 1, t.state[0].changed

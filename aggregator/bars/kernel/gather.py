@@ -18,7 +18,7 @@ from aggregator.bars.kernel.records import (
     Tables,
     Trade,
 )
-from marketdata.kernels import kernel_part
+from marketdata.kernels import fused_part, kernel_part
 
 # Beyond, a trade is not a usual one, so that no sum of the fast loop overflows or becomes infinite.
 MAX_TICK_VOLUME = 2**48
@@ -29,7 +29,7 @@ MAX_MONEY = 1.7e308
 MONEY_MARGIN = 1e40
 
 
-@kernel_part
+@fused_part
 def gather(t: Tables, row: int, trade: Trade) -> bool:
     """Add a late trade to the gathered ones; return whether it is one of them."""
     symbol: Symbol = t.symbols[row]

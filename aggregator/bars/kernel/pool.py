@@ -1,7 +1,8 @@
 """The pool of bars that are not open, and the lists that link them.
 
 The bars of a slot that wait out the grace are one list, its closed ones another, both in the order
-of their starts. An index finds a bar of these lists by its start. All closed bars are in a third one, in the order in which they closed.
+of their starts. An index finds a bar of these lists by its start. All closed bars are in a third
+list, in the order in which they closed.
 """
 
 from __future__ import annotations

@@ -14,8 +14,7 @@ from aggregator.core import Core
 from aggregator.store import room, store
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
-from tests.doubles.market import make_tick
-from tests.doubles.pipeline import open_stub, run_aggregator
+from tests.doubles.pipeline import make_tick, open_stub, run_aggregator
 
 if TYPE_CHECKING:
     # The stubs alone know it.
@@ -111,5 +110,5 @@ def hang(core: Core) -> asyncio.Event:
         await released.wait()
         await save(rows)  # type: ignore[arg-type]
 
-    database.save_bars = wait_and_save  # type: ignore[method-assign,assignment]
+    database.save_bars = wait_and_save  # type: ignore[method-assign]
     return released
