@@ -10,11 +10,11 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection
 
 from aggregator.core import Core
 from aggregator.rpc.calls import ShuttingDown
 from aggregator.rpc.malformed import RefuseMalformed
+from aggregator.rpc.reflection import enable_reflection
 from aggregator.rpc.service import SERVICE_NAME, TAKES_BYTES, WRITES_BYTES
 from aggregator.rpc.undecoded import LeaveUndecoded
 from aggregator.settings import AggregatorSettings
@@ -82,7 +82,7 @@ class Aggregator:
         market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(self._service, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
-        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
+        enable_reflection(names, self._server)
         host, port = self._settings.host, self._settings.port
         # Checked first: gRPC would write its own lines to standard error.
         check_address(host, port)

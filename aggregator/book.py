@@ -6,7 +6,7 @@ sequence), ties fall to arrival; high, low, volume and trades do not depend on o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -23,7 +23,7 @@ from aggregator.wire.encoded import EncodedRoom, message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import DEFAULT_LIMITS, RejectReason, ValueLimits, check_values
-from marketdata.wire.market_data_pb2 import Aggregate, Tick
+from marketdata.wire.market_data_pb2 import Aggregate, Refusal, Tick
 
 _NO_ROWS = np.zeros(0, np.int32)
 
@@ -97,9 +97,11 @@ class Book:
         Empty where a symbol has none.
         """
         table, known = self._table, self._known
+        found, coverages = table.find_sessions(np.array(rows, np.int64))
         out = self._room.reserve(len(rows))
         encode.encode_states(
-            np.array(rows, np.int64),
+            found,
+            coverages,
             table.open_tables,
             known.names,
             known.lengths,
@@ -141,7 +143,14 @@ class Book:
         return self.apply_batch(self.decoder.read(ticks), first_sequence, latest_ns, now_ns)
 
     def apply_batch(
-        self, batch: Batch, first_sequence: int, latest_ns: int, now_ns: int = 0, *, skip: int = 0
+        self,
+        batch: Batch,
+        first_sequence: int,
+        latest_ns: int,
+        now_ns: int = 0,
+        *,
+        skip: int = 0,
+        refusals: Sequence[Refusal] = (),
     ) -> Applied:
         """Apply ticks in the order of their arrival and count one new state per changed symbol.
 
@@ -151,16 +160,21 @@ class Book:
             latest_ns: the latest exchange time that is not in the future.
             now_ns: when they arrived; 0: their bars close by their own time alone.
             skip: how many of the first ones to leave out.
+            refusals: ticks that were refused before they came here.
         """
         table, ticks = self._table, batch.ticks
         rejected: list[tuple[int, RejectReason]] = []
         self.engine.begin_batch(now_ns, latest_ns)
+        if refusals:
+            # Before the ticks, which may close the bars that the refusals belong to.
+            made = ((each.symbol, each.exchange_timestamp) for each in refusals)
+            self.engine.refuse(
+                (symbol, ts) for symbol, ts in made if 0 < ts <= latest_ns and _is_symbol(symbol)
+            )
         index = skip
         while True:
             # A call costs 3 us, a tick in it 7 ns.
-            code, index, n_changed = apply_ticks(
-                table.tables, ticks, index, batch.count, first_sequence
-            )
+            code, index, _ = apply_ticks(table.tables, ticks, index, batch.count, first_sequence)
             if code == codes.DONE:
                 break
             if code == codes.NEED_ROOM:
@@ -172,6 +186,9 @@ class Book:
                 if reason is not None:
                     rejected.append((index, reason))
                     index += 1
+        if rejected:
+            self.engine.refuse(self._refused(batch, rejected, latest_ns))
+        n_changed = int(table.tables.state["changed"][0])
         changed = table.tables.noted["changed"][:n_changed].astype(np.int32)
         applied = Applied(
             batch.count - min(skip, batch.count) - len(rejected),
@@ -181,6 +198,15 @@ class Book:
         left_out = frozenset(index for index, _ in rejected)
         self.engine.end_batch(Accepted(ticks, skip, batch.count, first_sequence, left_out))
         return applied
+
+    # Returns the symbols and times of refused ticks, where both are valid.
+    def _refused(
+        self, batch: Batch, rejected: Sequence[tuple[int, RejectReason]], latest_ns: int
+    ) -> Iterator[tuple[str, int]]:
+        for index, _ in rejected:
+            symbol, ts = batch.symbol(index, self._known), int(batch.times[index])
+            if 0 < ts <= latest_ns and _is_symbol(symbol):
+                yield symbol, ts
 
     # Returns why a tick that the loop did not take is rejected. None: its symbol is open now, try
     # again. A restored symbol is like a new one.
@@ -199,6 +225,12 @@ class Book:
                 batch.rows[index] = row
         return reason
 
+    def open_restored(self) -> None:
+        """Take in the symbols whose present session was restored."""
+        for row, symbol in enumerate(self._known.symbols):
+            if self.has_state(row) and len(self._symbols) < self._max_symbols:
+                self.open(symbol)
+
     def open(self, symbol: str) -> int:
         """Take in a new symbol, which was checked; return its row."""
         row = self.engine.open(symbol)
@@ -213,6 +245,13 @@ class Book:
         if reason is None and len(self._symbols) >= self._max_symbols:
             reason = RejectReason.TOO_MANY_SYMBOLS
         return reason
+
+
+def _is_symbol(text: str) -> bool:
+    try:
+        return normalize_symbol(text) == text
+    except InvalidSymbol:
+        return False
 
 
 def check_opening(symbol: str, notional: float) -> RejectReason | None:

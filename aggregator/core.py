@@ -13,6 +13,7 @@ from aggregator.bars.engine import BarEngine
 from aggregator.bars.event_bars import EventBars
 from aggregator.bars.event_series import EventBarsFactory
 from aggregator.bars.plan import BarPlan
+from aggregator.bars.refusals import Refusals
 from aggregator.book import Book
 from aggregator.coverage.feeds import Feeds
 from aggregator.history.reader import BarReader
@@ -40,9 +41,15 @@ MAX_TOPICS = 1_000_000
 MAX_WAITING_BARS = 500_000
 # How often the times with a feed are stored.
 SAVE_SPANS_S = 60.0
+# How long the wall clock closes nothing after an orderly stop, unless all senders come back
+# earlier, and how long they then have to send what they hold.
+AWAIT_SENDERS_S = 10
+SETTLE_S = 1.0
 
 
-def _event_bars(plan: BarPlan, rules: SessionRules, feeds: Feeds) -> EventBarsFactory:
+def _event_bars(
+    plan: BarPlan, rules: SessionRules, feeds: Feeds, refusals: Refusals
+) -> EventBarsFactory:
     def make(symbol: str, interval: Interval) -> EventBars:
         return EventBars(
             symbol,
@@ -50,6 +57,7 @@ def _event_bars(plan: BarPlan, rules: SessionRules, feeds: Feeds) -> EventBarsFa
             grace_ns=plan.grace_ns,
             coverage=feeds.coverage,
             phase=rules.rule_for(symbol).phase,
+            refused=refusals.count,
         )
 
     return make
@@ -77,12 +85,14 @@ class Core:
             settings.session, settings.calendars, anchored=settings.bar_anchor == "session"
         )
         plan = settings.bar_plan()
-        self.feeds = Feeds(settings.live_within_s)
+        self.feeds = Feeds(settings.live_within_s, started_ns=clock())
+        self._refusals = Refusals()
         engine = BarEngine(
             plan,
             rules.rule_for,
             self.feeds.coverage,
-            _event_bars(plan, rules, self.feeds),
+            _event_bars(plan, rules, self.feeds, self._refusals),
+            self._refusals,
         )
         bar_watchers = engine.output.listener = BarWatchers(
             engine.series, MAX_TOPICS, MAX_WAITING_BARS
@@ -105,11 +115,13 @@ class Core:
             intervals={interval.name: interval for interval in engine.series.plan.intervals},
             hours=rules.rule_for,
             coverage=self.feeds.coverage,
+            refused=self._refusals.count,
             epoch=book.epoch,
         )
+        self._producers = Producers(settings.max_producers)
         self.market = Market(
             book,
-            Producers(settings.max_producers),
+            self._producers,
             self.watchers.notify,
             settings.max_future_skew_s,
         )
@@ -122,7 +134,7 @@ class Core:
             store=self.store,
             clock=clock,
         )
-        self._keeping_spans: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def restore(self) -> None:
         """Load the bars of the last run; call it before the first tick."""
@@ -131,33 +143,69 @@ class Core:
         engine = self.market.book.engine
         plan = engine.series.plan
         await self.store.start()
+        stop = self.store.last_stop
+        # After a crash too: the stored bars have at least the trades up to these sequences.
+        self._producers.restore({name: mark.last_sequence for name, mark in stop.senders.items()})
+        if stop.is_last:
+            self.feeds.restore(stop.senders)
         for start, end in await self.store.load_spans():
             self.feeds.spans.add(start, end)
+        self._refusals.restore(await self.store.load_refusals())
         bars = await self.store.restore(plan.intervals, plan.revise_ns, plan.max_closed)
-        engine.restore(bars, self._clock())
-        self._keeping_spans = asyncio.create_task(self._keep_spans(self.store))
+        engine.restore(bars, self._clock(), is_whole=stop.is_last)
+        self.market.book.open_restored()
+        self._tasks.append(asyncio.create_task(self._keep_spans(self.store)))
         if bars:
-            log.info("bars_restored", count=len(bars))
+            log.info("bars_restored", count=len(bars), after_orderly_stop=stop.is_last)
 
     def start(self) -> None:
-        """Begin to close bars by the wall clock."""
+        """Begin to close bars by the wall clock, when the senders of the last run are back."""
+        if self.feeds.awaits_senders:
+            self._tasks.append(asyncio.create_task(self._await_senders()))
+        else:
+            self._close_timer.start()
+
+    async def _await_senders(self) -> None:
+        # They still have trades for the bars that the last run left open.
+        for _ in range(AWAIT_SENDERS_S):
+            if not self.feeds.awaits_senders:
+                break
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(SETTLE_S)
         self._close_timer.start()
 
     async def stop(self) -> None:
         """Stop the timer that closes bars, and store all closed and open bars."""
         self._close_timer.stop()
         self.service.log_drops()
-        if self._keeping_spans is not None:
-            self._keeping_spans.cancel()
+        for task in self._tasks:
+            task.cancel()
         if self.store is not None:
-            await self.store.save_spans(self.feeds.all_spans(self._clock()))
-            await self.store.stop(self._store_drain_s, self.market.book.engine.open_bars())
+            engine = self.market.book.engine
+            await self._save_refusals(self.store)
+            await self.store.stop(
+                self._store_drain_s,
+                engine.open_bars() + engine.sessions(),
+                self.feeds.all_spans(self._clock()),
+                self.feeds.marks(self._producers.all()),
+            )
 
     async def _keep_spans(self, store: BarStore) -> None:
-        # Until cancelled. After a crash the last minute counts as a time without a feed.
+        # Until cancelled. After a crash the last minutes count as a time without a feed: trades of
+        # them may have been on their way.
+        engine = self.market.book.engine
         while True:
             await asyncio.sleep(SAVE_SPANS_S)
-            await store.save_spans(self.feeds.all_spans(self._clock()))
+            spans = self.feeds.all_spans(self._clock() - self.feeds.live_within_ns)
+            if await self._save_refusals(store):
+                await store.save_spans(spans, engine.open_ends())
+
+    async def _save_refusals(self, store: BarStore) -> bool:
+        changed = self._refusals.take_changes()
+        is_saved = await store.save_refusals(changed)
+        if not is_saved:
+            self._refusals.changed.update(changed)
+        return is_saved
 
 
 def _open_store(settings: AggregatorSettings, tell: Callable[[bool], None]) -> BarStore | None:

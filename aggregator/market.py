@@ -14,7 +14,7 @@ from aggregator.producers.numbering import Numbering, make_ack
 from aggregator.producers.producers import Producers
 from aggregator.wire.batch import Batch
 from marketdata.timestamps import NS_PER_S
-from marketdata.wire.market_data_pb2 import BatchAck, Tick
+from marketdata.wire.market_data_pb2 import BatchAck, Refusal, Tick
 
 
 class Market:
@@ -62,25 +62,46 @@ class Market:
         """
         batch = self.book.decoder.decode(data)
         first, seen = self._numbering.number(batch)
-        applied = self._apply(batch, first, seen, now_ns, feed)
+        refusals = self._numbering.new_refusals(batch)
+        applied = self._apply(batch, first, seen, now_ns, feed, refusals=refusals)
         return make_ack(first + batch.count - 1, applied.accepted, seen, applied.rejections)
 
     def publish_ticks(
-        self, ticks: Sequence[Tick], now_ns: int, feed: Feed | None = None
+        self,
+        ticks: Sequence[Tick],
+        now_ns: int,
+        feed: Feed | None = None,
+        refusals: Sequence[Refusal] = (),
     ) -> Applied:
-        """Apply ticks that carry no identity; ``feed`` is the stream that sent them."""
+        """Apply ticks that carry no identity.
+
+        Args:
+            ticks: the ticks.
+            now_ns: when they arrived.
+            feed: the stream that sent them.
+            refusals: ticks of the stream that were refused.
+        """
         batch = self.book.decoder.read(ticks)
         first, _ = self._numbering.number(batch)
-        return self._apply(batch, first, 0, now_ns, feed)
+        return self._apply(batch, first, 0, now_ns, feed, refusals=refusals)
 
     def _apply(
-        self, batch: Batch, first_sequence: int, seen: int, now_ns: int, feed: Feed | None
+        self,
+        batch: Batch,
+        first_sequence: int,
+        seen: int,
+        now_ns: int,
+        feed: Feed | None,
+        *,
+        refusals: Sequence[Refusal],
     ) -> Applied:
         latest_ns = now_ns + self._max_future_skew_ns
         if feed is not None:
             # Before the ticks: their bars ask how much of their time had a feed.
             feed.before_batch(batch, latest_ns, now_ns)
-        applied = self.book.apply_batch(batch, first_sequence, latest_ns, now_ns, skip=seen)
+        applied = self.book.apply_batch(
+            batch, first_sequence, latest_ns, now_ns, skip=seen, refusals=refusals
+        )
         self.accepted += applied.accepted
         for _, reason in applied.rejections:
             self.rejected[reason] += 1

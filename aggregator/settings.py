@@ -47,7 +47,7 @@ class AggregatorSettings(ServiceSettings):
     session: str = Field(
         default="utc-day",
         description="the session that one Aggregate covers: utc-day, none, day:<time zone>, or a "
-        "calendar such as XNYS or XNYS:regular",
+        "calendar such as XNYS, XNYS:regular or XNYS:regular-noauctions",
     )
     calendars: str = Field(
         default="",

@@ -80,7 +80,8 @@ class BusyTables:
     def write_states(self) -> int:
         """Write every state; return how many bytes they are."""
         out = self._states_out
-        return encode.encode_states(self._picked, self._open, *self.texts[:2], NOW, out)
+        coverages, opened = self._coverages, self._open
+        return encode.encode_states(self._open_bars, coverages, opened, *self.texts[:2], NOW, out)
 
     def write_bars(self) -> int:
         """Write a closed bar of every symbol."""

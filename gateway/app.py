@@ -28,6 +28,7 @@ from gateway.clients.capacity import Capacity
 from gateway.clients.direct import this_turn
 from gateway.clients.handshake import OriginCheck
 from gateway.clients.head import HeadAsGet
+from gateway.clients.hosts import HostCheck, host_check
 from gateway.clients.origins import is_allowed, parse_origins
 from gateway.graphql.app import install_graphql
 from gateway.hub.history import History
@@ -35,9 +36,11 @@ from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits
 from gateway.hub.upstream import Upstream, open_watch
 from gateway.live.session import LiveLimits, Sessions
-from gateway.pages import DASHBOARD_POLICY, Assets, Page
+from gateway.pages import DASHBOARD_POLICY, Assets, Page, PagePolicies
+from gateway.prefix import Proxied, WithRootPath
 from gateway.rest.bars import router as bars_router
 from gateway.rest.cors import Cors
+from gateway.rest.docs import install_docs
 from gateway.rest.openapi import install_openapi
 from gateway.rest.paths import EncodedSlashes
 from gateway.rest.problems import install_problems
@@ -176,6 +179,7 @@ def build_app(
     ``tasks``.
     """
     allow_origin = origin_check(settings)
+    allow_host = host_check(settings.allowed_hosts, settings.host)
     peer_options = build_peer_options(settings)
     streams = build_streams(settings, sessions, capacity, allow_origin)
     peers = build_peers(settings, sessions, capacity, peer_options, tasks)
@@ -214,17 +218,25 @@ def build_app(
         stomp.route(STOMP_PREFIX),
     ]
     install_problems(app)
+    install_docs(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
 
-    served: ASGIApp = SymbolReads(app, ReadsTogether(client, tasks))
+    pages = PagePolicies(WithRootPath(app))
+    served: ASGIApp = SymbolReads(pages, ReadsTogether(client, tasks))
     if origins := parse_origins(settings.allowed_origins):
         served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
-    return HeadAsGet(EncodedSlashes(served))
+    served = EncodedSlashes(served)
+    if allow_host is not None:
+        served = HostCheck(served, allow_host)
+    served = Proxied(served, trusted=settings.trusted_proxies, root_path=settings.root_path)
+    return HeadAsGet(served)
 
 
 def build_api() -> FastAPI:
     """Return the application without its routes."""
     app: FastAPI = FastAPIOffline(
+        # install_docs serves it, with a Content-Security-Policy.
+        docs_url=None,
         title="Market data",
         version=version("market-data-server"),
         description="Open, high, low, close and volume of every symbol, live.",
@@ -257,6 +269,7 @@ def build_sessions(settings: GatewaySettings, hub: Hub, client: AggregatorClient
         message_rate=settings.message_rate,
         message_burst=settings.message_burst,
         max_message_bytes=settings.max_message_bytes,
+        client_buffer_bytes=settings.client_buffer_bytes,
         buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
     )
     report_bug = partial(log.exception, "live_session_failed")
@@ -296,6 +309,8 @@ def build_stomp(
         session=SessionLimits(max_subscriptions=settings.max_subscriptions),
         signal_rate=settings.signal_rate,
         signal_burst=settings.signal_burst,
+        signal_byte_rate=settings.signal_byte_rate,
+        signal_burst_bytes=settings.signal_burst_bytes,
     )
     return StompEndpoint(
         sessions, capacity, allow_origin=allow_origin, limits=limits, listener=listener

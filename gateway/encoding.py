@@ -21,7 +21,7 @@ from marketdata.wire.market_data_pb2 import (
 )
 
 # A field's value: text, number, or null.
-JsonAggregate = dict[str, str | float | None]
+JsonAggregate = dict[str, str | float | bool | None]
 JsonBar = dict[str, str | float | bool | None]
 
 INTERVAL_COMPLETE = "interval_complete"
@@ -33,8 +33,8 @@ BAR_KEYS = tuple(column.name for column in BAR_COLUMNS)
 
 # Where a message and its JSON differ. A producer that does not report its coverage does not promise
 # all of it.
-_BAR_RULES = {
-    "complete": f"message.coverage == {COVERAGE_FULL}",
+_RULES = {
+    "complete": f"message.coverage == {COVERAGE_FULL} and not message.refused",
     "coverage": "words_coverage.get(message.coverage, 'partial')",
 }
 
@@ -50,7 +50,7 @@ def build_aggregate_encoder(
     columns: Sequence[PublicColumn],
 ) -> Callable[[Aggregate], JsonAggregate]:
     """Return the function that makes the JSON object of an aggregate."""
-    values = [(column, _expression(column)) for column in columns]
+    values = [(column, _RULES.get(column.field.name) or _expression(column)) for column in columns]
     encode = _compile("aggregate_to_dict", "message", [], values)
     return cast("Callable[[Aggregate], JsonAggregate]", encode)
 
@@ -65,7 +65,7 @@ def build_bar_encoder(columns: Sequence[PublicColumn]) -> EncodeBar:
     values = []
     for column in columns:
         field = column.field
-        value = _BAR_RULES.get(field.name) or _expression(column)
+        value = _RULES.get(field.name) or _expression(column)
         if field.kind is Kind.REAL and field.nullable:
             # What is computed from trades is null in a bar without trades.
             value += " if has_prices else None" if field.candle else " if not is_filler else None"

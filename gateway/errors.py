@@ -8,6 +8,7 @@
     ├── NotAcceptable            the client accepts no form that the gateway has
     ├── RateLimited              the client asks too often
     ├── HistoryTooLong           the client wants more history than a live endpoint gives
+    ├── OriginRefused            a page of another origin, which is not allowed, asks
     ├── TooManyClients           the gateway has as many live clients as it may
     └── AggregatorUnavailable    the aggregator does not answer
 """
@@ -19,6 +20,18 @@ from dataclasses import dataclass
 from math import ceil
 
 from marketdata.errors import MarketDataError
+
+# What an error message may say, so that no input of a client comes back in full length.
+MAX_MESSAGE_LENGTH = 500
+
+
+# Of a request with more errors, these are enough to see why.
+MAX_ERRORS = 20
+
+
+def shorten(text: str, limit: int = MAX_MESSAGE_LENGTH) -> str:
+    """Return ``text``, cut to ``limit`` characters; then it ends with three dots."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,10 @@ class HistoryTooLong(MarketDataError):
             "/api/v1/marketdata/{symbol}/bars, and subscribe with a later since"
         )
         self.limit = limit
+
+
+class OriginRefused(MarketDataError):
+    """A page of an origin that is not allowed makes a request; the message explains it."""
 
 
 class TooManyClients(MarketDataError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from mimetypes import guess_type
@@ -11,7 +12,9 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.prefix import prefix_of
 
 # `make assets` puts a compressed copy beside each file.
 COMPRESSED = ".gz"
@@ -29,6 +32,41 @@ _RULES = StaticFiles(check_dir=False)
 DASHBOARD_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+# Of every other answer: shown as a page, it may load nothing and be in no frame.
+PLAIN_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# Of the files of pages. A worker is under the policy of its own file.
+ASSET_POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'"
+
+
+class PagePolicies:
+    """Add a Content-Security-Policy to every answer that has none of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in headers}
+                for name, value in _DEFAULT_HEADERS:
+                    if name not in names:
+                        headers.append((name, value))
+                message = {**message, "headers": headers}
+            await send(message)
+
+        is_http = scope["type"] == "http"
+        await self._app(scope, receive, send_with_policy if is_http else send)
+
+
+_DEFAULT_HEADERS = (
+    (b"content-security-policy", PLAIN_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
 )
 
 
@@ -59,7 +97,18 @@ class Page:
         # Looked for each time: it may be built while the gateway runs.
         if not self._file.is_file():
             return PlainTextResponse(self._missing, 503)
+        if prefix := prefix_of(request.scope):
+            return self._respond_under(prefix, request)
         return _respond(self._file, self._file.stat(), Headers(scope=request.scope), self._headers)
+
+    def _respond_under(self, prefix: str, request: Request) -> Response:
+        # All addresses of the page are absolute, and stand in attributes.
+        page = self._file.read_bytes().replace(b'="/', b'="%b/' % prefix.encode())
+        tag = f'"{hashlib.sha256(page).hexdigest()[:32]}"'
+        headers = {**self._headers, "ETag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(page, headers=headers, media_type="text/html")
 
 
 class Assets(StaticFiles):
@@ -77,6 +126,7 @@ class Assets(StaticFiles):
         immutable = _HASHED.search(file.as_posix()) is not None
         headers = {
             "Cache-Control": _FOREVER if immutable else _ASK,
+            "Content-Security-Policy": ASSET_POLICY,
             "X-Content-Type-Options": "nosniff",
         }
         return _respond(file, stat_result, Headers(scope=scope), headers, status_code)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from gateway.clients.hosts import parse_hosts
 from gateway.clients.origins import parse_origins
+from gateway.prefix import parse_prefix
 from gateway.webrtc.servers import parse_ice_servers
 from marketdata.settings import ServiceSettings
 
@@ -44,6 +46,24 @@ class GatewaySettings(ServiceSettings):
         "*: all",
     )
 
+    allowed_hosts: str = Field(
+        default="",
+        description="names, comma-separated, under which browsers and proxies ask for this server "
+        "(the Host header); *: any; empty: loopback names, names without a dot, and any IP address "
+        "if GATEWAY_HOST is not loopback",
+    )
+    root_path: str = Field(
+        default="",
+        description="the path prefix under which a proxy serves this server, such as /market; "
+        "X-Forwarded-Prefix of a trusted proxy takes precedence",
+    )
+    keep_alive_s: int = Field(
+        default=5,
+        ge=1,
+        le=3600,
+        description="time an idle HTTP connection stays open; more than that of a proxy in front",
+    )
+
     rate_limit: float = Field(
         default=10,
         ge=0,
@@ -52,7 +72,8 @@ class GatewaySettings(ServiceSettings):
     )
     rate_limit_scope: Literal["global", "client"] = Field(
         default="global",
-        description="whether all clients share the rate or each client address has its own",
+        description="whether all clients share the rate or each client address has its own; of "
+        "IPv6, each /64 network",
     )
     rate_limit_max_clients: int = Field(
         default=10_000,
@@ -156,6 +177,25 @@ class GatewaySettings(ServiceSettings):
     signal_burst: int = Field(
         default=100, ge=1, description="signaling messages it may send at once"
     )
+    signal_byte_rate: float = Field(
+        default=128 * 1024,
+        gt=0,
+        allow_inf_nan=False,
+        description="bytes of signaling messages per second that one live client may send",
+    )
+    # A frame of STOMP has at most 128 KiB.
+    signal_burst_bytes: int = Field(
+        default=256 * 1024,
+        ge=128 * 1024,
+        description="bytes of signaling messages it may send at once; at most a quarter of "
+        "GATEWAY_CLIENT_BUFFER_BYTES, so that several senders disconnect no reader",
+    )
+    client_buffer_bytes: int = Field(
+        default=1024 * 1024,
+        ge=512 * 1024,
+        description="bytes that may wait for one live client; one that reads more slowly is "
+        "disconnected",
+    )
     max_message_bytes: int = Field(
         default=512 * 1024,
         ge=1024,
@@ -247,6 +287,27 @@ class GatewaySettings(ServiceSettings):
     def _check_ice_servers(cls, value: str) -> str:
         parse_ice_servers(value)
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, value: str) -> str:
+        return parse_prefix(value)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: str) -> str:
+        parse_hosts(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_signal_burst(self) -> Self:
+        if self.signal_burst_bytes * 4 > self.client_buffer_bytes:
+            raise ValueError(
+                f"GATEWAY_SIGNAL_BURST_BYTES={self.signal_burst_bytes} is more than a quarter of "
+                f"GATEWAY_CLIENT_BUFFER_BYTES={self.client_buffer_bytes}: the messages of a few "
+                "clients would disconnect the readers"
+            )
+        return self
 
     @field_validator("allowed_origins")
     @classmethod

@@ -1,7 +1,7 @@
 """The hot loop of ingest: frames in, encoded records of a ``TickBatch`` out.
 
 It stops at the first unusual tick: fields that are missing, unknown, repeated or in another order,
-tags and lengths of more bytes than they need, symbols that are not valid.
+tags and lengths of more bytes than they need, symbols, prices and volumes that are not valid.
 :class:`ingest.ticks.TickReader` reads those with the protobuf library.
 
 Measured on one core at 2.1 GHz: 11 to 16 ns per tick, and 0.6 us for a call.
@@ -39,12 +39,6 @@ BAD_FRAME = 3  # its length is 0 or over the limit
 # nanoseconds, and the numbers of a timestamps.UnitHistory.
 COUNTS = np.dtype(
     [
-        ("price_not_finite", np.int64),
-        ("price_not_positive", np.int64),
-        ("price_too_large", np.int64),
-        ("price_sentinel", np.int64),
-        ("volume_not_positive", np.int64),
-        ("volume_too_large", np.int64),
         ("timestamp_not_positive", np.int64),
         ("timestamp_implausible", np.int64),
         ("timestamp_in_future", np.int64),
@@ -87,6 +81,9 @@ for _byte in BLANKS.encode():
     _BLANK[_byte] = True
 _SENTINELS = tuple(sorted(PRICE_SENTINELS))
 _SPACE = ord(" ")
+# 1 in each byte, and in each byte one that no symbol has though it is printable.
+_ONES = 0x0101010101010101
+_FORBIDDEN = tuple(_ONES * byte for byte in range(_SPACE, 0x7F) if _BYTES[0, byte] < 0)
 
 
 class Rules(NamedTuple):
@@ -156,18 +153,44 @@ def _read_varint(at: int) -> _Varint:
 
 
 @kernel_part
-def _is_normal(at: int, end: int, upper: int) -> bool:
+def _is_allowed(word: int) -> bool:
+    # Whether a symbol may have these eight bytes. A byte that is wrong gets a high bit: below a
+    # space, above a tilde, outside ASCII, or equal to one that is not allowed.
+    wrong = (word - _ONES * _SPACE) | (word + _ONES) | word
+    for pattern in _FORBIDDEN:
+        wrong |= (word ^ pattern) - _ONES
+    return wrong & _HIGH_BITS == 0
+
+
+@kernel_part
+def _is_upper(at: int, end: int) -> bool:
     for each in range(at, end):
         byte = load_byte(each)
-        if _BYTES[upper, byte] != byte:
+        if _BYTES[1, byte] != byte:
             return False
-    return load_byte(at) != _SPACE and load_byte(end - 1) != _SPACE
+    return True
+
+
+@inlined_part
+def _is_normal(at: int, size: int, upper: int) -> bool:
+    if load_byte(at) == _SPACE or load_byte(at + size - 1) == _SPACE:
+        return False
+    offset = 0
+    while size - offset > 8:
+        if not _is_allowed(load_word(at + offset)):
+            return False
+        offset += 8
+    # What follows the symbol counts as spaces.
+    others = -1 << (size - offset - 1 << 3) << 8
+    if not _is_allowed((load_word(at + offset) & ~others) | (_ONES * _SPACE & others)):
+        return False
+    return upper == 0 or _is_upper(at, at + size)
 
 
 @inlined_part
 def _read_symbol(start: int, raw_size: int, upper: int) -> _Symbol:
     at, size = start + 2, raw_size
-    is_normal = _is_normal(at, at + size, upper)
+    is_normal = _is_normal(at, size, upper)
     is_valid = True
     if not is_normal:
         while size > 0 and _BLANK[load_byte(at)]:
@@ -246,44 +269,41 @@ def _is_sentinel(price: float) -> bool:
     return False
 
 
+@inlined_part
+def _is_usual_trade(tick: _Tick, factor: int, latest: int, rules: Rules) -> bool:
+    # Whether price, volume and time are valid and usual. It costs one branch.
+    is_usual: bool = (
+        (tick.price > 0.0)
+        & (tick.price < min(rules.max_price, LEAST_SENTINEL))
+        & (tick.volume > 0)
+        & (tick.volume <= rules.max_volume)
+        & (tick.time > 0)
+        & (tick.time <= latest)
+        & (factor > 0)
+    )
+    return is_usual
+
+
 @kernel_part
-def _is_good_price(price: float, rules: Rules, counts: Any) -> bool:
-    # Counts a price that is not good.
-    if not np.isfinite(price):
-        counts.price_not_finite += 1
-    elif price <= 0.0:
-        counts.price_not_positive += 1
-    elif _is_sentinel(price):
-        counts.price_sentinel += 1
-    elif price > rules.max_price:
-        counts.price_too_large += 1
+def _has_valid_values(tick: _Tick, rules: Rules) -> bool:
+    price = tick.price
+    if not 0 < tick.volume <= rules.max_volume or not 0.0 < price <= rules.max_price:
+        return False
+    return not _is_sentinel(price)
+
+
+@kernel_part
+def _has_valid_time(tick: _Tick, factor: int, latest: int, counts: Any) -> bool:
+    # Counts a time that is not valid.
+    if tick.time == 0:
+        counts.timestamp_not_positive += 1
+    elif factor == 0:
+        counts.timestamp_implausible += 1
+    elif tick.time > latest:
+        counts.timestamp_in_future += 1
     else:
         return True
     return False
-
-
-@inlined_part
-def _is_valid(tick: _Tick, factor: int, rules: Rules, counts: Any) -> bool:
-    # Counts a tick that is not valid.
-    is_usual = 0.0 < tick.price <= rules.max_price and tick.price < LEAST_SENTINEL
-    if not is_usual and not _is_good_price(tick.price, rules, counts):
-        return False
-    if tick.volume == 0:
-        counts.volume_not_positive += 1
-        return False
-    if tick.volume > rules.max_volume:
-        counts.volume_too_large += 1
-        return False
-    if tick.time == 0:
-        counts.timestamp_not_positive += 1
-        return False
-    if factor == 0:
-        counts.timestamp_implausible += 1
-        return False
-    if tick.time > _latest_in(rules.latest_ns, factor):
-        counts.timestamp_in_future += 1
-        return False
-    return True
 
 
 @kernel_part
@@ -368,6 +388,7 @@ def parse_frames(
         rules.view(np.float64)[8],
     )
     count = counts.view(COUNTS)[0]
+    unit_ns = count.unit_ns
     while True:
         if ticks == room:
             code = FULL
@@ -397,15 +418,23 @@ def parse_frames(
         tick = _read_numbers(start, price_at, stop)
         if not tick.is_usual:
             break
+        factor = _factor_of(tick.time, rule.unit_ns)
+        latest = _latest_in(rule.latest_ns, factor)
+        is_valid = _is_usual_trade(tick, factor, latest, rule)
+        if not is_valid:
+            if not _has_valid_values(tick, rule):
+                # The bars of its time hear of it.
+                break
+            is_valid = _has_valid_time(tick, factor, latest, count)
         code = MORE
         position = stop
-        factor = _factor_of(tick.time, rule.unit_ns)
-        if _is_valid(tick, factor, rule, count):
+        if is_valid:
             out = _write_record(out, symbol, tick, factor, rule)
             if factor != 1:
                 count.conversions += 1
-            if factor != count.unit_ns:
-                count.unit_changes += count.unit_ns != 0
-                count.unit_ns = factor
+            if factor != unit_ns:
+                count.unit_changes += unit_ns != 0
+                unit_ns = factor
             ticks += 1
+    count.unit_ns = unit_ns
     return code, position, size, out, ticks

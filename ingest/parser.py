@@ -152,6 +152,9 @@ class FrameParser:
         record = self._reader.read(payload, now_ns, result.units)
         if isinstance(record, RejectReason):
             result.rejected[record] += 1
+            refusal = self._reader.refusal(payload, now_ns)
+            if refusal is not None:
+                self._ring.refuse(refusal)
         else:
             self._ring.add(record)
             result.accepted += 1

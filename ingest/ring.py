@@ -9,8 +9,11 @@ import numpy as np
 
 from ingest.kernel import SLACK
 from ingest.ticks import MAX_RECORD_SIZE
-from marketdata.wire.market_data_pb2 import FeedReport, TickBatch
+from marketdata.wire.market_data_pb2 import FeedReport, Refusal, TickBatch
 
+# Refusals of one batch, at most 110 bytes each. Then the batch is closed, so that a producer of
+# nothing else is slowed down as any other.
+MAX_REFUSALS = 256
 # Before the ticks: the first sequence in 11 bytes, and the producer's id after two.
 _HEAD_SIZE = 13
 
@@ -22,6 +25,7 @@ class Batch:
     last_sequence: int
     ticks: int
     data: bytes
+    refusals: int = 0
 
 
 class BatchRing:
@@ -45,6 +49,9 @@ class BatchRing:
         self._buffer = buffer.data
         self._used = 0
         self._open_ticks = 0
+        # Ticks that were refused since the last batch, and the number of the first one.
+        self._refusals: list[Refusal] = []
+        self._first_refusal = 1
         #: How many batches were closed since the start.
         self.closed_batches = 0
         self._unacked: deque[Batch] = deque()
@@ -72,7 +79,8 @@ class BatchRing:
     @property
     def is_empty(self) -> bool:
         """Whether the aggregator has every tick."""
-        return not self._open_ticks and not any(batch.ticks for batch in self._unacked)
+        waiting = self._open_ticks or self._refusals
+        return not waiting and not any(batch.ticks or batch.refusals for batch in self._unacked)
 
     @property
     def open_ticks(self) -> int:
@@ -115,16 +123,27 @@ class BatchRing:
         self._buffer[self._used : self._used + len(record)] = record
         self.advance(self.address + len(record), 1)
 
+    def refuse(self, refusal: Refusal) -> None:
+        """Take in that a tick was refused; it leaves with the open batch, or the next report."""
+        self._refusals.append(refusal)
+        if len(self._refusals) == MAX_REFUSALS:
+            self.close_batch()
+
     def close_batch(self, report: FeedReport | None = None) -> None:
-        """Make the ticks taken in so far ready to be sent, with or without a report."""
-        if not self._open_ticks and report is None:
+        """Make what was taken in so far ready to be sent, with or without a report."""
+        refusals = self._refusals
+        if not self._open_ticks and not refusals and report is None:
             return
         ticks = self._open_ticks
         self._next_sequence += ticks
         data = bytes(self._buffer[: self._used])
-        if report is not None:
-            data += TickBatch(feed=report).SerializeToString()
-        self._unacked.append(Batch(self._next_sequence - 1, ticks, data))
+        if report is not None or refusals:
+            first = self._first_refusal if refusals else 0
+            tail = TickBatch(feed=report, refusals=refusals, first_refusal=first)
+            data += tail.SerializeToString()
+        self._unacked.append(Batch(self._next_sequence - 1, ticks, data, len(refusals)))
+        self._first_refusal += len(refusals)
+        self._refusals = []
         self.closed_batches += 1
         self._open_batch()
 

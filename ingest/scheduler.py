@@ -138,6 +138,9 @@ class BatchScheduler:
         """Wait until the aggregator has every tick."""
         self._end_linger()
         self._cancel_report_timer()
+        # Refusals without ticks.
+        self._ring.close_batch()
+        self.batch_closed.set()
         while not self._ring.is_empty:
             self._empty.clear()
             await self._empty.wait()

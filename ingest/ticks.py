@@ -6,7 +6,7 @@ from google.protobuf.message import DecodeError
 
 from marketdata.timestamps import UnitHistory
 from marketdata.validation import RejectReason, TickRules
-from marketdata.wire.market_data_pb2 import Tick, TickBatch
+from marketdata.wire.market_data_pb2 import Refusal, Tick, TickBatch
 
 # A Tick is the repeated field of a TickBatch: this tag, its length and the serialized tick are its
 # record in a batch.
@@ -46,6 +46,13 @@ class TickReader:
             payload = tick.SerializeToString()
             size = len(payload) + len(stamp)
         return _PREFIXES[size] + payload + stamp
+
+    def refusal(self, payload: bytes, now_ns: int) -> Refusal | None:
+        """Return what to remember of a tick that is dropped; None: nothing is known of it."""
+        try:
+            return self._rules.refusal(Tick.FromString(payload), now_ns)
+        except DecodeError:
+            return None
 
     def _stamp_of(self, now_ns: int) -> bytes:
         if now_ns != self._stamped_ns:

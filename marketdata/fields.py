@@ -98,6 +98,8 @@ def _public_columns(fields: Sequence[Field]) -> Iterator[PublicColumn]:
 _SEQUENCE_OF_STATES = "counts the published states within one epoch: 1, 2, 3, ..."
 _EPOCH = "names one run of the aggregator's state; sequences compare only within one epoch"
 _VWAP = "volume-weighted average price"
+_REFUSED = "number of ticks of its time that were refused"
+_COVERAGES = ((1, "no_feed"), (2, "partial"), (3, "full"))
 
 # What every candle keeps: the numbers of some trades of one symbol. ``open`` and ``close`` go by
 # (exchange time, sequence). The sum of price x volume has its rounding error beside it (Neumaier).
@@ -165,22 +167,23 @@ BAR_FIELDS = (
         kind=Kind.FLAG,
         message="-",
         json="complete",
-        description="whether coverage is full",
+        description="whether coverage is full and no tick of its time was refused",
     ),
     Field(
         name="coverage",
         kind=Kind.CHOICE,
         json="coverage",
         stored=True,
-        choices=((1, "no_feed"), (2, "partial"), (3, "full")),
+        choices=_COVERAGES,
         description="for how much of its time a producer was connected",
     ),
+    Field(name="refused", kind=Kind.COUNT, json="refused", stored=True, description=_REFUSED),
     Field(
         name="filler",
         kind=Kind.CHOICE,
         json="filler",
         nullable=True,
-        choices=((1, "no_trades"), (2, "no_feed")),
+        choices=((1, "no_trades"), (2, "no_feed"), (3, "refused")),
         description="why it has no trades of its own; null: it has",
     ),
     Field(
@@ -226,6 +229,23 @@ AGGREGATE_FIELDS = (
     ),
     VWAP,
     Field(name="session_start", kind=Kind.TIME),
+    Field(
+        name="complete",
+        kind=Kind.FLAG,
+        message="-",
+        json="complete",
+        nullable=True,
+        description="whether coverage is full and no tick of its time was refused",
+    ),
+    Field(
+        name="coverage",
+        kind=Kind.CHOICE,
+        json="coverage",
+        nullable=True,
+        choices=_COVERAGES,
+        description="for how much of the session, so far, a producer was connected",
+    ),
+    Field(name="refused", kind=Kind.COUNT, json="refused", nullable=True, description=_REFUSED),
     Field(
         name="sequence",
         kind=Kind.POSITION,

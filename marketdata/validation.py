@@ -15,7 +15,7 @@ from marketdata.timestamps import (
     nanoseconds_from,
     nanoseconds_in,
 )
-from marketdata.wire.market_data_pb2 import Tick
+from marketdata.wire.market_data_pb2 import Refusal, Tick
 
 _MAX_INT64 = 2**63 - 1
 
@@ -234,6 +234,23 @@ class TickRules:
                 return RejectReason.TIMESTAMP_UNIT_CHANGED
             units.note(unit_ns)
         return ts_ns
+
+    def refusal(self, tick: Tick, now_ns: int) -> Refusal | None:
+        """Return what to remember of a tick that is dropped; None: its symbol or time is unknown.
+
+        Only its price or volume is wrong, so its bar lacks a trade.
+        """
+        timestamp = tick.exchange_timestamp
+        ts_ns = timestamp * nanoseconds_in(timestamp, self.timestamp_unit)
+        latest_ns = self.latest_ns(now_ns)
+        reason = check_values(tick.price, tick.volume, ts_ns, latest_ns, self.limits)
+        try:
+            symbol = self.normal_symbol(tick.symbol)
+        except InvalidSymbol:
+            return None
+        if reason is None or not 0 < ts_ns <= latest_ns:
+            return None
+        return Refusal(symbol=symbol, exchange_timestamp=ts_ns, reason=reason)
 
     def normal_symbol(self, raw: str) -> str:
         """Return ``raw`` in normal form.

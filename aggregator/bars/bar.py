@@ -12,6 +12,9 @@ from aggregator.bars.candle import Candle
 from marketdata.fields import BAR_FIELDS, VWAP
 from marketdata.wire import market_data_pb2 as wire
 
+# The interval under which the store keeps present sessions; no request can name it.
+SESSION = "session"
+
 
 class BarState(IntEnum):
     """How far a bar is; the numbers are those of the contract."""
@@ -71,6 +74,8 @@ class Bar:
     state: BarState = BarState.PARTIAL
     revision: int = 0
     coverage: Coverage = Coverage.PARTIAL
+    # Ticks of its time that were refused.
+    refused: int = 0
     phase: str = ""
     sequence: int = 0
 

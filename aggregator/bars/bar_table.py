@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars.bar import Bar, BarState, Coverage, CoverageRule
+from aggregator.bars.bar import SESSION, Bar, BarState, Coverage, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
-from aggregator.bars.kernel import query, restore
-from aggregator.bars.kernel.records import PHASES, OpenTables, Tables
+from aggregator.bars.kernel import query, refuse, restore
+from aggregator.bars.kernel.records import PHASES, UNSURE, OpenTables, Tables
 from aggregator.bars.plan import BarPlan
+from aggregator.bars.refusals import Refusals
 from aggregator.bars.schedule import BarSchedule
 from aggregator.bars.tables import NewRow, make_tables, with_room
 from aggregator.sessions.sessions import RuleFor, SessionRule
@@ -19,9 +20,12 @@ from aggregator.wire.symbol_table import SymbolTable
 
 _NO_PLACES = np.zeros(0, np.int64)
 _STATES = {state.value: state for state in BarState}
-_COVERAGES = {coverage.value: coverage for coverage in Coverage}
+_COVERAGES = {coverage.value + unsure: coverage for coverage in Coverage for unsure in (0, UNSURE)}
 # What a bar of the pool has besides its candle, as a Bar takes it.
-_BAR_COLUMNS = ["row", "slot", "start", "end", "state", "revision", "coverage", "phase", "sequence"]
+_BAR_COLUMNS = [
+    *("row", "slot", "start", "end", "state", "revision", "coverage", "refused", "phase"),
+    "sequence",
+]
 
 
 class BarTable:
@@ -31,13 +35,20 @@ class BarTable:
     grace, are at *places* in a pool. Keep no tables: they are replaced when they grow.
     """
 
-    def __init__(self, plan: BarPlan, rule_for: RuleFor, coverage: CoverageRule) -> None:
+    def __init__(
+        self, plan: BarPlan, rule_for: RuleFor, coverage: CoverageRule, refusals: Refusals
+    ) -> None:
         self.symbols = SymbolTable()
         self.tables: Tables = make_tables(plan)
         self.names = [interval.name for interval in plan.by_clock]
         self._plan = plan
         self._rule_for = rule_for
         self._coverage = coverage
+        self.refusals = refusals
+        # The symbols with refusals.
+        self._refused_rows: set[int] = set()
+        # Whether the bars that are restored have all trades of their epoch.
+        self.is_whole = True
         # The rule of each row; rows and schedules of a rule are alike.
         self._rules: list[SessionRule] = []
         self._new_rows: dict[SessionRule, NewRow] = {}
@@ -48,6 +59,8 @@ class BarTable:
     def add(self, symbol: str) -> int:
         """Return the row of a new symbol."""
         row = self.symbols.add(symbol)
+        if self.refusals.knows(symbol):
+            self._refused_rows.add(row)
         rule = self._rule_for(symbol)
         if rule not in self._new_rows:
             self._new_rows[rule] = NewRow(self._plan, rule)
@@ -90,7 +103,9 @@ class BarTable:
         place = restore.restore_bar(tables, row, slot, bar.start, bar.end, bar.state.value)
         record = tables.bars[place]
         record["candle"] = bar.candle.values()
-        record["revision"], record["coverage"] = bar.revision, bar.coverage
+        unsure = 0 if self.is_whole else UNSURE
+        record["revision"], record["coverage"] = bar.revision, bar.coverage + unsure
+        record["refused"] = bar.refused
         record["phase"] = PHASES.index(bar.phase)
 
     # The open bar of a slot.
@@ -120,6 +135,7 @@ class BarTable:
         bar.sequence = int(record["open_sequence"])
         reached = min(max(self.latest(row), start) + 1, end)
         bar.coverage = self._coverage(*schedule.hours(start, reached))
+        bar.refused = self.refusals.count(bar.symbol, start, end)
         return bar
 
     def renew(self, row: int, slot: int) -> bool:
@@ -134,7 +150,7 @@ class BarTable:
     def find_open(
         self, series: NDArray[np.int64], step: int
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return each as an ``OpenBar``, and how much of the time of its open bar had a feed.
+        """Return each as an ``OpenBar``, and how much of the time of its bar had a feed.
 
         Args:
             series: row x step + slot.
@@ -147,15 +163,81 @@ class BarTable:
         alike = [*(self._alike(*group) for group in groups[:count].tolist()), -1]
         coverages = np.array(alike, np.int64)[found["group"]]
         for index in np.flatnonzero(coverages < 0).tolist():
-            row, slot, start, reached, _ = found[index].item()
+            row, slot, start, reached, *_ = found[index].item()
             coverages[index] = self._coverage(*self._schedule(row, slot).hours(start, reached))
+        self._count_refused(found)
         if unknown:
             # Only Python's rules have phases.
-            for row, slot, start, _, _ in found.tolist():
+            for row, slot, start, *_ in found.tolist():
                 record = self.tables.slots[row, slot]
                 if record["phase"] < 0:
                     record["phase"] = self._phase(row, slot, start)
         return found, coverages
+
+    def find_sessions(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return each session as an ``OpenBar``, and how much of it, so far, had a feed."""
+        found = np.empty(len(rows), query.OPEN_BAR)
+        groups = np.empty(len(rows), query.OPEN_GROUP)
+        count = query.find_sessions(self.open_tables, rows, found, groups)
+        alike = [*(self._alike(*group) for group in groups[:count].tolist()), -1]
+        coverages: NDArray[np.int64] = np.array(alike, np.int64)[found["group"]]
+        for index in np.flatnonzero(coverages < 0).tolist():
+            row, _, start, reached, *_ = found[index].item()
+            session = self._rules[row].session(start)
+            if session is not None and session.opens < min(reached, session.closes):
+                start, reached = session.opens, min(reached, session.closes)
+            coverages[index] = self._coverage(start, reached)
+        self._count_refused(found)
+        return found, coverages
+
+    # The present session of a symbol, as a bar.
+
+    def session_bar(self, row: int) -> Bar | None:
+        """Return a copy of the present session with all its trades, or None."""
+        symbol = self.tables.symbols[row]
+        candle = _read_candle(symbol["session"])
+        if symbol["in_session"]:
+            base = _read_candle(self.tables.bases[row]["candle"])
+            if base.volume:
+                candle.merge(base)
+        if not candle.volume:
+            return None
+        bounds = int(symbol["session_start"]), int(symbol["session_end"])
+        return Bar(self.symbols.symbols[row], SESSION, *bounds, candle)
+
+    def restore_session(self, row: int, bar: Bar) -> None:
+        """Take over the session of an earlier epoch, unless the symbol has come further."""
+        symbol = self.tables.symbols[row]
+        if symbol["session_start"] <= bar.start and symbol["latest"] < bar.end:
+            symbol["latest"] = max(int(symbol["latest"]), bar.candle.last_ts)
+            symbol["session"] = bar.candle.values()
+            symbol["session_start"], symbol["session_end"] = bar.start, bar.end
+            # The snapshot of a symbol is its first state.
+            self.tables.bases[row]["sequence"] = 1
+
+    # Refused ticks.
+
+    def refused(self, symbol: str, ts: int) -> None:
+        """Let the bars of a time be published again, in which a tick was refused."""
+        row = self.symbols.rows.get(symbol)
+        if row is not None:
+            self._refused_rows.add(row)
+            self.make_room(row)
+            self.find_session(row, ts)
+            refuse.refuse(self.tables, row, ts)
+
+    def _count_refused(self, bars: NDArray[Any]) -> None:
+        # Of records that have row, start, end and refused. Of a restored bar more may be known.
+        if not self._refused_rows and not self.refusals.has_every_symbol:
+            return
+        concerned = np.isin(bars["row"], list(self._refused_rows))
+        if self.refusals.has_every_symbol:
+            concerned[:] = True
+        for index in np.flatnonzero(concerned).tolist():
+            bar = bars[index]
+            symbol = self.symbols.symbols[int(bar["row"])]
+            count = self.refusals.count(symbol, int(bar["start"]), int(bar["end"]))
+            bar["refused"] = max(count, int(bar["refused"]))
 
     def _alike(self, start: int, least: int, most: int) -> int:
         # Of bars that begin together and have come less or more far: where both ends of them are
@@ -175,6 +257,10 @@ class BarTable:
     def early(self, rows: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the places of the bars that wait out the grace; of each slot in their order."""
         places = self.tables.slots["early_first"][rows, slots]
+        return self._following(places)
+
+    def _following(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        # The places, and those of the bars that come after them.
         found = [_NO_PLACES]
         while len(places := places[places >= 0]):
             found.append(places)
@@ -196,17 +282,34 @@ class BarTable:
         firsts, group_of = np.empty((2, count), np.int64)
         n_groups, unknown = query.group_bars(bars, self.tables.slots, places, firsts, group_of)
         if n_groups:
-            answers = [
-                self._coverage(*self._schedule(row, slot).hours(start, end))
-                for row, slot, start, end, *_ in _columns(bars, firsts[:n_groups])
-            ]
+            answers = []
+            for row, slot, start, end, state, _, coverage, *_ in _columns(bars, firsts[:n_groups]):
+                hours = self._schedule(row, slot).hours(start, end)
+                if state != BarState.REVISED or not coverage:
+                    answers.append(self._coverage(*hours))
+                else:
+                    answers.append(min(coverage - UNSURE, Coverage.PARTIAL))
             is_asked = group_of >= 0
             bars["coverage"][places[is_asked]] = np.array(answers, np.int64)[group_of[is_asked]]
+        if len(places) and (self._refused_rows or self.refusals.has_every_symbol):
+            found = bars[places]
+            self._count_refused(found)
+            bars["refused"][places] = found["refused"]
         if unknown:
             # Only Python's rules have phases.
             for place in places[bars["phase"][places] < 0].tolist():
                 row, slot, start, *_ = next(_columns(bars, np.array([place])))
                 bars["phase"][place] = self._phase(row, slot, start)
+
+    def open_ends(self) -> list[int]:
+        """Return when the bars end that are not closed."""
+        tables, count = self.tables, len(self.symbols)
+        slots = tables.slots[:count]
+        open_ends = slots["end"][slots["start"] < slots["end"]]
+        first = slots["early_first"]
+        early_ends = tables.bars["end"][self._following(first[first >= 0])]
+        found: list[int] = np.unique(np.concatenate([open_ends, early_ends])).tolist()
+        return found
 
     def bars(self, places: NDArray[np.int64]) -> list[Bar]:
         """Return copies of bars that are filled in."""
@@ -217,7 +320,7 @@ class BarTable:
         for columns, candle in zip(
             _columns(bars, places), bars["candle"][places].tolist(), strict=True
         ):
-            row, slot, start, end, state, revision, coverage, phase, sequence = columns
+            row, slot, start, end, state, revision, coverage, refused, phase, sequence = columns
             found.append(
                 Bar(
                     symbols[row],
@@ -229,6 +332,7 @@ class BarTable:
                     states[state],
                     revision,
                     coverages[coverage],
+                    refused,
                     PHASES[phase],
                     sequence,
                 )

@@ -167,6 +167,11 @@ class ClockBars:
         self._restored[row] = None
         self._table.restore(row, index, bar)
 
+    def restore_session(self, row: int, bar: Bar) -> None:
+        """Take over the session of an earlier epoch, after all its bars."""
+        self._restored[row] = None
+        self._table.restore_session(row, bar)
+
     def finish_restore(self) -> None:
         """Go on after the bars that were taken over."""
         for row in self._restored:

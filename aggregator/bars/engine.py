@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from aggregator.bars.bar import Bar, CoverageRule, always_covered
+from aggregator.bars.bar import SESSION, Bar, CoverageRule, always_covered
 from aggregator.bars.bar_table import BarTable
 from aggregator.bars.clock_bars import ClockBars
 from aggregator.bars.event_series import EventBarsFactory
@@ -13,9 +13,11 @@ from aggregator.bars.event_source import EventBarSource
 from aggregator.bars.kernel.apply import begin_batch
 from aggregator.bars.listener import BarOutput
 from aggregator.bars.plan import BarPlan
+from aggregator.bars.refusals import Refusals
 from aggregator.bars.series import BarSeries
 from aggregator.bars.source import Accepted, BarSource
 from aggregator.sessions.sessions import RuleFor
+from marketdata.timestamps import NS_PER_S
 
 
 @dataclass(slots=True)
@@ -48,16 +50,16 @@ class BarEngine:
         rule_for: RuleFor,
         coverage: CoverageRule = always_covered,
         event_bars: EventBarsFactory | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self.wake_at: Callable[[int], None] = lambda _ns: None
         self.output = BarOutput()
-        self.table = BarTable(plan, rule_for, coverage)
+        self.table = BarTable(plan, rule_for, coverage, refusals or Refusals())
         by_trades = plan.by_trades if event_bars is not None else []
         first = len(self.table.names)
         step = first + len(by_trades)
-        self._sources: list[BarSource] = [
-            ClockBars(self.table, step, self.output, plan.revise_ns, self._wake)
-        ]
+        self._clock_bars = ClockBars(self.table, step, self.output, plan.revise_ns, self._wake)
+        self._sources: list[BarSource] = [self._clock_bars]
         if event_bars is not None and by_trades:
             self._sources.append(
                 EventBarSource(
@@ -98,6 +100,19 @@ class BarEngine:
             latest_ns: the latest exchange time that is not in the future.
         """
         begin_batch(self.table.tables.state, now_ns, latest_ns)
+
+    def refuse(self, ticks: Iterable[tuple[str, int]]) -> None:
+        """Note within a batch that ticks were refused; their symbols need not be known.
+
+        Each is a symbol and an exchange time.
+        """
+        # Bars begin and end with a second.
+        seconds: dict[tuple[str, int], int] = {}
+        for symbol, ts in ticks:
+            self.table.refusals.add(symbol, ts)
+            seconds[symbol, ts // NS_PER_S] = ts
+        for (symbol, _), ts in seconds.items():
+            self.table.refused(symbol, ts)
 
     def end_batch(self, accepted: Accepted) -> None:
         """Publish what became of the trades, and give closed bars to the sink."""
@@ -160,20 +175,42 @@ class BarEngine:
         self._keep(closed)
         return found
 
-    def restore(self, bars: Iterable[Bar], now_ns: int = 0) -> None:
-        """Take over bars of an earlier epoch: open ones, and those that can still be revised.
+    def sessions(self) -> list[Bar]:
+        """Return copies of all present sessions, with the interval :data:`SESSION`."""
+        found = map(self.table.session_bar, range(len(self.table.symbols)))
+        return list(filter(None, found))
+
+    def open_ends(self) -> list[int]:
+        """Return when the bars end that the clock ends and that are not closed."""
+        return self.table.open_ends()
+
+    def restore(self, bars: Iterable[Bar], now_ns: int = 0, *, is_whole: bool = True) -> None:
+        """Take over bars of an earlier epoch: open ones, sessions, and those that can be revised.
 
         Call it once, before the first trade. The first trade of each symbol asks for :meth:`open`,
         as if the symbol were new. Bars of intervals that are not made any more are left out. With
         ``now_ns`` the wall clock closes those of symbols whose trades are of the present.
+
+        If the bars are not a whole epoch's, because that ended in a crash, trades may come again
+        that a closed bar has: if it is revised, its coverage is partial.
         """
+        self.table.is_whole = is_whole
         self.table.tables.state["now"] = now_ns
+        sessions: list[Bar] = []
         for bar in sorted(bars, key=lambda bar: (bar.end, bar.start)):
             place = self.series.place(bar.interval)
-            if place is not None:
+            if bar.interval == SESSION:
+                sessions.append(bar)
+            elif place is not None:
                 source, index = place
-                row = self._row(bar.symbol)
-                self.table.tables.symbols[row]["unopened"] = True
-                source.restore(row, index, bar)
+                source.restore(self._restored_row(bar), index, bar)
+        # A session that is older than a bar of its symbol is over.
+        for bar in sessions:
+            self._clock_bars.restore_session(self._restored_row(bar), bar)
         for source in self._sources:
             source.finish_restore()
+
+    def _restored_row(self, bar: Bar) -> int:
+        row = self._row(bar.symbol)
+        self.table.tables.symbols[row]["unopened"] = True
+        return row

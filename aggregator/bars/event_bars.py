@@ -21,6 +21,8 @@ MAX_PENDING = 100_000
 _NEARLY = 1 - 2**-51
 
 PhaseOf = Callable[[int], str]
+# From a symbol and start <= time < end to how many ticks were refused.
+RefusedOf = Callable[[str, int, int], int]
 
 
 class EventBars:
@@ -44,6 +46,7 @@ class EventBars:
         grace_ns: int,
         coverage: CoverageRule,
         phase: PhaseOf,
+        refused: RefusedOf = lambda _symbol, _start, _end: 0,
     ) -> None:
         self._symbol = symbol
         self._interval = interval
@@ -52,6 +55,7 @@ class EventBars:
         self._grace_ns = grace_ns
         self._coverage = coverage
         self._phase = phase
+        self._refused = refused
         # (exchange time, sequence, price, volume)
         self._pending: list[tuple[int, int, float, int]] = []
         self._pending_sorted = True
@@ -68,7 +72,7 @@ class EventBars:
         bar = self._bar
         if bar is not None:
             bar.end = bar.candle.last_ts
-            bar.coverage = self._coverage(bar.start, bar.end + 1)
+            self._cover(bar)
         return bar
 
     @property
@@ -172,10 +176,14 @@ class EventBars:
 
     def _close(self, bar: Bar) -> Bar:
         bar.end = bar.candle.last_ts
-        bar.coverage = self._coverage(bar.start, bar.end + 1)
+        self._cover(bar)
         bar.state = BarState.FINAL
         self._bar = None
         return bar
+
+    def _cover(self, bar: Bar) -> None:
+        bar.coverage = self._coverage(bar.start, bar.end + 1)
+        bar.refused = self._refused(self._symbol, bar.start, bar.end + 1)
 
     def _room(self, candle: Candle, price: float, left: int) -> int:
         # How many of the shares left, at this price, go into the bar; at least one.

@@ -45,4 +45,4 @@ class BarSchedule:
         # Arguments by name would take twice as long.
         phase = self.phase(start)
         state, coverage = BarState.PARTIAL, Coverage.PARTIAL
-        return Bar(symbol, self.name, start, end, candle, 0, state, 0, coverage, phase)
+        return Bar(symbol, self.name, start, end, candle, 0, state, 0, coverage, 0, phase)

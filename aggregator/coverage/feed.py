@@ -22,10 +22,15 @@ class Registry(Protocol):
     """All feeds, as far as one of them needs it."""
 
     live_within_ns: int
+    # What came before this time was not seen, unless the sender says otherwise.
+    started_ns: int
     spans: Spans
 
     def sender(self, producer_id: str) -> Sender:
         """Return the state of a sender."""
+
+    def resume(self, producer_id: str, first_sequence: int) -> None:
+        """Note the first batch of a sender."""
 
     def changed(self) -> None:
         """Note that a feed covers other times than before."""
@@ -60,6 +65,8 @@ class Feed:
 
         Exchange times after ``latest_ns`` do not count: such ticks are rejected.
         """
+        if batch.producer_id:
+            self._registry.resume(batch.producer_id, batch.first_sequence)
         if batch.feed is not None and batch.feed.producers:
             # Producers connected before they sent these ticks.
             self.report(batch.producer_id, batch.feed, now_ns)
@@ -104,6 +111,9 @@ class Feed:
         producers = report.producers
         # Clocks differ, and a report says nothing about the future.
         since = min(report.since or now_ns, now_ns)
+        if not sender.is_resumed:
+            # Ticks of before our start went to a process that is gone.
+            since = max(since, self._registry.started_ns)
         if not producers:
             if self._producers:
                 # Before its first report a stream counts as a producer.
@@ -185,7 +195,7 @@ class Feed:
 class Sender:
     """The last report of one ingest process."""
 
-    __slots__ = ("feed", "places", "report", "reported_at", "since")
+    __slots__ = ("feed", "is_resumed", "places", "report", "reported_at", "since")
 
     def __init__(self) -> None:
         # Its stream, None while it has none.
@@ -195,6 +205,8 @@ class Sender:
         self.since = 0
         # What its last stream covered, if that broke while a producer was connected.
         self.places: list[Span] = []
+        # Whether no tick was lost between the orderly stop of the run before and its first batch.
+        self.is_resumed = False
 
 
 def _small(report: FeedReport) -> FeedReport:

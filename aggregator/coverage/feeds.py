@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from aggregator.bars.bar import Coverage
 from aggregator.coverage.feed import Feed, Sender
@@ -20,17 +21,40 @@ MAX_SENDERS = 1_000
 MAX_REMEMBERED = 2_000
 
 
-class Feeds:
-    """All streams of ticks, and when there was at least one."""
+class SenderMark(NamedTuple):
+    """Where an orderly stop left a sender."""
 
-    def __init__(self, live_within_s: float, spans: Iterable[Span] = ()) -> None:
+    # The next sequence is one more.
+    last_sequence: int
+    since: int
+    places: list[Span]
+
+
+class Feeds:
+    """All streams of ticks, and when there was at least one.
+
+    Args:
+        live_within_s: how old the ticks of a live feed may be.
+        spans: the times that were covered before.
+        started_ns: a feed covers nothing before this time, unless it goes on where an orderly stop
+            left it; see :meth:`restore`.
+    """
+
+    def __init__(
+        self, live_within_s: float, spans: Iterable[Span] = (), started_ns: int = 0
+    ) -> None:
         self.live_within_ns = int(live_within_s * NS_PER_S)
+        self.started_ns = started_ns
         # What ended streams covered; open streams are asked themselves.
         self.spans = Spans(MAX_SPANS, spans)
         self._feeds: set[Feed] = set()
         self._senders: OrderedDict[str, Sender] = OrderedDict()
+        # Senders of the run before that have not come back yet.
+        self._left: dict[str, SenderMark] = {}
         # Many symbols have bars of the same bounds.
         self._answers: dict[tuple[int, int], Coverage] = {}
+        # Times from which on everything up to the present is covered.
+        self._endless: set[int] = set()
 
     def open(self, now_ns: int) -> Feed:
         """Return the feed of a stream that begins; :meth:`Feed.close` it."""
@@ -39,12 +63,43 @@ class Feeds:
         self.changed()
         return feed
 
+    def restore(self, marks: Mapping[str, SenderMark]) -> None:
+        """Take over the senders of a run that stopped in order; call it before the first batch."""
+        self._left = dict(marks)
+
+    @property
+    def awaits_senders(self) -> bool:
+        """Whether a sender that had producers at the orderly stop has not come back."""
+        return any(mark.since for mark in self._left.values())
+
+    def marks(self, last_sequences: Mapping[str, int]) -> dict[str, SenderMark]:
+        """Return where each producer stands, when all streams have ended."""
+        found = {}
+        for name, last_sequence in last_sequences.items():
+            sender = self._senders.get(name) or Sender()
+            since = sender.since if sender.report.producers else 0
+            found[name] = SenderMark(last_sequence, since, sender.places)
+        return found
+
+    def resume(self, producer_id: str, first_sequence: int) -> None:
+        """Note the first batch of a sender; the feeds call it.
+
+        If the sender goes on where an orderly stop left it, nothing was missed in between.
+        """
+        mark = self._left.pop(producer_id, None)
+        if mark is not None and first_sequence <= mark.last_sequence + 1:
+            sender = self.sender(producer_id)
+            sender.is_resumed = True
+            sender.since, sender.places = mark.since, mark.places
+
     def coverage(self, start: int, end: int) -> Coverage:
         """Return how much of start <= time < end, as far as it has passed, had a feed."""
+        if start in self._endless:
+            return Coverage.FULL
         answer = self._answers.get((start, end))
         if answer is None:
             if len(self._answers) >= MAX_REMEMBERED:
-                self._answers.clear()
+                self.changed()
             answer = self._answers[start, end] = self._coverage(start, end)
         return answer
 
@@ -84,6 +139,7 @@ class Feeds:
     def changed(self) -> None:
         """Drop the remembered answers; the feeds call it."""
         self._answers.clear()
+        self._endless.clear()
 
     def remove(self, feed: Feed) -> None:
         """Remove a feed that has ended; the feeds call it."""
@@ -98,6 +154,8 @@ class Feeds:
             if further <= reach:
                 break
             reach = further
+        if reach == END_OF_TIME:
+            self._endless.add(start)
         if reach >= end or (reach > start and any(f.grows_at(reach) for f in self._feeds)):
             return Coverage.FULL
         if self.spans.touches(start, end) or any(f.touches(start, end) for f in self._feeds):

@@ -46,6 +46,19 @@ class Spans:
             del self._starts[0], self._ends[0]
             self.forgotten += 1
 
+    def remove(self, start: int, end: int) -> None:
+        """Remove start <= time < end."""
+        if start >= end:
+            return
+        first, last = bisect_right(self._ends, start), bisect_left(self._starts, end)
+        if first >= last:
+            return
+        left = [(self._starts[first], start)] if self._starts[first] < start else []
+        right = [(end, self._ends[last - 1])] if end < self._ends[last - 1] else []
+        kept = left + right
+        self._starts[first:last] = [span[0] for span in kept]
+        self._ends[first:last] = [span[1] for span in kept]
+
     def reach(self, time: int) -> int:
         """Return the end of the span that holds ``time`` or ends there; else ``time``."""
         index = bisect_right(self._starts, time) - 1

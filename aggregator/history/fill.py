@@ -45,14 +45,20 @@ class Filler:
         interval: of the bars; one by the clock.
         hours: of the symbol.
         coverage: how much of start <= time < end had a feed.
+        refused: how many ticks of start <= time < end were refused.
     """
 
     def __init__(
-        self, interval: Interval, hours: Hours, coverage: Callable[[int, int], Coverage]
+        self,
+        interval: Interval,
+        hours: Hours,
+        coverage: Callable[[int, int], Coverage],
+        refused: Callable[[int, int], int] = lambda _start, _end: 0,
     ) -> None:
         self._interval = interval
         self._hours = hours
         self._coverage = coverage
+        self._refused = refused
         self._visited = 0
 
     def fill(
@@ -83,7 +89,7 @@ class Filler:
             InvalidBars: there are too many intervals between the bars.
         """
         found: list[wire.Bar] = []
-        for before, bar in zip(reversed([None, *bars[:-1]]), reversed(bars), strict=True):
+        for before, bar in zip(reversed([None, *bars][:-1]), reversed(bars), strict=True):
             found.append(bar)
             if before is not None:
                 gap = self._back_from(bar.start, before.end)
@@ -141,7 +147,12 @@ class Filler:
 
     def _filler(self, before: wire.Bar, start: int, end: int) -> wire.Bar:
         coverage = self._coverage(start, end)
-        no_feed = coverage is Coverage.NO_FEED
+        refused = self._refused(start, end)
+        filler = wire.FILLER_NO_TRADES
+        if refused:
+            filler = wire.FILLER_REFUSED
+        elif coverage is Coverage.NO_FEED:
+            filler = wire.FILLER_NO_FEED
         close = before.close
         return wire.Bar(
             symbol=before.symbol,
@@ -155,7 +166,8 @@ class Filler:
             vwap=close,
             state=wire.BAR_STATE_FINAL,
             coverage=coverage.value,
-            filler=wire.FILLER_NO_FEED if no_feed else wire.FILLER_NO_TRADES,
+            refused=refused,
+            filler=filler,
             # A whole day has no phase.
             phase="" if self._interval.kind is IntervalKind.DAY else self._hours.phase(start),
         )

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
 from aggregator.bars.bar import Bar, Coverage
 from aggregator.history.fill import Filler, Hours
-from aggregator.history.query import BarQuery, Place, read_request, write_cursor
+from aggregator.history.query import END_OF_TIME, BarQuery, Place, read_request, write_cursor
 from aggregator.store.queries import Range
 from aggregator.store.rows import place_of, rank_of, to_message
 from marketdata.intervals import Interval
@@ -53,6 +54,7 @@ class BarReader:
         intervals: the intervals that have bars, by name.
         hours: how time is divided for a symbol.
         coverage: how much of start <= time < end had a feed.
+        refused: how many ticks of a symbol with start <= time < end were refused.
         epoch: names this run of the memory's sequences.
     """
 
@@ -64,6 +66,7 @@ class BarReader:
         intervals: Mapping[str, Interval],
         hours: Callable[[str], Hours],
         coverage: Callable[[int, int], Coverage],
+        refused: Callable[[str, int, int], int] = lambda _symbol, _start, _end: 0,
         epoch: int,
     ) -> None:
         self._memory = memory
@@ -71,6 +74,7 @@ class BarReader:
         self._intervals = intervals
         self._hours = hours
         self._coverage = coverage
+        self._refused = refused
         self._epoch = epoch
 
     async def read(self, request: wire.BarsRequest) -> wire.BarsResponse:
@@ -154,13 +158,23 @@ class BarReader:
                 bar.to_message(epoch) if isinstance(bar, Bar) else to_message(bar)
                 for bar in bars[first : first + _BARS_AT_ONCE]
             )
+        self._count_refused(found)
         return found
+
+    def _count_refused(self, bars: list[wire.Bar]) -> None:
+        # A bar that was stored does not know of a tick that was refused afterwards.
+        if bars and self._refused(bars[0].symbol, bars[0].start, END_OF_TIME):
+            for bar in bars:
+                by_trades = not self._intervals[bar.interval].by_clock
+                count = self._refused(bar.symbol, bar.start, bar.end + by_trades)
+                bar.refused = max(bar.refused, count)
 
     def _fill(
         self, query: BarQuery, bars: list[wire.Bar], before: wire.Bar | None
     ) -> list[wire.Bar]:
         interval = self._intervals[query.interval]
-        filler = Filler(interval, self._hours(query.symbol), self._coverage)
+        refused = partial(self._refused, query.symbol)
+        filler = Filler(interval, self._hours(query.symbol), self._coverage, refused)
         after_ns = query.after[0] if query.after is not None else -1
         if query.newest:
             # From the end and only up to the limit: the gaps before may be of any length.

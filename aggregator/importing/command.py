@@ -24,6 +24,8 @@ from rich.progress import (
 )
 
 from aggregator.importing.job import Import, Rules, Screen
+from aggregator.importing.progress import Progress as Counts
+from aggregator.importing.statements import Way
 from aggregator.sessions.calendars import load_rules
 from aggregator.settings import AggregatorSettings
 from aggregator.store.address import parse_store
@@ -33,6 +35,16 @@ from marketdata.errors import MarketDataError, SettingsError
 from marketdata.settings import load_settings
 from marketdata.timestamps import NS_PER_S
 
+# The settings that decide what is imported of a file, and into which bars.
+_SETTINGS = (
+    "session",
+    "calendars",
+    "bar_anchor",
+    "timestamp_unit",
+    "symbol_case",
+    "max_price",
+    "max_volume",
+)
 # How long to wait while a running aggregator writes.
 _BUSY_S = 30.0
 
@@ -47,11 +59,24 @@ def import_files(
         str | None,
         typer.Option(metavar="URL", help="Where the bars go (AGGREGATOR_STORE)."),
     ] = None,
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="No trade is in two files, nor stored already: add them all."),
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Make the bars of these files alone, also stored ones."),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Store nothing if a row is not a valid trade.")
+    ] = False,
 ) -> None:
     """Make bars of old trades and store them; no running aggregator is needed.
 
-    The bars are made of all files together. A stored bar that differs is replaced, with the next
-    revision. After an interruption the same command goes on; a second import changes nothing.
+    The trades are added to the bars of files that were imported before. A file that was imported
+    before, under whatever name, is left out. Files that may have the same trades are refused. If
+    one of the files cannot be used, nothing is stored. After an interruption the same command goes
+    on.
     """
     settings = _read_settings(store)
     url = parse_store(settings.store)
@@ -59,7 +84,16 @@ def import_files(
         _fail("AGGREGATOR_STORE is off, so there is no store to import into", 2)
     database = Database(url, busy_s=_BUSY_S)
     try:
-        asyncio.run(_import(settings, database, files))
+        asyncio.run(
+            _import(
+                settings,
+                database,
+                files,
+                way=Way.REPLACE if replace else Way.JOIN if join else Way.ADD,
+                distinct=join,
+                strict=strict,
+            )
+        )
     except MarketDataError as exc:
         _fail(str(exc), 1)
     except STORE_ERRORS as exc:
@@ -68,7 +102,15 @@ def import_files(
         _fail("interrupted; the same command continues from here", 130)
 
 
-async def _import(settings: AggregatorSettings, database: Database, files: list[Path]) -> None:
+async def _import(
+    settings: AggregatorSettings,
+    database: Database,
+    files: list[Path],
+    *,
+    way: Way,
+    distinct: bool,
+    strict: bool,
+) -> None:
     plan = settings.bar_plan()
     anchored = settings.bar_anchor == "session"
     sessions = load_rules(settings.session, settings.calendars, anchored=anchored)
@@ -78,46 +120,59 @@ async def _import(settings: AggregatorSettings, database: Database, files: list[
         # A file whose times change their unit is a mistake, so the other rows are refused.
         settings.tick_rules(one_unit=True),
         settings.max_symbols,
-        settings=[
-            settings.session,
-            settings.calendars,
-            settings.bar_anchor,
-            settings.timestamp_unit,
-            settings.symbol_case,
-            str(settings.max_price),
-            str(settings.max_volume),
-        ],
+        settings=[f"AGGREGATOR_{name.upper()}={getattr(settings, name)}" for name in _SETTINGS],
     )
     with ExitStack() as stack:
         console = Console()
         screen = _LiveScreen(stack, console) if console.is_terminal else _PlainScreen()
         try:
-            await database.migrate()
+            if await database.migrate():
+                _say(f"{database.name} was there, but had no bars any more")
             job = Import(
                 database,
                 files,
                 rules,
+                way=way,
+                distinct=distinct,
+                strict=strict,
                 retention=read_retention(settings.retention),
                 screen=screen,
                 clock=time.time_ns,
             )
             began = time.monotonic()
-            await job.run()
+            try:
+                await job.run()
+            except MarketDataError:
+                _report_rows(job.progress)
+                raise
         finally:
             await database.close()
     _report(job, time.monotonic() - began, [i.name for i in plan.by_trades])
+    if job.progress.left:
+        _fail(
+            f"{job.progress.left:,} bars were left as they are: live trades came meanwhile",
+            1,
+        )
+
+
+def _report_rows(progress: Counts) -> None:
+    for reason, count in progress.bad.most_common():
+        _say(f"{count:,} rows are not valid trades: {reason}")
+    for example in progress.examples:
+        _say(f"  {example}")
 
 
 def _report(job: Import, seconds: float, left_out: list[str]) -> None:
     progress = job.progress
     if job.resumed:
         _say("continued where the last attempt ended")
-    for reason, count in progress.bad.most_common():
-        _say(f"{count:,} rows are not valid trades: {reason}")
-    for example in progress.examples:
-        _say(f"  {example}")
+    for path, why in job.repeated:
+        _say(f"{path} {why}, so it is left out")
+    _report_rows(progress)
     if progress.out_of_session:
         _say(f"{progress.out_of_session:,} times a trade belongs to no trading day")
+    if job.incomplete:
+        _say(f"{job.incomplete:,} bars are not complete: rows of their time are not valid trades")
     if job.dropped:
         _say(f"{job.dropped:,} bars are older than AGGREGATOR_RETENTION keeps them")
     if left_out:

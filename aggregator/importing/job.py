@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from aggregator.bars.candle import MAX_INT64
+from aggregator.importing.files import SourceFile, identify
+from aggregator.importing.ledger import Entry, ImportRunsElsewhere, Ledger, Plan, Undecided
 from aggregator.importing.progress import Progress
 from aggregator.importing.segment import Segment
 from aggregator.importing.staging import Staging
+from aggregator.importing.statements import Way
+from aggregator.importing.storing import Storing, finish_interrupted
 from aggregator.sessions.sessions import SessionRule
 from aggregator.store.database import Database
-from aggregator.store.feed_spans import save_spans
-from marketdata.intervals import Interval
-from marketdata.timestamps import UnitHistory
+from marketdata.errors import InvalidSymbol, MarketDataError
+from marketdata.intervals import Interval, IntervalKind
+from marketdata.numbers import parse_int
+from marketdata.timestamps import NS_PER_S, UnitHistory, to_nanoseconds
 from marketdata.tradefiles import BadFile, TradeFile
 from marketdata.trades import Row
 from marketdata.validation import RejectReason, TickRules
@@ -25,11 +32,27 @@ from marketdata.validation import RejectReason, TickRules
 # trades in memory: 100,000 candles take 60 MB with the bars they fold into.
 MAX_SEGMENT_TRADES = 250_000
 MAX_SEGMENT_CANDLES = 100_000
-# Read at both ends of a file, to recognize it.
-_FINGERPRINT_BYTES = 1 << 20
+# The bars between two checkpoints in whose time rows are refused; each takes 200 bytes.
+_MAX_REFUSED_BARS = 1_000_000
+# The price x volume of a trade: 10^18 of them still have a finite sum.
+_MAX_MONEY = 1e290
 _MAX_SPELLINGS = 200_000
 # How often the progress is shown, in trades.
 _SHOW_EVERY = 20_000
+
+
+class RowsRefused(MarketDataError):
+    """Rows are not valid trades, and the import is strict."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(f"{rows:,} rows are not valid trades, so nothing was stored (--strict)")
+
+
+class TooManyRefused(MarketDataError):
+    """So many rows are refused that this is no file of trades."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where}: too many rows like this one are not valid trades")
 
 
 class Screen(Protocol):
@@ -57,17 +80,20 @@ class Rules:
     # Which trades are valid.
     trades: TickRules
     max_symbols: int
-    # All other settings that change the result.
+    # All other settings that change the result, as NAME=VALUE.
     settings: Sequence[str]
 
 
 class Import:
-    """One import; its bars are made of all files together.
+    """One import: either all of its files are stored or, if one of them cannot be used, nothing.
 
     Args:
         database: where the bars go; its tables must exist.
-        paths: the files, in the order in which trades of the same time count.
+        paths: the files.
         rules: how trades become bars.
+        way: what happens to bars that are stored already.
+        distinct: whether the operator says that no trade is in two of the files.
+        strict: whether one row that is not a valid trade refuses the import.
         retention: how long bars are kept, in ns by interval.
         screen: shows the progress.
         clock: the time in ns.
@@ -79,6 +105,9 @@ class Import:
         paths: Sequence[Path],
         rules: Rules,
         *,
+        way: Way = Way.ADD,
+        distinct: bool = False,
+        strict: bool = False,
         retention: Mapping[str, int],
         screen: Screen,
         clock: Callable[[], int],
@@ -86,118 +115,253 @@ class Import:
         self._database = database
         self._paths = paths
         self._rules = rules
+        self._way = way
+        self._distinct = distinct
+        self._strict = strict
         self._retention = retention
         self._screen = screen
         self._clock = clock
         self._latest_ns = rules.trades.latest_ns(clock())
         # From a symbol as a file has it to its normal form.
         self._symbols: dict[str, str] = {}
-        self._known: set[str] = set()
+        # The volume of all trades so far, by symbol.
+        self._volumes: dict[str, int] = {}
+        self._units = UnitHistory()
         self.progress = Progress()
         self.dropped = 0
+        # Bars in whose time rows were refused.
+        self.incomplete = 0
         # Whether an earlier attempt had begun it.
         self.resumed = False
+        # Files that are not read: another file has the same content, or they were imported before.
+        self.repeated: list[tuple[Path, str]] = []
 
     async def run(self) -> None:
         """Read the files, then store their bars.
 
         Raises:
-            BadFile: a file cannot be read.
-            TotalOverflow: a sum is too large.
+            BadFile: a file cannot be read, or has no valid trade.
+            RowsRefused: a row is not a valid trade, and the import is strict.
+            Undecided: trades of the files may be in the store already.
             ImportRunsElsewhere: another process imports the same.
         """
-        staging = Staging(self._database, self._name())
-        self.progress = await staging.load(self._clock())
-        self._known |= staging.symbols
+        sources = self._identify()
+        settings = json.dumps(list(self._rules.settings))
+        name = self._name(sources)
+        await finish_interrupted(self._database, name, self._clock())
+        ledger = Ledger(self._database, name, self._way, distinct=self._distinct)
+        known = await ledger.entries(sources)
+        plan = self._plan(sources, known)
+        staging = Staging(self._database, name)
+        self.progress = await staging.load(plan, self._clock())
+        self._volumes = staging.volumes
+        self._units.unit_ns = self.progress.unit_ns
         self.resumed = self.progress.file > 0 or self.progress.row > 0
-        while self.progress.file < len(self._paths):
-            await self._read(staging, self._paths[self.progress.file])
-        self.dropped = await staging.drop_old(self._retention, self._clock())
-        self._screen.storing(await staging.count())
-        while count := await staging.publish_some(self.progress, self._clock()):
-            self._screen.stored(count)
-        if self.progress.trades:
-            # The files have all trades of their time, so it counts as covered.
-            span = self.progress.first_ts, self.progress.last_ts + 1
-            await save_spans(self._database, [span])
-        await staging.finish()
+        if not staging.is_storing:
+            try:
+                self._check_settings(sources, known, settings)
+                self._note_repeated(sources, known, plan)
+                await self._read_all(staging, list(sources.values()), plan)
+                self.dropped = await staging.drop_old(self._retention, self._clock())
+                await ledger.check(sources, [i.name for i in self._rules.intervals if is_day(i)])
+                async with self._database.write() as connection:
+                    await staging.begin_to_store(
+                        connection, self._way, self.progress, self._clock()
+                    )
+                    await ledger.enter(
+                        connection, sources, plan, settings, known=known, now_ns=self._clock()
+                    )
+            except Undecided:
+                # With another option the same rows need not be read again.
+                raise
+            except MarketDataError as exc:
+                if not isinstance(exc, ImportRunsElsewhere):
+                    await staging.discard()
+                raise
+        storing = Storing(self._database, name)
+        self._screen.storing(await storing.count())
+        while (stored := await storing.store_some(self._clock())) is not None:
+            self.progress = stored.progress
+            self._screen.stored(stored.bars)
+        self.incomplete = await storing.finish()
 
-    def _name(self) -> str:
-        # The same files, in the same order, under the same rules.
+    def _identify(self) -> dict[str, SourceFile]:
+        sources: dict[str, SourceFile] = {}
+        for source in map(identify, self._paths):
+            first = sources.setdefault(source.content, source)
+            if first is not source:
+                self.repeated.append((source.path, f"has the same content as {first.path}"))
+        return sources
+
+    def _name(self, sources: Collection[str]) -> str:
+        # The same files, in the same order, under the same rules. How bars are stored is decided
+        # afterwards.
         digest = hashlib.sha256()
-        for text in (*(i.name for i in self._rules.intervals), *self._rules.settings):
-            digest.update(text.encode() + b"\0")
-        for path in self._paths:
-            digest.update(_fingerprint(path))
+        names = (interval.name for interval in self._rules.intervals)
+        for text in (*names, *self._rules.settings, *sources, self._way is Way.REPLACE):
+            digest.update(f"{text}\0".encode())
         return digest.hexdigest()
 
-    async def _read(self, staging: Staging, path: Path) -> None:
-        progress = self.progress
+    def _plan(self, sources: Collection[str], known: Mapping[str, Entry]) -> dict[str, list[str]]:
+        # A file is read for the intervals that it has no bars of yet.
+        plan: dict[str, list[str]] = {}
+        for content in sources:
+            names = [interval.name for interval in self._rules.intervals]
+            entry = known.get(content)
+            if entry is not None and entry.whole and self._way is not Way.REPLACE:
+                names = [name for name in names if name not in entry.intervals]
+            if names:
+                plan[content] = names
+        return plan
+
+    def _note_repeated(
+        self, sources: Mapping[str, SourceFile], known: Mapping[str, Entry], plan: Plan
+    ) -> None:
+        for content in known.keys() - plan.keys():
+            entry = known[content]
+            at = datetime.fromtimestamp(entry.imported // NS_PER_S, UTC)
+            self.repeated.append(
+                (
+                    sources[content].path,
+                    f"was imported at {at:%Y-%m-%d %H:%M:%S} UTC ({entry.name})",
+                )
+            )
+
+    def _check_settings(
+        self,
+        sources: Mapping[str, SourceFile],
+        known: Mapping[str, Entry],
+        settings: str,
+    ) -> None:
+        for content, entry in known.items():
+            if entry.settings != settings and self._way is not Way.REPLACE:
+                before = ", ".join(sorted({*json.loads(entry.settings)} - {*json.loads(settings)}))
+                raise Undecided(
+                    f"{sources[content].path} was imported with other settings ({before}); "
+                    "--replace makes its bars again"
+                )
+
+    async def _read_all(self, staging: Staging, sources: Sequence[SourceFile], plan: Plan) -> None:
+        while self.progress.file < len(sources):
+            source = sources[self.progress.file]
+            if source.content in plan:
+                await self._read(staging, source, plan[source.content])
+            else:
+                before = self.progress.file, 0
+                self.progress.file += 1
+                await staging.add([], [], [], before, self.progress, now_ns=self._clock())
+        if self._strict and self.progress.bad:
+            raise RowsRefused(self.progress.bad.total())
+
+    async def _read(self, staging: Staging, source: SourceFile, names: Collection[str]) -> None:
+        path, progress = source.path, self.progress
         before = progress.file, progress.row
-        file = TradeFile(path, lambda bad: progress.reject(bad.kind, f"{path.name}: {bad}"))
-        self._screen.reading(path, path.stat().st_size)  # noqa: ASYNC240  nothing else runs here
-        segment = Segment(self._rules.intervals, self._rules.rule_for)
-        units = UnitHistory()
+        file = TradeFile(
+            path,
+            lambda bad: self._skip(
+                bad.kind, f"{path.name}: {bad}", segment, bad.symbol, bad.timestamp
+            ),
+        )
+        self._screen.reading(path, path.stat().st_size)
+        intervals = [interval for interval in self._rules.intervals if interval.name in names]
+        segment = Segment(intervals, self._rules.rule_for)
         first = progress.trades
         for trade in file.read(progress.row):
-            self._add(segment, trade, file, units)
+            self._add(segment, trade, file)
             trades = progress.trades - first
             if trades >= MAX_SEGMENT_TRADES or segment.candles >= MAX_SEGMENT_CANDLES:
-                await self._save(staging, segment, before, file.row)
+                await self._save(staging, segment, source, before, file.row)
                 before, first = (progress.file, progress.row), progress.trades
             if trades % _SHOW_EVERY == 0:
                 self._screen.read(file.position)
+        if not progress.file_trades:
+            rows = sum(progress.file_bad.values())
+            raise BadFile(
+                f"{path}: none of its {rows:,} rows is a valid trade ({_counts(progress.file_bad)})"
+                if rows
+                else f"{path}: has no rows below its header"
+            )
         progress.file += 1
-        await self._save(staging, segment, before, 0)
+        progress.file_trades, progress.unit_ns = 0, 0
+        progress.file_bad.clear()
+        self._units = UnitHistory()
+        await self._save(staging, segment, source, before, 0)
 
     async def _save(
-        self, staging: Staging, segment: Segment, before: tuple[int, int], row: int
+        self,
+        staging: Staging,
+        segment: Segment,
+        source: SourceFile,
+        before: tuple[int, int],
+        row: int,
     ) -> None:
+        hours = [(source.content, hour) for hour in segment.hours()]
         bars = list(segment.drain())
+        refused, segment.refused = segment.refused, set()
         self.progress.out_of_session += segment.out_of_session
         segment.out_of_session = 0
         self.progress.row = row
-        await staging.add(bars, before, self.progress, self._clock())
+        self.progress.unit_ns = self._units.unit_ns
+        await staging.add(bars, hours, refused, before, self.progress, now_ns=self._clock())
 
-    def _add(self, segment: Segment, trade: Row, file: TradeFile, units: UnitHistory) -> None:
+    def _skip(self, reason: str, where: str, segment: Segment, symbol: str, timestamp: str) -> None:
+        self.progress.reject(reason, where)
+        self.progress.file_bad[reason] += 1
+        rules = self._rules.trades
+        try:
+            symbol = rules.normal_symbol(symbol)
+            ts = to_nanoseconds(parse_int(timestamp), rules.timestamp_unit)
+        except (InvalidSymbol, ValueError):
+            return
+        if 0 < ts <= self._latest_ns:
+            segment.refuse(symbol, ts)
+            if len(segment.refused) > _MAX_REFUSED_BARS:
+                raise TooManyRefused(where)
+
+    def _add(self, segment: Segment, trade: Row, file: TradeFile) -> None:
         raw, price, volume, time = trade
         progress = self.progress
         symbol = self._symbols.get(raw)
         if symbol is None:
             # The reader returns only valid symbols.
             symbol = self._rules.trades.normal_symbol(raw)
-            if symbol in self._known or len(self._known) < self._rules.max_symbols:
-                self._known.add(symbol)
+            if symbol in self._volumes or len(self._volumes) < self._rules.max_symbols:
                 if len(self._symbols) >= _MAX_SPELLINGS:
                     self._symbols.clear()
                 self._symbols[raw] = symbol
             else:
-                self._reject(RejectReason.TOO_MANY_SYMBOLS, trade, file)
+                self._reject(RejectReason.TOO_MANY_SYMBOLS, trade, file, segment)
                 return
-        ts = self._rules.trades.check(price, volume, time, self._latest_ns, units)
-        if not isinstance(ts, RejectReason) and price * volume == float("inf"):
-            ts = RejectReason.TOTAL_OVERFLOW
+        ts = self._rules.trades.check(price, volume, time, self._latest_ns, self._units)
         if isinstance(ts, RejectReason):
-            self._reject(ts, trade, file)
+            self._reject(ts, trade, file, segment)
             return
+        # So no sum of a bar can be too large, in whatever bars these trades are.
+        total = self._volumes.get(symbol, 0) + volume
+        if total > MAX_INT64 or abs(price * volume) > _MAX_MONEY:
+            self._reject(RejectReason.TOTAL_OVERFLOW, trade, file, segment)
+            return
+        self._volumes[symbol] = total
+        if not progress.file_trades:
+            progress.file_first_ts = ts
         progress.trades += 1
+        progress.file_trades += 1
         progress.first_ts = min(progress.first_ts, ts)
         progress.last_ts = max(progress.last_ts, ts)
-        segment.add(symbol, price, volume, ts, progress.trades)
+        # Of trades of the same time, those of the file that begins earlier come first, in whatever
+        # order the files are imported.
+        sequence = progress.file_first_ts + progress.file_trades
+        segment.add(symbol, price, volume, ts, sequence)
 
-    def _reject(self, reason: RejectReason, trade: Row, file: TradeFile) -> None:
-        values = ",".join(map(str, trade))
-        self.progress.reject(reason, f"{file.path.name}: row {file.row}: {reason} ({values})")
+    def _reject(self, reason: RejectReason, trade: Row, file: TradeFile, segment: Segment) -> None:
+        where = f"{file.path.name}: row {file.row}: {reason} ({','.join(map(str, trade))})"
+        self._skip(reason, where, segment, trade[0], str(trade[3]))
 
 
-def _fingerprint(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            digest = hashlib.sha256(str(size).encode())
-            for position in (0, max(size - _FINGERPRINT_BYTES, 0)):
-                file.seek(position)
-                digest.update(file.read(_FINGERPRINT_BYTES))
-            return digest.digest()
-    except OSError as exc:
-        raise BadFile(f"{path}: {exc.strerror or exc}") from exc
+def is_day(interval: Interval) -> bool:
+    """Return whether bars of an interval are trading days."""
+    return interval.kind is IntervalKind.DAY
+
+
+def _counts(bad: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in bad.items())

@@ -26,6 +26,14 @@ class Progress:
     last_ts: int = 0
     # Bars that are new or different in the store.
     written: int = 0
+    # Bars that were left as they were, because live trades came meanwhile.
+    left: int = 0
+    # Of the present file: its valid trades, the time of the first one, its other rows by reason,
+    # the unit of its times.
+    file_trades: int = 0
+    file_first_ts: int = 0
+    file_bad: Counter[str] = field(default_factory=Counter)
+    unit_ns: int = 0
 
     def reject(self, reason: str, where: str) -> None:
         """Count a row that is not a valid trade."""
@@ -37,11 +45,11 @@ class Progress:
         """Return all values as JSON."""
         # asdict() cannot copy a Counter.
         values = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(values | {"bad": dict(self.bad)})
+        return json.dumps(values | {"bad": dict(self.bad), "file_bad": dict(self.file_bad)})
 
     @classmethod
     def from_json(cls, text: str) -> Progress:
         """Return what :meth:`to_json` wrote."""
         known = json.loads(text)
-        known["bad"] = Counter(known["bad"])
+        known["bad"], known["file_bad"] = Counter(known["bad"]), Counter(known["file_bad"])
         return cls(**known)

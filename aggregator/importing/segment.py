@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from math import gcd
+from typing import NamedTuple
 
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
@@ -12,6 +13,8 @@ from aggregator.sessions.sessions import SessionRule
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval, IntervalKind
 from marketdata.timestamps import NS_PER_S
+
+HOUR_NS = 3600 * NS_PER_S
 
 
 class TotalOverflow(MarketDataError):
@@ -22,6 +25,55 @@ class TotalOverflow(MarketDataError):
         super().__init__(
             f"the {what} of {bar.symbol} {bar.interval} at {bar.start} is above the largest number"
         )
+
+
+# More different trades of one moment are not told apart.
+_MAX_TOLD_APART = 64
+SEPARATOR = ";"
+# Stands for trades that are not told apart.
+UNKNOWN = "?"
+
+
+class Hour(NamedTuple):
+    """What a file has of one symbol in one hour."""
+
+    symbol: str
+    hour: int
+    first_ts: int
+    last_ts: int
+    trades: int
+    volume: int
+    # Price and volume of the trades at the first and at the last time.
+    first_trades: str
+    last_trades: str
+
+
+class _OpenHour:
+    __slots__ = ("first", "first_ts", "last", "last_ts", "trades", "volume")
+
+    def __init__(self, ts: int) -> None:
+        self.first_ts = self.last_ts = ts
+        self.first: set[tuple[float, int]] = set()
+        self.last: set[tuple[float, int]] = set()
+        self.trades = self.volume = 0
+
+    def add(self, price: float, volume: int, ts: int) -> None:
+        self.trades += 1
+        self.volume += volume
+        if ts >= self.last_ts:
+            if ts > self.last_ts:
+                self.last_ts, self.last = ts, set()
+            self.last.add((price, volume))
+        if ts <= self.first_ts:
+            if ts < self.first_ts:
+                self.first_ts, self.first = ts, set()
+            self.first.add((price, volume))
+
+
+def _told_apart(trades: set[tuple[float, int]]) -> str:
+    if len(trades) > _MAX_TOLD_APART:
+        return UNKNOWN + SEPARATOR
+    return "".join(f"{price!r}x{volume}{SEPARATOR}" for price, volume in sorted(trades))
 
 
 class Segment:
@@ -41,6 +93,9 @@ class Segment:
         whole = len(sizes) == len(self._intervals) and sizes
         self._base_ns = gcd(*sizes) if whole else NS_PER_S
         self._candles: dict[str, dict[int, Candle]] = {}
+        self._hours: dict[tuple[str, int], _OpenHour] = {}
+        # The bars in whose time a trade was refused: symbol, interval and start.
+        self.refused: set[tuple[str, str, int]] = set()
         self.candles = 0
         self.out_of_session = 0
 
@@ -55,6 +110,35 @@ class Segment:
             candle = candles[bucket] = Candle()
             self.candles += 1
         candle.add(price, volume, ts, sequence)
+        place = symbol, ts // HOUR_NS
+        hour = self._hours.get(place)
+        if hour is None:
+            hour = self._hours[place] = _OpenHour(ts)
+        hour.add(price, volume, ts)
+
+    def refuse(self, symbol: str, ts: int) -> None:
+        """Note that a trade is missing."""
+        rule = self._rule_for(symbol)
+        for interval in self._intervals:
+            bounds = BarSchedule(interval, rule).bounds(ts)
+            if bounds is not None:
+                self.refused.add((symbol, interval.name, bounds[0]))
+
+    def hours(self) -> list[Hour]:
+        """Return the hours of all trades so far."""
+        return [
+            Hour(
+                symbol,
+                hour * HOUR_NS,
+                found.first_ts,
+                found.last_ts,
+                found.trades,
+                found.volume,
+                _told_apart(found.first),
+                _told_apart(found.last),
+            )
+            for (symbol, hour), found in sorted(self._hours.items())
+        ]
 
     def drain(self) -> Iterator[Bar]:
         """Return the bars of all trades so far, and forget those trades.
@@ -69,6 +153,7 @@ class Segment:
             for interval in self._intervals:
                 yield from self._fold(symbol, BarSchedule(interval, rule), buckets)
         self._candles = {}
+        self._hours = {}
         self.candles = 0
 
     def _fold(

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, select, tuple_, update
+from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aggregator.bars.bar import Bar
+from aggregator.importing.ledger import ImportRunsElsewhere, Plan
 from aggregator.importing.progress import Progress
-from aggregator.importing.segment import check
+from aggregator.importing.segment import Hour, check
 from aggregator.importing.statements import (
+    Way,
     select_newest,
     select_staged,
     stage_bars,
-    store_bars,
-    store_symbols,
+    stage_hours,
 )
 from aggregator.store.database import Database
 from aggregator.store.rows import row_writer, to_bar
-from aggregator.store.schema import KEY, STAGED, import_bars, imports
-from marketdata.errors import MarketDataError
+from aggregator.store.schema import STAGED, import_bars, import_refused, imported_hours, imports
 from marketdata.timestamps import NS_PER_S
 
 # An import that made no progress for so long is forgotten.
 _FORGOTTEN_AFTER_NS = 7 * 86_400 * NS_PER_S
-# Bars stored in one transaction: 100 ms, during which a running aggregator cannot write.
-PUBLISH_BARS = 10_000
 _KEYS_PER_QUERY = 500
 
 Series = tuple[str, str]
@@ -35,15 +34,8 @@ Series = tuple[str, str]
 _to_staged_row = row_writer(STAGED)
 
 
-class ImportRunsElsewhere(MarketDataError):
-    """Another process is importing the same files now."""
-
-    def __init__(self) -> None:
-        super().__init__("another process imports the same files into the same store now")
-
-
 class Staging:
-    """The unfinished bars of one import, in the store itself.
+    """The unfinished bars of one import, in the store itself, and the hours that its files have.
 
     Only the newest bar of each symbol and interval is in memory: a file in the order of time
     changes no other. The bars of a part of the file are written in one transaction with the
@@ -56,35 +48,63 @@ class Staging:
         self._name = name
         self._mine = import_bars.c["import"] == name
         self._stage_bars = database.render(stage_bars(database))
+        self._stage_hours = database.render(stage_hours(database))
+        refused = database.insert(import_refused).on_conflict_do_nothing()
+        self._stage_refused = database.render(refused)
         self._newest: dict[Series, Bar] = {}
+        # Of all trades that were added, by symbol.
+        self.volumes: dict[str, int] = {}
+        # Whether the last attempt had begun to store its bars.
+        self.is_storing = False
 
-    @property
-    def symbols(self) -> set[str]:
-        """The symbols that have bars."""
-        return {symbol for symbol, _ in self._newest}
+    async def load(self, plan: Plan, now_ns: int) -> Progress:
+        """Return how far the last attempt came, and begin there.
 
-    async def load(self, now_ns: int) -> Progress:
-        """Return how far the last attempt came, and begin there."""
+        Args:
+            plan: which files are read. If the last attempt had another plan, it is forgotten.
+            now_ns: the time.
+        """
+        files = json.dumps(plan)
         async with self._database.write() as connection:
             await self._forget_old(connection, now_ns)
             row = (
-                await connection.execute(select(imports.c.counts).where(imports.c.id == self._name))
+                await connection.execute(select(imports).where(imports.c.id == self._name))
             ).first()
+            if row is not None and not row.storing and row.files != files:
+                await _forget(connection, self._name)
+                row = None
             if row is None:
                 progress = Progress()
-                values = self._values(progress, now_ns)
+                values = self._values(progress, now_ns) | {"files": files}
                 await connection.execute(insert(imports).values(id=self._name, **values))
                 return progress
             await self._load_newest(connection)
-            return Progress.from_json(row[0])
+            hours = imported_hours.c
+            totals = await connection.execute(
+                select(hours.symbol, func.sum(hours.volume))
+                .where(hours["import"] == self._name)
+                .group_by(hours.symbol)
+            )
+            self.volumes.update({symbol: int(volume) for symbol, volume in totals})
+            self.is_storing = bool(row.storing)
+            return Progress.from_json(row.counts)
 
     async def add(
-        self, found: Iterable[Bar], before: tuple[int, int], progress: Progress, now_ns: int
+        self,
+        found: Iterable[Bar],
+        hours: Iterable[tuple[str, Hour]],
+        refused: Iterable[tuple[str, str, int]],
+        before: tuple[int, int],
+        progress: Progress,
+        *,
+        now_ns: int,
     ) -> None:
         """Add bars of further trades.
 
         Args:
             found: the bars.
+            hours: the hours of the trades, each with the content of its file.
+            refused: the bars in whose time a trade was refused.
             before: the file and row where their trades begin.
             progress: how far the files are read now.
             now_ns: the time.
@@ -113,6 +133,12 @@ class Staging:
             if changed:
                 rows = [(self._name, *_to_staged_row(bar)) for bar in changed]
                 await connection.exec_driver_sql(self._stage_bars, rows)
+            times = [(self._name, h.symbol, h.hour, content, *h[2:]) for content, h in hours]
+            if times:
+                await connection.exec_driver_sql(self._stage_hours, times)
+            gaps = [(self._name, *bar) for bar in sorted(refused)]
+            if gaps:
+                await connection.exec_driver_sql(self._stage_refused, gaps)
 
     async def drop_old(self, retention: Mapping[str, int], now_ns: int) -> int:
         """Drop the bars that are older than the store keeps them; return how many."""
@@ -129,49 +155,33 @@ class Staging:
                 dropped += result.rowcount
         return dropped
 
-    async def count(self) -> int:
-        """Return how many bars wait to be stored."""
-        async with self._database.read() as connection:
-            statement = select(func.count()).where(self._mine)
-            return await connection.scalar(statement) or 0
-
-    async def publish_some(self, progress: Progress, now_ns: int) -> int:
-        """Move a part of the bars to the stored ones; return how many, 0 at the end."""
-        key = [import_bars.c[name] for name in KEY]
+    async def discard(self) -> None:
+        """Forget the import: it cannot go on."""
         async with self._database.write() as connection:
-            await self._advance(connection, (progress.file, progress.row), progress, now_ns)
-            last = (
-                await connection.execute(
-                    select(*key)
-                    .where(self._mine)
-                    .order_by(*import_bars.primary_key.columns)
-                    .offset(PUBLISH_BARS - 1)
-                    .limit(1)
-                )
-            ).first()
-            part = self._mine if last is None else and_(self._mine, tuple_(*key) <= tuple_(*last))
-            await connection.execute(store_symbols(self._database, part))
-            result = await connection.execute(store_bars(self._database, part))
-            progress.written += result.rowcount
-            removed = await connection.execute(delete(import_bars).where(part))
-            await connection.execute(
-                update(imports)
-                .where(imports.c.id == self._name)
-                .values(**self._values(progress, now_ns))
-            )
-        return removed.rowcount
+            await _forget(connection, self._name)
 
-    async def finish(self) -> None:
-        """Forget the import, so that the same files can be imported again."""
-        async with self._database.write() as connection:
-            await connection.execute(delete(imports).where(imports.c.id == self._name))
+    async def begin_to_store(
+        self, connection: AsyncConnection, way: Way, progress: Progress, now_ns: int
+    ) -> None:
+        """Note, within a transaction, that bars are stored from now on.
+
+        Raises:
+            ImportRunsElsewhere: another process stores them.
+        """
+        await self._advance(connection, (progress.file, progress.row), progress, now_ns)
+        await connection.execute(
+            update(imports).where(imports.c.id == self._name).values(storing=way.value)
+        )
 
     async def _forget_old(self, connection: AsyncConnection, now_ns: int) -> None:
-        old = select(imports.c.id).where(imports.c.updated < now_ns - _FORGOTTEN_AFTER_NS)
-        await connection.execute(delete(import_bars).where(import_bars.c["import"].in_(old)))
-        await connection.execute(
-            delete(imports).where(imports.c.updated < now_ns - _FORGOTTEN_AFTER_NS)
+        # Not those that have begun to store their bars: they must go on.
+        old = await connection.execute(
+            select(imports.c.id).where(
+                imports.c.updated < now_ns - _FORGOTTEN_AFTER_NS, imports.c.storing == ""
+            )
         )
+        for (name,) in old:
+            await _forget(connection, name)
 
     async def _load_newest(self, connection: AsyncConnection) -> None:
         rows = await connection.execute(select_newest(self._mine))
@@ -227,3 +237,10 @@ class Staging:
             "counts": progress.to_json(),
             "updated": now_ns,
         }
+
+
+async def _forget(connection: AsyncConnection, name: str) -> None:
+    await connection.execute(delete(import_bars).where(import_bars.c["import"] == name))
+    await connection.execute(delete(import_refused).where(import_refused.c["import"] == name))
+    await connection.execute(delete(imported_hours).where(imported_hours.c["import"] == name))
+    await connection.execute(delete(imports).where(imports.c.id == name))

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
 from aggregator.bars.bar import BarState, Coverage
 from aggregator.store.database import Database
-from aggregator.store.schema import KEY, STAGED, STORED, bars, import_bars, symbols
+from aggregator.store.schema import (
+    KEY,
+    STAGED,
+    STORED,
+    bars,
+    import_bars,
+    import_refused,
+    imported_hours,
+    symbols,
+)
+
+
+class Way(Enum):
+    """What happens where stored bars have trades of the same time as the files."""
+
+    # The trades are added to those of other files; what may be the same trades twice is refused.
+    ADD = "add"
+    # They are added to whatever is there: the operator knows that they are other trades.
+    JOIN = "join"
+    # The bars are made of these files alone.
+    REPLACE = "replace"
+
 
 # A staged bar has no columns for these: all bars of an import are alike.
 _ALIKE = {
@@ -66,34 +99,133 @@ def stage_bars(database: Database) -> Any:
     )
 
 
+def stage_hours(database: Database) -> Any:
+    """Return the statement that adds to the hours of a file; its parameters are all columns."""
+    statement = database.insert(imported_hours)
+    old, new = imported_hours.c, statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["import", "symbol", "hour", "content"],
+        set_={
+            "first_ts": case((new.first_ts < old.first_ts, new.first_ts), else_=old.first_ts),
+            "last_ts": case((new.last_ts > old.last_ts, new.last_ts), else_=old.last_ts),
+            "trades": old.trades + new.trades,
+            "volume": old.volume + new.volume,
+            "first_trades": case(
+                (new.first_ts < old.first_ts, new.first_trades),
+                (new.first_ts > old.first_ts, old.first_trades),
+                else_=old.first_trades + new.first_trades,
+            ),
+            "last_trades": case(
+                (new.last_ts > old.last_ts, new.last_trades),
+                (new.last_ts < old.last_ts, old.last_trades),
+                else_=old.last_trades + new.last_trades,
+            ),
+        },
+    )
+
+
 def store_symbols(database: Database, part: ColumnElement[bool]) -> Any:
     """Return the statement that adds the symbols of some staged bars."""
     names = select(import_bars.c.symbol).where(part).distinct()
     return database.insert(symbols).from_select(["symbol"], names).on_conflict_do_nothing()
 
 
-def store_bars(database: Database, part: ColumnElement[bool]) -> Any:
-    """Return the statement that stores some staged bars, where they are new or different."""
+def store_bars(database: Database, part: ColumnElement[bool], way: Way) -> Any:
+    """Return the statement that stores some staged bars.
+
+    New bars are inserted. To a bar that is there already the trades are added, or it is replaced if
+    it differs, as ``way`` says.
+    """
     staged = [import_bars.c[name] for name in _STAGED]
     values = [literal(value) for value in _ALIKE.values()]
     statement = database.insert(bars).from_select(
-        [*_STAGED, *_ALIKE], select(*staged, *values).where(part)
+        [*_STAGED, *_ALIKE, "imported"], select(*staged, *values, true()).where(part)
     )
     new = statement.excluded
-    was_open = bars.c.state < BarState.FINAL.value
-    difference = func.abs(
-        (new.notional + new.notional_error) - (bars.c.notional + bars.c.notional_error)
-    )
+    if way is Way.REPLACE:
+        changed, where = _replaced(new), or_(_was_open, _differs(new))
+    else:
+        # Without the operator's word, only to bars of other files.
+        changed, where = _added(new), or_(bars.c.imported, literal(way is Way.JOIN))
     return statement.on_conflict_do_update(
         index_elements=KEY,
         set_={
-            **{name: new[name] for name in (*_VALUES, "coverage")},
-            "state": case((was_open, BarState.FINAL.value), else_=BarState.REVISED.value),
-            "revision": case((was_open, bars.c.revision), else_=bars.c.revision + 1),
+            **changed,
+            "state": case((_was_open, BarState.FINAL.value), else_=BarState.REVISED.value),
+            "revision": case((_was_open, bars.c.revision), else_=bars.c.revision + 1),
         },
-        where=or_(
-            was_open,
-            *(bars.c[name] != new[name] for name in _COMPARED),
-            difference > bars.c.notional * _NOTIONAL_TOLERANCE,
-        ),
+        where=where,
     )
+
+
+def mark_imported(part: ColumnElement[bool]) -> Any:
+    """Return the statement that notes of bars that their trades are those of some staged bars."""
+    key = [import_bars.c[name] for name in KEY]
+    return (
+        update(bars)
+        .where(
+            ~bars.c.imported, tuple_(*(bars.c[name] for name in KEY)).in_(select(*key).where(part))
+        )
+        .values(imported=true())
+    )
+
+
+def mark_incomplete(part: ColumnElement[bool]) -> Any:
+    """Return the statement that notes of bars that some of their trades were refused."""
+    names = ("symbol", "interval", "start")
+    key = tuple_(*(bars.c[name] for name in names))
+    refused = select(*(import_refused.c[name] for name in names)).where(part)
+    return update(bars).where(key.in_(refused)).values(coverage=Coverage.PARTIAL.value)
+
+
+_was_open = bars.c.state < BarState.FINAL.value
+
+
+def _replaced(new: Any) -> dict[str, Any]:
+    return {**{name: new[name] for name in (*_VALUES, "coverage")}, "imported": true()}
+
+
+def _differs(new: Any) -> ColumnElement[bool]:
+    difference = func.abs(
+        (new.notional + new.notional_error) - (bars.c.notional + bars.c.notional_error)
+    )
+    return or_(
+        *(bars.c[name] != new[name] for name in _COMPARED),
+        difference > func.abs(bars.c.notional) * _NOTIONAL_TOLERANCE,
+    )
+
+
+def _added(new: Any) -> dict[str, Any]:
+    # As Candle.merge has it.
+    old = bars.c
+    is_earlier = or_(
+        new.first_ts < old.first_ts,
+        and_(new.first_ts == old.first_ts, new.first_sequence < old.first_sequence),
+    )
+    is_later = or_(
+        new.last_ts > old.last_ts,
+        and_(new.last_ts == old.last_ts, new.last_sequence >= old.last_sequence),
+    )
+    total = old.notional + new.notional
+    # Neumaier's sum: what the larger summand lost of the smaller one.
+    error = case(
+        (
+            func.abs(old.notional) >= func.abs(new.notional),
+            (old.notional - total) + new.notional,
+        ),
+        else_=(new.notional - total) + old.notional,
+    )
+    return {
+        "open": case((is_earlier, new.open), else_=old.open),
+        "first_ts": case((is_earlier, new.first_ts), else_=old.first_ts),
+        "first_sequence": case((is_earlier, new.first_sequence), else_=old.first_sequence),
+        "close": case((is_later, new.close), else_=old.close),
+        "last_ts": case((is_later, new.last_ts), else_=old.last_ts),
+        "last_sequence": case((is_later, new.last_sequence), else_=old.last_sequence),
+        "high": case((new.high > old.high, new.high), else_=old.high),
+        "low": case((new.low < old.low, new.low), else_=old.low),
+        "volume": old.volume + new.volume,
+        "trades": old.trades + new.trades,
+        "notional": total,
+        "notional_error": old.notional_error + new.notional_error + error,
+    }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aggregator.bars.candle import MAX_INT64
 from aggregator.producers.producers import Producers
 from aggregator.wire.batch import Batch
 from marketdata.errors import MarketDataError
 from marketdata.validation import RejectReason
-from marketdata.wire.market_data_pb2 import BatchAck, Rejection
+from marketdata.wire.market_data_pb2 import BatchAck, Refusal, Rejection
 
 MAX_PRODUCER_ID_LENGTH = 64
+_REFUSALS = " refusals"
 
 
 class InvalidBatch(MarketDataError):
@@ -45,6 +46,15 @@ class Numbering:
         seen = self._producers.advance(batch.producer_id, batch.first_sequence, batch.count)
         self.duplicates += seen
         return batch.first_sequence, seen
+
+    def new_refusals(self, batch: Batch) -> Sequence[Refusal]:
+        """Return the refusals of a batch that were not seen before."""
+        refusals = batch.refusals
+        if batch.producer_id and refusals:
+            # They are counted apart from the ticks, as those of another producer.
+            name = f"{batch.producer_id}{_REFUSALS}"
+            refusals = refusals[self._producers.advance(name, batch.first_refusal, len(refusals)) :]
+        return refusals
 
 
 def make_ack(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 
 class Producers:
@@ -21,6 +22,14 @@ class Producers:
     def last_sequence(self, producer_id: str) -> int:
         """Return the last sequence of ``producer_id``, 0 for an unknown one."""
         return self._last_sequences.get(producer_id, 0)
+
+    def restore(self, last_sequences: Mapping[str, int]) -> None:
+        """Take over the sequences of an earlier run; call it before the first batch."""
+        self._last_sequences.update(last_sequences)
+
+    def all(self) -> dict[str, int]:
+        """Return the last sequence of each producer, that of the longest silent one first."""
+        return dict(self._last_sequences)
 
     def advance(self, producer_id: str, first_sequence: int, count: int) -> int:
         """Note a batch and return how many of its first ticks are duplicates."""

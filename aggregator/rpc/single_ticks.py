@@ -81,7 +81,8 @@ class SingleTicks:
         waiting, self._waiting = self._waiting, []
         now_ns = self._clock()
         rejected: Counter[str] = Counter()
-        valid = []
+        valid: list[wire.Tick] = []
+        refusals: list[wire.Refusal] = []
         changes = self._units.changes
         for tick in waiting:
             reason = self._rules.normalize(tick, now_ns, self._units)
@@ -89,10 +90,13 @@ class SingleTicks:
                 valid.append(tick)
             else:
                 rejected[reason] += 1
+                refusal = self._rules.refusal(tick, now_ns)
+                if refusal is not None:
+                    refusals.append(refusal)
         if self._units.changes > changes == 0:
             log.warning("timestamp_unit_changed", unit_ns=self._units.unit_ns)
-        if valid:
-            applied = self._market.publish_ticks(valid, now_ns, self._feed)
+        if valid or refusals:
+            applied = self._market.publish_ticks(valid, now_ns, self._feed, refusals)
             rejected.update(reason for _, reason in applied.rejections)
         self.rejected.update(rejected)
         self._drops(rejected)

@@ -26,20 +26,27 @@ from marketdata.timestamps import NS_PER_S
 FIRST_DAY = "1970-01-02"
 LAST_DAY = "2060-01-01"
 _NO_BREAK = -(2**63)
-_HOUR_NS = 3_600 * NS_PER_S
+_MINUTE_NS = 60 * NS_PER_S
+_HOUR_NS = 60 * _MINUTE_NS
 
 
-class ExtendedHours(NamedTuple):
+class HoursAround(NamedTuple):
     """Trading before the open and after the close; the library has only the regular hours."""
 
-    # On the local clock.
-    pre: time
-    # After the close; on a half day it shifts with it.
+    # On the local clock; None: the day begins with its open.
+    pre: time | None
+    # After the close; on a half day both shift with it. Until then the auctions are printed.
+    auction_ns: int
+    # Until then there is trading of any kind.
     post_ns: int
 
 
-# New York: 04:00 to 20:00, on half days to 17:00. Exchanges not named here have regular hours only.
-EXTENDED_HOURS = {"XNYS": ExtendedHours(time(4), 4 * _HOUR_NS)}
+# New York: 04:00 to 20:00, on half days to 17:00. Continuous trading goes on after the close, so
+# the time for its auctions is short: of 2013-10-07 they came 1, 5, 8 and 64 s after it.
+HOURS_AROUND = {"XNYS": HoursAround(time(4), 2 * _MINUTE_NS, 4 * _HOUR_NS)}
+# Elsewhere only auctions, and trades at their price, come after the close. London has 5 minutes for
+# the auction, up to 30 s more by chance, two extensions, and trading at its price until 16:40.
+AUCTIONS_ONLY = HoursAround(None, 15 * _MINUTE_NS, 15 * _MINUTE_NS)
 
 
 class CalendarsNotInstalled(SettingsError):
@@ -60,7 +67,7 @@ class UnknownSession(SettingsError):
         hint = f"; the nearest calendars are {nearest}" if nearest else ""
         super().__init__(
             f"{setting}: {name!r} is none of utc-day, none, day:<time zone>, <calendar>, "
-            f"<calendar>:regular{hint}"
+            f"<calendar>:regular, <calendar>:regular-noauctions{hint}"
         )
 
 
@@ -80,6 +87,9 @@ def load_rules(session: str, calendars: str, *, anchored: bool) -> SessionRules:
     return SessionRules(default, list(_patterns(calendars, loader)))
 
 
+_OPTIONS = frozenset({"", "regular", "regular-noauctions"})
+
+
 class _Loader:
     # Loads each calendar once and returns the same rule for equal names.
     def __init__(self, anchored: bool) -> None:
@@ -97,12 +107,15 @@ class _Loader:
         name, _, option = text.partition(":")
         if name == "day":
             return ZoneDay(_zone(setting, option), anchored=self._anchored)
-        if not name or option not in {"", "regular"} or text.endswith(":"):
+        if not name or option not in _OPTIONS or text.endswith(":"):
             raise UnknownSession(setting, text, ())
         if name not in self._calendars:
             self._calendars[name] = load_calendar(name, setting)
         return CalendarDay(
-            self._calendars[name], regular=option == "regular", anchored=self._anchored
+            self._calendars[name],
+            regular=option != "",
+            auctions=option != "regular-noauctions",
+            anchored=self._anchored,
         )
 
 
@@ -150,8 +163,8 @@ def load_calendar(name: str, setting: str = "AGGREGATOR_SESSION") -> Calendar:
             f"{setting}: the installed exchange_calendars cannot compute {name}: {str(exc)[:200]}"
         ) from exc
     zone = ZoneInfo(str(known.tz))
-    extended = EXTENDED_HOURS.get(name)
-    return Calendar(list(_trading_days(known, zone, extended)), _usual(known, zone, extended))
+    around = HOURS_AROUND.get(name, AUCTIONS_ONLY)
+    return Calendar(list(_trading_days(known, zone, around)), _usual(known, zone, around))
 
 
 def _widest(library: Any, name: str) -> Any:
@@ -166,9 +179,7 @@ def _widest(library: Any, name: str) -> Any:
     )
 
 
-def _trading_days(
-    known: Any, zone: ZoneInfo, extended: ExtendedHours | None
-) -> Iterator[TradingDay]:
+def _trading_days(known: Any, zone: ZoneInfo, around: HoursAround) -> Iterator[TradingDay]:
     columns = (
         known.opens_nanos,
         known.closes_nanos,
@@ -177,19 +188,19 @@ def _trading_days(
     )
     end = 0
     for opened, closed, pause, resumed in zip(*(c.tolist() for c in columns), strict=True):
-        pre, post_end = opened, closed
-        if extended is not None:
+        pre = opened
+        if around.pre is not None:
             day = datetime.fromtimestamp(opened // NS_PER_S, zone).date()
-            pre = to_ns(datetime.combine(day, extended.pre, zone))
-            post_end = closed + extended.post_ns
+            pre = to_ns(datetime.combine(day, around.pre, zone))
         breaks = (closed, closed) if pause == _NO_BREAK else (pause, resumed)
+        after = (closed + around.auction_ns, closed + around.post_ns)
         # If two days of a calendar overlap, the time belongs to the earlier one.
         if closed > end:
-            yield TradingDay(max(pre, end), max(opened, end), *breaks, closed, post_end)
-            end = post_end
+            yield TradingDay(max(pre, end), max(opened, end), *breaks, closed, *after)
+            end = closed
 
 
-def _usual(known: Any, zone: ZoneInfo, extended: ExtendedHours | None) -> UsualHours:
+def _usual(known: Any, zone: ZoneInfo, around: HoursAround) -> UsualHours:
     # Those of the calendar's last days: the library lists the changes, and the last one counts.
     opens = _offset(known.open_times[-1][1], known.open_offset)
     closes = _offset(known.close_times[-1][1], known.close_offset)
@@ -199,12 +210,12 @@ def _usual(known: Any, zone: ZoneInfo, extended: ExtendedHours | None) -> UsualH
     pause = (closes, closes)
     if paused is not None and resumed is not None:
         pause = (_offset(paused, 0), _offset(resumed, 0))
-    pre, post_end = opens, closes
-    if extended is not None:
-        pre = _offset(extended.pre, 0)
-        post_end = closes + timedelta(microseconds=extended.post_ns // 1000)
+    pre = opens if around.pre is None else _offset(around.pre, 0)
+    auction_end, post_end = (
+        closes + timedelta(microseconds=ns // 1000) for ns in (around.auction_ns, around.post_ns)
+    )
     weekdays = frozenset(day for day, flag in enumerate(known.weekmask) if flag == "1")
-    return UsualHours(zone, weekdays, (pre, opens, *pause, closes, post_end))
+    return UsualHours(zone, weekdays, (pre, opens, *pause, closes, auction_end, post_end))
 
 
 def _offset(clock: time, days: int) -> timedelta:

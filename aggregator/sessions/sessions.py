@@ -25,8 +25,8 @@ class Session(NamedTuple):
 
     start: int
     end: int
-    # When there is trading in it. A trading day starts when the one before it ends, so this may be
-    # less. These hours decide how much of it is covered.
+    # When there is trading in it. A trading day ends when the next one begins, so this may be less.
+    # These hours decide how much of it is covered.
     opens: int
     closes: int
 

@@ -15,13 +15,18 @@ _DAY = timedelta(days=1)
 
 
 class TradingDay(NamedTuple):
-    """When the phases of one trading day start, in ns; with no break, its times are ``close``."""
+    """When the phases of one trading day start, in ns; with no break, its times are ``close``.
+
+    Auctions end at ``auction_end``, and trading after the close at ``post_end``. Both may be later
+    than the start of the next trading day.
+    """
 
     pre: int
     open: int
     break_start: int
     break_end: int
     close: int
+    auction_end: int
     post_end: int
 
 
@@ -34,7 +39,7 @@ class UsualHours:
     weekdays: Collection[int]
     # From local midnight to each time of a TradingDay, by the local clock, so it is right on days
     # when the clocks change.
-    offsets: tuple[timedelta, timedelta, timedelta, timedelta, timedelta, timedelta]
+    offsets: tuple[timedelta, timedelta, timedelta, timedelta, timedelta, timedelta, timedelta]
 
     def __post_init__(self) -> None:
         if not self.weekdays:
@@ -57,22 +62,23 @@ class UsualHours:
 class Calendar:
     """The trading days of one exchange.
 
-    After the given days, every usual weekday is a trading day with the usual hours: the holidays of
-    a distant year are not known yet, and each tick needs a session.
+    A trading day begins with its pre-market, or with its open where there is none, and ends where
+    the next one begins. After the given days, every usual weekday is a trading day with the usual
+    hours: the holidays of a distant year are not known yet, and each tick needs a session.
     """
 
     def __init__(self, days: Sequence[TradingDay], usual: UsualHours) -> None:
         self._usual = usual
         self._days: list[TradingDay] = []
         known_from = days[0].pre if days else 1
-        while (day := usual.first_after(self._end)).post_end <= known_from:
+        while (day := usual.first_after(self._close)).close <= known_from:
             self._days.append(day)
         self._days += days
-        self._ends = [day.post_end for day in self._days]
+        self._starts = [day.pre for day in self._days]
 
     @property
-    def _end(self) -> int:
-        return self._days[-1].post_end if self._days else 0
+    def _close(self) -> int:
+        return self._days[-1].close if self._days else 0
 
     @property
     def usual(self) -> UsualHours:
@@ -80,51 +86,65 @@ class Calendar:
         return self._usual
 
     def index(self, ts_ns: int) -> int:
-        """Return the number of the trading day that ends next after ``ts_ns``."""
-        while ts_ns >= self._end:
-            day = self._usual.first_after(self._end)
+        """Return the number of the trading day that began last before ``ts_ns``, else the first."""
+        # The next one is needed too: it ends the day.
+        while len(self._starts) < 2 or ts_ns >= self._starts[-1]:
+            day = self._usual.first_after(self._close)
             self._days.append(day)
-            self._ends.append(day.post_end)
-        return bisect_right(self._ends, ts_ns)
+            self._starts.append(day.pre)
+        return max(bisect_right(self._starts, ts_ns) - 1, 0)
 
     def day(self, number: int) -> TradingDay:
         """Return the trading day of :meth:`index`."""
         return self._days[number]
 
-    def end_before(self, number: int) -> int:
-        """Return when the trading day before that one ended."""
-        return self._ends[number - 1] if number else 0
+    def bounds(self, number: int) -> tuple[int, int]:
+        """Return the start of that trading day and of the next one; the first starts at 0."""
+        return self._starts[number] if number else 0, self._starts[number + 1]
 
 
 class CalendarDay:
     """Sessions are the trading days of an exchange.
 
-    A trading day begins at the end of the one before it, so a weekend belongs to the Monday. If
-    ``regular``, a session is only the time between open and close.
+    A trade after the close belongs to the day that closed, until the next one begins: so does the
+    closing auction, and a weekend belongs to the Friday.
+
+    Args:
+        calendar: the trading days.
+        regular: whether a session is only the time from open to close.
+        auctions: whether such a session also has the auctions after the close.
+        anchored: whether intraday bars begin with the open.
     """
 
     def __init__(
-        self, calendar: Calendar, *, regular: bool = False, anchored: bool = False
+        self,
+        calendar: Calendar,
+        *,
+        regular: bool = False,
+        auctions: bool = True,
+        anchored: bool = False,
     ) -> None:
         self._calendar = calendar
         self._regular = regular
+        self._auctions = auctions
         usual = calendar.usual
         midnight = datetime.min.replace(year=2000)
         opens = (midnight + usual.offsets[1]).time()
         self._anchor = standard_time(usual.zone, opens) if anchored else 0
-        # The trading day of the last call, with the time before its pre-market.
+        # The trading day of the last call.
         self._from = self._to = 0
-        self._day = TradingDay(0, 0, 0, 0, 0, 0)
+        self._day = TradingDay(0, 0, 0, 0, 0, 0, 0)
         self._session = Session(0, 0, 0, 0)
 
     def _find(self, ts_ns: int) -> None:
         number = self._calendar.index(ts_ns)
         day = self._day = self._calendar.day(number)
-        self._from, self._to = self._calendar.end_before(number), day.post_end
+        self._from, self._to = self._calendar.bounds(number)
+        closes = min(day.auction_end if self._auctions else day.close, self._to)
         if self._regular:
-            self._session = Session(day.open, day.close, day.open, day.close)
+            self._session = Session(day.open, closes, day.open, closes)
         else:
-            self._session = Session(self._from, self._to, day.pre, day.post_end)
+            self._session = Session(self._from, self._to, day.pre, min(day.post_end, self._to))
 
     def session(self, ts_ns: int) -> Session | None:
         """Return the trading day that ``ts_ns`` counts for."""
@@ -142,7 +162,7 @@ class CalendarDay:
         if not self._from <= ts_ns < self._to:
             self._find(ts_ns)
         day = self._day
-        if ts_ns < day.pre:
+        if not day.pre <= ts_ns < day.post_end:
             return "closed"
         if ts_ns < day.open:
             return "pre"

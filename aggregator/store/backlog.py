@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 from aggregator.bars.bar import Bar, BarKey
 
@@ -37,6 +38,12 @@ class Backlog:
     def is_idle(self) -> bool:
         """Whether there is nothing to take."""
         return not self._waiting
+
+    @property
+    def ends(self) -> set[int]:
+        """When the bars end that are not in the store yet."""
+        both = chain(self._waiting.values(), self._in_flight.values())
+        return {bar.end for bar in both}
 
     def put(self, bars: Iterable[Bar]) -> list[Bar]:
         """Queue ``bars``, each in place of its earlier state; return the bars that are lost.

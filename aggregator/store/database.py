@@ -17,7 +17,11 @@ from sqlalchemy import (
     Connection,
     PoolProxiedConnection,
     Table,
+    delete,
     event,
+    false,
+    inspect,
+    literal_column,
     select,
     text,
     tuple_,
@@ -28,6 +32,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from aggregator.bars.bar import SESSION, BarState
 from aggregator.store.address import describe, sqlite_file
 from aggregator.store.rows import Row, symbol_of
 from aggregator.store.schema import KEY, STORED, bars, symbols
@@ -62,6 +67,10 @@ _PRAGMAS = (
 _MIGRATION_LOCK = 0x6D61726B6574
 
 
+class StoreEmptied(OSError):
+    """The file of the store is not the one that was opened: somebody emptied or removed it."""
+
+
 class Database:
     """One database; each call is one transaction."""
 
@@ -91,8 +100,12 @@ class Database:
         if self._file is not None:
             event.listen(self._engine.sync_engine, "connect", self._prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
-        self._upsert = self.render(_upsert_bars(self))
+        self._upsert = self.render(_upsert_bars(self), [field.name for field in STORED])
         self._add_symbol = self.render(self.insert(symbols).on_conflict_do_nothing())
+        # The file whose tables we made or found, by device and inode.
+        self._opened: tuple[int, int] | None = None
+        # Whether there must be tables; None: not known yet.
+        self._had_tables: bool | None = None
         # Symbols that have their row.
         self._known_symbols: set[str] = set()
         # We write one transaction at a time, so SQLite never has to wait for another of ours.
@@ -109,6 +122,7 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        self._check_file()
         # A cancelled caller stops waiting, but the connection is still opened and then closed:
         # otherwise SQLite's driver would leave a thread running.
         opening = asyncio.ensure_future(self._engine.connect().start())
@@ -119,6 +133,19 @@ class Database:
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
             await asyncio.shield(closing)
+
+    def _check_file(self) -> None:
+        # SQLite does not notice: it would go on with a file that nobody can open any more.
+        if self._file is None or self._opened is None:
+            return
+        try:
+            found = self._file.stat()
+        except FileNotFoundError:
+            raise StoreEmptied("the file was removed") from None
+        if (found.st_dev, found.st_ino) != self._opened:
+            raise StoreEmptied("the file was replaced by another one")
+        if not found.st_size:
+            raise StoreEmptied("the file was emptied")
 
     def _check_out(
         self,
@@ -149,26 +176,57 @@ class Database:
         # The two dialects have the same methods and no common type.
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
-    def render(self, statement: ClauseElement) -> str:
-        """Return the text of a statement whose parameters are all columns, in their order.
+    def render(self, statement: ClauseElement, columns: list[str] | None = None) -> str:
+        """Return the text of a statement whose parameters are columns, all of them by default.
 
         A thousand rows as tuples cost a tenth of what they cost as dicts.
         """
-        return str(statement.compile(dialect=self.dialect))
+        return str(statement.compile(dialect=self.dialect, column_keys=columns))
 
-    async def migrate(self) -> None:
-        """Create the tables or bring them up to date; safe while another process does so too."""
+    async def migrate(self) -> bool:
+        """Create the tables or bring them up to date; safe while another process does so too.
+
+        Returns:
+            Whether the tables are missing that must have been there: the file existed, or this
+            object had made them before. The new ones are empty.
+        """
+        if self._opened is not None:
+            self.refresh()
+        self._opened = None
+        self._known_symbols.clear()
         if self._file is not None:
             await asyncio.to_thread(self._file.parent.mkdir, parents=True, exist_ok=True)
+        if self._had_tables is None:
+            # Before a connection makes the file.
+            self._had_tables = self._file is not None and await asyncio.to_thread(self._file.exists)
         async with self.write() as connection:
             if not self.is_sqlite:
                 await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            is_new = not await connection.run_sync(_has_tables)
             await connection.run_sync(_migrate)
+        self._opened = await asyncio.to_thread(self._identify)
+        is_emptied = is_new and self._had_tables
+        self._had_tables = True
+        return is_emptied
+
+    def _identify(self) -> tuple[int, int]:
+        if self._file is None:
+            return 0, 0
+        found = self._file.stat()
+        return found.st_dev, found.st_ino
+
+    def lacks_tables(self, error: BaseException) -> bool:
+        """Return whether an error says that the file or the tables are gone."""
+        if isinstance(error, StoreEmptied):
+            return True
+        cause = error.orig if isinstance(error, DBAPIError) else None
+        # PostgreSQL's code of an undefined table.
+        return "no such table" in str(cause) or getattr(cause, "sqlstate", "") == "42P01"
 
     async def ping(self) -> None:
-        """Make sure that the database answers."""
+        """Make sure that the database answers, and has its tables."""
         async with self.read() as connection:
-            await connection.execute(select(1))
+            await connection.execute(select(symbols.c.symbol).limit(1))
 
     def refresh(self) -> None:
         """Do not reuse the open connections: their server may be gone."""
@@ -200,6 +258,13 @@ class Database:
             await self.add_symbols(connection, names)
             await connection.exec_driver_sql(self._upsert, list(rows))
         self._known_symbols |= names
+
+    async def remove_sessions(self) -> None:
+        """Remove the sessions that the last stop left."""
+        async with self.write() as connection:
+            # Written as in the condition of the index, which a parameter is not.
+            is_open = bars.c.state < literal_column(str(BarState.FINAL.value))
+            await connection.execute(delete(bars).where(bars.c.interval == SESSION, is_open))
 
     async def add_symbols(self, connection: AsyncConnection, names: set[str]) -> None:
         """Add the symbols that have no row yet."""
@@ -237,13 +302,21 @@ def _upsert_bars(database: Database) -> ClauseElement:
     new = statement.excluded
     result: ClauseElement = statement.on_conflict_do_update(
         index_elements=KEY,
-        set_={field.name: new[field.name] for field in STORED if field.name not in KEY},
+        set_={
+            **{field.name: new[field.name] for field in STORED if field.name not in KEY},
+            # Its trades may be others now than those of the files.
+            "imported": false(),
+        },
         # At the same rank the bar with more trades stays: a fragment, made after a start without
         # the store, must not replace the whole bar.
         where=tuple_(new.revision, new.state, new.trades)
         >= tuple_(bars.c.revision, bars.c.state, bars.c.trades),
     )
     return result
+
+
+def _has_tables(connection: Connection) -> bool:
+    return inspect(connection).has_table(bars.name)
 
 
 def _migrate(connection: Connection) -> None:

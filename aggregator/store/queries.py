@@ -9,7 +9,7 @@ from sqlalchemy import Delete, Select, Table, and_, delete, func, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
 from aggregator.bars.bar import BarState
-from aggregator.store.schema import bars, symbols
+from aggregator.store.schema import bar_columns, bars, symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Range:
 
 def select_range(asked: Range) -> Select[tuple[object, ...]]:
     """Return the statement for the bars of a range."""
-    statement = select(bars).where(
+    statement = select(*bar_columns).where(
         bars.c.symbol == asked.symbol,
         bars.c.interval == asked.interval,
         bars.c.start >= asked.from_ns,
@@ -49,7 +49,7 @@ def select_range(asked: Range) -> Select[tuple[object, ...]]:
 
 def select_open() -> Select[tuple[object, ...]]:
     """Return the statement for the bars that a graceful stop left open."""
-    return select(bars).where(bars.c.state < BarState.FINAL.value)
+    return select(*bar_columns).where(bars.c.state < BarState.FINAL.value)
 
 
 def select_last_times(intervals: Sequence[str], *, is_sqlite: bool) -> Select[tuple[str, int]]:
@@ -89,7 +89,7 @@ def select_recent(
     )
     # With an inner join, SQLite would begin with a scan of all bars. Not ordered: to sort half a
     # million bars takes longer than everything else.
-    return select(bars).select_from(level.outerjoin(bars, within)).limit(limit)
+    return select(*bar_columns).select_from(level.outerjoin(bars, within)).limit(limit)
 
 
 def select_nth_old(symbol: str, interval: str, before_ns: int, n: int) -> Select[tuple[int]]:

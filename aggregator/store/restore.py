@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 
 import structlog
 
-from aggregator.bars.bar import Bar
+from aggregator.bars.bar import SESSION, Bar
 from aggregator.store.database import Database
 from aggregator.store.queries import select_last_times, select_open, select_recent
 from aggregator.store.rows import to_bar
@@ -18,13 +18,13 @@ log = structlog.get_logger()
 # How long closed bars are read: 26,000 a second were read on a busy machine.
 RESTORE_S = 4.0
 _RESTORED_AT_ONCE = 2_000
-# A trading day with its neighbours' hours, and the longest weekend before it.
-_LONGEST_DAY_NS = 5 * 86_400 * 1_000_000_000
+# A trading day lasts until the next one begins; the holidays of Shanghai take up to eleven days.
+_LONGEST_DAY_NS = 16 * 86_400 * 1_000_000_000
 
 
 async def load_open(database: Database, intervals: Iterable[Interval]) -> list[Bar]:
-    """Return the bars that were open at the last stop."""
-    names = {interval.name for interval in intervals}
+    """Return the bars that were open at the last stop, and the sessions."""
+    names = {SESSION, *(interval.name for interval in intervals)}
     async with database.read() as connection:
         rows = (await connection.execute(select_open())).tuples()
         return [bar for bar in map(to_bar, rows) if bar.interval in names]

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     column,
+    false,
 )
 
 from aggregator.bars.bar import BarState
@@ -66,9 +67,14 @@ bars = Table(
     "bars",
     metadata,
     *_columns(STORED),
+    # Whether all of its trades come from imported files, so that the trades of other files may be
+    # added to it.
+    Column("imported", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint(*KEY, name="bars_pkey"),
     sqlite_with_rowid=False,
 )
+# What a row of :mod:`aggregator.store.rows` has.
+bar_columns = [bars.c[field.name] for field in STORED]
 _open = column("state", SmallInteger) < BarState.FINAL.value
 # The few that a graceful stop left open.
 Index("bars_open", bars.c.symbol, bars.c.interval, sqlite_where=_open, postgresql_where=_open)
@@ -92,6 +98,31 @@ feed_spans = Table(
     sqlite_with_rowid=False,
 )
 
+# The last orderly stop: one row, none before the first.
+last_stop = Table(
+    "last_stop",
+    metadata,
+    Column("number", Integer, nullable=False),
+    # Whether no run came after it.
+    Column("is_last", Boolean, nullable=False),
+    # JSON: by producer id its last sequence, the time of its report and the times it covered.
+    Column("senders", Text, nullable=False),
+    PrimaryKeyConstraint("number", name="last_stop_pkey"),
+    sqlite_with_rowid=False,
+)
+
+# Ticks that were refused, with first <= exchange time <= last.
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("symbol", Text, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    PrimaryKeyConstraint("symbol", "first", name="refusals_pkey"),
+    sqlite_with_rowid=False,
+)
+
 # How far each unfinished import has come.
 imports = Table(
     "imports",
@@ -103,6 +134,10 @@ imports = Table(
     Column("counts", Text, nullable=False),
     # When it last made progress.
     Column("updated", BigInteger, nullable=False),
+    # JSON: the contents of its files.
+    Column("files", Text, nullable=False, server_default="[]"),
+    # How its bars are being stored; empty while the files are read.
+    Column("storing", Text, nullable=False, server_default=""),
     PrimaryKeyConstraint("id", name="imports_pkey"),
     sqlite_with_rowid=False,
 )
@@ -113,5 +148,51 @@ import_bars = Table(
     Column("import", Text, nullable=False),
     *_columns(STAGED),
     PrimaryKeyConstraint("import", *KEY, name="import_bars_pkey"),
+    sqlite_with_rowid=False,
+)
+# The bars of unfinished imports in whose time a row was refused.
+import_refused = Table(
+    "import_refused",
+    metadata,
+    Column("import", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("interval", Text, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    PrimaryKeyConstraint("import", "symbol", "interval", "start", name="import_refused_pkey"),
+    sqlite_with_rowid=False,
+)
+# The files whose trades are in the bars, since the moment when the first bar is stored.
+imported_files = Table(
+    "imported_files",
+    metadata,
+    # SHA-256 of what is in it.
+    Column("content", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    # JSON: the settings and the intervals with which it was imported.
+    Column("settings", Text, nullable=False),
+    Column("intervals", Text, nullable=False),
+    Column("imported", BigInteger, nullable=False),
+    # Whether no other file has replaced a part of it.
+    Column("whole", Boolean, nullable=False),
+    PrimaryKeyConstraint("content", name="imported_files_pkey"),
+    sqlite_with_rowid=False,
+)
+# The hours of each symbol in each file, to notice that two files may have the same trades.
+imported_hours = Table(
+    "imported_hours",
+    metadata,
+    # The unfinished import, empty for a file of imported_files.
+    Column("import", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("hour", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("first_ts", BigInteger, nullable=False),
+    Column("last_ts", BigInteger, nullable=False),
+    Column("trades", BigInteger, nullable=False),
+    Column("volume", BigInteger, nullable=False),
+    # Price and volume of the trades at the first and at the last time, each with a separator.
+    Column("first_trades", Text, nullable=False),
+    Column("last_trades", Text, nullable=False),
+    PrimaryKeyConstraint("import", "symbol", "hour", "content", name="imported_hours_pkey"),
     sqlite_with_rowid=False,
 )

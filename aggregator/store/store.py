@@ -7,18 +7,24 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import structlog
 
 from aggregator.bars.bar import Bar
+from aggregator.bars.refusals import Range
+from aggregator.coverage.feeds import SenderMark
 from aggregator.coverage.spans import Span
 from aggregator.store.backlog import Backlog, Group
-from aggregator.store.database import STORE_ERRORS, Database
+from aggregator.store.database import STORE_ERRORS, Database, StoreEmptied
 from aggregator.store.feed_spans import load_spans, save_spans
 from aggregator.store.health import StoreHealth
-from aggregator.store.queries import Range, select_range
+from aggregator.store.last_stop import LastStop, save_last_stop, take_last_stop
+from aggregator.store.queries import Range as BarRange
+from aggregator.store.queries import select_range
+from aggregator.store.refusals import load_refusals, save_refusals
 from aggregator.store.removal import remove_old
 from aggregator.store.restore import load_open, load_recent
 from aggregator.store.room import MAX_WAIT_S, StoreRoom
@@ -81,6 +87,14 @@ class BarStore:
         self._losses = DropSummary(log, "bars_lost")
         self._written = 0
         self._is_prepared = False
+        #: How the last run stopped; known when the database answered at the start.
+        self.last_stop = LastStop()
+        # Whether the tables must be made or found again before the next bar is written.
+        self._must_prepare = True
+        # Whether the file is not the one that was opened.
+        self._lost_its_file = False
+        # What readers of the history must know although the store works.
+        self._notice = ""
         self._health = StoreHealth(database, tell)
         self.room = StoreRoom(max_waiting)
         # When the transaction began that goes on now.
@@ -115,7 +129,7 @@ class BarStore:
             return "failing", f"no answer for {busy_s:.0f} s"
         if self.room.is_overdue or len(self._backlog) >= self._backlog.max_waiting:
             return "overflowing", "bars close faster than they are written"
-        return "ok", ""
+        return "ok", self._notice
 
     async def start(self) -> None:
         """Open the database; if that fails, keep trying in the background."""
@@ -123,7 +137,7 @@ class BarStore:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await self._prepare()
         except STORE_ERRORS as exc:
-            self._health.failed(exc)
+            self._failed(exc)
         self._tasks = [
             asyncio.create_task(self._write_for_ever()),
             asyncio.create_task(self._remove_for_ever()),
@@ -147,7 +161,7 @@ class BarStore:
                     async for part in load_recent(self._database, intervals, window_ns, left):
                         found += part
             except STORE_ERRORS as exc:
-                self._health.failed(exc)
+                self._failed(exc)
         return found
 
     def put(self, bars: Iterable[Bar]) -> None:
@@ -166,18 +180,40 @@ class BarStore:
         """Wait until everything is written."""
         await self._drained.wait()
 
-    async def stop(self, timeout_s: float, last: Sequence[Bar] = ()) -> None:
-        """Write the waiting and the ``last`` bars within ``timeout_s``; log how many are lost."""
+    async def stop(
+        self,
+        timeout_s: float,
+        last: Sequence[Bar] = (),
+        spans: Iterable[Span] = (),
+        senders: Mapping[str, SenderMark] | None = None,
+    ) -> None:
+        """Write the waiting and the ``last`` bars within ``timeout_s``; log how many are lost.
+
+        If no bar of this run was lost, what the next run may trust is stored as well.
+
+        Args:
+            timeout_s: how long it may take.
+            last: the bars that are not closed.
+            spans: when there was a feed.
+            senders: where each producer stands; None: the next run is to trust nothing.
+        """
         left = len(last)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
+                if last and self._is_prepared:
+                    with contextlib.suppress(*STORE_ERRORS):
+                        await self._database.remove_sessions()
                 # Not all at once: there may be more than may wait.
                 for first in range(0, len(last), self._backlog.max_waiting):
                     part = last[first : first + self._backlog.max_waiting]
                     self.put(part)
                     left -= len(part)
                     await self.flush()
+                if senders is not None and not self._backlog.lost and self._is_prepared:
+                    with contextlib.suppress(*STORE_ERRORS):
+                        await save_spans(self._database, spans)
+                        await save_last_stop(self._database, senders)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -191,7 +227,7 @@ class BarStore:
         """Give the bars that wait, and those put while the context lasts, by start and number."""
         return self._backlog.reading(symbol, interval)
 
-    async def fetch(self, asked: Range) -> Sequence[Sequence[Any]]:
+    async def fetch(self, asked: BarRange) -> Sequence[Sequence[Any]]:
         """Return the rows of the stored bars of a range.
 
         Raises:
@@ -204,7 +240,7 @@ class BarStore:
                 return (await connection.execute(select_range(asked))).fetchall()
         except STORE_ERRORS as exc:
             # The writer tries again, and reports when it works.
-            self._health.failed(exc)
+            self._failed(exc)
             self._wake.set()
             raise StoreUnavailable(self._health.problem or "") from exc
 
@@ -215,24 +251,62 @@ class BarStore:
         try:
             return await load_spans(self._database)
         except STORE_ERRORS as exc:
-            self._health.failed(exc)
+            self._failed(exc)
             return []
 
-    async def save_spans(self, spans: Iterable[tuple[int, int]]) -> bool:
-        """Store when at least one producer was connected; return False if that failed."""
+    async def save_spans(
+        self, spans: Iterable[tuple[int, int]], open_ends: Iterable[int] = ()
+    ) -> bool:
+        """Store when at least one producer was connected; return False if that failed.
+
+        ``open_ends`` are the ends of bars that are not closed.
+        """
         if not self._is_prepared:
             return False
         try:
-            await save_spans(self._database, spans)
+            await save_spans(self._database, spans, self._backlog.ends.union(open_ends))
+        except STORE_ERRORS as exc:
+            self._failed(exc)
+            return False
+        return True
+
+    async def load_refusals(self) -> dict[str, list[Range]]:
+        """Return which ticks were refused; empty if the database does not say."""
+        if not self._is_prepared:
+            return {}
+        try:
+            return await load_refusals(self._database)
+        except STORE_ERRORS as exc:
+            self._health.failed(exc)
+            return {}
+
+    async def save_refusals(self, changed: Mapping[str, Sequence[Range]]) -> bool:
+        """Store which ticks of some symbols were refused; return False if that failed."""
+        if not self._is_prepared:
+            return False
+        try:
+            await save_refusals(self._database, changed)
         except STORE_ERRORS as exc:
             self._health.failed(exc)
             return False
         return True
 
     async def _prepare(self) -> None:
-        await self._database.migrate()
-        self._is_prepared = True
+        has_new_tables = await self._database.migrate()
+        if has_new_tables or self._lost_its_file:
+            at = datetime.now(UTC)
+            self._notice = f"emptied: bars from before {at:%Y-%m-%d %H:%M:%S} UTC may be missing"
+            log.error("store_emptied", store=self._database.name)
+            self._lost_its_file = False
+        if not self._is_prepared:
+            self.last_stop = await take_last_stop(self._database)
+        self._is_prepared, self._must_prepare = True, False
         self._health.succeeded(len(self._backlog))
+
+    def _failed(self, error: BaseException) -> None:
+        self._must_prepare = self._must_prepare or self._database.lacks_tables(error)
+        self._lost_its_file = self._lost_its_file or isinstance(error, StoreEmptied)
+        self._health.failed(error)
 
     async def _write_for_ever(self) -> None:
         backoff_s = FIRST_BACKOFF_S
@@ -241,13 +315,13 @@ class BarStore:
                 await self._write_some()
                 backoff_s = FIRST_BACKOFF_S
             except STORE_ERRORS as exc:
-                self._health.failed(exc)
+                self._failed(exc)
                 self._update_room()
                 await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
                 backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
 
     async def _write_some(self) -> None:
-        if not self._is_prepared:
+        if self._must_prepare:
             await self._prepare()
         elif self._backlog.is_idle:
             await self._wait_for_bars()

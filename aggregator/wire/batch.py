@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from aggregator.wire.decode import DONE, TICK_TAG, Symbols, decode_ticks
 from aggregator.wire.symbol_table import SymbolTable
 from aggregator.wire.ticks import Ticks, make_ticks
-from marketdata.wire.market_data_pb2 import FeedReport, Tick, TickBatch
+from marketdata.wire.market_data_pb2 import FeedReport, Refusal, Tick, TickBatch
 
 _MIN_TICKS = 1024
 _PRODUCER_TAG = TickBatch.PRODUCER_ID_FIELD_NUMBER << 3 | 2
 _FIRST_SEQUENCE_TAG = TickBatch.FIRST_SEQUENCE_FIELD_NUMBER << 3
-_FEED_TAG = TickBatch.FEED_FIELD_NUMBER << 3 | 2
+# What ingest writes after the ticks.
+_TAIL_TAGS = {
+    TickBatch.FEED_FIELD_NUMBER << 3 | 2,
+    TickBatch.REFUSALS_FIELD_NUMBER << 3 | 2,
+}
 # A tick that the compiled loop reads has a tag, a length and at least 18 bytes.
 _MIN_TICK = 20
 
@@ -33,6 +37,9 @@ class Batch:
     # The symbols without a row, by the index of the tick. They may be invalid.
     unknown: dict[int, str] = field(default_factory=dict)
     feed: FeedReport | None = None
+    # Ticks that the sender refused, and the number of the first one.
+    refusals: Sequence[Refusal] = ()
+    first_refusal: int = 0
 
     @property
     def rows(self) -> NDArray[np.int32]:
@@ -100,12 +107,13 @@ class Decoder:
         # Usually nothing is left after the last tick.
         rest = self._decode_ticks(data, start, batch)
         if rest < len(data):
-            if data[rest] != _FEED_TAG:
+            if data[rest] not in _TAIL_TAGS:
                 return self._decode_by_library(data)
             tail = TickBatch.FromString(data[rest:])
             if tail.ticks or tail.producer_id or tail.first_sequence:
                 return self._decode_by_library(data)
-            batch.feed = tail.feed
+            batch.feed = tail.feed if tail.HasField("feed") else None
+            batch.refusals, batch.first_refusal = tail.refusals, tail.first_refusal
         return batch
 
     def read(self, ticks: Sequence[Tick]) -> Batch:
@@ -128,7 +136,7 @@ class Decoder:
     # Reads ticks from ``start`` on; returns where the rest begins, which is no tick, or a damaged
     # or a large one.
     def _decode_ticks(self, data: bytes, start: int, batch: Batch) -> int:
-        symbols = Symbols(self._table.slots, self._table.names)
+        symbols = Symbols(self._table.slots, self._table.heads, self._table.names)
         address = np.frombuffer(data, np.uint8).ctypes.data if data else 0
         position, end, index = address + start, address + len(data), 0
         while True:
@@ -152,6 +160,7 @@ class Decoder:
         batch.producer_id, batch.first_sequence = message.producer_id, message.first_sequence
         if message.HasField("feed"):
             batch.feed = message.feed
+        batch.refusals, batch.first_refusal = message.refusals, message.first_refusal
         return batch
 
 

@@ -48,10 +48,13 @@ class Symbols(NamedTuple):
 
     Attributes:
         slots: rows by the hash of the symbol, -1 in a free slot; a power of two, half of them free.
-        names: the symbol of each row as eight words, filled up with bytes that no text has.
+        heads: the first half of the symbol of each row as four words, filled up with bytes that no
+            text has. Few symbols are longer, and a table of twice the size would not be in a cache.
+        names: the whole symbol of each row as eight words, filled up likewise.
     """
 
     slots: NDArray[np.int32]
+    heads: NDArray[np.int64]
     names: NDArray[np.int64]
 
 
@@ -65,7 +68,9 @@ class Half(NamedTuple):
 
 
 _types: Any = types
-_SYMBOLS: Any = _types.NamedTuple((_types.int32[::1], _types.int64[:, ::1]), Symbols)
+_SYMBOLS: Any = _types.NamedTuple(
+    (_types.int32[::1], _types.int64[:, ::1], _types.int64[:, ::1]), Symbols
+)
 _INT: Any = _types.int64
 _INTS: Any = _types.int64[::1]
 
@@ -199,7 +204,7 @@ def decode_ticks(
         Why it stopped, the address and the index of the tick that was not taken.
     """
     # A function that takes arrays would count their references, which takes as long as all else.
-    slots, names = symbols.slots, symbols.names
+    slots, heads = symbols.slots, symbols.heads
     rows, prices, volumes, times = ticks.rows, ticks.prices, ticks.volumes, ticks.times
     mask = slots.shape[0] - 1
     while position < end:
@@ -215,11 +220,11 @@ def decode_ticks(
         slot = _fold(mixed) & mask
         row = slots[slot]
         while row >= 0 and (
-            names[row, 0] != half.w0
-            or names[row, 1] != half.w1
-            or names[row, 2] != half.w2
-            or names[row, 3] != half.w3
-            or (length >= _HALF and _differs_after(names, row, at, length))
+            heads[row, 0] != half.w0
+            or heads[row, 1] != half.w1
+            or heads[row, 2] != half.w2
+            or heads[row, 3] != half.w3
+            or (length >= _HALF and _differs_after(symbols.names, row, at, length))
         ):
             slot = (slot + 1) & mask
             row = slots[slot]

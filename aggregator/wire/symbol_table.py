@@ -26,6 +26,8 @@ class SymbolTable:
         self.slots: NDArray[np.int32] = np.full(_MIN_SLOTS, -1, np.int32)
         # Its bytes, filled up to eight words, and its length.
         self.names: NDArray[np.int64] = np.zeros((_MIN_SLOTS // 2, 8), np.int64)
+        # The first four words of it.
+        self.heads: NDArray[np.int64] = np.zeros((_MIN_SLOTS // 2, 4), np.int64)
         self.lengths: NDArray[np.int64] = np.zeros(_MIN_SLOTS // 2, np.int64)
 
     def __len__(self) -> int:
@@ -40,6 +42,7 @@ class SymbolTable:
         self.symbols.append(symbol)
         data = symbol.encode()
         self.names[row] = _WORDS.unpack(data.ljust(MAX_SYMBOL_LENGTH, _PADDING))
+        self.heads[row] = self.names[row, :4]
         self.lengths[row] = len(data)
         self._place(row)
         return row
@@ -48,6 +51,7 @@ class SymbolTable:
         count = len(self.symbols)
         self.slots = np.full(2 * len(self.slots), -1, np.int32)
         self.names = np.concatenate((self.names, np.zeros_like(self.names)))
+        self.heads = np.concatenate((self.heads, np.zeros_like(self.heads)))
         self.lengths = np.concatenate((self.lengths, np.zeros_like(self.lengths)))
         for row in range(count):
             self._place(row)

@@ -31,6 +31,8 @@ for (const page of PAGES) {
     root: join(here, page),
     base: `/static/${page}/`,
     configFile: false,
+    // The gateway puts its path prefix into pages; scripts find their parts from where they are.
+    experimental: { renderBuiltUrl: (_, { hostType }) => hostType === 'html' ? undefined : { relative: true } },
     logLevel: 'warn',
     worker: { format: 'es' },
     build: {

@@ -109,6 +109,12 @@ class ConnectionHandler(Protocol):
     def on_message(self, message: str | bytes) -> None:
         """Take one message. A text is always valid Unicode, so it can be encoded."""
 
+    def on_overhead(self, frames: int) -> None:
+        """Count frames that carry no message: pings, pongs, fragments, empty SockJS payloads.
+
+        They cost nearly as much as messages, so they count against the same limit.
+        """
+
     def on_drained(self) -> None:
         """Go on sending: the connection was not writable and is again."""
 

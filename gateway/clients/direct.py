@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.protocol import State
 
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES
@@ -19,6 +20,13 @@ NO_STATUS = 1005
 # The entry of an ASGI scope's extensions under which an application finds its DirectWebSocket.
 EXTENSION = "marketdata.direct"
 
+
+# How much is parsed at once: at most 680 of the smallest frames, which take 5 ms.
+SLICE_BYTES = 4096
+# After so many frames of one client, the other clients get their turn.
+FRAMES_PER_TURN = 32
+# What may come after our close frame: what was on its way, and the answer to it.
+FRAMES_AFTER_CLOSE = 100
 
 # Nothing waits for a connection that was handed over.
 _WRITABLE = asyncio.Event()
@@ -62,16 +70,18 @@ def this_turn() -> Turn:
 class Receiver:
     """Takes the place of uvicorn's queue, and hands messages to the application by call."""
 
-    __slots__ = ("_loop", "_on_lost", "on_message")
+    __slots__ = ("_loop", "_on_lost", "on_message", "on_overhead")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         on_message: Callable[[str | bytes], None],
+        on_overhead: Callable[[int], None],
         on_lost: Callable[[int, str], None],
     ) -> None:
         self._loop = loop
         self.on_message = on_message
+        self.on_overhead = on_overhead
         self._on_lost: Callable[[int, str], None] | None = on_lost
 
     def put_nowait(self, event: Any) -> None:
@@ -109,6 +119,12 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         # Whether the client keeps up; see Connection.
         self.writable_now = True
         self._receiver: Receiver | None = None
+        # Received, and left for the next turn of the event loop.
+        self._unread = b""
+        # Frames of this turn; and those that carried no whole message, to be reported.
+        self._frames = 0
+        self._overhead = 0
+        self._frames_after_close = 0
 
     @property
     def buffered_bytes(self) -> int:
@@ -122,13 +138,18 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         self.transport.set_write_buffer_limits(high_water_bytes)
 
     def hand_over(
-        self, on_message: Callable[[str | bytes], None], on_lost: Callable[[int, str], None]
+        self,
+        on_message: Callable[[str | bytes], None],
+        on_overhead: Callable[[int], None],
+        on_lost: Callable[[int, str], None],
     ) -> None:
         """Call ``on_message`` for each message from now on, and ``on_lost`` once, at the end.
 
-        It has been accepted. Neither may raise, and ASGI's receive and send are over.
+        ``on_overhead`` gets the number of frames that carried no whole message: pings, pongs and
+        fragments. It has been accepted. None may raise, and ASGI's receive and send are over.
         """
-        came, self._receiver = self.queue, Receiver(self.loop, on_message, on_lost)
+        came = self.queue
+        self._receiver = Receiver(self.loop, on_message, on_overhead, on_lost)
         # uvicorn tells an application everything through its queue.
         self.queue = cast("asyncio.Queue[Any]", self._receiver)
         self.writable = _WRITABLE
@@ -199,6 +220,76 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         self._paused = False
         self._drained()
 
+    def data_received(self, data: bytes) -> None:
+        """Parse ``data``, a bounded number of frames per turn of the event loop."""
+        if self._unread:
+            self._unread += data
+        else:
+            self._parse(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; what is unread has no reader any more."""
+        self._unread = b""
+        super().connection_lost(exc)
+
+    def _parse(self, data: bytes) -> None:
+        self._frames = 0
+        for start in range(0, len(data), SLICE_BYTES):
+            # A client that goes on to send after our close is read, and not parsed.
+            if self._frames_after_close > FRAMES_AFTER_CLOSE or self.transport.is_closing():
+                return
+            frames = self._frames
+            end = start + SLICE_BYTES
+            super().data_received(data[start:end])
+            if self._overhead and self._receiver is not None:
+                overhead, self._overhead = self._overhead, 0
+                self._receiver.on_overhead(overhead)
+            if self.close_sent:
+                self._frames_after_close += self._frames - frames
+            if self._frames >= FRAMES_PER_TURN and end < len(data):
+                self._unread = data[end:]
+                self.transport.pause_reading()
+                self.loop.call_soon(self._parse_unread)
+                return
+
+    def _parse_unread(self) -> None:
+        data, self._unread = self._unread, b""
+        if data:
+            if not self.read_paused:
+                self.transport.resume_reading()
+            self._parse(data)
+
+    def handle_ping(self) -> None:
+        """Answer, and count it."""
+        self._count_overhead()
+        super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        """Take it, and count it."""
+        self._count_overhead()
+        super().handle_pong(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take it, and count it."""
+        self._count_overhead()
+        super().handle_cont(event)
+
+    def handle_text(self, event: Frame) -> None:
+        """Take it; the beginning of a fragmented message counts as the other fragments do."""
+        if not event.fin:
+            self._count_overhead()
+        super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Take it; the beginning of a fragmented message counts as the other fragments do."""
+        if not event.fin:
+            self._count_overhead()
+        super().handle_bytes(event)
+
+    def _count_overhead(self) -> None:
+        self._frames += 1
+        self._overhead += 1
+
     def shutdown(self) -> None:
         """End; the server stops."""
         if self.close_sent and self.transport.get_write_buffer_size():
@@ -251,6 +342,7 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
 
         uvicorn does so too, but logs it with a traceback, as if it were our fault.
         """
+        self._frames += 1
         self.frames = [b"".join(self.frames)]
         if self.curr_msg_data_type == "text" and not self.close_sent:
             try:

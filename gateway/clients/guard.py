@@ -31,6 +31,11 @@ class GuardedHandler:
         if not self._closed:
             self._call(self._handler.on_message, message)
 
+    def overhead(self, frames: int) -> None:
+        """Report frames that carry no message, unless the connection was closed meanwhile."""
+        if not self._closed:
+            self._call(self._handler.on_overhead, frames)
+
     def drained(self) -> None:
         """Say that the connection is writable again."""
         if not self._closed:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import structlog
 from starlette.requests import HTTPConnection
 
 from gateway.clients.connection import NORMAL_CLOSURE, Peer
-from gateway.clients.origins import request_origin
+from gateway.clients.origins import explain_refusal, request_origin
+from gateway.errors import OriginRefused, shorten
+
+log = structlog.get_logger()
 
 # Says whether pages of an origin may connect; the request is there for its Host.
 OriginCheck = Callable[[str, HTTPConnection], bool]
@@ -16,10 +20,18 @@ OriginCheck = Callable[[str, HTTPConnection], bool]
 _MAX_REASON_BYTES = 123
 
 
-def origin_allowed(connection: HTTPConnection, allow_origin: OriginCheck | None) -> bool:
-    """Return whether ``allow_origin`` lets the request in; one not made by a page always is."""
+def check_origin(connection: HTTPConnection, allow_origin: OriginCheck | None) -> None:
+    """Let a request pass if ``allow_origin`` does, or if it was not made by a page.
+
+    Raises:
+        OriginRefused: it was made by a page that may not; the message explains it.
+    """
     origin = request_origin(connection.headers)
-    return origin is None or allow_origin is None or allow_origin(origin, connection)
+    if origin is None or allow_origin is None or allow_origin(origin, connection):
+        return
+    reason = explain_refusal(origin, connection.headers.get("host", ""))
+    log.warning("origin_refused", path=shorten(connection.scope["path"], 80), reason=reason)
+    raise OriginRefused(reason)
 
 
 def peer_of(

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from gateway.errors import shorten
+
 # In a list of origins, every one.
 ANY_ORIGIN = "*"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -63,6 +65,23 @@ def is_allowed(origin: str, host: str, allowed: frozenset[str]) -> bool:
     # A Host without a port means the default one of the scheme, and behind a proxy that ends TLS
     # only the page knows which scheme that is.
     return _parse_host(host, scheme) == tuple(page_host)
+
+
+def explain_refusal(origin: str, host: str) -> str:
+    """Return why :func:`is_allowed` says no, and what an operator can do about it."""
+    shown_origin, shown_host = (shorten(ascii(each)[1:-1], 80) for each in (origin, host))
+    reason = (
+        f"pages of {shown_origin} may not use this server, which was asked for as {shown_host}. "
+        "GATEWAY_ALLOWED_ORIGINS lists the origins whose pages may"
+    )
+    page = _parse_origin(origin)
+    asked = None if page is None else _parse_host(host, page[0])
+    if page is not None and asked is not None and asked[0] == page[1]:
+        reason += (
+            "; the names are the same and the ports are not, so a proxy may have lost the port of "
+            "the Host header (nginx: proxy_set_header Host $http_host)"
+        )
+    return reason
 
 
 def _parse_origin(origin: str) -> tuple[str, str, int] | None:

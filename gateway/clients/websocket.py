@@ -13,13 +13,14 @@ from gateway.clients.direct import EXTENSION, DirectWebSocket
 from gateway.clients.guard import GuardedHandler
 from gateway.clients.handshake import (
     OriginCheck,
+    check_origin,
     fit_close,
-    origin_allowed,
     peer_of,
     select_subprotocol,
 )
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, BufferFull
 from gateway.clients.shared import BINARY_FRAME, SharedMessages
+from gateway.errors import OriginRefused
 
 # A SockJS payload of 64 KiB whose every character is escaped as \uXXXX is 384 KiB long.
 DEFAULT_MAX_PAYLOAD_BYTES = 512 * 1024
@@ -156,7 +157,7 @@ class WebSocketConnection:
         del self._websocket
         self._direct.watch(self._high_water_bytes, self._handler.drained)
         self._handler.open()
-        self._direct.hand_over(self._receive, self._lose)
+        self._direct.hand_over(self._receive, self._handler.overhead, self._lose)
 
     def _receive(self, message: str | bytes) -> None:
         if len(message) > self._max_payload_bytes:
@@ -186,8 +187,10 @@ async def serve_websocket(
 
     It is refused with 403 if its origin is, and with 503 if there is no place for one more.
     """
-    if not origin_allowed(websocket, allow_origin):
-        await websocket.send_denial_response(Response(status_code=403))
+    try:
+        check_origin(websocket, allow_origin)
+    except OriginRefused as exc:
+        await websocket.send_denial_response(Response(f"{exc}\n", 403, media_type="text/plain"))
         return
     if capacity is not None and not capacity.try_enter():
         retry = {"Retry-After": str(RETRY_AFTER_S)}

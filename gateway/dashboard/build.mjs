@@ -14,6 +14,8 @@ const shared = { root, configFile: false, logLevel: 'warn' };
 await build({
   ...shared,
   base: '/static/dashboard/',
+  // The gateway puts its path prefix into pages; scripts find their parts from where they are.
+  experimental: { renderBuiltUrl: (_, { hostType }) => hostType === 'html' ? undefined : { relative: true } },
   build: {
     outDir,
     emptyOutDir: true,

@@ -15,11 +15,13 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 
 from gateway.errors import (
+    MAX_ERRORS,
     AggregatorUnavailable,
     HistoryTooLong,
     InvalidInput,
     RateLimited,
     retry_after,
+    shorten,
 )
 from gateway.hub.hub import TooManySymbols
 from marketdata.errors import MarketDataError
@@ -59,7 +61,7 @@ def format_request_errors(failure: RequestErrors) -> FormattedErrors:
     """Return the ``errors`` of an operation that was not run."""
     return [
         _format(error, {"code": PARSE_FAILED if _is_syntax(error) else failure.code})
-        for error in failure.errors
+        for error in failure.errors[:MAX_ERRORS]
     ]
 
 
@@ -73,7 +75,7 @@ def format_field_errors(errors: Iterable[GraphQLError]) -> FormattedErrors:
 
 def format_our_error(error: MarketDataError) -> dict[str, Any]:
     """Return the entry in ``errors`` for ``error``."""
-    return {"message": str(error), "extensions": _extensions(error)}
+    return {"message": shorten(str(error)), "extensions": _extensions(error)}
 
 
 def is_ours(error: Exception | None) -> bool:
@@ -97,14 +99,17 @@ def _extensions(error: MarketDataError) -> dict[str, Any]:
     if isinstance(error, RateLimited | AggregatorUnavailable):
         extensions["retryAfter"] = retry_after(error)
     elif isinstance(error, InvalidInput):
-        extensions["errors"] = [{"field": e.field, "detail": e.detail} for e in error.errors]
+        extensions["errors"] = [
+            {"field": shorten(e.field), "detail": shorten(e.detail)}
+            for e in error.errors[:MAX_ERRORS]
+        ]
     elif isinstance(error, InvalidInterval):
         extensions["errors"] = [{"field": "interval", "detail": str(error)}]
     return extensions
 
 
 def _format(error: GraphQLError, extensions: dict[str, Any]) -> dict[str, Any]:
-    formatted: dict[str, Any] = {**error.formatted}
+    formatted: dict[str, Any] = {**error.formatted, "message": shorten(error.message)}
     if extensions:
         formatted["extensions"] = extensions
     return formatted

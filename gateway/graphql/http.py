@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.encoding import encode_json
+from gateway.errors import shorten
 from gateway.graphql.errors import INTERNAL_SERVER_ERROR, RequestErrors, format_request_errors
 from gateway.graphql.execution import Execution, check_kind
 from gateway.graphql.requests import (
@@ -39,7 +40,7 @@ class GraphQLHttp:
             media_type = negotiate(request.headers.get("accept"))
             return await self._execute(request, await self._parse(request), media_type)
         except BadRequest as exc:
-            errors = [{"message": str(exc)}]
+            errors = [{"message": shorten(str(exc))}]
             return _respond(media_type, exc.status, {"errors": errors}, exc.headers)
         except RequestErrors as exc:
             # "Status Codes": a response without `data` is a failure. Older clients do not expect

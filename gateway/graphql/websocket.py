@@ -92,6 +92,7 @@ class GraphQLEndpoint:
             allow_origin=self._allow_origin,
             capacity=self._capacity,
             max_payload_bytes=self.sessions.limits.max_message_bytes,
+            max_buffered_bytes=self.sessions.limits.client_buffer_bytes,
         )
 
 
@@ -123,8 +124,7 @@ class GraphQLWebSocket(LiveSession):
     def on_message(self, message: str | bytes) -> None:
         """Apply the rules to one message, and carry it out."""
         if not self._messages.take(self._now()):
-            reason = f"more than {self._limits.message_rate:g} messages per second"
-            self.end(LIMIT_EXCEEDED, reason)
+            self.exceed_rate()
             return
         event = self._session.receive_message(message)
         self._settle()
@@ -132,6 +132,10 @@ class GraphQLWebSocket(LiveSession):
             self._begin_operation(event)
         elif isinstance(event, Complete):
             self._stop(event.id)
+
+    def exceed_rate(self) -> None:
+        """End the connection of a client that sends too often."""
+        self.end(LIMIT_EXCEEDED, f"more than {self._limits.message_rate:g} messages per second")
 
     def stop(self) -> None:
         """Tell the client that the server stops."""

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Protocol
 
 from gateway.clients.connection import INTERNAL_ERROR, Connection
-from gateway.clients.outbox import BufferFull
+from gateway.clients.outbox import DEFAULT_MAX_BUFFERED_BYTES, BufferFull
 from gateway.hub.batch import Batch
 from gateway.hub.hub import Hub
 from gateway.hub.subscription import BufferLimits, Subscriber, Subscription
@@ -55,6 +55,8 @@ class LiveLimits:
     message_rate: float = 100
     message_burst: int = 2000
     max_message_bytes: int = 512 * 1024
+    # What may wait for one client of any endpoint.
+    client_buffer_bytes: int = DEFAULT_MAX_BUFFERED_BYTES
     buffer: BufferLimits = field(default_factory=BufferLimits)
 
 
@@ -150,6 +152,10 @@ class LiveSession(ABC):
         """Take a message of the client."""
 
     @abstractmethod
+    def exceed_rate(self) -> None:
+        """Tell the client that it sends too often, and end."""
+
+    @abstractmethod
     def stop(self) -> None:
         """Tell the client that the gateway stops, and end."""
 
@@ -172,6 +178,11 @@ class LiveSession(ABC):
             self.begin()
         else:
             self.stop()
+
+    def on_overhead(self, frames: int) -> None:
+        """Count frames without a message as messages."""
+        if not self._messages.take(self._now(), frames):
+            self.exceed_rate()
 
     def on_drained(self) -> None:
         """Go on where the client was too slow."""

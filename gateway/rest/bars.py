@@ -12,7 +12,7 @@ from gateway.bars.formats import ARROW, CSV, JSON, encode_page
 from gateway.bars.query import DEFAULT_LIMIT, MAX_LIMIT, BarsQuery, Fill, parse_range
 from gateway.bars.times import HELP
 from gateway.encoding import BAR_KEYS
-from gateway.rest.inputs import WholeNumber
+from gateway.rest.inputs import IN_DIGITS
 from gateway.rest.negotiation import choose_media_type
 from gateway.rest.routes import (
     COMMON_RESPONSES,
@@ -73,7 +73,9 @@ class BarsParameters(BaseModel):
     end: str = Field(
         "", alias="to", description="start of a bar < to. Without it: up to the newest"
     )
-    limit: WholeNumber = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="bars on the page")
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="bars on the page"), IN_DIGITS] = (
+        DEFAULT_LIMIT
+    )
     cursor: str = Field("", description="`nextCursor` of the page before")
     fill: Fill = Field(
         Fill.NONE,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
 
 from pydantic import BeforeValidator
 
@@ -36,8 +35,8 @@ def _read_int(value: object) -> object:
     return parse_int(value) if isinstance(value, str) else value
 
 
-# A whole number in a query.
-WholeNumber = Annotated[int, BeforeValidator(_read_int)]
+# For a whole number in a query, after its limits, which else are not in OpenAPI.
+IN_DIGITS = BeforeValidator(_read_int)
 
 # Invalid symbols named in one response; a list of 500 needs no 500 explanations.
 _MAX_FIELD_ERRORS = 10

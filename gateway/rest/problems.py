@@ -14,20 +14,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.encoding import encode_json
 from gateway.errors import (
+    MAX_ERRORS,
     AggregatorUnavailable,
     FieldError,
     InvalidInput,
     NotAcceptable,
+    OriginRefused,
     RateLimited,
     TooManyClients,
     UnknownSymbol,
     retry_after,
+    shorten,
 )
+from gateway.prefix import prefix_of
 from marketdata.errors import MarketDataError
 
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
+# A URI reference of this length still says which request it was.
+MAX_INSTANCE_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ INVALID_INPUT = Kind(422, "urn:market-data:invalid-input", "Invalid input")
 KINDS: Mapping[type[MarketDataError], Kind] = {
     UnknownSymbol: Kind(404, "urn:market-data:unknown-symbol", "Unknown symbol"),
     InvalidInput: INVALID_INPUT,
+    OriginRefused: Kind(403, "urn:market-data:origin-refused", "Origin refused"),
     NotAcceptable: Kind(406, "urn:market-data:not-acceptable", "Not acceptable"),
     RateLimited: Kind(429, "urn:market-data:rate-limited", "Rate limited"),
     TooManyClients: Kind(503, "urn:market-data:too-many-clients", "Too many clients"),
@@ -117,7 +124,7 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)  # noqa: S101  installed for these alone
     details = {
         404: f"there is nothing at {_instance(request.scope)}",
-        405: f"{request.method} is not possible here",
+        405: f"{shorten(request.method, 40)} is not possible here",
     }
     detail = details.get(exc.status_code, exc.detail)
     headers = dict(exc.headers or {})
@@ -139,11 +146,14 @@ def _respond(
         "type": kind.type,
         "title": kind.title,
         "status": kind.status,
-        "detail": detail,
+        "detail": shorten(detail),
         "instance": _instance(scope),
     }
     if errors:
-        problem["errors"] = [{"field": each.field, "detail": each.detail} for each in errors]
+        problem["errors"] = [
+            {"field": shorten(each.field), "detail": shorten(each.detail)}
+            for each in errors[:MAX_ERRORS]
+        ]
     return Response(encode_json(problem), kind.status, headers, MEDIA_TYPE)
 
 
@@ -151,7 +161,8 @@ def _plain(status: int) -> Kind:
     return Kind(status, "about:blank", HTTPStatus(status).phrase)
 
 
-# As the client wrote it, still encoded: a URI reference.
+# As the client wrote it, still encoded: a URI reference; cut where it is very long.
 def _instance(scope: Scope) -> str:
     raw_path = scope.get("raw_path")
-    return raw_path.decode("ascii", "replace") if raw_path is not None else str(scope["path"])
+    path = raw_path.decode("ascii", "replace") if raw_path is not None else str(scope["path"])
+    return shorten(prefix_of(scope) + path, MAX_INSTANCE_LENGTH)

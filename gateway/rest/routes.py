@@ -11,8 +11,8 @@ from gateway.backend.client import AggregatorClient, DataStatus, Reading, Readin
 from gateway.backend.health import Readiness
 from gateway.encoding import encode_json
 from gateway.rest.inputs import (
+    IN_DIGITS,
     RAW_SYMBOL_PATTERN,
-    WholeNumber,
     parse_optional_symbol,
     parse_prefix,
     parse_symbol,
@@ -207,7 +207,7 @@ async def list_symbols(
     caller: Caller,
     prefix: Annotated[str, Query(description="only symbols that begin so; case counts")] = "",
     limit: Annotated[
-        WholeNumber, Query(ge=1, le=MAX_PAGE, description="symbols on the page")
+        int, Query(ge=1, le=MAX_PAGE, description="symbols on the page"), IN_DIGITS
     ] = DEFAULT_PAGE,
     cursor: Annotated[str, Query(description="`nextCursor` of the page before")] = "",
 ) -> Response:

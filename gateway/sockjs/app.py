@@ -15,11 +15,12 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from gateway import errors
 from gateway.clients.capacity import Capacity
 from gateway.clients.connection import HandlerFactory, Peer
 from gateway.clients.handshake import (
     OriginCheck,
-    origin_allowed,
+    check_origin,
     peer_of,
     select_subprotocol,
 )
@@ -29,6 +30,7 @@ from gateway.clients.websocket import (
     DEFAULT_MAX_PAYLOAD_BYTES,
     MESSAGE_TOO_BIG,
 )
+from gateway.prefix import prefix_of
 from gateway.sockjs.connection import SockJsConnection
 from gateway.sockjs.errors import (
     BrokenJsonEncoding,
@@ -47,6 +49,7 @@ from gateway.sockjs.info import (
     encode_iframe,
     encode_info,
     entity_tag,
+    iframe_policy,
     session_cookie,
 )
 from gateway.sockjs.receiver import HttpReceiver, WebSocketReceiver, until_disconnect
@@ -69,6 +72,9 @@ from gateway.sockjs.urls import Page, SessionUrl, parse_path
 DEFAULT_RESPONSE_LIMIT = 128 * 1024
 # A session costs a few KiB when idle and SessionLimits.max_buffered_bytes at worst.
 DEFAULT_MAX_SESSIONS = 10_000
+# How long a receiver waits for the end of the one before it.
+RELEASE_WAIT_S = 0.1
+RELEASE_TRIES = 10
 # How long a client may take to send the body of one request.
 BODY_TIMEOUT_S = 10.0
 # RFC 6455, 7.4.1: data not consistent with the type of the message.
@@ -117,8 +123,9 @@ class SockJs:
         allow_origin: OriginCheck | None = None,
     ) -> None:
         self._handler_factory = handler_factory
-        self._iframe = encode_iframe(sockjs_url)
-        self._iframe_tag = entity_tag(self._iframe)
+        # Checks it.
+        encode_iframe(sockjs_url)
+        self._sockjs_url = sockjs_url
         self._raw_websocket = raw_websocket
         self._subprotocols = subprotocols
         self._websocket = websocket
@@ -211,10 +218,12 @@ class SockJs:
         return Response(body, headers=JSON | NOT_CACHED | cors(request))
 
     def _serve_iframe(self, request: Request) -> Response:
-        headers = {"ETag": self._iframe_tag} | cached_for_a_year()
-        if request.headers.get("if-none-match") == self._iframe_tag:
+        page = encode_iframe(prefix_of(request.scope) + self._sockjs_url)
+        headers = {"ETag": entity_tag(page), "Content-Security-Policy": iframe_policy(page)}
+        headers |= cached_for_a_year()
+        if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        return Response(self._iframe, headers=HTML | headers)
+        return Response(page, headers=HTML | headers)
 
     # Transports over HTTP
 
@@ -251,7 +260,7 @@ class SockJs:
     ) -> Response | None:
         needed = framing.needs_callback
         callback = check_callback(request.query_params.get("c")) if needed else ""
-        connection = self._by_id.get(url.session)
+        connection = await self._find_free(url.session)
         if connection is None:
             connection = self._open(peer_of(request, url.transport), url.session)
         headers |= {
@@ -261,6 +270,9 @@ class SockJs:
             # nginx would hold frames back.
             "X-Accel-Buffering": "no",
         }
+        if framing.content_type.startswith("text/html"):
+            # Each frame is a script of its own.
+            headers["Content-Security-Policy"] = "default-src 'none'; script-src 'unsafe-inline'"
         if (close_frame := connection.attach()) is not None:
             self.refused["another_connection"] += 1
             chunks = framing.encode_prelude(callback), framing.encode_frame(close_frame, callback)
@@ -275,6 +287,16 @@ class SockJs:
         )
         await connection.deliver(receiver.begin, receiver.write, partial(until_disconnect, request))
         return None
+
+    async def _find_free(self, session_id: str) -> SockJsConnection | None:
+        # Returns the session, free for a receiver if it becomes so soon. A client that cut its poll
+        # off and asks again may be heard before the end of the first connection.
+        for _ in range(RELEASE_TRIES):
+            connection = self._by_id.get(session_id)
+            if connection is None or not connection.is_taken:
+                break
+            await asyncio.sleep(RELEASE_WAIT_S / RELEASE_TRIES)
+        return self._by_id.get(session_id)
 
     async def _serve_sender(
         self, request: Request, url: SessionUrl, headers: dict[str, str]
@@ -344,6 +366,8 @@ class SockJs:
             # "Server must ignore empty messages."
             if message:
                 connection.receive(message, single_allowed=True)
+            else:
+                connection.count_overhead(1)
         except PayloadError as exc:
             # "When user sends broken data the server must abruptly terminate the connection."
             self.refused[exc.reason] += 1
@@ -374,8 +398,10 @@ class SockJs:
         return connection
 
     def _check_origin(self, connection: Request | WebSocket) -> None:
-        if not origin_allowed(connection, self._allow_origin):
-            raise OriginRefused
+        try:
+            check_origin(connection, self._allow_origin)
+        except errors.OriginRefused as exc:
+            raise OriginRefused(str(exc)) from exc
 
 
 class SockJsRoute(BaseRoute):

@@ -59,6 +59,11 @@ class SockJsConnection:
         return self._session.close_reason
 
     @property
+    def is_taken(self) -> bool:
+        """Whether a receiver is there, so that another one is turned away."""
+        return self._session.is_receiving
+
+    @property
     def buffered_bytes(self) -> int:
         """Encoded bytes of the messages that the client still has to get."""
         return self._session.buffered_bytes
@@ -124,8 +129,15 @@ class SockJsConnection:
         Raises:
             PayloadError: It is no list of messages; the session lives on.
         """
-        for message in self._session.receive(payload, single_allowed=single_allowed):
+        messages = self._session.receive(payload, single_allowed=single_allowed)
+        if not messages:
+            self.count_overhead(1)
+        for message in messages:
             self._handler.message(message)
+
+    def count_overhead(self, frames: int) -> None:
+        """Report frames without a message to the handler."""
+        self._handler.overhead(frames)
 
     def attach(self) -> str | None:
         """Begin to receive, or return the close frame that turns the receiver away."""

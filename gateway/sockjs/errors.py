@@ -126,5 +126,5 @@ class OriginRefused(SockJsError):
 
     reason = "origin"
 
-    def __init__(self) -> None:
-        super().__init__("Origin not allowed.")
+    def __init__(self, explanation: str) -> None:
+        super().__init__(f"Origin not allowed: {explanation}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import html
 import json
@@ -54,6 +55,20 @@ def encode_iframe(sockjs_url: str) -> bytes:
     if not sockjs_url.startswith("/") or sockjs_url.startswith("//"):
         raise ValueError(f"sockjs_url {sockjs_url!r} must be a path on this server")
     return _IFRAME.format(sockjs_url=html.escape(sockjs_url)).encode()
+
+
+def iframe_policy(page: bytes) -> str:
+    """Return the Content-Security-Policy of the iframe page: its own script, and sockjs-client.
+
+    Pages of any site may have it in a frame; that is what it is for.
+    """
+    script = page.partition(b"<script>")[2].partition(b"</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    # The iframe transports use XHR, EventSource, and frames of this server.
+    return (
+        f"default-src 'none'; script-src 'self' 'sha256-{digest}'; connect-src 'self'; "
+        "frame-src 'self'; base-uri 'none'; form-action 'self'"
+    )
 
 
 def entity_tag(body: bytes) -> str:

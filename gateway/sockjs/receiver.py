@@ -76,7 +76,8 @@ class WebSocketReceiver:
 
     def hand_over(self, on_message: Callable[[str | bytes], None]) -> None:
         """Pass messages on; the end of the WebSocket is that of the session."""
-        self._direct.hand_over(on_message, self._connection.end)
+        connection = self._connection
+        self._direct.hand_over(on_message, connection.count_overhead, connection.end)
 
     def wake(self) -> None:
         """Write the frames there are."""

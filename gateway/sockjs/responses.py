@@ -8,6 +8,7 @@ from email.utils import formatdate
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.errors import shorten
 from gateway.sockjs.errors import (
     NotFound,
     OriginRefused,
@@ -44,15 +45,16 @@ def refusal(error: SockJsError, headers: dict[str, str] | None = None) -> Respon
     headers = (headers or {}) | TEXT
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(f"{error}\n", status, headers)
+    return Response(f"{shorten(str(error))}\n", status, headers)
 
 
 def cors(request: Request) -> dict[str, str]:
     """Return the headers that let a page of another origin read the response."""
     origin = request.headers.get("origin")
     headers = {
-        # "Just echoing back 'null' won't work - browser will understand that as a rejection."
-        "Access-Control-Allow-Origin": origin if origin and origin != "null" else "*",
+        # sockjs-protocol 0.3.3 answers "*" to "null", which browsers do not take from a response
+        # that allows credentials (Fetch Standard, CORS check). They do take "null".
+        "Access-Control-Allow-Origin": origin or "*",
         "Access-Control-Allow-Credentials": "true",
         "Vary": "Origin",
     }

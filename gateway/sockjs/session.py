@@ -154,6 +154,11 @@ class SockJsSession:
         self._receiving = False
         self._move(Event.END)
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a receiver is there."""
+        return self._receiving
+
     def attach(self, now: float) -> str | None:
         """Begin to receive, or return the close frame with which the receiver is turned away."""
         if self._receiving:

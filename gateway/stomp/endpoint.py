@@ -25,6 +25,7 @@ from gateway.hub.updates import FeedStatus
 from gateway.limiter import RateLimiter
 from gateway.live.session import LiveSession, Sessions, SubscriptionOverflow
 from gateway.sockjs.app import SockJs, SockJsRoute
+from gateway.sockjs.session import SessionLimits as SockJsLimits
 from gateway.stomp.fanout import StompEncoders, StompFormat, marker_destination
 from gateway.stomp.protocol.destinations import (
     BarsTopic,
@@ -69,6 +70,10 @@ class StompLimits:
     # Signaling messages per second, and at once; they count as messages too.
     signal_rate: float = 20
     signal_burst: int = 100
+    # Bytes of them, per second and at once. A burst is a fraction of what may wait for a client,
+    # so that no reader is disconnected because of what another client sends.
+    signal_byte_rate: float = 128 * 1024
+    signal_burst_bytes: int = 256 * 1024
 
 
 class SignalListener(Protocol):
@@ -120,11 +125,13 @@ class StompEndpoint:
                 subprotocols=SUBPROTOCOLS,
                 capacity=capacity,
                 max_payload_bytes=max_bytes,
+                max_buffered_bytes=sessions.limits.client_buffer_bytes,
             ),
             subprotocols=SUBPROTOCOLS,
             max_sessions=capacity.limit,
             capacity=capacity,
             max_payload_bytes=max_bytes,
+            limits=SockJsLimits(max_buffered_bytes=sessions.limits.client_buffer_bytes),
             allow_origin=allow_origin,
         )
 
@@ -155,8 +162,15 @@ class StompHandler(LiveSession):
         self._loop = asyncio.get_running_loop()
         now = self._now()
         limits = endpoint.limits
-        self._session = StompSession(secrets.token_hex(8), now, limits=limits.session)
+        self._session = StompSession(
+            secrets.token_hex(8),
+            now,
+            limits=limits.session,
+            allow_frame=self._messages.take,
+            frame_rate=self._limits.message_rate,
+        )
         self._signals = RateLimiter(limits.signal_rate, limits.signal_burst, now)
+        self._signal_bytes = RateLimiter(limits.signal_byte_rate, limits.signal_burst_bytes, now)
         # The hub's subscription of each of STOMP's, and its format.
         self._feeds: dict[Subscription, Feed] = {}
         self._stomp_formats: dict[Subscription, StompFormat] = {}
@@ -175,15 +189,19 @@ class StompHandler(LiveSession):
     def on_message(self, message: str | bytes) -> None:
         """Carry out the frames of ``message``."""
         now = self._now()
-        events = self._session.receive_data(message, now)
-        for event in events:
+        frames = self._session.frames
+        for event in self._session.receive_data(message, now):
             self._handle(event, now)
-        # One message may carry many frames.
-        if not self._messages.take(now, max(1, len(events))):
-            self._session.fail(RateExceeded("messages", self._limits.message_rate), now)
+        if self._session.frames == frames:
+            # Heart-beats, or a part of a frame.
+            self.on_overhead(1)
         self._write()
         new, self._new = self._new, []
         self.flush(new)
+
+    def exceed_rate(self) -> None:
+        """End the session of a client that sends too often."""
+        self.fail(RateExceeded("messages", self._limits.message_rate))
 
     def on_status(self, status: FeedStatus) -> None:
         """Tell every subscription, even if it missed a change and back."""
@@ -238,17 +256,22 @@ class StompHandler(LiveSession):
         elif isinstance(event, Unsubscribed):
             self._unsubscribe(event.subscription)
         elif isinstance(event, SignalSent):
-            if self._signals.take(now):
-                self._endpoint.relay(event.message)
-                if self._endpoint.listener is not None:
-                    self._endpoint.listener.on_signal(event.signal, self)
-            else:
-                rate = self._endpoint.limits.signal_rate
-                self._session.fail(RateExceeded("signaling messages", rate), now)
+            self._relay(event, now)
         elif isinstance(event, Connected):
             if self._session.expects_heart_beats:
                 self.connection.suppress_heartbeats()
             self._arm()
+
+    def _relay(self, event: SignalSent, now: float) -> None:
+        limits = self._endpoint.limits
+        if not self._signals.take(now):
+            self._session.fail(RateExceeded("signaling messages", limits.signal_rate), now)
+        elif not self._signal_bytes.take(now, len(event.signal.body)):
+            self._session.fail(RateExceeded("signaling bytes", limits.signal_byte_rate), now)
+        else:
+            self._endpoint.relay(event.message)
+            if self._endpoint.listener is not None:
+                self._endpoint.listener.on_signal(event.signal, self)
 
     def _subscribe(self, subscription: Subscription, options: SubscribeOptions, now: float) -> None:
         topic = subscription.topic

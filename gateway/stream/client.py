@@ -29,7 +29,11 @@ class StreamClient(LiveSession):
         if self._messages.take(self._now()):
             self.receive(message)
         else:
-            self.fail(TooManyMessages(self._limits.message_rate))
+            self.exceed_rate()
+
+    def exceed_rate(self) -> None:
+        """End the stream of a client that sends too often."""
+        self.fail(TooManyMessages(self._limits.message_rate))
 
     def fail(self, error: MarketDataError, subscription: Subscription | None = None) -> None:
         """Say why, and end the stream."""

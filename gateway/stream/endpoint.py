@@ -5,11 +5,11 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response, WebSocket
+from fastapi import APIRouter, Header, Query, Request, Response, WebSocket
 
 from gateway.bars.times import HELP
 from gateway.clients.capacity import Capacity
-from gateway.clients.handshake import OriginCheck
+from gateway.clients.handshake import OriginCheck, check_origin
 from gateway.clients.websocket import serve_websocket
 from gateway.errors import FieldError, InvalidInput
 from gateway.hub.updates import Policy
@@ -87,6 +87,10 @@ class StreamEndpoint:
                     "same address takes WebSocket clients.",
                     "content": {"text/event-stream": {"schema": {"type": "string"}}},
                 },
+                403: {
+                    "model": ProblemBody,
+                    "description": "A page of an origin that is not allowed asks.",
+                },
                 422: {
                     "model": ProblemBody,
                     "description": "A field of the request cannot be used; `errors` names it.",
@@ -116,6 +120,7 @@ class StreamEndpoint:
 
     async def get_events(
         self,
+        request: Request,
         *,
         symbols: Annotated[
             list[str],
@@ -156,6 +161,7 @@ class StreamEndpoint:
         ] = "",
     ) -> Response:
         """Send the present state of each symbol, and then each later one."""
+        check_origin(request, self._allow_origin)
         if interval:
             self._check_interval(interval)
         wanted = parse_wanted("symbols", symbols, self._sessions.limits.max_symbols)
@@ -174,6 +180,7 @@ class StreamEndpoint:
             capacity=self._capacity,
             connections=self._event_streams,
             keepalive_s=self._keepalive_s,
+            max_buffered_bytes=self._sessions.limits.client_buffer_bytes,
         )
 
     def _check_interval(self, interval: str) -> None:
@@ -190,6 +197,7 @@ class StreamEndpoint:
             allow_origin=self._allow_origin,
             capacity=self._capacity,
             max_payload_bytes=self._sessions.limits.max_message_bytes,
+            max_buffered_bytes=self._sessions.limits.client_buffer_bytes,
         )
 
 

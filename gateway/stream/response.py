@@ -42,6 +42,7 @@ class EventStreamResponse(Response):
         capacity: counts the live clients of all endpoints.
         connections: where the connection is while it lasts.
         keepalive_s: see :class:`EventStreamConnection`.
+        max_buffered_bytes: what may wait for the client.
     """
 
     media_type = MEDIA_TYPE
@@ -53,6 +54,7 @@ class EventStreamResponse(Response):
         capacity: Capacity,
         connections: set[EventStreamConnection],
         keepalive_s: float,
+        max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
     ) -> None:
         super().__init__(
             headers={
@@ -69,6 +71,7 @@ class EventStreamResponse(Response):
         self._capacity = capacity
         self._connections = connections
         self._keepalive_s = keepalive_s
+        self._max_buffered_bytes = max_buffered_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the client goes or the handler closes.
@@ -85,7 +88,13 @@ class EventStreamResponse(Response):
             request = Request(scope, receive)
             peer = peer_of(request, "sse")
             handler = self._handler_factory()
-            connection = EventStreamConnection(handler, peer, send, keepalive_s=self._keepalive_s)
+            connection = EventStreamConnection(
+                handler,
+                peer,
+                send,
+                keepalive_s=self._keepalive_s,
+                max_buffered_bytes=self._max_buffered_bytes,
+            )
             self._connections.add(connection)
             try:
                 await connection.run(self, request)

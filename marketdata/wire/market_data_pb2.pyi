@@ -83,6 +83,8 @@ class _FillerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Filler.ValueTy
     """The bar has trades."""
     FILLER_NO_TRADES: _Filler.ValueType  # 1
     FILLER_NO_FEED: _Filler.ValueType  # 2
+    FILLER_REFUSED: _Filler.ValueType  # 3
+    """There were trades, and all of them were refused."""
 
 class Filler(_Filler, metaclass=_FillerEnumTypeWrapper):
     """Why a bar has no trades."""
@@ -91,6 +93,8 @@ FILLER_NONE: Filler.ValueType  # 0
 """The bar has trades."""
 FILLER_NO_TRADES: Filler.ValueType  # 1
 FILLER_NO_FEED: Filler.ValueType  # 2
+FILLER_REFUSED: Filler.ValueType  # 3
+"""There were trades, and all of them were refused."""
 Global___Filler: _TypeAlias = Filler  # noqa: Y015
 
 class _Fill:
@@ -204,6 +208,8 @@ class Aggregate(_message.Message):
     SESSION_START_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     open: _builtins.float
     high: _builtins.float
@@ -224,6 +230,10 @@ class Aggregate(_message.Message):
     """Identifies one run of the aggregator's state; a new process has a new epoch. Sequences compare
     only within one epoch.
     """
+    coverage: Global___Coverage.ValueType
+    """For how much of the session, so far, at least one producer was connected."""
+    refused: _builtins.int
+    """Ticks of the session that were refused."""
     def __init__(
         self,
         *,
@@ -239,10 +249,12 @@ class Aggregate(_message.Message):
         session_start: _builtins.int = ...,
         sequence: _builtins.int = ...,
         epoch: _builtins.int = ...,
+        coverage: Global___Coverage.ValueType = ...,
+        refused: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "epoch", b"epoch", "high", b"high", "low", b"low", "open", b"open", "sequence", b"sequence", "session_start", b"session_start", "symbol", b"symbol", "timestamp", b"timestamp", "trades", b"trades", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "coverage", b"coverage", "epoch", b"epoch", "high", b"high", "low", b"low", "open", b"open", "refused", b"refused", "sequence", b"sequence", "session_start", b"session_start", "symbol", b"symbol", "timestamp", b"timestamp", "trades", b"trades", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,12 +270,16 @@ class TickBatch(_message.Message):
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     TICKS_FIELD_NUMBER: _builtins.int
     FEED_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    FIRST_REFUSAL_FIELD_NUMBER: _builtins.int
     producer_id: _builtins.str
     """Identifies the producer that counts the sequence. Empty: the ticks have no identity, and the
     aggregator cannot recognise them when they are sent again.
     """
     first_sequence: _builtins.int
     """The sequence of the first tick; the other ticks follow without a gap."""
+    first_refusal: _builtins.int
+    """Counts the refusals of this producer: the number of the first one of this batch."""
     @_builtins.property
     def ticks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tick]: ...
     @_builtins.property
@@ -273,6 +289,10 @@ class TickBatch(_message.Message):
         batch with a report may have no ticks.
         """
 
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
+        """Ticks that the sender refused since its batch before."""
+
     def __init__(
         self,
         *,
@@ -280,14 +300,44 @@ class TickBatch(_message.Message):
         first_sequence: _builtins.int = ...,
         ticks: _abc.Iterable[Global___Tick] | None = ...,
         feed: Global___FeedReport | None = ...,
+        refusals: _abc.Iterable[Global___Refusal] | None = ...,
+        first_refusal: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "first_sequence", b"first_sequence", "producer_id", b"producer_id", "ticks", b"ticks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "first_refusal", b"first_refusal", "first_sequence", b"first_sequence", "producer_id", b"producer_id", "refusals", b"refusals", "ticks", b"ticks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TickBatch: _TypeAlias = TickBatch  # noqa: Y015
+
+@_typing.final
+class Refusal(_message.Message):
+    """A tick with a valid symbol and time that was refused for its price or volume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    EXCHANGE_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    exchange_timestamp: _builtins.int
+    reason: _builtins.str
+    """One of the reasons in docs/behavior.md, such as "price_not_positive"."""
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        exchange_timestamp: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exchange_timestamp", b"exchange_timestamp", "reason", b"reason", "symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final
 class FeedReport(_message.Message):
@@ -590,6 +640,7 @@ class Bar(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     interval: _builtins.str
     """Such as "1m", "100t", "10000v", "1000000n"."""
@@ -621,6 +672,8 @@ class Bar(_message.Message):
     epoch: _builtins.int
     phase: _builtins.str
     """If the symbol has a calendar, the phase of the start: "pre", "regular", "post" or "closed"."""
+    refused: _builtins.int
+    """Ticks of its time that were refused."""
     def __init__(
         self,
         *,
@@ -645,10 +698,11 @@ class Bar(_message.Message):
         sequence: _builtins.int = ...,
         epoch: _builtins.int = ...,
         phase: _builtins.str = ...,
+        refused: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "coverage", b"coverage", "end", b"end", "epoch", b"epoch", "filler", b"filler", "first_timestamp", b"first_timestamp", "high", b"high", "interval", b"interval", "last_timestamp", b"last_timestamp", "low", b"low", "number", b"number", "open", b"open", "phase", b"phase", "revision", b"revision", "sequence", b"sequence", "start", b"start", "state", b"state", "symbol", b"symbol", "trades", b"trades", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "coverage", b"coverage", "end", b"end", "epoch", b"epoch", "filler", b"filler", "first_timestamp", b"first_timestamp", "high", b"high", "interval", b"interval", "last_timestamp", b"last_timestamp", "low", b"low", "number", b"number", "open", b"open", "phase", b"phase", "refused", b"refused", "revision", b"revision", "sequence", b"sequence", "start", b"start", "state", b"state", "symbol", b"symbol", "trades", b"trades", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -910,7 +964,7 @@ class StoreStatus(_message.Message):
     state: _builtins.str
     """"off", "ok", "overflowing" (bars close faster than they are written) or "failing"."""
     problem: _builtins.str
-    """Why the store is not "ok"."""
+    """Why the store is not "ok". If it is "ok": what is wrong with its history."""
     waiting: _builtins.int
     """Bars that wait to be written, and the limit of their number."""
     max_waiting: _builtins.int

@@ -183,7 +183,7 @@ async def test_who_comes_late_sees_all_and_who_leaves_vanishes(cameras: Browser)
         person(cameras, address, "Bob") as bob,
     ):
         await sees(bob, "Bob", "Ada")
-        await ada.page.get_by_label("Symbol").fill("msft")
+        await ada.page.get_by_label("Symbol").fill("MSFT")
         await ada.page.get_by_role("button", name="Show to all").click()
         await expect(bob.page.get_by_label("Symbol")).to_have_value("MSFT")
         async with person(cameras, address, "Cy") as late:

@@ -38,6 +38,10 @@ CONFIG = """
 [[operations]]
 include-path = "/api/v1/marketdata/{symbol}/bars"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 404, 422]
+
+[[operations]]
+include-path = "/api/v1/bars"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 404, 422]
 """
 
 

@@ -153,6 +153,7 @@ def read_bar(record: bytes) -> Bar:
         BarState(message.state),
         message.revision,
         Coverage(message.coverage),
+        message.refused,
         message.phase,
         message.sequence,
     )

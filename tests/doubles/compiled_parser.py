@@ -82,10 +82,10 @@ def _records(batch: bytes) -> list[bytes]:
         position += 1
     position += 1
     records = []
-    while position < len(batch):
+    # Refusals come after the ticks.
+    while position < len(batch) and batch[position] != 0x2A:
         assert batch[position] == 0x1A
         end = position + 2 + batch[position + 1]
         records.append(batch[position:end])
         position = end
-    assert position == len(batch)
     return records

@@ -9,6 +9,7 @@ from math import inf
 from aggregator.bars.kernel.gather import MAX_PRICE, MAX_TICK_VOLUME
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
+from marketdata.timestamps import NS_PER_S
 from marketdata.validation import DEFAULT_LIMITS, RejectReason, ValueLimits, check_values
 from marketdata.wire.market_data_pb2 import Aggregate, Tick
 from tests.doubles.plain_engine import PlainEngine
@@ -135,7 +136,8 @@ class PlainBook:
         symbols, changed = self._bars, applied.changed
         traded = self.engine.traded if self.engine.wants_trades else None
         self.engine.begin_batch(now_ns)
-        for sequence, tick in enumerate(ticks, first_sequence):
+        sent = list(ticks)
+        for sequence, tick in enumerate(sent, first_sequence):
             price, volume, ts = tick.price, tick.volume, tick.exchange_timestamp
             reason = check_values(price, volume, ts, latest_ns, self._limits)
             if reason is not None:
@@ -153,9 +155,7 @@ class PlainBook:
                 ):
                     base.add(price, volume, ts, sequence)
                     applied.accepted += 1
-                    if symbol not in changed:
-                        bars.measure_lag(ts)
-                    changed.add(symbol)
+                    self._note(symbol, ts, changed)
                     if traded is not None:
                         traded(symbol, price, volume, ts, sequence)
                     continue
@@ -165,16 +165,30 @@ class PlainBook:
                 continue
             applied.accepted += 1
             if outcome:
-                if symbol not in changed:
-                    symbols[symbol].measure_lag(ts)
-                changed.add(symbol)
+                self._note(symbol, ts, changed)
             if traded is not None:
                 traded(symbol, price, volume, ts, sequence)
+        # Those of one second are one.
+        seconds = {}
+        for sequence, _ in applied.rejections:
+            tick = sent[sequence - first_sequence]
+            symbol, ts = tick.symbol, tick.exchange_timestamp
+            if 0 < ts <= latest_ns and symbol in self._bars:
+                seconds[symbol, ts // NS_PER_S] = ts
+        for (symbol, _), ts in seconds.items():
+            if self.engine.refuse(symbol, ts):
+                changed.add(symbol)
         states = self._states
         for symbol in changed:
             states[symbol].published()
         self.engine.end_batch(changed)
         return applied
+
+    def _note(self, symbol: str, ts: int, changed: set[str]) -> None:
+        # The first trade of a batch says how late its feed is.
+        if symbol not in changed:
+            self._bars[symbol].measure_lag(ts)
+        changed.add(symbol)
 
     def _take(
         self, symbol: str, price: float, volume: int, ts: int, sequence: int

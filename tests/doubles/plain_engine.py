@@ -106,6 +106,19 @@ class PlainEngine:
         """Trades arrive at ``now_ns``; 0: none of them is of the present."""
         self.now = now_ns
 
+    def refuse(self, symbol: str, ts: int) -> bool:
+        """Let the bars of a refused tick be published again; return whether its session changed."""
+        bars = self.symbols.get(symbol)
+        if bars is None:
+            return False
+        for slot in bars.slots:
+            start, _ = slot.bounds(ts) or (-1, -1)
+            bar = slot.early.get(start) or slot.closed.get(start)
+            if bar is not None:
+                self.touched(slot, bar)
+        self.came(bars, bars.latest)
+        return bars.session_start <= ts < bars.session_end
+
     def traded(self, symbol: str, price: float, volume: int, ts: int, sequence: int) -> None:
         """Hand an accepted trade to the bars that no clock ends."""
         slots = self._traded[symbol] = self._event_series[symbol]

@@ -85,7 +85,7 @@ class Slot:
         # Arguments by name would take twice as long.
         phase = self.phase(start)
         name, state, coverage = self.name, BarState.PARTIAL, Coverage.PARTIAL
-        return Bar(self.symbol, name, start, end, candle, 0, state, 0, coverage, phase)
+        return Bar(self.symbol, name, start, end, candle, 0, state, 0, coverage, 0, phase)
 
     def prune(self, horizon: int) -> None:
         """Drop closed bars that end at ``horizon`` or before: nothing can revise them."""

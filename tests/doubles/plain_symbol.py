@@ -343,7 +343,7 @@ class SymbolBars:
         # A trade from before the base piece, or for a bar that the wall clock closed.
         counts, money, latest = self._keeper.counts, price * volume, self._known_latest()
         too_late = latest - ts > self._revise_ns
-        targets, evicted = ([], 0) if too_late else self._late_targets(ts)
+        targets, evicted = self._late_targets(ts, too_late=too_late)
         if any(not self._late_fits(slot, start, volume, money) for slot, start, _ in targets):
             return None
         counts.bars_evicted += evicted
@@ -359,7 +359,7 @@ class SymbolBars:
             counts.out_of_session += 1
         else:
             counts.late += 1
-        if too_late and self.slots:
+        if too_late and self.slots and not targets:
             counts.bars_late += 1
         if ts > latest:
             self._latest = ts
@@ -377,15 +377,20 @@ class SymbolBars:
         self._set_limits()
         return in_session
 
-    def _late_targets(self, ts: int) -> tuple[list[tuple[Slot, int, int]], int]:
-        # The bars that a late trade belongs to, and how many of them were given up.
+    def _late_targets(self, ts: int, *, too_late: bool) -> tuple[list[tuple[Slot, int, int]], int]:
+        # The bars that a late trade belongs to, and how many of them were given up. If it is too
+        # late, only bars that are not closed.
         targets, evicted = [], 0
         for slot in self.slots:
             bounds = slot.bounds(ts)
             if bounds is None:
                 continue
             start, end = bounds
-            known = start in slot.closed or start in slot.early or start == slot.start < slot.end
+            is_open = start == slot.start < slot.end
+            over = self._known_latest() >= end + self._grace_ns
+            if too_late and not is_open and (over or start in slot.closed):
+                continue
+            known = start in slot.closed or start in slot.early or is_open
             if not known and start <= slot.evicted_until:
                 evicted += 1
                 continue

@@ -51,7 +51,7 @@ def make_case(seed: int, index: int) -> Case:
 
 def _tick(random: Random) -> wire.Tick:
     return wire.Tick(
-        symbol=random.choice((*SYMBOLS, " aapl ", "A" * 40, "", "X" + str(random.randrange(3000)))),
+        symbol=random.choice((*SYMBOLS, " aapl ", "A" * 70, "", "X" + str(random.randrange(3000)))),
         price=random.choice((1.0, 150.25, 0.0, -1.0, 1e308, float("nan"), float("inf"), 5e-324)),
         volume=random.choice((1, 100, 0, -1, 2**63 - 1)),
         exchange_timestamp=random.choice((1735201234567, 1, 0, -1, 2**63 - 1, 1735201234567890123)),

@@ -22,7 +22,7 @@ WORDS = (
     *(b"\x00", b"\\u0000", b"\\ud800", b"{{", b"$", b"#", b"@", b"[]", b"{}", b"null", b"true"),
     *("é\u2028\U0001f4a9\u0130ß".encode(), b"__proto__", b"constructor"),
 )
-LENGTHS = (33, 128, 257, 5_000, 70_000, 140_000, 600_000)
+LENGTHS = (65, 128, 257, 5_000, 70_000, 140_000, 600_000)
 
 
 def garbage(random: Random, most: int = 400) -> bytes:

@@ -58,6 +58,52 @@ async def test_ticks_sent_over_tcp_become_an_aggregate(
     assert aggregate.volume == 11
 
 
+async def test_symbols_are_exact_unless_the_operator_wants_upper_case(
+    aggregator: Aggregator, ingest: Ingest
+) -> None:
+    ticks = [make_tick("AMpB", 25.1), make_tick("AMPB", 3.2), make_tick("AAPL  251219C00150000")]
+    await send(ingest.listener.port, ticks)
+    for symbol, close in (("AMpB", 25.1), ("AMPB", 3.2), ("AAPL  251219C00150000", 10.0)):
+        assert (await wait_for_trades(aggregator, symbol, 1)).close == close
+    async with run_ingest(f"127.0.0.1:{aggregator.port}", symbol_case="upper") as upper:
+        await send(upper.listener.port, [make_tick("AMpB", 4.0)])
+    assert (await wait_for_trades(aggregator, "AMPB", 2)).close == 4.0
+
+
+async def test_a_tick_over_a_limit_is_refused_and_the_next_one_counts(
+    aggregator: Aggregator, ingest: Ingest
+) -> None:
+    now_ns = time.time_ns()
+    ticks = [
+        make_tick(volume=2**63 - 1),
+        make_tick(price=9223372036.854775807),
+        make_tick(price=1.7976931348623157e308),
+        make_tick(ts_ns=20250103),
+        make_tick(volume=5, ts_ns=now_ns),
+    ]
+    await send(ingest.listener.port, ticks)
+    assert (await wait_for_trades(aggregator, "AAPL", 1)).volume == 5
+    assert dict(ingest.rejected.totals) == {
+        "volume_too_large": 1,
+        "price_sentinel": 1,
+        "price_too_large": 1,
+        "timestamp_implausible": 1,
+    }
+
+
+async def test_a_change_of_the_unit_is_logged_once(aggregator: Aggregator, ingest: Ingest) -> None:
+    now_ns = time.time_ns()
+    units = (10**6, 10**6, 10**9, 10**6, 10**9)
+    with capture_logs() as lines:
+        await send(ingest.listener.port, [make_tick(ts_ns=now_ns // unit) for unit in units])
+        await wait_for_trades(aggregator, "AAPL", len(units))
+    assert [line["log_level"] for line in lines if line["event"] == "timestamp_unit_changed"] == [
+        "warning"
+    ]
+    (left,) = (line for line in lines if line["event"] == "producer_disconnected")
+    assert left["unit_changes"] == 3
+
+
 async def test_a_thousand_producers_at_once(aggregator: Aggregator, ingest: Ingest) -> None:
     async def produce(number: int) -> None:
         async with connect(ingest.listener.port) as (reader, writer):

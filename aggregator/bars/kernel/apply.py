@@ -149,13 +149,12 @@ def _only_adds(base: Base, trade: Trade) -> bool:
 
 
 @kernel_part
-def _note_state(t: Tables, row: int, batch: int, ts: int) -> None:
+def note_state(t: Tables, row: int, batch: int) -> None:
     """Count one more state of a symbol, once in each batch."""
     state: EngineState = t.state[0]
     base: Base = t.bases[row]
     base.batch = batch
     base.sequence += 1
-    measure_lag(t, row, ts)
     t.noted[state.changed].changed = row
     state.changed += 1
 
@@ -226,5 +225,6 @@ def apply_ticks(
             if code == UNUSUAL:
                 continue
         if base.batch != batch:
-            _note_state(t, row, batch, trade.ts)
+            note_state(t, row, batch)
+            measure_lag(t, row, trade.ts)
     return DONE, index, t.state[0].changed

@@ -37,8 +37,8 @@ from marketdata.wire.market_data_pb2 import Aggregate, Bar, UpdateBatch
 from marketdata.words import store_byte
 
 # What to have room for per record; a little more than it can be, for whole words are written.
-MAX_STATE_BYTES = 224
-MAX_BAR_BYTES = 288
+MAX_STATE_BYTES = 240
+MAX_BAR_BYTES = 304
 # How many bytes the names of intervals and phases have, filled up with anything.
 NAME_WIDTH = 16
 
@@ -46,7 +46,14 @@ _UPDATES_TAG = UpdateBatch.UPDATES_FIELD_NUMBER << 3 | 2
 _BARS_TAG = UpdateBatch.BARS_FIELD_NUMBER << 3 | 2
 # What an Aggregate is written from.
 STATE = np.dtype(
-    [("candle", CANDLE), ("row", np.int64), ("session_start", np.int64), ("sequence", np.int64)],
+    [
+        ("candle", CANDLE),
+        ("row", np.int64),
+        ("session_start", np.int64),
+        ("coverage", np.int64),
+        ("refused", np.int64),
+        ("sequence", np.int64),
+    ],
     align=True,
 )
 
@@ -108,9 +115,10 @@ def _sum_up(whole: CandleNumbers, candle: CandleNumbers, base: CandleNumbers, jo
     return not is_empty(whole)
 
 
-@KERNELS.add(INT(INTS, OPEN_TABLES, INT[:, ::1], INTS, INT, _STATE_OUT))
+@KERNELS.add(INT(from_dtype(OPEN_BAR)[::1], INTS, OPEN_TABLES, INT[:, ::1], INTS, INT, _STATE_OUT))
 def encode_states(
-    rows: NDArray[np.int64],
+    found: NDArray[Any],
+    coverages: NDArray[np.int64],
     t: OpenTables,
     names: NDArray[np.int64],
     lengths: NDArray[np.int64],
@@ -119,20 +127,25 @@ def encode_states(
 ) -> int:
     """Write the states of symbols, each as one of the ``updates`` of an ``UpdateBatch``.
 
-    A row without a state has an empty record.
+    ``found`` has the session of each as an OpenBar, ``coverages`` its coverage. A row without a
+    state has an empty record.
 
     Measured on one core at 2.1 GHz: 33 ns for one.
     """
     begin = address_of(out.data)
     at = begin
     record = out.scratch[0]
-    for index in range(rows.shape[0]):
-        row: int = rows[index]
+    for index in range(found.shape[0]):
+        row: int = found[index].row
         base: Base = t.bases[row]
         symbol: Symbol = t.symbols[row]
-        if _sum_up(record.candle, symbol.session, base.candle, symbol.in_session):
+        if not symbol.unopened and _sum_up(
+            record.candle, symbol.session, base.candle, symbol.in_session
+        ):
             record.row = row
             record.session_start = symbol.session_start
+            record.coverage = coverages[index]
+            record.refused = found[index].refused
             record.sequence = base.sequence
             nothing = Text(0, 0)
             symbol_name = _symbol(names, lengths, row)
@@ -208,6 +221,7 @@ def encode_open_bars(
             bar.start = slot.start
             bar.end = slot.end
             bar.coverage = coverages[index]
+            bar.refused = found[index].refused
             bar.phase = slot.phase
             bar.sequence = slot.open_sequence
             rest = _rest_of_bar(bar, texts, epoch)

@@ -12,6 +12,7 @@ from aggregator.bars.kernel.limits import set_limits
 from aggregator.bars.kernel.pool import find_bar, link_early, make_bar
 from aggregator.bars.kernel.records import (
     EVICTED,
+    FINAL,
     LEFT_OUT,
     MISSING,
     OPEN,
@@ -53,9 +54,8 @@ def take_late(t: Tables, row: int, trade: Trade) -> int:
     state = t.state[0]
     symbol: Symbol = t.symbols[row]
     latest = latest_time(t, row)
-    too_late = latest - trade.ts > state.revise
-    evicted = 0 if too_late else _find_targets(t, row, trade)
-    if evicted < 0:
+    taken, evicted = _find_targets(t, row, trade, latest)
+    if taken < 0:
         return OVERFLOW
     state.bars_evicted += evicted
     if trade.ts >= symbol.session_end:
@@ -65,15 +65,14 @@ def take_late(t: Tables, row: int, trade: Trade) -> int:
         _count_outside(t, symbol, trade.ts)
     elif not _add_to_session(t, row, trade):
         return OVERFLOW
-    if too_late and state.slots:
+    if latest - trade.ts > state.revise and state.slots and not taken:
         state.bars_late += 1
     if trade.ts > latest:
         symbol.latest = trade.ts
         measure_lag(t, row, trade.ts)
         close_bars(t, row, trade.ts, trade.ts)
-    if not too_late:
-        for index in range(state.slots):
-            _add_late(t, row, index, trade)
+    for index in range(state.slots):
+        _add_late(t, row, index, trade)
     base: Base = t.bases[row]
     base.room = max(base.room - trade.volume, -1)
     symbol.money_room -= trade.price * trade.volume
@@ -81,39 +80,44 @@ def take_late(t: Tables, row: int, trade: Trade) -> int:
     set_limits(t, row)
     if not in_session:
         return UNUSUAL
-    if not too_late:
-        begin_gathering(t, row)
+    begin_gathering(t, row)
     return DONE
 
 
 @kernel_part
-def _find_targets(t: Tables, row: int, trade: Trade) -> int:
-    """Find the target of a trade in each slot; return how many bars were given up.
+def _find_targets(t: Tables, row: int, trade: Trade, latest: int) -> tuple[int, int]:
+    """Find the target of a trade in each slot; return how many there are, and were given up.
 
-    The number is negative if a bar would overflow.
+    The first number is negative if a bar would overflow. A trade that is older than the window of
+    revisions is taken by bars that are not closed.
     """
-    evicted = 0
+    too_late = latest - trade.ts > t.state[0].revise
+    taken, evicted = 0, 0
     volume, money = trade.volume, trade.price * trade.volume
     for index in range(t.state[0].slots):
         slot: Slot = t.slots[row, index]
         if slot.start <= trade.ts < slot.end:
             slot.target = OPEN
+            taken += 1
             if not _open_bar_fits(t, row, slot, volume, money):
-                return -1
+                return -1, 0
             continue
-        start, end = bounds_of(t.symbols[row], slot, trade.ts)
         slot.target = LEFT_OUT
-        if start < end:
-            place = find_bar(t, row, index, start)
-            if place >= 0:
-                slot.target = place
-                if not has_room(t.bars[place].candle, volume, money):
-                    return -1
-            elif start <= slot.evicted_until:
-                evicted += 1
-            else:
-                slot.target = MISSING
-    return evicted
+        start, end = bounds_of(t.symbols[row], slot, trade.ts)
+        if start == end or (too_late and latest >= end + t.state[0].grace):
+            continue
+        place = find_bar(t, row, index, start)
+        if place < 0 and start <= slot.evicted_until:
+            evicted += 1
+        elif place < 0:
+            slot.target = MISSING
+            taken += 1
+        elif not (too_late and t.bars[place].state >= FINAL):
+            slot.target = place
+            taken += 1
+            if not has_room(t.bars[place].candle, volume, money):
+                return -1, 0
+    return taken, evicted
 
 
 @kernel_part

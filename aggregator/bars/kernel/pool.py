@@ -46,7 +46,7 @@ def make_bar(t: Tables, row: int, index: int, start: int, end: int) -> int:
     bar.end = end
     bar.state = PARTIAL
     bar.phase = UNKNOWN_PHASE if t.symbols[row].rule == BY_PYTHON else 0
-    bar.revision = bar.coverage = bar.sequence = bar.event = bar.touched = 0
+    bar.revision = bar.coverage = bar.refused = bar.sequence = bar.event = bar.touched = 0
     bar.next = bar.previous = bar.next_closed = bar.previous_closed = bar.next_alike = NONE
     return place
 
@@ -60,6 +60,7 @@ def copy_bar(t: Tables, place: int, other: int) -> None:
     bar.state = source.state
     bar.revision = source.revision
     bar.coverage = source.coverage
+    bar.refused = source.refused
     bar.phase = source.phase
     bar.sequence = source.sequence
     bar.event = source.event

@@ -15,6 +15,7 @@ from aggregator.bars.kernel.events import ENDS_SEARCHED, is_wanted
 from aggregator.bars.kernel.records import (
     BARS,
     BASES,
+    BY_PYTHON,
     INT,
     INTS,
     NEVER,
@@ -26,6 +27,7 @@ from aggregator.bars.kernel.records import (
     STATES,
     SYMBOLS,
     TABLES,
+    UNSURE,
     WANTED,
     Base,
     EngineState,
@@ -50,6 +52,9 @@ class OpenBar(NamedTuple):
     reached: int
     # The index of its group, -1: a trading day is in none.
     group: int
+    # The end of the bar, and how many ticks of its time were refused, as Python says.
+    end: int
+    refused: int
 
 
 class OpenGroup(NamedTuple):
@@ -174,6 +179,8 @@ def find_open(
         bar.slot = series[index] % step
         slot: Slot = t.slots[bar.row, bar.slot]
         bar.start = slot.start
+        bar.end = slot.end
+        bar.refused = 0
         bar.reached = min(max(latest_time(t, bar.row), slot.start) + 1, slot.end)
         bar.group = -1
         unknown += slot.phase < 0
@@ -181,6 +188,38 @@ def find_open(
             bar.group = _join_group(groups, count, bar.start, bar.reached)
             count = max(count, bar.group + 1)
     return count, unknown
+
+
+@KERNELS.add(INT(OPEN_TABLES, INTS, _OPEN_BARS, _OPEN_GROUPS))
+def find_sessions(
+    t: OpenTables, rows: NDArray[np.int64], found: NDArray[Any], groups: NDArray[Any]
+) -> int:
+    """Find the present sessions of symbols, and how far they have come.
+
+    Args:
+        t: the tables.
+        rows: the symbols.
+        found: takes an OpenBar for each, without a slot.
+        groups: takes an OpenGroup for sessions that begin together.
+
+    Returns:
+        How many groups there are.
+    """
+    count = 0
+    for index in range(rows.shape[0]):
+        bar: Any = found[index]
+        bar.row = rows[index]
+        symbol: Symbol = t.symbols[bar.row]
+        bar.slot = -1
+        bar.start = symbol.session_start
+        bar.end = symbol.session_end
+        bar.refused = 0
+        bar.reached = min(max(latest_time(t, bar.row), bar.start) + 1, symbol.session_end)
+        bar.group = -1
+        if symbol.rule != BY_PYTHON:
+            bar.group = _join_group(groups, count, bar.start, bar.reached)
+            count = max(count, bar.group + 1)
+    return count
 
 
 @kernel_part
@@ -221,12 +260,12 @@ def group_bars(
     for index in range(places.shape[0]):
         bar: PooledBar = bars[places[index]]
         unknown += bar.phase < 0
-        if bar.state == REVISED and bar.coverage:
+        if _is_revised(bar) and bar.coverage < UNSURE:
             # The one with which it closed.
             group_of[index] = NONE
             continue
         group = count
-        if slots[bar.row, bar.slot].size:
+        if slots[bar.row, bar.slot].size and not _is_revised(bar):
             group = _find_group(bars, firsts, count, bar)
         if group == count:
             firsts[count] = places[index]
@@ -236,11 +275,17 @@ def group_bars(
 
 
 @kernel_part
+def _is_revised(bar: PooledBar) -> bool:
+    """Return whether a bar has the coverage with which it closed."""
+    return bar.state == REVISED and bar.coverage != 0
+
+
+@kernel_part
 def _find_group(bars: NDArray[Any], firsts: NDArray[np.int64], count: int, bar: PooledBar) -> int:
     """Return the group of bars of the same slot and time, ``count`` if there is none yet."""
     for number in range(count - 1, max(count - ENDS_SEARCHED, 0) - 1, -1):
         first: PooledBar = bars[firsts[number]]
-        if first.start == bar.start and first.slot == bar.slot:
+        if first.start == bar.start and first.slot == bar.slot and not _is_revised(first):
             return number
     return count
 

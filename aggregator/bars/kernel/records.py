@@ -23,6 +23,8 @@ PARTIAL, EARLY, FINAL, REVISED = range(1, 5)
 PHASES = ("", "pre", "regular", "post", "closed")
 # The phase that Python is to find out.
 UNKNOWN_PHASE = -1
+# Added to the coverage of a restored bar that may have a trade that comes again.
+UNSURE = 16
 # No place in the pool.
 NONE = -1
 # Where a late trade goes in a slot, if not to a place in the pool: to the open bar, to a bar that
@@ -137,6 +139,8 @@ class PooledBar:
     revision: int
     # 0 until Python was asked; a revised bar keeps the one with which it closed.
     coverage: int
+    # Ticks of its time that were refused, as Python says.
+    refused: int
     phase: int
     sequence: int
     # Its neighbours among the bars of its slot, which follow each other by start.

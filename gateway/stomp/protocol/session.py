@@ -24,6 +24,7 @@ from gateway.stomp.protocol.errors import (
     HeartBeatMissed,
     InvalidHeader,
     MissingHeader,
+    RateExceeded,
     SessionLimitExceeded,
     StompError,
     SubscriptionInUse,
@@ -112,6 +113,10 @@ class Close:
     error: StompError | None = None
 
 
+def _allow_any(_: float) -> bool:
+    return True
+
+
 class StompSession:
     """Apply the rules of STOMP to one connection.
 
@@ -123,6 +128,8 @@ class StompSession:
         now: the time in seconds, of a clock that never goes back; so everywhere here.
         limits: how much the session may hold.
         frame_limits: how much of one frame it accepts.
+        allow_frame: counts one frame, at a time, and returns whether it is within the limit.
+        frame_rate: the limit, for the ERROR: frames per second.
     """
 
     def __init__(
@@ -132,6 +139,8 @@ class StompSession:
         *,
         limits: SessionLimits | None = None,
         frame_limits: FrameLimits | None = None,
+        allow_frame: Callable[[float], bool] = _allow_any,
+        frame_rate: float = inf,
     ) -> None:
         self.session_id = session_id
         self.phase = Phase.CONNECTING
@@ -147,6 +156,10 @@ class StompSession:
         self._connect_deadline = now + self._limits.connect_timeout_s
         self._symbols = 0
         self._messages = 0
+        self._allow_frame = allow_frame
+        self._frame_rate = frame_rate
+        # How many came.
+        self.frames = 0
         self._outgoing: list[str | bytes] = []
 
     @property
@@ -173,6 +186,10 @@ class StompSession:
                 frame = self._decoder.next_frame()
                 if frame is None:
                     break
+                self.frames += 1
+                # Before its work is done: one message may carry thousands.
+                if not self._allow_frame(now):
+                    raise RateExceeded("messages", self._frame_rate)
                 events += self._receive_frame(frame, now)
         except StompError as exc:
             self.fail(exc, now)

@@ -16,12 +16,13 @@ MAX_SDP_SIZE = 64 * 1024
 MAX_CANDIDATE_SIZE = 4 * 1024
 # A UUID has 36.
 MAX_ID_LENGTH = 128
+MAX_TYPE_LENGTH = 64
 # The target of offers for market-data channels; no client may use it as its own id.
 GATEWAY_ID = "gateway"
 
 
 class SignalType(StrEnum):
-    """The types of signaling messages."""
+    """The types of signaling messages that are checked; others are relayed as they are."""
 
     OFFER = "OFFER"
     ANSWER = "ANSWER"
@@ -31,13 +32,13 @@ class SignalType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One signaling message.
+    """One signaling message; one of an unknown type has neither ``sdp`` nor ``candidate``.
 
     ``body`` is relayed: compact JSON with all five fields, null where there is no value
     as the original had it, and then the sender's own further fields as they are.
     """
 
-    type: SignalType
+    type: SignalType | str
     sender_id: str
     target_id: str | None
     sdp: str | None
@@ -64,10 +65,12 @@ def parse_signal(body: bytes) -> Signal:
     if sender_id == GATEWAY_ID:
         raise InvalidSignal("senderId", "is the gateway's own")
     target_id = _parse_id("targetId", fields.get("targetId"))
-    sdp = _parse_sdp(kind, fields.get("sdp"))
-    candidate = _parse_candidate(fields.get("candidate"))
+    sdp = candidate = None
+    if isinstance(kind, SignalType):
+        sdp = _parse_sdp(kind, fields.get("sdp"))
+        candidate = _parse_candidate(fields.get("candidate"))
     known = {
-        "type": kind.value,
+        "type": str(kind),
         "senderId": sender_id,
         "targetId": target_id,
         "sdp": sdp,
@@ -84,10 +87,10 @@ def _encode(value: object) -> bytes:
         raise InvalidSignal("body", f"cannot be relayed: {exc}") from exc
 
 
-def _parse_type(value: object) -> SignalType:
-    if isinstance(value, str) and value in tuple(SignalType):
-        return SignalType(value)
-    raise InvalidSignal("type", f"is not one of {', '.join(SignalType)}")
+def _parse_type(value: object) -> SignalType | str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TYPE_LENGTH:
+        raise InvalidSignal("type", f"is not a string of 1 to {MAX_TYPE_LENGTH} characters")
+    return SignalType(value) if value in tuple(SignalType) else value
 
 
 def _parse_id(field: str, value: object) -> str | None:

@@ -8,7 +8,7 @@ from tests.conformance.sockjs.client import Client, Response
 
 
 def check_cors(response: Response, origin: str | None = None) -> None:
-    expected = origin if origin and origin != "null" else "*"
+    expected = origin or "*"
     assert response["access-control-allow-origin"] == expected
     assert response["access-control-allow-credentials"] == "true"
 

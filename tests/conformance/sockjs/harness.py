@@ -26,6 +26,7 @@ class Recorder:
     def __init__(self) -> None:
         self.connection: Connection | None = None
         self.messages: list[str | bytes] = []
+        self.overhead = 0
         self.drained = 0
         self.closed: list[tuple[int, str]] = []
 
@@ -34,6 +35,9 @@ class Recorder:
 
     def on_message(self, message: str | bytes) -> None:
         self.messages.append(message)
+
+    def on_overhead(self, frames: int) -> None:
+        self.overhead += frames
 
     def on_drained(self) -> None:
         self.drained += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 
@@ -153,6 +154,25 @@ async def test_an_aborted_poll_ends_the_session(client: Client, harness: Harness
     while not harness.handlers[0].closed:
         await client.get_body("/echo")
     assert await client.post_body(f"{url}/xhr") == INTERRUPTED
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+async def test_a_poll_right_after_an_aborted_one_is_not_another_connection(
+    client: Client, turns: int
+) -> None:
+    url = new_session()
+    assert await client.post_body(f"{url}/xhr") == OPEN
+    poll, second = await client.connect(), await client.connect()
+    request = f"POST {url}/xhr HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
+    poll.write(request)
+    while await client.post_body(f"{url}/xhr") != ANOTHER:
+        pass
+    poll.close()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    # The server may hear this first: the two connections have no order.
+    response = await second.request("POST", f"{url}/xhr", b"")
+    assert await response.body() == INTERRUPTED
 
 
 # HTTP 1.0 and 1.1

@@ -128,7 +128,7 @@ async def test_a_watch_says_which_intervals_there_are() -> None:
 async def test_a_bar_goes_through_its_states_by_its_own_ticks() -> None:
     async with run_desk() as desk:
         await desk.trade(0, 1)
-        watch = await desk.watch(("a", "1m"))
+        watch = await desk.watch(("A", "1m"))
         first = await watch.until_bar(state=PARTIAL)
         assert (first.symbol, first.start, first.trades) == ("A", NOW, 2)
         assert first.epoch == int(watch.metadata["epoch"])

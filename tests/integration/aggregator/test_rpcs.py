@@ -14,6 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from aggregator.app import Aggregator
 from aggregator.rpc.service import SERVICE_NAME
@@ -79,6 +81,48 @@ async def test_the_ack_says_how_many_single_ticks_were_rejected_and_why(stub: St
     assert ack.message == (
         "Received 3 ticks, rejected 3: 2 price_not_positive, 1 volume_not_positive"
     )
+
+
+async def test_single_ticks_are_checked_as_ingest_checks_them(
+    aggregator: Aggregator, stub: Stub
+) -> None:
+    ticks = [
+        make_tick("AMpB"),
+        make_tick("AMPB"),
+        make_tick(volume=2**63 - 1),
+        make_tick(price=2.0**63 / 1e9),
+        make_tick(ts_ns=20250103),
+    ]
+    await stub.StreamTicks(iter(ticks))
+    page = await stub.ListSymbols(wire.ListSymbolsRequest(prefix="AM"))
+    assert list(page.symbols) == ["AMPB", "AMpB"]
+    async with run_aggregator(symbol_case="upper") as other, open_stub(other.port) as upper:
+        await upper.StreamTicks(iter(ticks))
+        aggregate = await upper.GetAggregate(wire.AggregateRequest(symbol="AMPB"))
+        assert aggregate.trades == 2
+        assert len(other.market.book) == 1
+
+
+async def test_a_batch_is_checked_again(stub: Stub) -> None:
+    ticks = [make_tick(), make_tick(volume=2**63 - 1), make_tick(price=1e13), make_tick()]
+    (ack,) = await publish(stub, wire.TickBatch(producer_id="p", first_sequence=1, ticks=ticks))
+    assert [(each.sequence, each.reason) for each in ack.rejections] == [
+        (2, "volume_too_large"),
+        (3, "price_too_large"),
+    ]
+    aggregate = await stub.GetAggregate(wire.AggregateRequest(symbol="AAPL"))
+    assert (aggregate.trades, aggregate.volume) == (2, 2)
+
+
+async def test_a_symbol_without_data_is_told_with_the_one_in_another_case(stub: Stub) -> None:
+    await publish(stub, batch(1, "AAPL"))
+    for symbol, detail in (
+        ("aapl", "no data for symbol aapl; did you mean AAPL?"),
+        ("nix", "no data for symbol nix"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetAggregate(wire.AggregateRequest(symbol=symbol))
+        assert caught.value.details() == detail
 
 
 async def test_each_batch_gets_its_ack_in_order(stub: Stub) -> None:
@@ -364,3 +408,30 @@ async def test_reflection_describes_the_service(aggregator: Aggregator) -> None:
     services, methods = await asyncio.to_thread(describe)
     assert {SERVICE_NAME, "grpc.health.v1.Health"} <= set(services)
     assert {"StreamTicks", "GetAggregate", "StreamAggregates", "Watch"} <= set(methods)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "found"),
+    [
+        (SERVICE_NAME, True),
+        (f"{SERVICE_NAME}.GetAggregate", True),
+        (f"{SERVICE_NAME}.StreamTicks", True),
+        ("grpc.health.v1.Health.Check", True),
+        ("marketdata.Tick", True),
+        ("marketdata.Tick.symbol", True),
+        (f"{SERVICE_NAME}.NoSuchMethod", False),
+        ("marketdata.NoSuchService.GetAggregate", False),
+        ("nothing", False),
+        ("", False),
+    ],
+)
+async def test_reflection_finds_services_methods_and_messages(
+    aggregator: Aggregator, symbol: str, found: bool
+) -> None:
+    async with open_channel(aggregator.port) as channel:
+        stub: Any = ServerReflectionStub(channel)
+        request = ServerReflectionRequest(file_containing_symbol=symbol)
+        (answer,) = [each async for each in stub.ServerReflectionInfo(iter([request]))]
+        assert answer.HasField("file_descriptor_response") is found
+        if not found:
+            assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]

@@ -7,17 +7,19 @@ import itertools
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
 from aggregator.bars.bar import BarState
 from aggregator.store.queries import Range, select_last_times, select_range, select_recent
 from aggregator.store.removal import remove_old
 from aggregator.store.rows import to_bar, to_row
-from aggregator.store.schema import metadata
+from aggregator.store.schema import bar_columns, bars, metadata
 from marketdata.intervals import parse_interval
 from marketdata.timestamps import NS_PER_S
 from tests.doubles.made_bars import make_bar
@@ -102,6 +104,32 @@ async def test_migrations_make_the_tables_that_the_code_expects(store_address: s
 
 
 RANKS = list(itertools.product(range(3), [BarState.PARTIAL, BarState.FINAL, BarState.REVISED]))
+
+
+def _keep_first_version(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "aggregator.store:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "0001")
+    row = to_row(make_bar(7))
+    names = ", ".join(f'"{column.name}"' for column in bar_columns)
+    marks = ", ".join(f":v{n}" for n in range(len(row)))
+    values = {f"v{n}": value for n, value in enumerate(row)}
+    connection.execute(text(f"INSERT INTO bars ({names}) VALUES ({marks})"), values)
+
+
+async def test_a_store_of_the_version_before_keeps_its_bars(store_address: str) -> None:
+    database = open_database(store_address)
+    if database._file is not None:
+        await asyncio.to_thread(database._file.parent.mkdir, parents=True)
+    async with database.write() as connection:
+        await connection.run_sync(_keep_first_version)
+    assert await database.migrate() is False
+    async with database.read() as connection:
+        found = (await connection.execute(select(bars))).mappings().all()
+    assert [(row["start"], bool(row["imported"])) for row in found] == [(make_bar(7).start, False)]
+    await database.save_bars([to_row(make_bar(8))])
+    await database.close()
 
 
 @settings(

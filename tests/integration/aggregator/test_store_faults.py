@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from aggregator.bars.bar import BarState
@@ -117,6 +118,81 @@ async def test_a_file_that_is_no_database_heals_when_it_is_moved_away(
         await expect(told, True)
         await store.flush()
         assert len(await stored(store)) == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("truncate", "the file was emptied"),
+        ("remove", "the file was removed"),
+        ("replace", "the file was replaced by another one"),
+    ],
+)
+async def test_a_file_that_is_emptied_while_it_is_open_is_noticed(
+    tmp_path: Path, told: asyncio.Queue[bool], what: str, said: str
+) -> None:
+    path = tmp_path / "bars.db"
+    with capture_logs() as lines:
+        async with run_store(f"sqlite:///{path}", told=told) as store:
+            await expect(told, True)
+            assert store.status().problem == ""
+            store.put([make_bar(1)])
+            await store.flush()
+            if what == "truncate":
+                path.write_bytes(b"")
+            else:
+                path.unlink()
+            if what == "replace":
+                path.write_bytes(b"")
+            with pytest.raises(StoreUnavailable, match=said):
+                await stored(store)
+            await expect(told, False)
+            await expect(told, True)
+            store.put([make_bar(2)])
+            await store.flush()
+            # SQLite may have the first one in its log.
+            assert make_bar(2).start in [bar.start for bar in await stored(store)]
+            assert (store.status().state, store.status().problem[:8]) == ("ok", "emptied:")
+    events = [line["event"] for line in lines]
+    assert events == ["store_ok", "store_failing", "store_emptied", "store_ok"]
+    assert lines[1]["problem"] == said
+
+
+async def test_a_file_that_was_emptied_before_the_start_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "bars.db"
+    async with run_store(f"sqlite:///{path}") as store:
+        assert store.status().problem == ""
+        store.put([make_bar(1)])
+        await store.flush()
+    async with run_store(f"sqlite:///{path}") as store:
+        assert store.status().problem == ""
+    path.write_bytes(b"")
+    with capture_logs() as lines:
+        async with run_store(f"sqlite:///{path}") as store:
+            assert store.status().problem.startswith("emptied: ")
+    assert [line["event"] for line in lines] == ["store_emptied", "store_ok"]
+
+
+async def test_tables_that_are_lost_are_noticed(
+    store_address: str, told: asyncio.Queue[bool]
+) -> None:
+    async with run_store(store_address, told=told) as store:
+        await expect(told, True)
+        async with store._database.write() as connection:
+            await connection.execute(text("DROP TABLE bars"))
+        store.put([make_bar()])
+        await expect(told, False)
+        assert "bars" in store.status().problem
+        # What waits is not lost when all tables are gone and made again.
+        async with store._database.write() as connection:
+            for table in ("alembic_version", "symbols", "feed_spans", "imports", "import_bars"):
+                await connection.execute(text(f"DROP TABLE {table}"))
+            for table in ("imported_files", "imported_hours", "import_refused"):
+                await connection.execute(text(f"DROP TABLE {table}"))
+        await expect(told, True)
+        await store.flush()
+        assert len(await stored(store)) == 1
+        assert store.status().problem.startswith("emptied: ")
 
 
 async def test_a_server_may_be_killed_and_come_back(

@@ -68,13 +68,13 @@ async def test_the_originals_websocket_sends_bare_json_with_numbers(market: Mark
         assert str(state["timestamp"]) == state["timestampNs"][:-6]
         await producer.publish("AAPL")
         assert (await receive(client))["volume"] == 2
-    async with open_websocket(gateway, f"{PLAIN}?symbol=%20msft") as client:
+    async with open_websocket(gateway, f"{PLAIN}?symbol=%20MSFT") as client:
         await producer.publish("MSFT")
         assert (await receive(client))["symbol"] == "MSFT"
     await gateway.wait_until_left()
 
 
-@pytest.mark.parametrize("path", [f"{STREAM}?symbols=A%21", f"{PLAIN}?symbol=A%21"])
+@pytest.mark.parametrize("path", [f"{STREAM}?symbols=A%2A", f"{PLAIN}?symbol=A%2A"])
 async def test_a_bad_symbol_is_told_and_closed(market: Market, path: str) -> None:
     gateway, _ = market
     async with open_websocket(gateway, path) as client:

@@ -15,7 +15,7 @@ from aggregator.bars.plan import BarPlan
 from aggregator.book import Applied, Book
 from aggregator.sessions.sessions import NS_PER_DAY, NoSession, UtcDay
 from marketdata.validation import RejectReason
-from marketdata.wire.market_data_pb2 import Aggregate, Tick
+from marketdata.wire.market_data_pb2 import COVERAGE_FULL, Aggregate, Tick
 from tests.doubles.limits import NO_LIMITS
 
 DAY = 16_000 * NS_PER_DAY
@@ -80,6 +80,7 @@ def expected(ticks: list[tuple[int, Tick]], symbol: str) -> Aggregate | None:
         vwap=float(notional / volume),
         session_start=day * NS_PER_DAY,
         epoch=7,
+        coverage=COVERAGE_FULL,
     )
 
 

@@ -51,8 +51,22 @@ def test_the_reference_lists_every_setting_with_its_default() -> None:
         ("breaker_probes", "0"),
         ("fallback", "none"),
         ("max_symbols_per_request", "0"),
+        ("root_path", "market"),
+        ("root_path", "//evil.example"),
+        ("root_path", "/a/../b"),
+        ("root_path", '/"><script>'),
+        ("allowed_hosts", "https://a.example"),
+        ("allowed_hosts", "a.example:8080"),
+        ("keep_alive_s", "0"),
+        ("signal_burst_bytes", "1000"),
     ],
 )
 def test_what_makes_no_sense_is_refused(name: str, value: str) -> None:
     with pytest.raises(ValidationError):
         GatewaySettings.model_validate({name: value})
+
+
+def test_what_one_client_may_signal_at_once_is_a_part_of_what_may_wait_for_another() -> None:
+    GatewaySettings(signal_burst_bytes=256 * 1024, client_buffer_bytes=1024 * 1024)
+    with pytest.raises(ValidationError, match="GATEWAY_SIGNAL_BURST_BYTES=262145 is more than"):
+        GatewaySettings(signal_burst_bytes=256 * 1024 + 1, client_buffer_bytes=1024 * 1024)

@@ -94,9 +94,9 @@ function TopBar({ route, onHelp }: { readonly route: Route; readonly onHelp: () 
         >
           Connect
         </a>
-        <a href="/collab">Together</a>
-        <a href="/graphiql">GraphiQL</a>
-        <a href="/docs">API docs</a>
+        <a href="collab">Together</a>
+        <a href="graphiql">GraphiQL</a>
+        <a href="docs">API docs</a>
       </nav>
       <dl className="vitals">
         <div>

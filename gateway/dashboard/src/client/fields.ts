@@ -19,6 +19,12 @@ export interface Aggregate {
   readonly trades: Int64 | null;
   /** volume-weighted average price */
   readonly vwap: number | null;
+  /** whether coverage is full and no tick of its time was refused */
+  readonly complete: boolean | null;
+  /** for how much of the session, so far, a producer was connected */
+  readonly coverage: 'no_feed' | 'partial' | 'full' | null;
+  /** number of ticks of its time that were refused */
+  readonly refused: Int64 | null;
   /** counts the published states within one epoch: 1, 2, 3, ... */
   readonly sequence: Int64 | null;
   /** names one run of the aggregator's state; sequences compare only within one epoch */
@@ -50,12 +56,14 @@ export interface Bar {
   readonly state: 'partial' | 'early' | 'final' | 'revised';
   /** how often it changed after it was final */
   readonly revision: number;
-  /** whether coverage is full */
+  /** whether coverage is full and no tick of its time was refused */
   readonly complete: boolean;
   /** for how much of its time a producer was connected */
   readonly coverage: 'no_feed' | 'partial' | 'full';
+  /** number of ticks of its time that were refused */
+  readonly refused: Int64;
   /** why it has no trades of its own; null: it has */
-  readonly filler: 'no_trades' | 'no_feed' | null;
+  readonly filler: 'no_trades' | 'no_feed' | 'refused' | null;
   /** pre, regular, post or closed, where the symbol has a calendar */
   readonly phase: string | null;
   /** tells tick, volume and notional bars of the same start apart */

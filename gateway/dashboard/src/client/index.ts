@@ -19,6 +19,8 @@ export type * from './messages';
 export { RestClient, RestError } from './rest';
 export type { BarsPage, BarsQuery, RestOptions, SymbolsPage } from './rest';
 export { streamUrl, webSocketTransport } from './transport';
+export { listenToEvents } from './events';
+export type { StreamEvent } from './events';
 export type { Transport, TransportEvents, TransportFactory } from './transport';
 export { compareDecimal, groupDigits, msBetween, msToNs, nsToMs } from './decimal';
 export { openSignaling, signalingUrl } from './signaling';

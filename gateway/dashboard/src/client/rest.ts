@@ -56,13 +56,13 @@ export class RestClient {
   private readonly fetch: typeof globalThis.fetch;
 
   constructor(options: RestOptions = {}) {
-    this.base = options.url ?? location.origin;
+    this.base = options.url ?? location.href;
     this.retries = options.retries ?? DEFAULT_RETRIES;
     this.fetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
   }
 
   aggregate(symbol: string, signal?: AbortSignal): Promise<Aggregate> {
-    return this.get(`/api/v1/marketdata/${encodeURIComponent(symbol)}`, {}, signal);
+    return this.get(`api/v1/marketdata/${encodeURIComponent(symbol)}`, {}, signal);
   }
 
   bars(
@@ -74,16 +74,16 @@ export class RestClient {
     const { includePartial, ...rest } = query;
     const parameters = { symbol, interval, ...rest, include_partial: includePartial };
     // Not in the path: there some proxies make a slash of %2F, and browsers follow a symbol `..`.
-    return this.get('/api/v1/bars', parameters, signal);
+    return this.get('api/v1/bars', parameters, signal);
   }
 
   symbols(prefix: string, limit: number, signal?: AbortSignal): Promise<SymbolsPage> {
-    return this.get('/api/v1/symbols', { prefix, limit }, signal);
+    return this.get('api/v1/symbols', { prefix, limit }, signal);
   }
 
   /** What an operator wants to know; see docs/rest.md. */
   status(signal?: AbortSignal): Promise<Record<string, unknown>> {
-    return this.get('/api/v1/status', {}, signal);
+    return this.get('api/v1/status', {}, signal);
   }
 
   private async get<T>(

@@ -32,7 +32,7 @@ const TOPIC = '/topic/signaling';
 
 /** Return the address of STOMP at the gateway that `base` belongs to. */
 export function signalingUrl(base: string | URL): string {
-  const url = new URL('/ws', base);
+  const url = new URL('ws', base);
   url.protocol = url.protocol === 'https:' || url.protocol === 'wss:' ? 'wss:' : 'ws:';
   return url.href;
 }

@@ -19,9 +19,12 @@ export interface Transport {
 
 export type TransportFactory = () => Transport;
 
-/** Return the address of the stream of the gateway that `base` belongs to. */
+/**
+ * Return the address of the stream of the gateway at `base`: the address of one of its pages, or one
+ * that ends with a slash if the gateway is under a path prefix.
+ */
 export function streamUrl(base: string | URL): string {
-  const url = new URL('/api/v1/stream', base);
+  const url = new URL('api/v1/stream', base);
   url.protocol = url.protocol === 'https:' || url.protocol === 'wss:' ? 'wss:' : 'ws:';
   return url.href;
 }

@@ -27,8 +27,8 @@ const ABNORMAL = 1006;
 
 /** Return the STUN and TURN servers that the gateway at `base` names. */
 export async function fetchIceServers(base: string | URL): Promise<RTCIceServer[]> {
-  const response = await fetch(new URL('/api/v1/webrtc', base));
-  if (!response.ok) throw new Error(`/api/v1/webrtc: ${response.status}`);
+  const response = await fetch(new URL('api/v1/webrtc', base));
+  if (!response.ok) throw new Error(`api/v1/webrtc: ${response.status}`);
   const { iceServers } = (await response.json()) as { iceServers: RTCIceServer[] };
   return iceServers;
 }

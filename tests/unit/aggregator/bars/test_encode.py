@@ -22,6 +22,7 @@ from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.wire.market_data_pb2 import Aggregate, UpdateBatch
 
 INTERVALS = ("1s", "15m", "1d", "x" * encode.NAME_WIDTH)
+COVERAGES = [Coverage.PARTIAL, Coverage.FULL, Coverage.NO_FEED, Coverage.PARTIAL]
 ROWS = 4
 
 # Every length of a varint, and its limits.
@@ -96,8 +97,11 @@ class Columns:
 
     def states(self, rows: Sequence[int], epoch: int) -> list[bytes]:
         room = make_room(encode.MAX_STATE_BYTES, encode.STATE, len(rows))
+        found = np.zeros(len(rows), OPEN_BAR)
+        found["row"], found["refused"] = rows, rows
+        coverages = np.array([COVERAGES[row % 4] for row in rows], np.int64)
         end = encode.encode_states(
-            np.array(rows, np.int64), self.open_tables(), *self.texts[:2], epoch, room.out
+            found, coverages, self.open_tables(), *self.texts[:2], epoch, room.out
         )
         return records(room, len(rows), end)
 
@@ -150,6 +154,8 @@ def test_states_are_those_of_the_library(
                 session_start=start,
                 sequence=sequence,
                 epoch=epoch,
+                coverage=COVERAGES[row % 4].value,
+                refused=row,
             )
             want[row] = UpdateBatch(updates=[aggregate]).SerializeToString()
     assert columns.states(order, epoch) == [want[row] for row in order]

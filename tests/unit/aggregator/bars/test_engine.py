@@ -114,23 +114,27 @@ def test_no_state_goes_back_and_sequences_count_on(
 
 
 @given(trade_lists, st.integers(2, 100), st.booleans())
-def test_what_is_too_late_is_dropped_from_every_interval_alike(
+def test_what_is_too_late_is_taken_by_the_bars_that_are_not_closed(
     made: list[Trade], revise_s: int, live: bool
 ) -> None:
     desk = Desk("1s,1m,1h,1d", revise_s=revise_s)
     latest: dict[str, int] = {}
-    kept = []
+    sizes = {"1s": S, "1m": MINUTE, "1h": 60 * MINUTE, "1d": NS_PER_DAY}
+    kept: dict[str, list[tuple[int, Trade]]] = {name: [] for name in sizes}
     for number, trade in enumerate(made, 1):
         desk.trade(trade, sequences=[number], now_ns=trade.ts if live else 0)
         before = latest.get(trade.symbol, 0)
-        if before - trade.ts <= revise_s * S:
-            kept.append((number, trade))
+        for name, size in sizes.items():
+            closes = trade.ts - trade.ts % size + size + 2 * S
+            if before - trade.ts <= revise_s * S or before < closes:
+                kept[name].append((number, trade))
         latest[trade.symbol] = max(before, trade.ts)
-    assert desk.engine.counts.bars_late == len(made) - len(kept)
+    # The longest are closed last.
+    assert desk.engine.counts.bars_late == len(made) - len(kept["1d"])
     newest = desk.newest()
-    for name in ("1s", "1m", "1h", "1d"):
+    for name in sizes:
         found = {(k.symbol, k.start): bar for k, bar in newest.items() if k.interval == name}
-        assert_bars(found, expected_bars(kept, name))
+        assert_bars(found, expected_bars(kept[name], name))
 
 
 @given(trade_lists)

@@ -213,7 +213,7 @@ async def test_an_unknown_interval_is_told_with_those_there_are(bars: Setup) -> 
     with pytest.raises(InvalidInterval, match="interval '5m' is not one of 1s 1m 1d 100t"):
         await bars.read("5m")
     with pytest.raises(InvalidSymbol):
-        await bars.read(symbol="?")
+        await bars.read(symbol="A*")
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**31 - 1))
@@ -287,6 +287,10 @@ async def test_a_gap_of_too_many_intervals_is_refused_where_all_of_it_is_asked(
     cursor = write_cursor((s(10), 0))
     page = await bars.read(from_ns=0, limit=30, fill=wire.FILL_ALL, cursor=cursor)
     assert starts(page) == [*range(11, 30), *range(60, 71)]
+
+
+async def test_the_last_bars_of_a_symbol_without_any_have_no_fillers(bars: Setup) -> None:
+    assert list((await bars.read(fill=wire.FILL_ALL)).bars) == []
 
 
 async def test_there_are_no_fillers_while_the_market_is_closed(bars: Setup) -> None:

@@ -124,21 +124,23 @@ def test_every_time_is_in_its_day_and_days_leave_no_gap(zone: str, moments: list
 @pytest.mark.parametrize(
     ("moment", "expected"),
     [
-        # An ordinary Tuesday.
-        ("2024-07-16 10:00", "2024-07-15 20:00 2024-07-16 20:00"),
-        ("2024-07-16 19:59", "2024-07-15 20:00 2024-07-16 20:00"),
-        # Times after the close belong to the next day.
-        ("2024-07-16 20:00", "2024-07-16 20:00 2024-07-17 20:00"),
-        # A weekend belongs to the Monday.
-        ("2024-07-12 20:00", "2024-07-12 20:00 2024-07-15 20:00"),
-        ("2024-07-14 12:00", "2024-07-12 20:00 2024-07-15 20:00"),
-        # A holiday belongs to the next day: here Thanksgiving, before a half day.
-        ("2024-11-28 12:00", "2024-11-27 20:00 2024-11-29 17:00"),
-        ("2024-11-29 16:59", "2024-11-27 20:00 2024-11-29 17:00"),
-        ("2024-11-29 17:00", "2024-11-29 17:00 2024-12-02 20:00"),
-        # The clocks change on a Sunday, so Monday's session has an hour less or more.
-        ("2024-03-11 12:00", "2024-03-08 20:00 2024-03-11 20:00"),
-        ("2024-11-04 12:00", "2024-11-01 20:00 2024-11-04 20:00"),
+        # An ordinary Tuesday, from its pre-market to that of Wednesday.
+        ("2024-07-16 10:00", "2024-07-16 04:00 2024-07-17 04:00"),
+        ("2024-07-16 04:00", "2024-07-16 04:00 2024-07-17 04:00"),
+        # A trade after the close belongs to the day that closed.
+        ("2024-07-16 16:00", "2024-07-16 04:00 2024-07-17 04:00"),
+        ("2024-07-16 20:00", "2024-07-16 04:00 2024-07-17 04:00"),
+        ("2024-07-17 03:59", "2024-07-16 04:00 2024-07-17 04:00"),
+        # A weekend belongs to the Friday.
+        ("2024-07-12 20:00", "2024-07-12 04:00 2024-07-15 04:00"),
+        ("2024-07-14 12:00", "2024-07-12 04:00 2024-07-15 04:00"),
+        # A holiday belongs to the day before: here Thanksgiving, before a half day.
+        ("2024-11-28 12:00", "2024-11-27 04:00 2024-11-29 04:00"),
+        ("2024-11-29 13:00", "2024-11-29 04:00 2024-12-02 04:00"),
+        ("2024-11-29 17:00", "2024-11-29 04:00 2024-12-02 04:00"),
+        # The clocks change on a Sunday, so Friday's session has an hour less or more.
+        ("2024-03-10 12:00", "2024-03-08 04:00 2024-03-11 04:00"),
+        ("2024-11-03 12:00", "2024-11-01 04:00 2024-11-04 04:00"),
     ],
 )
 def test_every_time_counts_for_a_trading_day_of_new_york(moment: str, expected: str) -> None:
@@ -150,18 +152,26 @@ def test_every_time_counts_for_a_trading_day_of_new_york(moment: str, expected: 
 @pytest.mark.parametrize(
     ("moment", "expected"),
     [
-        ("2024-07-16 09:30", "2024-07-16 09:30 2024-07-16 16:00"),
-        ("2024-07-16 15:59", "2024-07-16 09:30 2024-07-16 16:00"),
-        ("2024-11-29 12:59", "2024-11-29 09:30 2024-11-29 13:00"),
+        # With two minutes for the closing auction.
+        ("2024-07-16 09:30", "2024-07-16 09:30 2024-07-16 16:02"),
+        ("2024-07-16 16:01", "2024-07-16 09:30 2024-07-16 16:02"),
+        ("2024-11-29 13:00", "2024-11-29 09:30 2024-11-29 13:02"),
     ],
 )
-def test_a_regular_session_is_from_open_to_close(moment: str, expected: str) -> None:
+def test_a_regular_session_is_from_open_to_close_and_its_auction(
+    moment: str, expected: str
+) -> None:
     assert hours(xnys(regular=True), at(moment)) == expected
+    without = load_rules("XNYS:regular-noauctions", "", anchored=False).rule_for("A")
+    session = without.session(at(moment[:10] + " 12:00"))
+    assert session is not None
+    assert (session.start, session.end) == (session.opens, session.closes)
+    assert session.end == at(expected[17:]) - 2 * MINUTE
 
 
 @pytest.mark.parametrize(
     "moment",
-    ["2024-07-16 09:29", "2024-07-16 16:00", "2024-11-29 13:00", "2024-11-28 12:00",
+    ["2024-07-16 09:29", "2024-07-16 16:02", "2024-11-29 13:02", "2024-11-28 12:00",
      "2024-07-14 12:00"],
 )  # fmt: skip
 def test_outside_regular_hours_there_is_no_regular_session(moment: str) -> None:
@@ -187,7 +197,7 @@ def test_a_phase_is_that_of_the_exchange(moment: str, phase: str, regular: bool)
 
 
 def test_a_session_opens_with_the_pre_market() -> None:
-    session = xnys().session(at("2024-07-14 12:00"))
+    session = xnys().session(at("2024-07-15 12:00"))
     assert session is not None
     assert (session.opens, session.closes) == (at("2024-07-15 04:00"), at("2024-07-15 20:00"))
 
@@ -201,7 +211,46 @@ def test_an_exchange_without_extended_hours_has_regular_ones_and_a_break_is_clos
         "08:30": "closed", "09:30": "regular", "12:30": "closed", "13:30": "regular",
         "16:30": "closed",
     }  # fmt: skip
-    assert hours(rule, at("2024-07-16 12:30", zone), zone) == "2024-07-15 16:00 2024-07-16 16:00"
+    assert hours(rule, at("2024-07-16 12:30", zone), zone) == "2024-07-16 09:30 2024-07-17 09:30"
+    assert rule.phase(at("2024-07-16 16:10", zone)) == "post"
+
+
+LONDON = ZoneInfo("Europe/London")
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected", "phase"),
+    [
+        ("2024-07-16 16:29", "2024-07-16 08:00 2024-07-17 08:00", "regular"),
+        # Tuesday's closing auction.
+        ("2024-07-16 16:35", "2024-07-16 08:00 2024-07-17 08:00", "post"),
+        ("2024-07-16 16:44", "2024-07-16 08:00 2024-07-17 08:00", "post"),
+        ("2024-07-16 16:45", "2024-07-16 08:00 2024-07-17 08:00", "closed"),
+        ("2024-07-17 07:59", "2024-07-16 08:00 2024-07-17 08:00", "closed"),
+        ("2024-07-17 08:00", "2024-07-17 08:00 2024-07-18 08:00", "regular"),
+        # Of a Friday, of the half day before Christmas (12:30), and of the day before Good Friday.
+        ("2024-07-19 16:35", "2024-07-19 08:00 2024-07-22 08:00", "post"),
+        ("2024-12-24 12:35", "2024-12-24 08:00 2024-12-27 08:00", "post"),
+        ("2024-03-28 16:35", "2024-03-28 08:00 2024-04-02 08:00", "post"),
+    ],
+)
+def test_the_closing_auction_of_london_belongs_to_the_day_that_closed(
+    moment: str, expected: str, phase: str
+) -> None:
+    rule = CalendarDay(calendar("XLON"))
+    assert hours(rule, at(moment, LONDON), LONDON) == expected
+    assert rule.phase(at(moment, LONDON)) == phase
+
+
+@pytest.mark.parametrize(
+    ("session", "counts"),
+    [("XLON", True), ("XLON:regular", True), ("XLON:regular-noauctions", False)],
+)
+def test_a_session_says_whether_auctions_count(session: str, counts: bool) -> None:
+    rule = load_rules(session, "", anchored=False).rule_for("VOD.L")
+    auction = rule.session(at("2024-07-16 16:35", LONDON))
+    assert (auction is not None) is counts
+    assert auction == (rule.session(at("2024-07-16 10:00", LONDON)) if counts else None)
 
 
 def test_an_exchange_that_never_closes() -> None:
@@ -215,6 +264,13 @@ def test_an_exchange_that_never_closes() -> None:
 def test_an_exchange_whose_day_begins_the_evening_before() -> None:
     zone, rule = ZoneInfo("America/Chicago"), CalendarDay(calendar("CMES"))
     assert hours(rule, at("2024-07-15 18:00", zone), zone) == "2024-07-15 17:00 2024-07-16 17:00"
+    # A Friday ends on Sunday evening, and the half day after Thanksgiving too.
+    friday = "2024-07-18 17:00 2024-07-21 17:00"
+    assert hours(rule, at("2024-07-19 16:59", zone), zone) == friday
+    assert hours(rule, at("2024-07-20 12:00", zone), zone) == friday
+    half = "2024-11-28 17:00 2024-12-01 17:00"
+    assert hours(rule, at("2024-11-29 12:10", zone), zone) == half
+    assert rule.phase(at("2024-11-29 12:10", zone)) == "post"
 
 
 @pytest.mark.parametrize("name", ["XNYS", "XHKG", "24/7", "CMES", "XBOM"])
@@ -232,20 +288,22 @@ def test_every_time_has_its_place_also_beyond_the_known_days(
         assert session is None or session.start <= ts < session.end
         assert session is None or session.opens < session.closes
         assert regular or session is not None
-        assert not regular or (session is None) == (phase in {"pre", "post"} or _outside(rule, ts))
+        assert not regular or (session is None) == _outside(rule, ts)
         # Earlier calls change no result.
         assert (fresh.phase(ts), fresh.session(ts)) == (phase, session)
 
 
 def _outside(rule: CalendarDay, ts: int) -> bool:
-    # Closed, but not for a break within the session.
-    return rule.phase(ts) == "closed" and rule.session(ts) is None
+    # Before the open, or after the time of the auctions.
+    number = rule._calendar.index(ts)
+    day, (_, end) = rule._calendar.day(number), rule._calendar.bounds(number)
+    return not day.open <= ts < min(day.auction_end, end)
 
 
 def test_beyond_the_known_days_every_weekday_has_the_usual_hours() -> None:
     rule = xnys()
     # Christmas 2090 is a Monday; the calendar does not know yet that it is a holiday.
-    assert hours(rule, at("2090-12-25 12:00")) == "2090-12-22 20:00 2090-12-25 20:00"
+    assert hours(rule, at("2090-12-25 12:00")) == "2090-12-25 04:00 2090-12-26 04:00"
     assert rule.phase(at("2090-12-25 12:00")) == "regular"
     assert rule.phase(at("2090-07-15 12:00")) == "closed"  # a Saturday
     assert rule.phase(at("2090-07-14 09:30")) == "regular"
@@ -254,17 +312,18 @@ def test_beyond_the_known_days_every_weekday_has_the_usual_hours() -> None:
 
 def test_days_before_the_known_ones_have_the_usual_hours_too() -> None:
     zone, rule = ZoneInfo("Asia/Kolkata"), CalendarDay(calendar("XBOM"))
-    assert hours(rule, at("1990-01-03 12:00", zone), zone) == "1990-01-02 15:30 1990-01-03 15:30"
+    assert hours(rule, at("1990-01-03 12:00", zone), zone) == "1990-01-03 09:15 1990-01-04 09:15"
 
 
 def test_a_calendar_without_known_days_has_usual_ones() -> None:
-    offsets = tuple(timedelta(hours=h) for h in (8, 8, 16, 16, 16, 16))
-    assert len(offsets) == 6
+    offsets = tuple(timedelta(hours=h) for h in (8, 8, 16, 16, 16, 17, 18))
+    assert len(offsets) == 7
     usual = UsualHours(ZoneInfo("UTC"), frozenset({0}), offsets)
     rule = CalendarDay(Calendar([], usual))
     # The first Monday after 1970-01-01.
     monday = 4 * NS_PER_DAY
-    assert rule.session(1) == (0, monday + 16 * HOUR, monday + 8 * HOUR, monday + 16 * HOUR)
+    week = 7 * NS_PER_DAY
+    assert rule.session(1) == (0, monday + week + 8 * HOUR, monday + 8 * HOUR, monday + 18 * HOUR)
     with pytest.raises(ValueError, match="without a trading day"):
         UsualHours(ZoneInfo("UTC"), frozenset(), offsets)
 
@@ -275,8 +334,9 @@ def test_trading_days_follow_each_other(name: str) -> None:
     ends = known.index(at("2060-06-01 12:00"))
     days = [known.day(number) for number in range(ends)]
     for day in days:
-        assert day.pre <= day.open <= day.break_start <= day.break_end <= day.close <= day.post_end
-    assert all(before.post_end <= after.pre for before, after in pairwise(days))
+        assert day.pre <= day.open <= day.break_start <= day.break_end <= day.close
+        assert day.close < day.auction_end <= day.post_end
+    assert all(before.close <= after.pre for before, after in pairwise(days))
 
 
 # Anchors.
@@ -352,4 +412,4 @@ def test_the_known_days_reach_years_ahead() -> None:
 
 
 def test_a_trading_day_is_a_plain_value() -> None:
-    assert TradingDay(1, 2, 3, 4, 5, 6).close == 5
+    assert TradingDay(1, 2, 3, 4, 5, 6, 7).close == 5

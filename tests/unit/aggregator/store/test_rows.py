@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.store.rows import place_of, rank_of, symbol_of, to_bar, to_message, to_row
-from aggregator.store.schema import KEY, STAGED, bars, import_bars
+from aggregator.store.schema import KEY, STAGED, bar_columns, bars, import_bars
 from marketdata.fields import BAR_FIELDS
 from tests.doubles.made_bars import make_bar
 
@@ -40,7 +40,8 @@ def test_values_of_a_row_are_found_by_name() -> None:
 
 def test_every_stored_field_has_its_column_and_the_key_is_first() -> None:
     stored = {field.name for field in BAR_FIELDS if field.stored}
-    columns = [column.name for column in bars.columns]
+    columns = [column.name for column in bar_columns]
+    assert {column.name for column in bars.columns} == {*columns, "imported"}
     assert set(columns) == stored
     assert tuple(columns[: len(KEY)]) == KEY
     assert [column.name for column in import_bars.columns] == ["import", *(f.name for f in STAGED)]

@@ -15,6 +15,7 @@ from gateway.stomp.protocol.signaling import (
     MAX_CANDIDATE_SIZE,
     MAX_ID_LENGTH,
     MAX_SDP_SIZE,
+    MAX_TYPE_LENGTH,
     SignalType,
     parse_signal,
 )
@@ -41,6 +42,10 @@ def test_a_signal_is_relayed_compact_with_all_five_fields() -> None:
         {"type": "ICE", "targetId": "b", "candidate": {"candidate": "", "sdpMLineIndex": 0}},
         {"type": "ICE", "targetId": "b", "candidate": None, "sdp": ""},
         {"type": "JOIN", "room": {"name": "lobby"}},
+        # The original relays these; it knows no types.
+        {"type": "offer", "targetId": "b", "sdp": {"type": "offer", "sdp": "v=0"}},
+        {"type": "candidate", "candidate": ["a", 1]},
+        {"type": "mute"},
     ],
 )
 def test_every_kind_of_signal_passes_with_its_values_unchanged(fields: dict[str, object]) -> None:
@@ -60,7 +65,9 @@ def test_every_kind_of_signal_passes_with_its_values_unchanged(fields: dict[str,
         (b"[" * 100_000, "body"),
         (b'{"type":"JOIN","senderId":"a","x":' + b"[" * 500 + b"]" * 500 + b"}", "body"),
         (b"{}", "type"),
-        (encode(type="join"), "type"),
+        (encode(type=""), "type"),
+        (encode(type="x" * (MAX_TYPE_LENGTH + 1)), "type"),
+        (encode(type="offer", senderId="gateway"), "senderId"),
         (encode(type=None), "type"),
         (encode(type=["JOIN"]), "type"),
         (encode(senderId=None), "senderId"),

@@ -139,7 +139,7 @@ def test_the_id_of_one_that_came_back_still_says_all_it_knew() -> None:
         "7:A=x",
         "7:=1",
         "-1:A=1",
-        "7:A!=1",
+        "7:A*=1",
         "9" * 21,
     ],
 )

@@ -6,14 +6,16 @@ import { snippets, type Snippet } from './snippets';
 const MAX_LINES = 12;
 
 export function ConnectPage({ symbol }: { readonly symbol: string }) {
-  const place = { host: location.host, secure: location.protocol === 'https:', symbol };
+  // The page is at the root of the gateway, which may be under a path prefix.
+  const host = location.host + location.pathname.replace(/\/[^/]*$/, '');
+  const place = { host, secure: location.protocol === 'https:', symbol };
   return (
     <div className="connect">
       <header>
         <h1>Connect</h1>
         <p>
           The same numbers by every door, for <strong>{symbol}</strong>. All calls can also be tried
-          in the <a href="/docs">API docs</a> and in <a href="/graphiql">GraphiQL</a>.
+          in the <a href="docs">API docs</a> and in <a href="graphiql">GraphiQL</a>.
         </p>
       </header>
       <div className="cards">

@@ -1,6 +1,6 @@
 // "Run it here": what a snippet does, in this browser. Each returns what ends it.
 
-import { streamUrl } from '../../client';
+import { listenToEvents, streamUrl } from '../../client';
 import { graphqlQuery, stompFrames, type Runnable } from './snippets';
 
 export type Say = (line: string) => void;
@@ -10,27 +10,23 @@ export function run(what: Runnable, symbol: string, say: Say): () => void {
 }
 
 const RUNS: Record<Runnable, (symbol: string, say: Say) => () => void> = {
-  rest: (symbol, say) => fetching(`/api/v1/marketdata/${encodeURIComponent(symbol)}`, {}, say),
+  rest: (symbol, say) => fetching(`api/v1/marketdata/${encodeURIComponent(symbol)}`, {}, say),
   graphql: (symbol, say) => {
     const body = JSON.stringify({ query: graphqlQuery(symbol) });
     const headers = { 'Content-Type': 'application/json' };
-    return fetching('/graphql', { method: 'POST', headers, body }, say);
+    return fetching('graphql', { method: 'POST', headers, body }, say);
   },
   sse: (symbol, say) => {
-    const source = new EventSource(`/api/v1/stream?symbols=${encodeURIComponent(symbol)}`);
-    for (const name of ['status', 'update', 'error'] as const) {
-      source.addEventListener(name, (event: Event) => {
-        if (event instanceof MessageEvent) say(`event: ${name}  ${String(event.data)}`);
-      });
-    }
-    return () => source.close();
+    const url = new URL('api/v1/stream', location.href);
+    url.searchParams.set('symbols', symbol);
+    return listenToEvents(url, ({ type, data }) => say(`event: ${type}  ${data}`));
   },
   websocket: (symbol, say) => {
     const url = `${streamUrl(location.href)}?symbols=${encodeURIComponent(symbol)}`;
     return listening(new WebSocket(url), say);
   },
   stomp: (symbol, say) => {
-    const url = new URL('/ws', location.href);
+    const url = new URL('ws', location.href);
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
     const socket = new WebSocket(url, ['v12.stomp']);
     socket.onopen = () => stompFrames(location.host, symbol).forEach((frame) => socket.send(frame));

@@ -1,7 +1,7 @@
 // What to type to get the same data by each protocol. Pure.
 
 export interface Place {
-  /** Such as `localhost:8080`. */
+  /** Such as `localhost:8080`, or `example.com/market` under a path prefix. */
   readonly host: string;
   readonly secure: boolean;
   readonly symbol: string;
@@ -36,7 +36,7 @@ export function snippets({ host, secure, symbol }: Place): Snippet[] {
   const ws = `${secure ? 'wss' : 'ws'}://${host}`;
   // In a shell the addresses stand between single quotes.
   const path = encodeURIComponent(symbol).replaceAll("'", '%27');
-  const machine = host.replace(/:\d+$/, '');
+  const machine = host.replace(/\/.*$/, '').replace(/:\d+$/, '');
   return [
     {
       id: 'rest',
