@@ -123,7 +123,7 @@ class ClockBars:
 
     def _set_timers(self, rows: NDArray[np.int64]) -> None:
         tables, times = self._table.tables, np.empty(len(rows), np.int64)
-        count = query.set_timers(tables.state, tables.symbols, rows, times)
+        count = query.set_timers(tables.state, tables.bases, tables.symbols, rows, times)
         self._timers.add(rows[:count], times[:count])
 
     def _complete(self) -> None:

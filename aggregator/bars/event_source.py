@@ -106,15 +106,15 @@ class EventBarSource:
             for row in rows.tolist():
                 if self._timer_at.get(row) == time:
                     del self._timer_at[row]
-                    if self._table.is_live(row):
-                        closed += self._release(row, now_ns)
-                        self._set_timer(row)
+                    closed += self._release(row, now_ns - self._table.lag(row))
+                    self._set_timer(row)
         return closed, not self._timers.has_due(now_ns)
 
     def _set_timer(self, row: int) -> None:
         due = [time for each in self._series[row] if (time := each.bars.next_release())]
-        if due and self._table.is_live(row):
-            time = min(due)
+        # Trades of any age count when the symbol has been quiet for the grace.
+        if due and self._table.tables.state["now"][0]:
+            time = min(due) + self._table.lag(row)
             if time < self._timer_at.get(row, time + 1):
                 self._timer_at[row] = time
                 self._timers.add(np.array([row]), np.array([time]))
