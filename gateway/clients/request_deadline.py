@@ -17,7 +17,7 @@ _COMPLETE = frozenset(
         h11.MUST_CLOSE,
         h11.CLOSED,
         h11.ERROR,
-        h11.MIGHT_SWITCH_PROTOCOL,
+        h11.MIGHT_SWITCH_PROTOCOL,  # type: ignore[attr-defined]  not among its exports
         h11.SWITCHED_PROTOCOL,
     }
 )

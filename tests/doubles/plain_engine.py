@@ -341,9 +341,9 @@ class PlainEngine:
             # An entry that is too early finds nothing to close and sets the next one.
             return
         bars.timer_at = time
-        due = self._due.get(time)
-        if due is not None:
-            due.append(bars)
+        others = self._due.get(time)
+        if others is not None:
+            others.append(bars)
             return
         self._due[time] = [bars]
         heappush(self._times, time)
