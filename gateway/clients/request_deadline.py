@@ -17,7 +17,8 @@ _COMPLETE = frozenset(
         h11.MUST_CLOSE,
         h11.CLOSED,
         h11.ERROR,
-        h11.MIGHT_SWITCH_PROTOCOL,  # type: ignore[attr-defined]  not among its exports
+        # Not among the names that h11 exports.
+        h11.MIGHT_SWITCH_PROTOCOL,  # type: ignore[attr-defined]
         h11.SWITCHED_PROTOCOL,
     }
 )
