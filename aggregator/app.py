@@ -99,10 +99,13 @@ class Aggregator:
         log.info("aggregator listening", address=f"{host}:{self.port}")
 
     async def stop(self) -> None:
-        """Report NOT_SERVING, end the streams of updates, let producers finish, then close."""
+        """Report NOT_SERVING, let producers finish, end the streams of updates, then close.
+
+        The streams of updates end last, so that they have what the producers still sent.
+        """
         await self._health.enter_graceful_shutdown()
-        self.watchers.end_all(ShuttingDown())
         await self._service.producers.end(self._settings.drain_s)
+        self.watchers.end_all(ShuttingDown())
         await self._server.stop(GRACE_S)
         await self._core.stop()
         await asyncio.gather(*self._telling)

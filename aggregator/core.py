@@ -97,7 +97,6 @@ class Core:
         bar_watchers = engine.output.listener = BarWatchers(
             engine.series, MAX_TOPICS, MAX_WAITING_BARS
         )
-        self._close_timer = CloseTimer(engine, clock)
         book = Book(
             engine,
             max_symbols=settings.max_symbols,
@@ -106,7 +105,8 @@ class Core:
             limits=settings.value_limits,
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
-        self.store = _open_store(settings, tell_store)
+        self.store = store = _open_store(settings, tell_store)
+        self._close_timer = CloseTimer(engine, clock, lambda: store is None or store.room.is_free)
         if self.store is not None:
             engine.output.sink = self.store
         reader = BarReader(
@@ -185,7 +185,7 @@ class Core:
             await self._save_refusals(self.store)
             await self.store.stop(
                 self._store_drain_s,
-                engine.open_bars() + engine.sessions(),
+                engine.last_bars(),
                 self.feeds.all_spans(self._clock()),
                 self.feeds.marks(self._producers.all()),
             )

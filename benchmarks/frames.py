@@ -131,29 +131,43 @@ class Market:
         """Return one tick of each symbol, by connection."""
         return [self._finish(own, start_ns, 1, number) for number, own in enumerate(self._own)]
 
-    def ticks(self, count: int, start_ns: int, per_s: int, late: float = 0.0) -> list[Ticks]:
+    def ticks(
+        self, count: int, start_ns: int, per_s: int, late: float = 0.0, late_ns: int = NS_PER_S
+    ) -> list[Ticks]:
         """Return ``count`` ticks by connection, ``per_s`` in each second of their own time.
 
-        The share ``late`` of them is of one second before.
+        The share ``late`` of them is of ``late_ns`` before.
         """
         each = count // self.connections
         step_ns = NS_PER_S // per_s * self.connections
         return [
             self._finish(
-                own[self._random.integers(0, len(own), each)], start_ns, step_ns, number, late
+                own[self._random.integers(0, len(own), each)],
+                start_ns,
+                step_ns,
+                number,
+                late=late,
+                late_ns=late_ns,
             )
             for number, own in enumerate(self._own)
         ]
 
     def _finish(
-        self, chosen: Numbers, start_ns: int, step_ns: int, connection: int, late: float = 0.0
+        self,
+        chosen: Numbers,
+        start_ns: int,
+        step_ns: int,
+        connection: int,
+        *,
+        late: float = 0.0,
+        late_ns: int = NS_PER_S,
     ) -> Ticks:
         chosen = np.append(chosen, len(self.symbols) - 1)
         count = len(chosen)
         steps = self._random.integers(-100, 101, count)
         times = start_ns + connection + np.arange(count, dtype=np.int64) * step_ns
         if late:
-            times[:-1][self._random.random(count - 1) < late] -= NS_PER_S
+            times[:-1][self._random.random(count - 1) < late] -= late_ns
         ticks = Ticks(
             chosen,
             (self._cents[chosen] + steps) / 100,

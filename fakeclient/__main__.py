@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -18,6 +17,7 @@ from fakeclient.day import ZONE, last_weekday, trading_day
 from fakeclient.files import write_trades
 from fakeclient.settings import FakeclientSettings
 from marketdata.errors import SettingsError
+from marketdata.printing import print_line
 from marketdata.settings import load_settings
 from marketdata.tradefiles import BadFile
 
@@ -170,7 +170,7 @@ def day(
         write_trades(out, rows)
     except BadFile as exc:
         _fail(str(exc), 1)
-    print(  # noqa: T201  this is the program's output
+    print_line(
         f"wrote {len(rows):,} trades of {len(settings.symbols):,} symbols on {chosen} to {out}"
     )
 
@@ -206,7 +206,7 @@ def _run(settings: FakeclientSettings, job: Job) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"fakeclient: {message}", file=sys.stderr)  # noqa: T201  there is no log
+    print_line(f"fakeclient: {message}", "stderr")
     raise typer.Exit(code)
 
 

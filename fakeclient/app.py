@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -23,6 +22,7 @@ from fakeclient.report import Counts, summary_lines
 from fakeclient.settings import FakeclientSettings, split_address
 from fakeclient.walk import USUAL_RATE, RandomWalk
 from marketdata.errors import MarketDataError
+from marketdata.printing import print_line
 from marketdata.tradefiles import BadFile
 
 # The last ticks of a paced run are due at its end. A run that keeps up gets this long to send them.
@@ -158,7 +158,7 @@ async def run(settings: FakeclientSettings, job: Job, screen: Screen) -> int:
     for line in summary_lines(counts, seconds):
         screen.say(line)
     if reason := failure or server.failure:
-        print(f"fakeclient: {reason}", file=sys.stderr)  # noqa: T201  for people
+        print_line(f"fakeclient: {reason}", "stderr")
         return 1
     return 0
 

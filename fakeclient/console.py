@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections import deque
 from typing import Protocol
 
@@ -12,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fakeclient.report import Counts, progress_line
+from marketdata.printing import print_line
 
 _PLAIN_INTERVAL_S = 1.0
 _LIVE_INTERVAL_S = 0.1
@@ -38,13 +37,8 @@ class PlainScreen:
     interval_s = _PLAIN_INTERVAL_S
 
     def say(self, line: str) -> None:
-        """Print a line; once the reader has gone, print nothing any more."""
-        try:
-            print(line, flush=True)  # noqa: T201  this is the program's output
-        except BrokenPipeError:
-            # The reader (head, less) has ended. The interpreter flushes once more at exit, so the
-            # descriptor must stay valid.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        """Print a line; once it cannot be written, print nothing any more."""
+        print_line(line)
 
     def show_progress(self, line: str) -> None:
         """Print how far the run is."""

@@ -23,6 +23,8 @@ from marketdata.warm import load_kernels
 
 log = structlog.get_logger()
 
+CANCEL_AGAIN_S = 0.2
+
 
 class Ingest:
     """One running ingest."""
@@ -77,8 +79,12 @@ class Ingest:
         except TimeoutError:
             log.warning("shutdown_deadline_passed", deadline_s=deadline_s)
         await self.listener.close()
+        await self._publisher.end()
         if self._publishing is not None:
-            self._publishing.cancel()
+            while not self._publishing.done():
+                # A task group whose task fails at the same time hides a cancellation.
+                self._publishing.cancel()
+                await asyncio.wait([self._publishing], timeout=CANCEL_AGAIN_S)
             (failure,) = await asyncio.gather(self._publishing, return_exceptions=True)
             if isinstance(failure, Exception):
                 log.error("publishing_failed", exc_info=failure)

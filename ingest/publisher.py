@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from random import Random
 
@@ -17,6 +18,9 @@ from marketdata.summary import DropSummary
 from marketdata.wire import market_data_pb2 as wire
 
 log = structlog.get_logger()
+
+# How long the aggregator may take to end the stream with us.
+END_TIMEOUT_S = 1.0
 
 PUBLISH_TICKS = "/marketdata.MarketDataService/PublishTicks"
 
@@ -52,6 +56,8 @@ class Publisher:
         self._drops = drops
         self._random = random
         self._options = options
+        self._call: Call | None = None
+        self._is_ending = False
 
     async def run(self) -> None:
         """Keep a stream open until cancelled; log once when it is lost and when it is back."""
@@ -61,6 +67,17 @@ class Publisher:
             )
             await keep_stream(publish, self._carry, self._log_loss, self._random)
 
+    async def end(self) -> None:
+        """End the stream in order, so that the aggregator does not take us for lost."""
+        self._is_ending = True
+        if self._call is not None:
+            with contextlib.suppress(
+                TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError
+            ):
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    await self._call.done_writing()
+                    await self._call.code()
+
     async def _carry(self, call: Call) -> None:
         # Ends with the stream's error.
         log.info(
@@ -69,14 +86,19 @@ class Publisher:
             waiting_ticks=self._ring.unacked_ticks,
         )
         self._scheduler.stream_opened()
+        self._call = call
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send(call))
                 tasks.create_task(self._receive(call))
         finally:
+            self._call = None
             self._scheduler.stream_lost()
 
     def _log_loss(self, code: grpc.StatusCode, details: str) -> None:
+        if self._is_ending:
+            # So no other stream is opened.
+            raise asyncio.CancelledError
         log.warning(
             "aggregator_lost",
             aggregator=self._aggregator,

@@ -22,6 +22,10 @@ from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Kernels make no arrays, and their callers own the arrays that they take. So numba need not count
+# the references of every array with every call: that took most of the time of a late trade.
+_NO_COUNTS: dict[str, Any] = {"_nrt": False}
+
 
 def sources_of(module: str) -> dict[str, bytes]:
     """Return the source of ``module`` and of all that it imports from its package and this one.
@@ -142,10 +146,10 @@ class Kernels:
 
         def decorate(function: F) -> F:
             try:
-                dispatcher = njit(nogil=True, cache=True)(function)
+                dispatcher = njit(nogil=True, cache=True, **_NO_COUNTS)(function)
             except RuntimeError:
                 # There is no place where it could be kept.
-                dispatcher = njit(nogil=True)(function)
+                dispatcher = njit(nogil=True, **_NO_COUNTS)(function)
             self.waiting.append((dispatcher, signature))
             return cast(F, dispatcher)
 
@@ -157,7 +161,7 @@ KERNELS = Kernels()
 
 def kernel_part(function: F) -> F:
     """Let kernels call a function, of any module; it is compiled with each of them."""
-    return cast(F, njit(function))
+    return cast(F, njit(**_NO_COUNTS)(function))
 
 
 def inlined_part(function: F) -> F:
@@ -166,7 +170,7 @@ def inlined_part(function: F) -> F:
     LLVM calls what is longer than a few lines; a call costs 2 to 5 ns, and what it returns goes
     through memory.
     """
-    return cast(F, njit(inline="always")(function))
+    return cast(F, njit(inline="always", **_NO_COUNTS)(function))
 
 
 def fused_part(function: F) -> F:
@@ -174,7 +178,7 @@ def fused_part(function: F) -> F:
 
     For a part that does less than it costs to pass its arguments.
     """
-    return cast(F, njit(forceinline=True)(function))
+    return cast(F, njit(forceinline=True, **_NO_COUNTS)(function))
 
 
 def inlined(function: F) -> F:

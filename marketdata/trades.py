@@ -24,8 +24,8 @@ _MAX_REMEMBERED_SYMBOLS = 200_000
 class BadRow(MarketDataError):
     """A row of the file is not a trade; the header is row 1.
 
-    ``kind`` is the word under which it is counted, ``place`` its symbol and time as the file has
-    them; None: there are none.
+    ``kind`` is the word under which it is counted. ``symbol`` and ``timestamp`` are those of the
+    row where it has them.
     """
 
     def __init__(
@@ -33,10 +33,13 @@ class BadRow(MarketDataError):
         row: int,
         reason: str,
         kind: str = "malformed",
-        place: tuple[str, str] | None = None,
+        *,
+        symbol: str = "",
+        timestamp: str = "",
     ) -> None:
         super().__init__(f"row {row}: {reason}")
-        self.place = place
+        self.symbol = symbol
+        self.timestamp = timestamp
         self.row = row
         self.reason = reason
         self.kind = kind
@@ -110,13 +113,13 @@ class TradeReader:
                 # One chained comparison is false for NaN too.
                 if not (0.0 < price < inf and 0 < volume < limit and 0 < ts_ns < limit):
                     problem = _problem(price_text, volume_text, ts_text)
-                    raise BadRow(self.row, *problem, (symbol, ts_text))
+                    raise BadRow(self.row, *problem, symbol=symbol, timestamp=ts_text)
                 if symbol not in known:
                     self._learn_symbol(symbol)
                 yield symbol, price, volume, ts_ns
         except ValueError as exc:
             problem = _problem(price_text, volume_text, ts_text)
-            raise BadRow(self.row, *problem, (symbol, ts_text)) from exc
+            raise BadRow(self.row, *problem, symbol=symbol, timestamp=ts_text) from exc
         except InvalidSymbol as exc:
             raise BadRow(self.row, str(exc), exc.reason) from exc
         except csv.Error as exc:

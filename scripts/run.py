@@ -29,6 +29,7 @@ from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
 from marketdata.addresses import check_address
 from marketdata.errors import AddressInUse, StartError
+from marketdata.printing import print_line, silence
 from marketdata.settings import load_settings
 
 # Each process starts when those it connects to listen, so no log begins with a failed connection.
@@ -87,13 +88,14 @@ class Screen:
             front = time + len(" ") + self._names + len(" | ")
             text = fold(text, max(MIN_WIDTH, columns - front))
         # A terminal that is gone must not keep us from stopping what we started.
-        with suppress(OSError):
+        try:
             printer.write(message._replace(data=text))
+        except OSError:
+            silence(sys.stdout)
 
     def print(self, text: str) -> None:
         """Print a text of our own as it is."""
-        with suppress(OSError):
-            print(text, flush=True)
+        print_line(text)
 
 
 def fold(text: str, width: int) -> str:

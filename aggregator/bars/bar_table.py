@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aggregator.bars.bar import SESSION, Bar, BarState, Coverage, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.bars.kernel import query, refuse, restore
-from aggregator.bars.kernel.records import PHASES, OpenTables, Tables
+from aggregator.bars.kernel.records import PHASES, UNSURE, OpenTables, Tables
 from aggregator.bars.plan import BarPlan
 from aggregator.bars.refusals import Refusals
 from aggregator.bars.schedule import BarSchedule
@@ -20,9 +20,7 @@ from aggregator.wire.symbol_table import SymbolTable
 
 _NO_PLACES = np.zeros(0, np.int64)
 _STATES = {state.value: state for state in BarState}
-# Added to the coverage of a restored bar that may have a trade that comes again.
-_UNSURE = 16
-_COVERAGES = {coverage.value + unsure: coverage for coverage in Coverage for unsure in (0, _UNSURE)}
+_COVERAGES = {coverage.value + unsure: coverage for coverage in Coverage for unsure in (0, UNSURE)}
 # What a bar of the pool has besides its candle, as a Bar takes it.
 _BAR_COLUMNS = [
     *("row", "slot", "start", "end", "state", "revision", "coverage", "refused", "phase"),
@@ -105,7 +103,7 @@ class BarTable:
         place = restore.restore_bar(tables, row, slot, bar.start, bar.end, bar.state.value)
         record = tables.bars[place]
         record["candle"] = bar.candle.values()
-        unsure = 0 if self.is_whole else _UNSURE
+        unsure = 0 if self.is_whole else UNSURE
         record["revision"], record["coverage"] = bar.revision, bar.coverage + unsure
         record["refused"] = bar.refused
         record["phase"] = PHASES.index(bar.phase)
@@ -117,9 +115,9 @@ class BarTable:
         candle = self.tables.bases[row]["candle"]
         return int(candle["last_ts"] if candle["volume"] else self.tables.symbols[row]["latest"])
 
-    def is_live(self, row: int) -> bool:
-        """Return whether the wall clock closes bars of a symbol."""
-        return bool(self.tables.symbols[row]["live"])
+    def lag(self, row: int) -> int:
+        """Return how far the time of a symbol is from the wall clock."""
+        return int(self.tables.bases[row]["lag"])
 
     def open_bar(self, row: int, slot: int) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
@@ -139,6 +137,14 @@ class BarTable:
         bar.coverage = self._coverage(*schedule.hours(start, reached))
         bar.refused = self.refusals.count(bar.symbol, start, end)
         return bar
+
+    def count_open(self, rows: NDArray[np.int64], slot: int) -> int:
+        """Return for how many symbols :meth:`open_bar` returns a bar."""
+        slots, bases = self.tables.slots[rows, slot], self.tables.bases[rows]
+        base_starts = self.tables.symbols[rows]["base_start"]
+        has_base = (slots["start"] <= base_starts) & (base_starts < slots["end"])
+        has_base &= bases["candle"]["volume"] != 0
+        return int(np.count_nonzero((slots["candle"]["volume"] != 0) | has_base))
 
     def renew(self, row: int, slot: int) -> bool:
         """Count one more state of the bar that is open; return whether there is one."""
@@ -206,6 +212,13 @@ class BarTable:
             return None
         bounds = int(symbol["session_start"]), int(symbol["session_end"])
         return Bar(self.symbols.symbols[row], SESSION, *bounds, candle)
+
+    def count_sessions(self) -> int:
+        """Return for how many symbols :meth:`session_bar` returns a bar."""
+        count = len(self.symbols.symbols)
+        symbols, bases = self.tables.symbols[:count], self.tables.bases[:count]
+        has_base = symbols["in_session"].astype(bool) & (bases["candle"]["volume"] != 0)
+        return int(np.count_nonzero((symbols["session"]["volume"] != 0) | has_base))
 
     def restore_session(self, row: int, bar: Bar) -> None:
         """Take over the session of an earlier epoch, unless the symbol has come further."""
@@ -283,19 +296,17 @@ class BarTable:
         count, bars = len(places), self.tables.bars
         firsts, group_of = np.empty((2, count), np.int64)
         n_groups, unknown = query.group_bars(bars, self.tables.slots, places, firsts, group_of)
-        if not n_groups:
-            return
-        answers = []
-        for row, slot, start, end, state, _, coverage, *_ in _columns(bars, firsts[:n_groups]):
-            hours = self._schedule(row, slot).hours(start, end)
-            if state != BarState.REVISED or not coverage:
-                answers.append(self._coverage(*hours))
-            elif coverage < _UNSURE:
-                answers.append(coverage)
-            else:
-                answers.append(min(coverage - _UNSURE, Coverage.PARTIAL))
-        bars["coverage"][places] = np.array(answers, np.int64)[group_of]
-        if self._refused_rows or self.refusals.has_every_symbol:
+        if n_groups:
+            answers = []
+            for row, slot, start, end, state, _, coverage, *_ in _columns(bars, firsts[:n_groups]):
+                hours = self._schedule(row, slot).hours(start, end)
+                if state != BarState.REVISED or not coverage:
+                    answers.append(self._coverage(*hours))
+                else:
+                    answers.append(min(coverage - UNSURE, Coverage.PARTIAL))
+            is_asked = group_of >= 0
+            bars["coverage"][places[is_asked]] = np.array(answers, np.int64)[group_of[is_asked]]
+        if len(places) and (self._refused_rows or self.refusals.has_every_symbol):
             found = bars[places]
             self._count_refused(found)
             bars["refused"][places] = found["refused"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from aggregator.bars.bar import SESSION, Bar, CoverageRule, always_covered
 from aggregator.bars.bar_table import BarTable
@@ -32,6 +33,23 @@ class TradeCounts:
     bars_late: int = 0
     # For a bar that was given up to make room; once per interval.
     bars_evicted: int = 0
+
+
+class LastBars:
+    """The present sessions and the bars that are not closed, each made when it is asked for."""
+
+    def __init__(self, table: BarTable, sources: Sequence[BarSource]) -> None:
+        self._table = table
+        self._sources = sources
+
+    def __len__(self) -> int:
+        return self._table.count_sessions() + sum(each.count_open() for each in self._sources)
+
+    def __iter__(self) -> Iterator[Bar]:
+        rows = range(len(self._table.symbols))
+        yield from filter(None, map(self._table.session_bar, rows))
+        for source in self._sources:
+            yield from source.open_bars()
 
 
 class BarEngine:
@@ -165,20 +183,21 @@ class BarEngine:
 
     # Earlier and later epochs.
 
-    def open_bars(self) -> list[Bar]:
-        """Return copies of all bars that are not closed, for the next epoch to go on with.
+    def open_bars(self) -> Iterator[Bar]:
+        """Give copies of all bars that are not closed, for the next epoch to go on with.
 
         Trades that wait for their place among others count now, so this is for the end.
         """
-        closed = [bar for source in self._sources for bar in source.flush()]
-        found = [bar for source in self._sources for bar in source.open_bars()]
-        self._keep(closed)
-        return found
+        self._keep([bar for source in self._sources for bar in source.flush()])
+        return chain.from_iterable(source.open_bars() for source in self._sources)
 
-    def sessions(self) -> list[Bar]:
-        """Return copies of all present sessions, with the interval :data:`SESSION`."""
-        found = map(self.table.session_bar, range(len(self.table.symbols)))
-        return list(filter(None, found))
+    def last_bars(self) -> LastBars:
+        """Return the present sessions, with the interval :data:`SESSION`, and the open bars.
+
+        Trades that wait for their place among others count now, as in :meth:`open_bars`.
+        """
+        self._keep([bar for source in self._sources for bar in source.flush()])
+        return LastBars(self.table, self._sources)
 
     def open_ends(self) -> list[int]:
         """Return when the bars end that the clock ends and that are not closed."""

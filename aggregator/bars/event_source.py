@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -106,15 +106,15 @@ class EventBarSource:
             for row in rows.tolist():
                 if self._timer_at.get(row) == time:
                     del self._timer_at[row]
-                    if self._table.is_live(row):
-                        closed += self._release(row, now_ns)
-                        self._set_timer(row)
+                    closed += self._release(row, now_ns - self._table.lag(row))
+                    self._set_timer(row)
         return closed, not self._timers.has_due(now_ns)
 
     def _set_timer(self, row: int) -> None:
         due = [time for each in self._series[row] if (time := each.bars.next_release())]
-        if due and self._table.is_live(row):
-            time = min(due)
+        # Trades of any age count when the symbol has been quiet for the grace.
+        if due and self._table.tables.state["now"][0]:
+            time = min(due) + self._table.lag(row)
             if time < self._timer_at.get(row, time + 1):
                 self._timer_at[row] = time
                 self._timers.add(np.array([row]), np.array([time]))
@@ -162,10 +162,14 @@ class EventBarSource:
             closed += self._publish(row, [each.bars.flush() for each in series])
         return closed
 
-    def open_bars(self) -> list[Bar]:
-        """Return copies of all bars that are not full."""
+    def open_bars(self) -> Iterator[Bar]:
+        """Give copies of all bars that are not full."""
         states = (each.open_state() for series in self._series for each in series)
-        return list(filter(None, states))
+        return filter(None, states)
+
+    def count_open(self) -> int:
+        """Return how many bars are not full."""
+        return sum(1 for _ in self.open_bars())
 
     def restore(self, row: int, index: int, bar: Bar) -> None:
         """Take over a bar of an earlier epoch, before the first trade."""

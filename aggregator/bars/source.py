@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from aggregator.bars.bar import Bar
@@ -59,8 +59,11 @@ class BarSource(Protocol):
     def flush(self) -> list[Bar]:
         """Let trades count that wait for others, at the end; return the bars that closed."""
 
-    def open_bars(self) -> list[Bar]:
-        """Return copies of all bars that are not closed."""
+    def open_bars(self) -> Iterator[Bar]:
+        """Give copies of all bars that are not closed, those of the longest intervals first."""
+
+    def count_open(self) -> int:
+        """Return how many :meth:`open_bars` gives."""
 
     def restore(self, row: int, index: int, bar: Bar) -> None:
         """Take over a bar of an earlier epoch, before the first trade."""

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars.kernel.limits import MAX_MONEY
+from aggregator.bars.kernel.gather import MAX_MONEY
+from aggregator.bars.kernel.pool import copy_index
 from aggregator.bars.kernel.records import (
     BAR,
     BASE,
     BY_PYTHON,
     END_COUNT,
     ENGINE_STATE,
+    LEFT_OUT,
     NEVER,
     NO_SESSION,
     NONE,
@@ -78,6 +80,7 @@ def make_tables(plan: BarPlan) -> Tables:
         # The lowest places are taken first.
         free=np.arange(_MIN_BARS)[::-1].copy(),
         deferred=np.zeros(_MIN_BARS, np.int64),
+        heads=np.full(_MIN_BARS, NONE, np.int64),
         events=np.zeros(_MIN_EVENTS, np.int64),
         touched=np.zeros(_MIN_EVENTS, np.int64),
         noted=np.zeros(_MIN_ROWS, NOTED_ROW),
@@ -108,6 +111,7 @@ class NewRow:
         for name in ("early_first", "closed_first", "closed_last"):
             self.slots[name] = NONE
         self.slots["phase"] = UNKNOWN_PHASE
+        self.slots["target"] = LEFT_OUT
 
     def put(self, tables: Tables, row: int) -> Tables:
         """Return tables with one symbol more, which may be the same ones."""
@@ -138,6 +142,10 @@ def with_room(tables: Tables, row: int) -> Tables:
             "free": free,
             "deferred": _grown(tables.deferred, more),
         }
+        if more > len(tables.heads):
+            heads = np.full(2 * len(tables.heads), NONE, np.int64)
+            copy_index(changes["bars"], tables.heads, heads)
+            changes["heads"] = heads
     needs = {
         "events": int(state["events"] + state["touched"]) + events,
         "touched": int(state["touched"]) + slots,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -32,6 +31,7 @@ from aggregator.store.address import parse_store
 from aggregator.store.database import STORE_ERRORS, Database
 from aggregator.store.retention import read_retention
 from marketdata.errors import MarketDataError, SettingsError
+from marketdata.printing import print_line
 from marketdata.settings import load_settings
 from marketdata.timestamps import NS_PER_S
 
@@ -171,6 +171,8 @@ def _report(job: Import, seconds: float, left_out: list[str]) -> None:
     _report_rows(progress)
     if progress.out_of_session:
         _say(f"{progress.out_of_session:,} times a trade belongs to no trading day")
+    if job.incomplete:
+        _say(f"{job.incomplete:,} bars are not complete: rows of their time are not valid trades")
     if job.dropped:
         _say(f"{job.dropped:,} bars are older than AGGREGATOR_RETENTION keeps them")
     if left_out:
@@ -250,9 +252,9 @@ def _read_settings(store: str | None) -> AggregatorSettings:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201  this is the program's output
+    print_line(line)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"aggregator import: {message}", file=sys.stderr)  # noqa: T201  for people
+    print_line(f"aggregator import: {message}", "stderr")
     raise typer.Exit(code)

@@ -22,15 +22,18 @@ from aggregator.sessions.sessions import SessionRule
 from aggregator.store.database import Database
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import Interval, IntervalKind
-from marketdata.timestamps import NS_PER_S, UnitHistory
+from marketdata.numbers import parse_int
+from marketdata.timestamps import NS_PER_S, UnitHistory, to_nanoseconds
 from marketdata.tradefiles import BadFile, TradeFile
-from marketdata.trades import BadRow, Row
+from marketdata.trades import Row
 from marketdata.validation import RejectReason, TickRules
 
 # The trades between two checkpoints: after a crash, at most these are read again. They are also the
 # trades in memory: 100,000 candles take 60 MB with the bars they fold into.
 MAX_SEGMENT_TRADES = 250_000
 MAX_SEGMENT_CANDLES = 100_000
+# The bars between two checkpoints in whose time rows are refused; each takes 200 bytes.
+_MAX_REFUSED_BARS = 1_000_000
 # The price x volume of a trade: 10^18 of them still have a finite sum.
 _MAX_MONEY = 1e290
 _MAX_SPELLINGS = 200_000
@@ -43,6 +46,13 @@ class RowsRefused(MarketDataError):
 
     def __init__(self, rows: int) -> None:
         super().__init__(f"{rows:,} rows are not valid trades, so nothing was stored (--strict)")
+
+
+class TooManyRefused(MarketDataError):
+    """So many rows are refused that this is no file of trades."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where}: too many rows like this one are not valid trades")
 
 
 class Screen(Protocol):
@@ -119,6 +129,8 @@ class Import:
         self._units = UnitHistory()
         self.progress = Progress()
         self.dropped = 0
+        # Bars in whose time rows were refused.
+        self.incomplete = 0
         # Whether an earlier attempt had begun it.
         self.resumed = False
         # Files that are not read: another file has the same content, or they were imported before.
@@ -171,7 +183,7 @@ class Import:
         while (stored := await storing.store_some(self._clock())) is not None:
             self.progress = stored.progress
             self._screen.stored(stored.bars)
-        await storing.finish()
+        self.incomplete = await storing.finish()
 
     def _identify(self) -> dict[str, SourceFile]:
         sources: dict[str, SourceFile] = {}
@@ -237,22 +249,22 @@ class Import:
             else:
                 before = self.progress.file, 0
                 self.progress.file += 1
-                await staging.add([], [], before, self.progress, self._clock())
+                await staging.add([], [], [], before, self.progress, now_ns=self._clock())
         if self._strict and self.progress.bad:
             raise RowsRefused(self.progress.bad.total())
 
     async def _read(self, staging: Staging, source: SourceFile, names: Collection[str]) -> None:
         path, progress = source.path, self.progress
         before = progress.file, progress.row
+        file = TradeFile(
+            path,
+            lambda bad: self._skip(
+                bad.kind, f"{path.name}: {bad}", segment, bad.symbol, bad.timestamp
+            ),
+        )
         self._screen.reading(path, path.stat().st_size)
         intervals = [interval for interval in self._rules.intervals if interval.name in names]
         segment = Segment(intervals, self._rules.rule_for)
-
-        def skip(bad: BadRow) -> None:
-            self._skip(bad.kind, f"{path.name}: {bad}")
-            self._refuse(segment, bad)
-
-        file = TradeFile(path, skip)
         first = progress.trades
         for trade in file.read(progress.row):
             self._add(segment, trade, file)
@@ -285,27 +297,26 @@ class Import:
     ) -> None:
         hours = [(source.content, hour) for hour in segment.hours()]
         bars = list(segment.drain())
+        refused, segment.refused = segment.refused, set()
         self.progress.out_of_session += segment.out_of_session
         segment.out_of_session = 0
         self.progress.row = row
         self.progress.unit_ns = self._units.unit_ns
-        await staging.add(bars, hours, before, self.progress, self._clock())
+        await staging.add(bars, hours, refused, before, self.progress, now_ns=self._clock())
 
-    # Notes a row whose symbol and time are valid, so that its price or volume is not.
-    def _refuse(self, segment: Segment, bad: BadRow) -> None:
-        if bad.place is None:
-            return
-        try:
-            symbol, time = self._rules.trades.normal_symbol(bad.place[0]), int(bad.place[1])
-        except (InvalidSymbol, ValueError):
-            return
-        ts = self._rules.trades.valid_time(time, self._latest_ns)
-        if ts is not None:
-            segment.refuse(symbol, ts)
-
-    def _skip(self, reason: str, where: str) -> None:
+    def _skip(self, reason: str, where: str, segment: Segment, symbol: str, timestamp: str) -> None:
         self.progress.reject(reason, where)
         self.progress.file_bad[reason] += 1
+        rules = self._rules.trades
+        try:
+            symbol = rules.normal_symbol(symbol)
+            ts = to_nanoseconds(parse_int(timestamp), rules.timestamp_unit)
+        except (InvalidSymbol, ValueError):
+            return
+        if 0 < ts <= self._latest_ns:
+            segment.refuse(symbol, ts)
+            if len(segment.refused) > _MAX_REFUSED_BARS:
+                raise TooManyRefused(where)
 
     def _add(self, segment: Segment, trade: Row, file: TradeFile) -> None:
         raw, price, volume, time = trade
@@ -319,20 +330,16 @@ class Import:
                     self._symbols.clear()
                 self._symbols[raw] = symbol
             else:
-                self._reject(RejectReason.TOO_MANY_SYMBOLS, trade, file)
+                self._reject(RejectReason.TOO_MANY_SYMBOLS, trade, file, segment)
                 return
         ts = self._rules.trades.check(price, volume, time, self._latest_ns, self._units)
         if isinstance(ts, RejectReason):
-            valid_ts = self._rules.trades.valid_time(time, self._latest_ns)
-            if valid_ts is not None:
-                segment.refuse(symbol, valid_ts)
-            self._reject(ts, trade, file)
+            self._reject(ts, trade, file, segment)
             return
         # So no sum of a bar can be too large, in whatever bars these trades are.
         total = self._volumes.get(symbol, 0) + volume
         if total > MAX_INT64 or abs(price * volume) > _MAX_MONEY:
-            segment.refuse(symbol, ts)
-            self._reject(RejectReason.TOTAL_OVERFLOW, trade, file)
+            self._reject(RejectReason.TOTAL_OVERFLOW, trade, file, segment)
             return
         self._volumes[symbol] = total
         if not progress.file_trades:
@@ -346,9 +353,9 @@ class Import:
         sequence = progress.file_first_ts + progress.file_trades
         segment.add(symbol, price, volume, ts, sequence)
 
-    def _reject(self, reason: RejectReason, trade: Row, file: TradeFile) -> None:
-        values = ",".join(map(str, trade))
-        self._skip(reason, f"{file.path.name}: row {file.row}: {reason} ({values})")
+    def _reject(self, reason: RejectReason, trade: Row, file: TradeFile, segment: Segment) -> None:
+        where = f"{file.path.name}: row {file.row}: {reason} ({','.join(map(str, trade))})"
+        self._skip(reason, where, segment, trade[0], str(trade[3]))
 
 
 def is_day(interval: Interval) -> bool:

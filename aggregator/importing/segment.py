@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
-from aggregator.bars.refusals import Refusals
 from aggregator.bars.schedule import BarSchedule
 from aggregator.sessions.sessions import SessionRule
 from marketdata.errors import MarketDataError
@@ -95,7 +94,8 @@ class Segment:
         self._base_ns = gcd(*sizes) if whole else NS_PER_S
         self._candles: dict[str, dict[int, Candle]] = {}
         self._hours: dict[tuple[str, int], _OpenHour] = {}
-        self._refusals = Refusals()
+        # The bars in whose time a trade was refused: symbol, interval and start.
+        self.refused: set[tuple[str, str, int]] = set()
         self.candles = 0
         self.out_of_session = 0
 
@@ -117,8 +117,12 @@ class Segment:
         hour.add(price, volume, ts)
 
     def refuse(self, symbol: str, ts: int) -> None:
-        """Note that a trade was refused: the bars of its time are not complete."""
-        self._refusals.add(symbol, ts)
+        """Note that a trade is missing."""
+        rule = self._rule_for(symbol)
+        for interval in self._intervals:
+            bounds = BarSchedule(interval, rule).bounds(ts)
+            if bounds is not None:
+                self.refused.add((symbol, interval.name, bounds[0]))
 
     def hours(self) -> list[Hour]:
         """Return the hours of all trades so far."""
@@ -150,7 +154,6 @@ class Segment:
                 yield from self._fold(symbol, BarSchedule(interval, rule), buckets)
         self._candles = {}
         self._hours = {}
-        self._refusals = Refusals()
         self.candles = 0
 
     def _fold(
@@ -161,7 +164,7 @@ class Segment:
             ts = bucket * self._base_ns
             if bar is None or ts >= bar.end:
                 if bar is not None:
-                    yield self._finish(bar)
+                    yield check(bar)
                 bounds = schedule.bounds(ts)
                 if bounds is None:
                     # Between two trading days; only intraday bars have these trades.
@@ -172,11 +175,7 @@ class Segment:
                 bar.state, bar.coverage = BarState.FINAL, Coverage.FULL
             bar.candle.merge(buckets[bucket])
         if bar is not None:
-            yield self._finish(bar)
-
-    def _finish(self, bar: Bar) -> Bar:
-        bar.refused = self._refusals.count(bar.symbol, bar.start, bar.end)
-        return check(bar)
+            yield check(bar)
 
 
 def check(bar: Bar) -> Bar:

@@ -22,7 +22,7 @@ from aggregator.importing.statements import (
 )
 from aggregator.store.database import Database
 from aggregator.store.rows import row_writer, to_bar
-from aggregator.store.schema import STAGED, import_bars, imported_hours, imports
+from aggregator.store.schema import STAGED, import_bars, import_refused, imported_hours, imports
 from marketdata.timestamps import NS_PER_S
 
 # An import that made no progress for so long is forgotten.
@@ -49,6 +49,8 @@ class Staging:
         self._mine = import_bars.c["import"] == name
         self._stage_bars = database.render(stage_bars(database))
         self._stage_hours = database.render(stage_hours(database))
+        refused = database.insert(import_refused).on_conflict_do_nothing()
+        self._stage_refused = database.render(refused)
         self._newest: dict[Series, Bar] = {}
         # Of all trades that were added, by symbol.
         self.volumes: dict[str, int] = {}
@@ -91,8 +93,10 @@ class Staging:
         self,
         found: Iterable[Bar],
         hours: Iterable[tuple[str, Hour]],
+        refused: Iterable[tuple[str, str, int]],
         before: tuple[int, int],
         progress: Progress,
+        *,
         now_ns: int,
     ) -> None:
         """Add bars of further trades.
@@ -100,6 +104,7 @@ class Staging:
         Args:
             found: the bars.
             hours: the hours of the trades, each with the content of its file.
+            refused: the bars in whose time a trade was refused.
             before: the file and row where their trades begin.
             progress: how far the files are read now.
             now_ns: the time.
@@ -118,7 +123,6 @@ class Staging:
                 changed.append(bar)
             elif bar.start == newest.start:
                 newest.candle.merge(bar.candle)
-                newest.refused += bar.refused
                 changed.append(check(newest))
             else:
                 late.setdefault(series, []).append(bar)
@@ -132,6 +136,9 @@ class Staging:
             times = [(self._name, h.symbol, h.hour, content, *h[2:]) for content, h in hours]
             if times:
                 await connection.exec_driver_sql(self._stage_hours, times)
+            gaps = [(self._name, *bar) for bar in sorted(refused)]
+            if gaps:
+                await connection.exec_driver_sql(self._stage_refused, gaps)
 
     async def drop_old(self, retention: Mapping[str, int], now_ns: int) -> int:
         """Drop the bars that are older than the store keeps them; return how many."""
@@ -203,7 +210,6 @@ class Staging:
                 bar = part[staged.start]
                 staged.candle.merge(bar.candle)
                 bar.candle = staged.candle
-                bar.refused += staged.refused
                 check(bar)
         return list(some)
 
@@ -235,5 +241,6 @@ class Staging:
 
 async def _forget(connection: AsyncConnection, name: str) -> None:
     await connection.execute(delete(import_bars).where(import_bars.c["import"] == name))
+    await connection.execute(delete(import_refused).where(import_refused.c["import"] == name))
     await connection.execute(delete(imported_hours).where(imported_hours.c["import"] == name))
     await connection.execute(delete(imports).where(imports.c.id == name))

@@ -26,6 +26,7 @@ from aggregator.store.schema import (
     STORED,
     bars,
     import_bars,
+    import_refused,
     imported_hours,
     symbols,
 )
@@ -167,6 +168,14 @@ def mark_imported(part: ColumnElement[bool]) -> Any:
         )
         .values(imported=true())
     )
+
+
+def mark_incomplete(part: ColumnElement[bool]) -> Any:
+    """Return the statement that notes of bars that some of their trades were refused."""
+    names = ("symbol", "interval", "start")
+    key = tuple_(*(bars.c[name] for name in names))
+    refused = select(*(import_refused.c[name] for name in names)).where(part)
+    return update(bars).where(key.in_(refused)).values(coverage=Coverage.PARTIAL.value)
 
 
 _was_open = bars.c.state < BarState.FINAL.value

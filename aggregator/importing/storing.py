@@ -8,10 +8,16 @@ from typing import NamedTuple
 from sqlalchemy import and_, delete, func, select, tuple_, update
 
 from aggregator.importing.progress import Progress
-from aggregator.importing.statements import Way, mark_imported, store_bars, store_symbols
+from aggregator.importing.statements import (
+    Way,
+    mark_imported,
+    mark_incomplete,
+    store_bars,
+    store_symbols,
+)
 from aggregator.store.database import Database
 from aggregator.store.feed_spans import add_spans
-from aggregator.store.schema import KEY, import_bars, imported_hours, imports
+from aggregator.store.schema import KEY, import_bars, import_refused, imported_hours, imports
 
 # Bars stored in one transaction: 100 ms, during which a running aggregator cannot write.
 STORE_BARS = 10_000
@@ -80,14 +86,18 @@ class Storing:
             )
         return Stored(removed.rowcount, progress) if removed.rowcount else None
 
-    async def finish(self) -> None:
-        """Note when the files have trades, and forget the import."""
+    async def finish(self) -> int:
+        """Note when the files have trades, and forget the import.
+
+        Returns:
+            How many of its bars are not complete, because rows of their time were refused.
+        """
         async with self._database.write() as connection:
             files = await connection.scalar(
                 select(imports.c.files).where(imports.c.id == self._name)
             )
             if files is None:
-                return
+                return 0
             # Each file has all trades between its first and its last one. Of the time between two
             # files it says nothing.
             hours = imported_hours.c
@@ -97,7 +107,14 @@ class Storing:
                 .group_by(hours.content)
             )
             await add_spans(self._database, connection, [tuple(span) for span in times])
+            refused = import_refused.c["import"] == self._name
+            incomplete = 0
+            if await connection.scalar(select(import_refused.c.start).where(refused).limit(1)):
+                result = await connection.execute(mark_incomplete(refused))
+                incomplete = result.rowcount
+                await connection.execute(delete(import_refused).where(refused))
             await connection.execute(delete(imports).where(imports.c.id == self._name))
+        return incomplete
 
 
 async def finish_interrupted(database: Database, but: str, now_ns: int) -> None:

@@ -106,6 +106,7 @@ class MarketDataService(MarketDataServiceServicer):
                 async with self.producers.open():
                     async for tick in request_iterator:
                         ticks.add(tick)
+                        await self._wait_for_store()
                     ticks.apply()
                     await asyncio.sleep(CANCELLATION_S)
             except ShuttingDown as exc:
@@ -131,6 +132,7 @@ class MarketDataService(MarketDataServiceServicer):
                 await context.send_initial_metadata(())
                 with self._feed() as feed:
                     async for batch in request_iterator:
+                        await self._wait_for_store()
                         ack = self._market.publish_batch(batch, self._clock(), feed)
                         applied += ack.accepted
                         received += ack.accepted + ack.duplicates + len(ack.rejections)
@@ -148,6 +150,11 @@ class MarketDataService(MarketDataServiceServicer):
         except BaseException:
             self._log_lost(context, received, applied)
             raise
+
+    async def _wait_for_store(self) -> None:
+        # The producer then waits for its acks, or for HTTP/2's flow control.
+        if self._store is not None and not self._store.room.is_free:
+            await self._store.room.wait()
 
     def _log_lost(self, context: Context, received: int, applied: int) -> None:
         log.warning("producer_lost", peer=context.peer(), received=received, applied=applied)

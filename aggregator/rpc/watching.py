@@ -33,7 +33,7 @@ class WatchCalls:
 
     async def stream_aggregates(self, request: wire.AggregateRequest, context: Context) -> None:
         """Send the state of one symbol now, if it has one, and after every change."""
-        watcher = self._watchers.open()
+        watcher = await self._open(context)
         try:
             symbol = normalize_symbol(request.symbol)
             self._watch(watcher, [symbol])
@@ -48,7 +48,7 @@ class WatchCalls:
 
     async def watch(self, requests: AsyncIterator[wire.WatchRequest], context: Context) -> None:
         """Send the states of a changing set of symbols, as fast as the stream takes them."""
-        watcher = self._watchers.open()
+        watcher = await self._open(context)
         changes = asyncio.create_task(self._follow(requests, watcher))
         try:
             # The reader sees at once whether the sequences it knows are still valid.
@@ -64,6 +64,13 @@ class WatchCalls:
         finally:
             changes.cancel()
             self._watchers.close(watcher)
+
+    async def _open(self, context: Context) -> Watcher:
+        # Refused before the metadata, which would show that the stream is accepted.
+        try:
+            return self._watchers.open()
+        except MarketDataError as exc:
+            await abort(context, exc)
 
     async def _follow(self, requests: AsyncIterator[wire.WatchRequest], watcher: Watcher) -> None:
         # Apply the requests of one Watch stream; after their end the updates go on.

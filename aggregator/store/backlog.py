@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain
 
 from aggregator.bars.bar import Bar, BarKey
 
@@ -23,7 +23,8 @@ class Backlog:
 
     def __init__(self, max_waiting: int) -> None:
         self.max_waiting = max_waiting
-        self._waiting: dict[BarKey, Bar] = {}
+        # A dict would pass by all that it has lost before it finds the oldest.
+        self._waiting: OrderedDict[BarKey, Bar] = OrderedDict()
         self._in_flight: dict[BarKey, Bar] = {}
         # The bars of both, for readers.
         self._series: dict[Series, Group] = {}
@@ -61,8 +62,8 @@ class Backlog:
                     seen[place] = bar
             if len(self) > self.max_waiting:
                 # The bars in flight may still be written, so the oldest of the others is lost.
-                oldest = next(iter(self._waiting))
-                lost.append(self._waiting.pop(oldest))
+                oldest, given_up = self._waiting.popitem(last=False)
+                lost.append(given_up)
                 if oldest not in self._in_flight:
                     self._forget(oldest)
         for bar in lost:
@@ -71,8 +72,8 @@ class Backlog:
 
     def take(self, limit: int) -> list[Bar]:
         """Return up to ``limit`` bars to write; then :meth:`settle` or :meth:`give_back`."""
-        keys = list(islice(self._waiting, limit))
-        self._in_flight = {key: self._waiting.pop(key) for key in keys}
+        count = min(limit, len(self._waiting))
+        self._in_flight = dict(self._waiting.popitem(last=False) for _ in range(count))
         return list(self._in_flight.values())
 
     def settle(self) -> int:
@@ -85,8 +86,9 @@ class Backlog:
 
     def give_back(self) -> None:
         """Queue the bars that were taken again, before all others."""
-        newer = self._waiting
-        self._waiting = {**self._in_flight, **newer}
+        for key, bar in reversed(self._in_flight.items()):
+            self._waiting.setdefault(key, bar)
+            self._waiting.move_to_end(key, last=False)
         self._in_flight = {}
 
     def find(self, symbol: str, interval: str) -> Group:

@@ -150,6 +150,17 @@ import_bars = Table(
     PrimaryKeyConstraint("import", *KEY, name="import_bars_pkey"),
     sqlite_with_rowid=False,
 )
+# The bars of unfinished imports in whose time a row was refused.
+import_refused = Table(
+    "import_refused",
+    metadata,
+    Column("import", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("interval", Text, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    PrimaryKeyConstraint("import", "symbol", "interval", "start", name="import_refused_pkey"),
+    sqlite_with_rowid=False,
+)
 # The files whose trades are in the bars, since the moment when the first bar is stored.
 imported_files = Table(
     "imported_files",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from itertools import islice
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -27,6 +28,7 @@ from aggregator.store.queries import select_range
 from aggregator.store.refusals import load_refusals, save_refusals
 from aggregator.store.removal import remove_old
 from aggregator.store.restore import load_open, load_recent
+from aggregator.store.room import MAX_WAIT_S, StoreRoom
 from aggregator.store.rows import to_row
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval
@@ -37,8 +39,12 @@ log = structlog.get_logger()
 
 # 4 ms to write, 1 ms of it in the event loop; ticks are applied in between.
 BATCH_BARS = 500
+# So many of a large backlog: half as much again in a second, for half the processor time of a bar.
+BULK_BARS = 2_000
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 5.0
+# The last bars are made and written in parts, between which the deadline is checked: 50 ms.
+LAST_BARS = 1_000
 # How soon an idle store notices that its database is gone, or back.
 PING_S = 5.0
 # How long the first ticks may wait for the bars of the last run.
@@ -54,11 +60,19 @@ class StoreUnavailable(MarketDataError):
         self.problem = problem
 
 
+class SizedIterable(Protocol):
+    """Bars whose number is known before they are made."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Bar]: ...
+
+
 class BarStore:
     """Bars in a database, and those on their way there.
 
-    :meth:`put` never waits. Errors of the database are logged and reported to ``tell``; only
-    :meth:`fetch` raises them.
+    :meth:`put` never waits; whoever makes bars waits for :attr:`room` first. Errors of the database
+    are logged and reported to ``tell``; only :meth:`fetch` raises them.
 
     Args:
         database: where the bars go.
@@ -93,6 +107,9 @@ class BarStore:
         # What readers of the history must know although the store works.
         self._notice = ""
         self._health = StoreHealth(database, tell)
+        self.room = StoreRoom(max_waiting)
+        # When the transaction began that goes on now.
+        self._busy_since: float | None = None
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
@@ -105,14 +122,25 @@ class BarStore:
 
     def status(self) -> StoreStatus:
         """Return whether the store works, and how many bars wait, are written and are lost."""
+        state, problem = self._state()
         return StoreStatus(
-            state="failing" if self.is_failing else "ok",
-            problem=self._health.problem or self._notice,
+            state=state,
+            problem=problem,
             waiting=len(self._backlog),
             max_waiting=self._backlog.max_waiting,
             written=self._written,
             lost=self._backlog.lost.total(),
         )
+
+    def _state(self) -> tuple[str, str]:
+        if self._health.problem is not None:
+            return "failing", self._health.problem
+        busy_s = 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+        if busy_s >= MAX_WAIT_S:
+            return "failing", f"no answer for {busy_s:.0f} s"
+        if self.room.is_overdue or len(self._backlog) >= self._backlog.max_waiting:
+            return "overflowing", "bars close faster than they are written"
+        return "ok", self._notice
 
     async def start(self) -> None:
         """Open the database; if that fails, keep trying in the background."""
@@ -154,6 +182,10 @@ class BarStore:
             self._losses.add({bar.interval: 1})
         self._drained.clear()
         self._wake.set()
+        self._update_room()
+
+    def _update_room(self) -> None:
+        self.room.update(len(self._backlog), is_failing=self.is_failing)
 
     async def flush(self) -> None:
         """Wait until everything is written."""
@@ -162,7 +194,7 @@ class BarStore:
     async def stop(
         self,
         timeout_s: float,
-        last: Sequence[Bar] = (),
+        last: SizedIterable = (),
         spans: Iterable[Span] = (),
         senders: Mapping[str, SenderMark] | None = None,
     ) -> None:
@@ -180,12 +212,12 @@ class BarStore:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
-                if last and self._is_prepared:
+                if len(last) and self._is_prepared:
                     with contextlib.suppress(*STORE_ERRORS):
                         await self._database.remove_sessions()
-                # Not all at once: there may be more than may wait.
-                for first in range(0, len(last), self._backlog.max_waiting):
-                    part = last[first : first + self._backlog.max_waiting]
+                # Not all at once: they may be made one by one, and fewer may wait.
+                bars = iter(last)
+                while part := list(islice(bars, min(LAST_BARS, self._backlog.max_waiting))):
                     self.put(part)
                     left -= len(part)
                     await self.flush()
@@ -295,6 +327,7 @@ class BarStore:
                 backoff_s = FIRST_BACKOFF_S
             except STORE_ERRORS as exc:
                 self._failed(exc)
+                self._update_room()
                 await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
                 backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
 
@@ -303,17 +336,22 @@ class BarStore:
             await self._prepare()
         elif self._backlog.is_idle:
             await self._wait_for_bars()
-        batch = self._backlog.take(BATCH_BARS)
+        is_bulk = len(self._backlog) > BULK_BARS
+        batch = self._backlog.take(BULK_BARS if is_bulk else BATCH_BARS)
         if not batch:
             return
+        self._busy_since = time.monotonic()
         try:
             await self._database.save_bars(list(map(to_row, batch)))
         except BaseException:
             # Also when cancelled: it may not have been written.
             self._backlog.give_back()
             raise
+        finally:
+            self._busy_since = None
         self._written += self._backlog.settle()
         self._health.succeeded(len(self._backlog))
+        self._update_room()
         if not self._backlog:
             self._drained.set()
 

@@ -13,14 +13,25 @@ from marketdata.timestamps import NS_PER_S
 SYMBOLS_AT_ONCE = 1_000
 # A change of the wall clock is noticed after so long.
 MAX_DELAY_S = 1.0
+# How soon to look again whether there is room for the bars.
+NO_ROOM_DELAY_S = 0.01
 
 
 class CloseTimer:
-    """Call the engine whenever something closes by the wall clock."""
+    """Call the engine whenever something closes by the wall clock.
 
-    def __init__(self, engine: BarEngine, clock: Callable[[], int]) -> None:
+    Args:
+        engine: makes the bars.
+        clock: the wall clock in ns.
+        has_room: whether there is room for the bars that close; they close later if not.
+    """
+
+    def __init__(
+        self, engine: BarEngine, clock: Callable[[], int], has_room: Callable[[], bool]
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._has_room = has_room
         self._handle: asyncio.Handle | None = None
 
     def start(self) -> None:
@@ -48,7 +59,10 @@ class CloseTimer:
 
     def _close(self) -> None:
         self._handle = None
-        if self._engine.close_due(self._clock(), SYMBOLS_AT_ONCE):
+        if not self._has_room():
+            loop = asyncio.get_running_loop()
+            self._handle = loop.call_later(NO_ROOM_DELAY_S, self._close)
+        elif self._engine.close_due(self._clock(), SYMBOLS_AT_ONCE):
             self._arm()
         else:
             self._handle = asyncio.get_running_loop().call_soon(self._close)

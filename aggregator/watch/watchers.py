@@ -65,11 +65,14 @@ class Watchers:
         return len(self._by_row) + len(self._awaited)
 
     def open(self) -> Watcher:
-        """Return a watcher that watches nothing yet; :meth:`close` it."""
+        """Return a watcher that watches nothing yet; :meth:`close` it.
+
+        After :meth:`end_all` its reason is raised.
+        """
+        if self._closed is not None:
+            raise self._closed
         watcher = Watcher(self._states, self.bars)
         self._open.add(watcher)
-        if self._closed is not None:
-            watcher.end(self._closed)
         return watcher
 
     def close(self, watcher: Watcher) -> None:

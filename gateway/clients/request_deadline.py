@@ -11,7 +11,17 @@ import h11
 from gateway.clients.http11 import Http11
 
 # The states of a client that owes us nothing.
-_COMPLETE = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR, h11.SWITCHED_PROTOCOL})
+_COMPLETE = frozenset(
+    {
+        h11.DONE,
+        h11.MUST_CLOSE,
+        h11.CLOSED,
+        h11.ERROR,
+        # Not among the names that h11 exports.
+        h11.MIGHT_SWITCH_PROTOCOL,  # type: ignore[attr-defined]
+        h11.SWITCHED_PROTOCOL,
+    }
+)
 
 
 class TimedHttp11(Http11):

@@ -166,7 +166,7 @@ class FeedStatusBody(_Body):
 class StoreStatusBody(_Body):
     """The state of the database of bars."""
 
-    state: Literal["off", "ok", "failing"]
+    state: Literal["off", "ok", "overflowing", "failing"]
     problem: str | None
     waiting: str = Field(description="bars that wait to be written", pattern=_DIGITS)
     maxWaiting: str = Field(pattern=_DIGITS)  # noqa: N815  the name on the wire

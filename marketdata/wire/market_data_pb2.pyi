@@ -962,9 +962,9 @@ class StoreStatus(_message.Message):
     WRITTEN_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
     state: _builtins.str
-    """"off", "ok" or "failing"."""
+    """"off", "ok", "overflowing" (bars close faster than they are written) or "failing"."""
     problem: _builtins.str
-    """Why the store fails. If it is "ok": what is wrong with its history."""
+    """Why the store is not "ok". If it is "ok": what is wrong with its history."""
     waiting: _builtins.int
     """Bars that wait to be written, and the limit of their number."""
     max_waiting: _builtins.int

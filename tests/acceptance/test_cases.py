@@ -122,3 +122,12 @@ def test_prices_that_are_refused_are_counted(tmp_path: Path) -> None:
     assert day_bars(tmp_path) == {("CLK0", 1_587_340_800): (1.5, 10.01, 0.01, 10.01, 23, 3)}
     assert "4 rows are not valid trades: price_not_positive" in done.stdout
     assert "wti-negative.csv: row 4: " in done.stdout
+    # The minutes of the trades that are stored, and whether they have all trades: the one of
+    # 18:01 UTC lacks two. 1 is no feed, 2 partial, 3 full.
+    with closing(sqlite3.connect(tmp_path / "data" / "bars.db")) as database:
+        coverages = database.execute(
+            "SELECT interval, (start / 1000000000 - 1587340800) / 60, coverage FROM bars"
+            " WHERE interval IN ('1m', '1d') ORDER BY interval, start"
+        ).fetchall()
+    assert coverages == [("1d", 0, 2), ("1m", 1080, 3), ("1m", 1081, 2), ("1m", 1320, 3)]
+    assert "bars are not complete" in done.stdout

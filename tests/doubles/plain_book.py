@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from aggregator.bars.kernel.limits import MAX_PRICE, MAX_TICK_VOLUME
+from aggregator.bars.kernel.gather import MAX_PRICE, MAX_TICK_VOLUME
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.timestamps import NS_PER_S
@@ -155,7 +155,7 @@ class PlainBook:
                 ):
                     base.add(price, volume, ts, sequence)
                     applied.accepted += 1
-                    changed.add(symbol)
+                    self._note(symbol, ts, changed)
                     if traded is not None:
                         traded(symbol, price, volume, ts, sequence)
                     continue
@@ -165,7 +165,7 @@ class PlainBook:
                 continue
             applied.accepted += 1
             if outcome:
-                changed.add(symbol)
+                self._note(symbol, ts, changed)
             if traded is not None:
                 traded(symbol, price, volume, ts, sequence)
         refused = (sent[sequence - first_sequence] for sequence, _ in applied.rejections)
@@ -184,6 +184,12 @@ class PlainBook:
             if 0 < ts <= latest_ns and symbol in self._bars:
                 seconds[symbol, ts // NS_PER_S] = ts
         return {symbol for (symbol, _), ts in seconds.items() if self.engine.refuse(symbol, ts)}
+
+    def _note(self, symbol: str, ts: int, changed: set[str]) -> None:
+        # The first trade of a batch says how late its feed is.
+        if symbol not in changed:
+            self._bars[symbol].measure_lag(ts)
+        changed.add(symbol)
 
     def _take(
         self, symbol: str, price: float, volume: int, ts: int, sequence: int

@@ -70,7 +70,7 @@ class PlainEngine:
         self._names = [interval.name for interval in plan.by_clock]
         self._index = {name: index for index, name in enumerate(self._names)}
         self._completion = completion or Completion(len(self._names), plan.revise_ns)
-        self._now = 0
+        self.now = 0
         # The latest exchange time of all symbols.
         self._clock = 0
         # Symbols with a trade that was more than an addition to the base candle.
@@ -104,7 +104,7 @@ class PlainEngine:
 
     def begin_batch(self, now_ns: int) -> None:
         """Trades arrive at ``now_ns``; 0: none of them is of the present."""
-        self._now = now_ns
+        self.now = now_ns
 
     def refuse(self, symbol: str, ts: int) -> bool:
         """Let the bars of a refused tick be published again; return whether its session changed."""
@@ -136,15 +136,13 @@ class PlainEngine:
         for symbol, slots in self._traded.items():
             bars = self.symbols[symbol]
             self._release(slots, bars.latest)
-            if bars.live:
-                self._set_timer(bars)
+            self._set_timer(bars)
         moved = self._moved
         for symbol in changed:
             if symbol not in moved:
                 self._publish_open(symbol)
         for symbol, bars in moved.items():
-            if bars.live:
-                self._set_timer(bars)
+            self._set_timer(bars)
             self._publish_open(symbol)
         if moved or self._to_store:
             moved.clear()
@@ -159,7 +157,7 @@ class PlainEngine:
 
     def close_due(self, now_ns: int, max_symbols: int) -> bool:
         """Close what ends by the wall clock, of so many symbols; return whether that was all."""
-        self._now = now_ns
+        self.now = now_ns
         done = True
         while done and self._times and self._times[0] <= now_ns:
             time = self._times[0]
@@ -169,9 +167,10 @@ class PlainEngine:
                 bars = symbols.pop(0)
                 if bars.timer_at == time:
                     bars.timer_at = 0
-                    bars.advance(now_ns)
+                    if bars.live:
+                        bars.advance(now_ns)
                     if self.wants_trades:
-                        self._release(self._event_series[bars.symbol], now_ns)
+                        self._release(self._event_series[bars.symbol], now_ns - bars.lag)
                     self._set_timer(bars)
             done = not symbols
             if done:
@@ -268,7 +267,7 @@ class PlainEngine:
             if slot is not None:
                 slot.bars.restore(found)
                 slot.recent.extend(bar for bar in found if bar.state.is_closed)
-        self._now = now_ns
+        self.now = now_ns
         for symbol in restored.values():
             symbol.restored()
             self._clock = max(self._clock, symbol.latest)
@@ -323,7 +322,7 @@ class PlainEngine:
         """Know whether the symbol's latest trade is of the present."""
         self._moved[bars.symbol] = bars
         self._clock = max(self._clock, clock)
-        bars.live = bool(self._now) and clock >= self._now - self.plan.live_within_ns
+        bars.live = bool(self.now) and clock >= self.now - self.plan.live_within_ns
         if not bars.live:
             bars.timer_at = 0
 
@@ -332,18 +331,19 @@ class PlainEngine:
         self._set_timer(bars)
 
     def _set_timer(self, bars: SymbolBars) -> None:
-        time = bars.next_timer()
-        if self.wants_trades:
+        time = bars.next_timer() if bars.live else 0
+        if self.wants_trades and self.now:
+            # Trades of any age count when the symbol has been quiet for the grace.
             slots = self._event_series[bars.symbol].values()
-            releases = [slot.bars.next_release() for slot in slots]
+            releases = [due + bars.lag for slot in slots if (due := slot.bars.next_release())]
             time = min([t for t in (time, *releases) if t], default=0)
         if not time or 0 < bars.timer_at <= time:
             # An entry that is too early finds nothing to close and sets the next one.
             return
         bars.timer_at = time
-        due = self._due.get(time)
-        if due is not None:
-            due.append(bars)
+        others = self._due.get(time)
+        if others is not None:
+            others.append(bars)
             return
         self._due[time] = [bars]
         heappush(self._times, time)

@@ -23,12 +23,14 @@ from tests.doubles.plain_slot import Slot
 NEVER = 2**63
 # Sums below this cannot become infinite where they are added up in another order.
 MAX_MONEY = 1.7e308
+LAG_STEP_NS = NS_PER_S // 10
 
 
 class BarKeeper(Protocol):
     """What a symbol tells of its bars; the engine."""
 
     counts: TradeCounts
+    now: int
 
     def opened(self, slot: Slot, end: int) -> None:
         """A bar that ends there has begun."""
@@ -65,6 +67,7 @@ class SymbolBars:
         "finals",
         "hi",
         "in_session",
+        "lag",
         "live",
         "lo",
         "money_room",
@@ -111,6 +114,8 @@ class SymbolBars:
         self.finals: list[tuple[int, int, int]] = []
         # Before it nothing ends: neither the base piece, nor a bar, nor a grace.
         self._due_at = NEVER
+        # How far the symbol's time was from the wall clock when it moved last.
+        self.lag = 0
         # Whether the wall clock closes bars, and when it looks next; 0: it does not.
         self.live = False
         self.timer_at = 0
@@ -172,16 +177,25 @@ class SymbolBars:
             self.base.add(price, volume, ts, sequence)
         else:
             return self._take_late(price, volume, ts, sequence)
+        self.measure_lag(ts)
         self._keeper.came(self, ts)
         self._set_limits()
         if not self.in_session:
             self._keeper.counts.out_of_session += 1
         return self.in_session
 
-    def advance(self, clock: int) -> None:
-        """Close what ends at ``clock`` or before, and end the grace of what closed long enough."""
-        # The wall clock says what is over, and the symbol's own trades how late one may still come.
-        self._close(clock, self._known_latest())
+    def measure_lag(self, ts: int) -> None:
+        """Note how old a trade was when it arrived, if the symbol's time is that of the trade."""
+        now = self._keeper.now
+        if now and ts == self._known_latest():
+            lag = now - ts
+            # Steps of 0.1 s, of which the first is the network's.
+            self.lag = 0 if lag <= LAG_STEP_NS else -(-lag // LAG_STEP_NS) * LAG_STEP_NS
+
+    def advance(self, now: int) -> None:
+        """Close what ends by the symbol's time, which goes on with the wall clock from its lag."""
+        # The clock says what is over, and the symbol's own trades how late one may still come.
+        self._close(now - self.lag, self._known_latest())
         self._set_limits()
 
     def _close(self, clock: int, latest: int) -> None:
@@ -221,7 +235,7 @@ class SymbolBars:
 
     def next_timer(self) -> int:
         """Return when the wall clock has something to close next, 0 for never."""
-        return self._due_at if self.slots and self._due_at < NEVER else 0
+        return self._due_at + self.lag if self.slots and self._due_at < NEVER else 0
 
     def restore(self, slot: Slot, bar: Bar) -> None:
         """Take over a bar of an earlier epoch, before any trade of this one."""
@@ -349,6 +363,7 @@ class SymbolBars:
             counts.bars_late += 1
         if ts > latest:
             self._latest = ts
+            self.measure_lag(ts)
             self._close(ts, ts)
         for slot, start, end in targets:
             known = start in slot.closed or start in slot.early or start == slot.start < slot.end

@@ -226,3 +226,31 @@ async def test_a_service_without_a_standard_error_takes_every_tick() -> None:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+PROGRAMS = (
+    ("fakeclient", "--no-retry", "--limit", "10"),
+    ("aggregator", "import", "/nowhere.csv"),
+    ("scripts.run",),
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "unwritable"), [("stdout", pipe_without_a_reader), ("stderr", full_disk)]
+)
+@pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
+async def test_a_program_whose_output_cannot_be_written_ends_without_a_traceback(
+    program: tuple[str, ...], unwritable: Stderr, where: str
+) -> None:
+    with unwritable() as descriptor:
+        streams = dict.fromkeys(("stdout", "stderr"), asyncio.subprocess.PIPE) | {where: descriptor}
+        process = await asyncio.create_subprocess_exec(
+            *bound(sys.executable, "-m", *program),
+            env={**os.environ, "FAKECLIENT_SERVER": UNREACHABLE, "INGEST_PORT": "nonsense"},
+            stdout=streams["stdout"],
+            stderr=streams["stderr"],
+        )
+        async with asyncio.timeout(TIMEOUT_S):
+            out, err = await process.communicate()
+        assert process.returncode in {1, 2}
+        assert b"Traceback" not in (out or b"") + (err or b"")

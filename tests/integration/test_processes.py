@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import signal
 import socket
 
@@ -9,7 +11,7 @@ import pytest
 
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import connect, frame, make_tick, open_stub, send
-from tests.doubles.processes import Service, run_backend, run_service
+from tests.doubles.processes import Service, run_backend, run_gateway, run_service
 
 
 async def trades(port: int, symbol: str = "AAPL") -> int:
@@ -121,3 +123,80 @@ async def test_a_wrong_setting_is_one_line_and_exit_2(module: str) -> None:
 
 def said(service: Service) -> list[str]:
     return [line["event"] for line in service.logs]
+
+
+async def test_a_gateway_is_stale_once_while_its_aggregator_drains() -> None:
+    async with (
+        run_backend(AGGREGATOR_DRAIN_S="2") as (aggregator, port, ingest, ingest_port),
+        run_gateway(port) as (gateway, _),
+    ):
+        await send(ingest_port, [make_tick()])
+        await ingest.wait_for_log("aggregator_connected")
+        await gateway.wait_for_log("feed_connected")
+        assert await aggregator.stop() == 0
+        await ingest.wait_for_log("aggregator_lost")
+        assert len(gateway.said("feed_connected")) == 1
+        assert len(gateway.said("feed_gone")) == 1
+
+
+async def test_a_tick_that_was_sent_right_before_the_signal_is_taken() -> None:
+    for _ in range(5):
+        async with run_backend() as (_, aggregator_port, ingest, ingest_port):
+            with socket.create_connection(("127.0.0.1", ingest_port)) as first:
+                first.sendall(frame(make_tick()))
+                await ingest.wait_for_log("producer_connected")
+                first.sendall(frame(make_tick()))
+                # It is in the queue of the listening socket.
+                with socket.create_connection(("127.0.0.1", ingest_port)) as second:
+                    second.sendall(frame(make_tick()))
+                    assert await ingest.stop() == 0
+            assert await trades(aggregator_port) == 3
+
+
+async def test_a_producer_that_never_pauses_does_not_delay_the_stop_of_ingest() -> None:
+    data = frame(make_tick()) * 1_000
+
+    async def flood(port: int) -> None:
+        async with connect(port) as (_, writer):
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(data)
+                    await writer.drain()
+
+    async with run_service("aggregator", {"AGGREGATOR_PORT": "0"}) as aggregator:
+        aggregator_port = await aggregator.wait_for_port()
+        env = {
+            "INGEST_PORT": "0",
+            "INGEST_AGGREGATOR": f"127.0.0.1:{aggregator_port}",
+            # What it holds is soon handed over.
+            "INGEST_RING_BATCHES": "4",
+        }
+        async with run_service("ingest", env) as ingest:
+            flooding = asyncio.create_task(flood(await ingest.wait_for_port()))
+            await ingest.wait_for_log("producer_connected")
+            await asyncio.sleep(0.5)
+            async with asyncio.timeout(5):
+                assert await ingest.stop() == 0
+            await flooding
+            stopped = ingest.logs[-1]
+        assert stopped["lost"] == 0
+        assert stopped["accepted"] == await trades(aggregator_port)
+
+
+async def test_an_ingest_that_stops_in_order_is_no_lost_producer() -> None:
+    async with run_backend() as (aggregator, _, ingest, ingest_port):
+        await send(ingest_port, [make_tick()])
+        assert await ingest.stop() == 0
+        assert await aggregator.stop() == 0
+        assert not aggregator.said("producer_lost")
+        assert not ingest.said("aggregator_lost")
+
+
+async def test_an_ingest_that_is_killed_is_logged_with_what_was_applied() -> None:
+    async with run_backend() as (aggregator, _, ingest, ingest_port):
+        await send(ingest_port, [make_tick()] * 3)
+        await ingest.wait_for_log("producer_disconnected")
+        await asyncio.sleep(0.2)
+        await ingest.stop(signal.SIGKILL)
+        lost = await aggregator.wait_for_log("producer_lost")
+        assert (lost["received"], lost["applied"]) == (3, 3)

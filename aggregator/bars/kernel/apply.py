@@ -34,14 +34,15 @@ from aggregator.bars.kernel.codes import (
     OVERFLOW,
     UNUSUAL,
 )
-from aggregator.bars.kernel.late import note_trade, take_late
-from aggregator.bars.kernel.limits import (
+from aggregator.bars.kernel.gather import (
     MAX_PRICE,
     MAX_TICK_VOLUME,
-    fits,
-    has_space,
-    set_limits,
+    add_gathered,
+    gather,
 )
+from aggregator.bars.kernel.lag import measure_lag
+from aggregator.bars.kernel.late import note_trade, take_late
+from aggregator.bars.kernel.limits import fits, has_space, set_limits
 from aggregator.bars.kernel.records import (
     BY_PYTHON,
     INT,
@@ -79,6 +80,8 @@ def _take(t: Tables, row: int, trade: Trade) -> int:
     """Take one valid trade in; return DONE if the session changed, UNUSUAL if it did not."""
     base: Base = t.bases[row]
     symbol: Symbol = t.symbols[row]
+    if symbol.gathered_to:
+        add_gathered(t, row)
     if symbol.unopened:
         return NEED_OPEN
     if not has_space(t, row):
@@ -97,6 +100,7 @@ def _take(t: Tables, row: int, trade: Trade) -> int:
     if begins_base:
         begin_base(t, row, trade.ts)
     add(base.candle, trade.price, trade.volume, trade.ts, trade.sequence)
+    measure_lag(t, row, trade.ts)
     note_trade(t, row, trade.ts)
     set_limits(t, row)
     if symbol.in_session:
@@ -168,7 +172,7 @@ def begin_batch(states: NDArray[Any], now: int, latest_allowed: int) -> None:
     state.now = now
     state.latest_allowed = latest_allowed
     state.batch += 1
-    state.changed = state.moved = 0
+    state.changed = state.moved = state.gathered = 0
 
 
 @KERNELS.add(UniTuple(INT, 3)(TABLES, TICKS, INT, INT, INT))
@@ -214,7 +218,7 @@ def apply_ticks(
         index += 1
         if _only_adds(base, trade):
             add(base.candle, trade.price, trade.volume, trade.ts, trade.sequence)
-        else:
+        elif not gather(t, row, trade):
             code = _take(t, row, trade)
             if code >= NEED_ROOM:
                 return code, index - 1, t.state[0].changed
@@ -222,4 +226,5 @@ def apply_ticks(
                 continue
         if base.batch != batch:
             note_state(t, row, batch)
+            measure_lag(t, row, trade.ts)
     return DONE, index, t.state[0].changed

@@ -123,13 +123,13 @@ def close_bars(t: Tables, row: int, clock: int, latest: int) -> None:
 
 @KERNELS.add(INT(TABLES, INTS, INT, INT, INT))
 def close_rows(t: Tables, rows: NDArray[np.int64], index: int, clock: int, due_at: int) -> int:
-    """Close what ends by the wall clock, up to a row for which there is no room.
+    """Close what ends by the time of each symbol, up to a row for which there is no room.
 
     Args:
         t: the tables.
         rows: the symbols whose bars to close.
         index: the first row to take.
-        clock: the time.
+        clock: the wall clock, which a symbol's time follows by its lag.
         due_at: leave out rows that wait for another time than this.
 
     Returns:
@@ -147,8 +147,9 @@ def close_rows(t: Tables, rows: NDArray[np.int64], index: int, clock: int, due_a
             if not has_space(t, row):
                 break
             symbol.timer_at = 0
-            # The wall clock says what is over, and the symbol's own trades how late one may come.
-            close_bars(t, row, clock, latest_time(t, row))
+            # The clock says what is over, and the symbol's own trades how late one may come.
+            base: Base = t.bases[row]
+            close_bars(t, row, clock - base.lag, latest_time(t, row))
             set_limits(t, row)
         index += 1
     return index

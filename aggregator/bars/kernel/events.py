@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.bars.kernel.gather import add_all_gathered
 from aggregator.bars.kernel.pool import copy_bar, give_up, link_closed, make_bar
 from aggregator.bars.kernel.records import (
     FINAL,
@@ -129,6 +130,7 @@ def take_events(
         How many bars there are, how many are wanted, how many closed, and how many ends there are.
     """
     state = t.state[0]
+    add_all_gathered(t)
     _publish_touched(t)
     n = n_wanted = n_closed = 0
     for index in range(state.events):

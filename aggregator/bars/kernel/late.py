@@ -6,9 +6,23 @@ from aggregator.bars.kernel.candle import MAX_INT64, add, has_room, is_empty
 from aggregator.bars.kernel.close import close_bars
 from aggregator.bars.kernel.codes import DONE, OVERFLOW, UNUSUAL
 from aggregator.bars.kernel.events import count_end, touch
+from aggregator.bars.kernel.gather import begin_gathering
+from aggregator.bars.kernel.lag import measure_lag
 from aggregator.bars.kernel.limits import set_limits
 from aggregator.bars.kernel.pool import find_bar, link_early, make_bar
-from aggregator.bars.kernel.records import FINAL, Base, PooledBar, Slot, Symbol, Tables, Trade
+from aggregator.bars.kernel.records import (
+    EVICTED,
+    FINAL,
+    LEFT_OUT,
+    MISSING,
+    OPEN,
+    Base,
+    PooledBar,
+    Slot,
+    Symbol,
+    Tables,
+    Trade,
+)
 from aggregator.bars.kernel.session import (
     bounds_of,
     is_in_session,
@@ -40,9 +54,8 @@ def take_late(t: Tables, row: int, trade: Trade) -> int:
     state = t.state[0]
     symbol: Symbol = t.symbols[row]
     latest = latest_time(t, row)
-    # A bit for each slot with a bar that the trade belongs to.
-    targets, evicted = _find_targets(t, row, trade, latest)
-    if targets < 0:
+    taken, evicted = _find_targets(t, row, trade, latest)
+    if taken < 0:
         return OVERFLOW
     state.bars_evicted += evicted
     if trade.ts >= symbol.session_end:
@@ -52,53 +65,59 @@ def take_late(t: Tables, row: int, trade: Trade) -> int:
         _count_outside(t, symbol, trade.ts)
     elif not _add_to_session(t, row, trade):
         return OVERFLOW
-    if latest - trade.ts > state.revise and state.slots and not targets:
+    if latest - trade.ts > state.revise and state.slots and not taken:
         state.bars_late += 1
     if trade.ts > latest:
         symbol.latest = trade.ts
+        measure_lag(t, row, trade.ts)
         close_bars(t, row, trade.ts, trade.ts)
     for index in range(state.slots):
-        if targets >> index & 1:
-            _add_late(t, row, index, trade)
+        _add_late(t, row, index, trade)
     base: Base = t.bases[row]
     base.room = max(base.room - trade.volume, -1)
     symbol.money_room -= trade.price * trade.volume
     note_trade(t, row, latest_time(t, row))
     set_limits(t, row)
-    return DONE if in_session else UNUSUAL
+    if not in_session:
+        return UNUSUAL
+    begin_gathering(t, row)
+    return DONE
 
 
 @kernel_part
 def _find_targets(t: Tables, row: int, trade: Trade, latest: int) -> tuple[int, int]:
-    """Return a bit for each slot with a bar that takes the trade, and how many gave theirs up.
+    """Find the target of a trade in each slot; return how many there are, and were given up.
 
-    The bits are negative if a bar would overflow. A trade that is older than the window of
+    The first number is negative if a bar would overflow. A trade that is older than the window of
     revisions is taken by bars that are not closed.
     """
     too_late = latest - trade.ts > t.state[0].revise
-    targets, evicted = 0, 0
+    taken, evicted = 0, 0
+    volume, money = trade.volume, trade.price * trade.volume
     for index in range(t.state[0].slots):
         slot: Slot = t.slots[row, index]
-        start, end = bounds_of(t.symbols[row], slot, trade.ts)
-        if start == end:
-            continue
-        is_open = start == slot.start < slot.end
-        place = -1 if is_open else find_bar(t, slot, start)
-        if too_late and not is_open and latest >= end + t.state[0].grace:
-            continue
-        if too_late and place >= 0 and t.bars[place].state >= FINAL:
-            continue
-        if start <= slot.evicted_until and not is_open and place < 0:
-            evicted += 1
-            continue
-        targets |= 1 << index
-        volume, money = trade.volume, trade.price * trade.volume
-        if is_open:
+        if slot.start <= trade.ts < slot.end:
+            slot.target = OPEN
+            taken += 1
             if not _open_bar_fits(t, row, slot, volume, money):
                 return -1, 0
-        elif place >= 0 and not has_room(t.bars[place].candle, volume, money):
-            return -1, 0
-    return targets, evicted
+            continue
+        slot.target = LEFT_OUT
+        start, end = bounds_of(t.symbols[row], slot, trade.ts)
+        if start == end or (too_late and latest >= end + t.state[0].grace):
+            continue
+        place = find_bar(t, row, index, start)
+        if place < 0 and start <= slot.evicted_until:
+            evicted += 1
+        elif place < 0:
+            slot.target = MISSING
+            taken += 1
+        elif not (too_late and t.bars[place].state >= FINAL):
+            slot.target = place
+            taken += 1
+            if not has_room(t.bars[place].candle, volume, money):
+                return -1, 0
+    return taken, evicted
 
 
 @kernel_part
@@ -142,25 +161,35 @@ def _count_outside(t: Tables, symbol: Symbol, ts: int) -> None:
 
 @kernel_part
 def _add_late(t: Tables, row: int, index: int, trade: Trade) -> None:
-    """Add a late trade to its bar of one slot, which is made if it has to be."""
+    """Add a late trade to its target in a slot, which is made if it has to be."""
     symbol: Symbol = t.symbols[row]
     slot: Slot = t.slots[row, index]
-    start, end = bounds_of(symbol, slot, trade.ts)
-    if start == slot.start < slot.end:
+    if slot.target == OPEN:
         if is_empty(slot.candle):
             symbol.due_at = min(symbol.due_at, slot.end)
         add(slot.candle, trade.price, trade.volume, trade.ts, trade.sequence)
         return
-    place = find_bar(t, slot, start)
-    if place < 0:
-        if start <= slot.evicted_until:
-            # A bar that this trade began in another slot took its place.
-            t.state[0].bars_evicted += 1
-            return
+    if slot.target == MISSING:
+        _make_late(t, row, index, trade.ts)
+    if slot.target == EVICTED:
+        # A bar that this trade began in another slot took its place.
+        t.state[0].bars_evicted += 1
+    if slot.target >= 0:
+        place = slot.target
+        touch(t, place)
+        bar: PooledBar = t.bars[place]
+        add(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence)
+
+
+@kernel_part
+def _make_late(t: Tables, row: int, index: int, ts: int) -> None:
+    """Make the bar of a late trade, which no other one has begun."""
+    slot: Slot = t.slots[row, index]
+    start, end = bounds_of(t.symbols[row], slot, ts)
+    slot.target = EVICTED
+    if start > slot.evicted_until:
         place = make_bar(t, row, index, start, end)
+        slot.target = place
         if latest_time(t, row) < end + t.state[0].grace:
             link_early(t, place)
             count_end(t, index, end, 1, 0)
-    touch(t, place)
-    bar: PooledBar = t.bars[place]
-    add(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence)

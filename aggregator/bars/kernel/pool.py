@@ -1,24 +1,35 @@
 """The pool of bars that are not open, and the lists that link them.
 
 The bars of a slot that wait out the grace are one list, its closed ones another, both in the order
-of their starts. All closed bars are in a third one, in the order in which they closed.
+of their starts. An index finds a bar of these lists by its start. All closed bars are in a third
+list, in the order in which they closed.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from aggregator.bars.kernel.candle import clear, copy
+from aggregator.bars.kernel.gather import add_gathered
 from aggregator.bars.kernel.records import (
+    BARS,
     BY_PYTHON,
     EARLY,
+    EVICTED,
+    INTS,
     NONE,
     PARTIAL,
     UNKNOWN_PHASE,
+    VOID,
     PooledBar,
     Slot,
     Symbol,
     Tables,
 )
-from marketdata.kernels import kernel_part
+from marketdata.kernels import KERNELS, kernel_part
 
 
 @kernel_part
@@ -36,7 +47,7 @@ def make_bar(t: Tables, row: int, index: int, start: int, end: int) -> int:
     bar.state = PARTIAL
     bar.phase = UNKNOWN_PHASE if t.symbols[row].rule == BY_PYTHON else 0
     bar.revision = bar.coverage = bar.refused = bar.sequence = bar.event = bar.touched = 0
-    bar.next = bar.previous = bar.next_closed = bar.previous_closed = NONE
+    bar.next = bar.previous = bar.next_closed = bar.previous_closed = bar.next_alike = NONE
     return place
 
 
@@ -83,6 +94,47 @@ def _unlink(t: Tables, bar: PooledBar) -> None:
 
 
 @kernel_part
+def _head_of(heads: NDArray[np.int64], row: int, index: int, start: int) -> int:
+    """Return the head at which the index has a bar."""
+    # Any numbers do: they mix the bits, whose lowest are alike in most starts.
+    mixed = start * 0x1E3779B97F4A7C15 + row * 0x3C6EF372FE94F82A + index * 0x5851F42D4C957F2D
+    head: int = ((mixed >> 32) ^ (mixed >> 17)) & (heads.shape[0] - 1)
+    return head
+
+
+@kernel_part
+def _put_in_index(heads: NDArray[np.int64], bars: NDArray[Any], place: int) -> None:
+    bar: PooledBar = bars[place]
+    head = _head_of(heads, bar.row, bar.slot, bar.start)
+    bar.next_alike = heads[head]
+    heads[head] = place
+
+
+@kernel_part
+def _take_from_index(t: Tables, place: int) -> None:
+    bar: PooledBar = t.bars[place]
+    head = _head_of(t.heads, bar.row, bar.slot, bar.start)
+    other: int = t.heads[head]
+    if other == place:
+        t.heads[head] = bar.next_alike
+        return
+    while t.bars[other].next_alike != place:
+        other = t.bars[other].next_alike
+    t.bars[other].next_alike = bar.next_alike
+
+
+@KERNELS.add(VOID(BARS, INTS, INTS))
+def copy_index(bars: NDArray[Any], heads: NDArray[np.int64], new: NDArray[np.int64]) -> None:
+    """Put every bar of an index in a new one, which is empty."""
+    for head in range(heads.shape[0]):
+        place: int = heads[head]
+        while place >= 0:
+            following: int = bars[place].next_alike
+            _put_in_index(new, bars, place)
+            place = following
+
+
+@kernel_part
 def link_early(t: Tables, place: int) -> None:
     """Put a bar among those that wait out the grace."""
     bar: PooledBar = t.bars[place]
@@ -94,6 +146,7 @@ def link_early(t: Tables, place: int) -> None:
     while after >= 0 and t.bars[after].start < bar.start:
         before, after = after, t.bars[after].next
     _link(t, place, before, after)
+    _put_in_index(t.heads, t.bars, place)
     if before < 0:
         slot.early_first = place
     symbol.due_at = min(symbol.due_at, bar.end + t.state[0].grace)
@@ -106,6 +159,7 @@ def unlink_early(t: Tables, place: int) -> None:
     slot: Slot = t.slots[bar.row, bar.slot]
     t.symbols[bar.row].early_count -= 1
     _unlink(t, bar)
+    _take_from_index(t, place)
     if bar.previous < 0:
         slot.early_first = bar.next
 
@@ -117,6 +171,7 @@ def unlink_closed(t: Tables, place: int) -> None:
     bar: PooledBar = t.bars[place]
     slot: Slot = t.slots[bar.row, bar.slot]
     _unlink(t, bar)
+    _take_from_index(t, place)
     if bar.previous < 0:
         slot.closed_first = bar.next
     if bar.next < 0:
@@ -143,6 +198,7 @@ def link_closed(t: Tables, place: int) -> None:
     while before >= 0 and t.bars[before].start > bar.start:
         before, after = t.bars[before].previous, before
     _link(t, place, before, after)
+    _put_in_index(t.heads, t.bars, place)
     if before < 0:
         slot.closed_first = place
     if after < 0:
@@ -164,22 +220,21 @@ def _evict(t: Tables, place: int) -> None:
     bar: PooledBar = t.bars[place]
     slot: Slot = t.slots[bar.row, bar.slot]
     slot.evicted_until = max(slot.evicted_until, bar.start)
+    if slot.target == place:
+        # Late trades that came before go to it.
+        add_gathered(t, bar.row)
+        slot.target = EVICTED
     t.state[0].evicted += 1
     unlink_closed(t, place)
 
 
 @kernel_part
-def find_bar(t: Tables, slot: Slot, start: int) -> int:
+def find_bar(t: Tables, row: int, index: int, start: int) -> int:
     """Return the place of the bar of a slot with a start that is not open, or NONE."""
-    place = slot.early_first
-    while place >= 0 and t.bars[place].start <= start:
-        if t.bars[place].start == start:
+    place: int = t.heads[_head_of(t.heads, row, index, start)]
+    while place >= 0:
+        bar: PooledBar = t.bars[place]
+        if bar.start == start and bar.row == row and bar.slot == index:
             return place
-        place = t.bars[place].next
-    # A late trade is most often of a bar that closed not long ago.
-    place = slot.closed_last
-    while place >= 0 and t.bars[place].start >= start:
-        if t.bars[place].start == start:
-            return place
-        place = t.bars[place].previous
+        place = bar.next_alike
     return NONE

@@ -19,6 +19,7 @@ from aggregator.bars.kernel.records import (
     INT,
     INTS,
     NEVER,
+    NONE,
     NOTED_ROWS,
     OPEN_TABLES,
     REVISED,
@@ -26,7 +27,9 @@ from aggregator.bars.kernel.records import (
     STATES,
     SYMBOLS,
     TABLES,
+    UNSURE,
     WANTED,
+    Base,
     EngineState,
     OpenTables,
     PooledBar,
@@ -67,9 +70,13 @@ OPEN_GROUP = np.dtype([(name, np.int64) for name in OpenGroup._fields], align=Tr
 _OPEN_BARS, _OPEN_GROUPS = from_dtype(OPEN_BAR)[::1], from_dtype(OPEN_GROUP)[::1]
 
 
-@KERNELS.add(INT(STATES, SYMBOLS, INTS, INTS))
+@KERNELS.add(INT(STATES, BASES, SYMBOLS, INTS, INTS))
 def set_timers(
-    states: NDArray[Any], symbols: NDArray[Any], rows: NDArray[np.int64], times: NDArray[np.int64]
+    states: NDArray[Any],
+    bases: NDArray[Any],
+    symbols: NDArray[Any],
+    rows: NDArray[np.int64],
+    times: NDArray[np.int64],
 ) -> int:
     """Let the wall clock look after rows when they have something to close next.
 
@@ -77,6 +84,7 @@ def set_timers(
 
     Args:
         states: of the tables.
+        bases: of the tables.
         symbols: of the tables.
         rows: the symbols that may have something new. Begins with those to look at afterwards:
             others than live ones are left out.
@@ -91,8 +99,12 @@ def set_timers(
     for index in range(rows.shape[0]):
         row: int = rows[index]
         symbol: Symbol = symbols[row]
+        base: Base = bases[row]
         due = symbol.due_at
-        if symbol.live and due < NEVER and not 0 < symbol.timer_at <= due:
+        if not symbol.live or due == NEVER:
+            continue
+        due += base.lag
+        if not 0 < symbol.timer_at <= due:
             symbol.timer_at = due
             rows[count] = row
             times[count] = due
@@ -232,14 +244,14 @@ def group_bars(
     firsts: NDArray[np.int64],
     group_of: NDArray[np.int64],
 ) -> tuple[int, int]:
-    """Find bars of the same time; trading days, and what keeps its coverage, stay alone.
+    """Find bars of the same time; trading days stay alone, and what keeps its coverage is left out.
 
     Args:
         bars: of the tables.
         slots: of the tables.
         places: the bars.
         firsts: takes the place of one bar of each group.
-        group_of: takes the group of each.
+        group_of: takes the group of each, or NONE.
 
     Returns:
         How many groups there are, and of how many bars Python has to find out the phase.
@@ -248,8 +260,12 @@ def group_bars(
     for index in range(places.shape[0]):
         bar: PooledBar = bars[places[index]]
         unknown += bar.phase < 0
+        if _is_revised(bar) and bar.coverage < UNSURE:
+            # The one with which it closed.
+            group_of[index] = NONE
+            continue
         group = count
-        if slots[bar.row, bar.slot].size and not keeps_coverage(bar):
+        if slots[bar.row, bar.slot].size and not _is_revised(bar):
             group = _find_group(bars, firsts, count, bar)
         if group == count:
             firsts[count] = places[index]
@@ -259,8 +275,8 @@ def group_bars(
 
 
 @kernel_part
-def keeps_coverage(bar: PooledBar) -> bool:
-    """Return whether a bar keeps the coverage with which it closed."""
+def _is_revised(bar: PooledBar) -> bool:
+    """Return whether a bar has the coverage with which it closed."""
     return bar.state == REVISED and bar.coverage != 0
 
 
@@ -269,7 +285,7 @@ def _find_group(bars: NDArray[Any], firsts: NDArray[np.int64], count: int, bar: 
     """Return the group of bars of the same slot and time, ``count`` if there is none yet."""
     for number in range(count - 1, max(count - ENDS_SEARCHED, 0) - 1, -1):
         first: PooledBar = bars[firsts[number]]
-        if first.start == bar.start and first.slot == bar.slot and not keeps_coverage(first):
+        if first.start == bar.start and first.slot == bar.slot and not _is_revised(first):
             return number
     return count
 

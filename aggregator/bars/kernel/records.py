@@ -23,8 +23,13 @@ PARTIAL, EARLY, FINAL, REVISED = range(1, 5)
 PHASES = ("", "pre", "regular", "post", "closed")
 # The phase that Python is to find out.
 UNKNOWN_PHASE = -1
+# Added to the coverage of a restored bar that may have a trade that comes again.
+UNSURE = 16
 # No place in the pool.
 NONE = -1
+# Where a late trade goes in a slot, if not to a place in the pool: to the open bar, to a bar that
+# is to be made, to none, or to one that was given up to make room.
+OPEN, MISSING, LEFT_OUT, EVICTED = range(-2, -6, -1)
 
 
 class Base:
@@ -43,6 +48,8 @@ class Base:
     # The number of the batch that changed the state last, and how many states were published.
     batch: int
     sequence: int
+    # How far the symbol's time was from the wall clock when it moved last; see measure_lag.
+    lag: int
 
 
 class Symbol:
@@ -83,6 +90,14 @@ class Symbol:
     # No sum of money of an open bar or the session, without the base candle, is nearer to the
     # limit.
     money_room: float
+    # The late trades of this batch with gathered_from <= time < gathered_to, which go to the
+    # session and to the targets of the slots; their volume stays within gathered_room.
+    gathered: CandleNumbers
+    gathered_from: int
+    gathered_to: int
+    gathered_room: int
+    # The number of the batch in which late trades were gathered last.
+    gathered_batch: int
 
 
 class Slot:
@@ -104,6 +119,8 @@ class Slot:
     early_first: int
     closed_first: int
     closed_last: int
+    # Where the last late trade went: a place in the pool, OPEN, MISSING, LEFT_OUT or EVICTED.
+    target: int
     # Whether somebody wants the bars of this symbol and interval by name.
     wanted: bool
     # The index in PHASES of the open bar.
@@ -132,6 +149,8 @@ class PooledBar:
     # Its neighbours among all closed bars, in the order in which they closed.
     next_closed: int
     previous_closed: int
+    # The next bar at the same head of the index.
+    next_alike: int
     # Its index among the events that were not published yet, plus 1; 0: it has none.
     event: int
     # Its index among the bars that late trades of this batch changed, plus 1; 0: it has none.
@@ -139,11 +158,14 @@ class PooledBar:
 
 
 class NotedRow:
-    """A place in two lists: of the rows with a new state in this batch, and of those that moved."""
+    """A place in three lists of the rows of this batch."""
 
+    # A row with a new state.
     changed: int
     # A row with a trade that was more than an addition.
     moved: int
+    # A row for which late trades were gathered.
+    gathered: int
 
 
 class EndCount:
@@ -182,6 +204,7 @@ class EngineState:
     touched: int
     moved: int
     changed: int
+    gathered: int
     ends: int
     # How many closed bars there are, the one that closed first and the one that closed last.
     closed: int
@@ -237,6 +260,9 @@ class Tables(NamedTuple):
     bars: NDArray[Any]
     free: NDArray[np.int64]
     deferred: NDArray[np.int64]
+    # The index of the bars in the lists of the pool: the first bar of each head, or NONE. There are
+    # at least as many heads as bars, and their number is a power of two.
+    heads: NDArray[np.int64]
     # Bars of which a state is to be published, in order.
     events: NDArray[np.int64]
     # Bars that late trades of this batch changed.
@@ -280,7 +306,7 @@ NOTED_ROWS: Any = from_dtype(NOTED_ROW)[::1]
 WANTED: Any = _types.boolean[::1]
 TABLES: Any = _types.NamedTuple(
     (
-        *(STATES, BASES, SYMBOLS, SLOTS, BARS, *(INTS,) * 4),
+        *(STATES, BASES, SYMBOLS, SLOTS, BARS, *(INTS,) * 5),
         *(NOTED_ROWS, from_dtype(END_COUNT)[::1], WANTED),
     ),
     Tables,

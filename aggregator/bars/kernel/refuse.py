@@ -25,7 +25,7 @@ def refuse(t: Tables, row: int, ts: int) -> None:
         slot: Slot = t.slots[row, index]
         start, end = bounds_of(symbol, slot, ts)
         if start < end:
-            place = find_bar(t, slot, start)
+            place = find_bar(t, row, index, start)
             if place >= 0:
                 touch(t, place)
     note_trade(t, row, latest_time(t, row))

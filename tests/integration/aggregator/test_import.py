@@ -220,12 +220,12 @@ async def test_after_a_crash_it_goes_on_and_the_result_is_that_of_one_run(
     original = getattr(*step)
     calls = 0
 
-    async def crash(self: Any, *arguments: Any) -> Any:
+    async def crash(self: Any, *arguments: Any, **more: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls > after:
             raise Crashed
-        return await original(self, *arguments)
+        return await original(self, *arguments, **more)
 
     whole = open_database(f"sqlite:///{tmp_path}/whole.db")
     await whole.migrate()
@@ -790,25 +790,3 @@ def test_the_command_fails_when_no_row_is_a_trade(tmp_path: Path) -> None:
     assert done.stderr == (
         "aggregator import: a.csv: none of its 2 rows is a valid trade (timestamp_implausible 2)\n"
     )
-
-
-async def test_bars_with_refused_rows_in_their_time_count_them(
-    database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # WTI on 20 April 2020: four of seven trades were at zero or below.
-    rows = [
-        ("CLK0", "1.5", 10, 1587405600000),
-        ("CLK0", "0.01", 10, 1587405660000),
-        ("CLK0", "0.0", 5, 1587405661000),
-        ("CLK0", "-1.43", 20, 1587405662000),
-        ("CLK0", "-37.63", 100, 1587407400000),
-        ("CLK0", "-40.32", 1, 1587406800000),
-        ("CLK0", "10.01", 3, 1587420000000),
-    ]
-    # A part of its own for each trade.
-    monkeypatch.setattr(job, "MAX_SEGMENT_TRADES", 1)
-    path = write(tmp_path / "a.csv", rows)
-    for _ in range(2):
-        await make_import(database, path, clock=lambda: DAY_NS * 2).run()
-        (day,) = await day_bars(database)
-        assert (day.candle.low, day.candle.trades, day.refused, day.revision) == (0.01, 3, 4, 0)

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from aggregator.bars.bar import BarState
 from aggregator.store.rows import to_row
+from aggregator.store.schema import metadata
 from aggregator.store.store import StoreUnavailable
 from tests.doubles.made_bars import make_bar
 from tests.doubles.postgres import PASSWORD, PostgresServer
@@ -185,9 +186,7 @@ async def test_tables_that_are_lost_are_noticed(
         assert "bars" in store.status().problem
         # What waits is not lost when all tables are gone and made again.
         async with store._database.write() as connection:
-            for table in ("alembic_version", "symbols", "feed_spans", "imports", "import_bars"):
-                await connection.execute(text(f"DROP TABLE {table}"))
-            for table in ("imported_files", "imported_hours"):
+            for table in {"alembic_version", *metadata.tables} - {"bars"}:
                 await connection.execute(text(f"DROP TABLE {table}"))
         await expect(told, True)
         await store.flush()

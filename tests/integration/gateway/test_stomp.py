@@ -152,9 +152,24 @@ async def test_the_largest_sdp_is_relayed_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "offer", "targetId": "b", "sdp": {"type": "offer", "sdp": "v=0"}},
+        {"type": "mute", "targetId": "b", "audio": True},
+    ],
+)
+async def test_signals_of_other_types_are_relayed_as_they_are(fields: dict[str, object]) -> None:
+    async with live() as (address, _), open_stomp(address) as client:
+        await client.subscribe("/topic/signaling")
+        sent = {"senderId": "a"} | fields
+        await client.send("SEND", orjson.dumps(sent).decode(), destination="/app/signal")
+        assert (await client.next()).json.items() >= sent.items()
+
+
+@pytest.mark.parametrize(
     ("body", "code"),
     [
-        ('{"type":"SHOUT","senderId":"a"}', 4400),
+        ('{"type":5,"senderId":"a"}', 4400),
         ('{"type":"OFFER","senderId":"a","sdp":"' + "v" * 65537 + '"}', 4400),
         ("not json", 4400),
         ('{"type":"OFFER","senderId":"a","sdp":"' + "v" * 140000 + '"}', 4413),

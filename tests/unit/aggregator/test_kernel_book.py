@@ -140,6 +140,16 @@ usual = st.builds(
     volume=st.integers(1, 9),
     exchange_timestamp=st.integers(0, 30).map(lambda tenths: START + tenths * NS_PER_S // 10),
 )
+# Of few seconds, so that many of a batch are of the same closed bars.
+late = st.builds(
+    Tick,
+    symbol=st.sampled_from(["A", "A", "BB"]),
+    price=st.integers(1, 9).map(float),
+    volume=st.sampled_from([1, 2, 2**47, 2**61]),
+    exchange_timestamp=st.sampled_from([-2, -1.5, -1.1, -1, 0, 0.5, 1.2, 40]).map(
+        lambda s: START + int(s * NS_PER_S)
+    ),
+)
 odd = st.builds(
     Tick,
     symbol=st.sampled_from([*SYMBOLS, "lower", "", "É"]),
@@ -150,14 +160,14 @@ odd = st.builds(
         st.sampled_from([0, -1, LATEST, LATEST + 1, 1]),
     ),
 )
-ticks = st.one_of(usual, usual, odd)
-arrivals = st.sampled_from([0, START, START + 5 * NS_PER_S, LATEST])
+ticks = st.one_of(usual, usual, late, late, odd)
+arrivals = st.sampled_from([0, START, *(START + s * NS_PER_S for s in (5, 30, 90)), LATEST])
 
 
 @given(
     st.lists(
         st.tuples(
-            st.lists(ticks, max_size=12), arrivals, st.booleans(), st.sampled_from([0, 0, -50, 900])
+            st.lists(ticks, max_size=20), arrivals, st.booleans(), st.sampled_from([0, 0, -50, 900])
         ),
         max_size=6,
     ),

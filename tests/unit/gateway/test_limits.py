@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from gateway.backend.limits import RateLimits
+from gateway.backend.limits import RateLimits, network_of
 from gateway.errors import RateLimited
 
 
@@ -90,3 +90,20 @@ def test_at_the_bound_the_client_silent_longest_is_forgotten() -> None:
     assert passed(ours, "ac") == 1
     assert passed(ours, "a") == 0
     assert passed(ours, "b") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:ffff:ffff:ffff", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("a name", "a name"),
+    ],
+)
+def test_an_ipv6_client_is_limited_with_its_network(address: str, network: str) -> None:
+    assert network_of(address) == network

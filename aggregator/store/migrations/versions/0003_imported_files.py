@@ -21,6 +21,17 @@ def upgrade() -> None:
     op.add_column("imports", sa.Column("files", sa.Text, nullable=False, server_default="[]"))
     op.add_column("imports", sa.Column("storing", sa.Text, nullable=False, server_default=""))
     op.create_table(
+        "import_refused",
+        sa.Column("import", sa.Text, nullable=False),
+        sa.Column("symbol", sa.Text, nullable=False),
+        sa.Column("interval", sa.Text, nullable=False),
+        sa.Column("start", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint(
+            "import", "symbol", "interval", "start", name="import_refused_pkey"
+        ),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "imported_files",
         sa.Column("content", sa.Text, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
@@ -52,6 +63,7 @@ def downgrade() -> None:
     """Forget the files."""
     op.drop_table("imported_hours")
     op.drop_table("imported_files")
+    op.drop_table("import_refused")
     op.drop_column("imports", "storing")
     op.drop_column("imports", "files")
     op.drop_column("bars", "imported")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,3 +113,18 @@ def test_every_bar_is_written_in_its_newest_state_or_counted_as_lost(
     written |= {bar.start // 10**9: bar.revision for bar in backlog.take(100)}
     for start, revision in newest.items():
         assert revision in (written.get(start), lost.get(start))
+
+
+def test_a_full_backlog_gives_up_the_oldest_as_fast_as_an_empty_one_takes_a_bar() -> None:
+    count = 100_000
+    older, bars = ([make_bar(n) for n in range(first, first + count)] for first in (0, count))
+
+    def seconds(backlog: Backlog) -> float:
+        began = time.thread_time()
+        backlog.put(bars)
+        return time.thread_time() - began
+
+    full = Backlog(count)
+    full.put(older)
+    assert seconds(full) < 3 * seconds(Backlog(count))
+    assert full.lost.total() == count
