@@ -151,7 +151,7 @@ async def test_a_bar_goes_through_its_states_by_its_own_ticks() -> None:
 async def test_the_wall_clock_closes_the_last_bar_of_a_quiet_symbol() -> None:
     async with run_desk() as desk:
         desk.clock.now_ns = NOW + MINUTE - 1_000_000
-        await desk.trade(30 * NS_PER_S)
+        await desk.trade(MINUTE - 1_000_000)
         watch = await desk.watch(("*", "1m"))
         await watch.until_bar(state=PARTIAL)
         desk.clock.now_ns = NOW + MINUTE
