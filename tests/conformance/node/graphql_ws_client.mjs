@@ -5,7 +5,7 @@ import WebSocket from 'ws';
 
 const [url] = process.argv.slice(2);
 const AAPL = 'subscription { marketData(symbols: ["AAPL"]) { symbol close } }';
-const FAILING = ['{', '{ nope }', 'subscription { marketData(symbols: ["!"]) { close } }'];
+const FAILING = ['{', '{ nope }', 'subscription { marketData(symbols: ["*A"]) { close } }'];
 
 const say = (step, result) => console.log(JSON.stringify({ step, result }));
 

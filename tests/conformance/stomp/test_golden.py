@@ -25,6 +25,7 @@ MESSAGE = re.compile(
 BODY = re.compile(
     r'\{"symbol":"AAPL","open":150\.25,"high":150\.25,"low":150\.25,"close":150\.25,'
     r'"volume":"1","timestamp":"\d{13}","timestampNs":"\d{19}","trades":"1","vwap":150\.25,'
+    r'"complete":false,"coverage":"partial","refused":"0",'
     r'"sequence":"1","epoch":"\d+"\}'
 )
 

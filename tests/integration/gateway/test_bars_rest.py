@@ -61,7 +61,7 @@ async def test_a_bar_is_answered_in_exactly_the_documented_json(
         b'"start":"1735201200000","end":"1735201260000","startNs":"1735201200000000000",'
         b'"endNs":"1735201260000000000","open":150.25,"high":152.1,"low":149.8,"close":151.5,'
         b'"volume":"1152921504606846976","trades":"4711","vwap":150.98,"state":"final",'
-        b'"revision":0,"complete":true,"coverage":"full","filler":null,"phase":"regular",'
+        b'"revision":0,"complete":true,"coverage":"full","refused":"0","filler":null,"phase":"regular",'
         b'"number":0,"sequence":"1","epoch":"7"}],"nextCursor":null}'
     )
     BarsBody.model_validate_json(response.content, strict=True)

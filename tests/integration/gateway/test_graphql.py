@@ -25,6 +25,10 @@ AGGREGATE = {
     "timestampNs": "1735201234567890123",
     "trades": "4711",
     "vwap": 150.98,
+    # The message of the test says nothing of the coverage.
+    "complete": False,
+    "coverage": "partial",
+    "refused": "0",
     "sequence": "42",
     "epoch": "7",
 }
@@ -75,10 +79,11 @@ async def test_the_schema_is_the_originals_with_additions(http: httpx.AsyncClien
         __schema { queryType { fields { name args { name type { kind ofType { name } } }
         type { kind name } } } } }"""
     data = (await ask(http, query))["data"]
-    numbers = {"open", "high", "low", "close", "vwap"}
+    types = dict.fromkeys(("open", "high", "low", "close", "vwap"), "Float")
+    types["complete"] = "Boolean"
     assert data["__type"]["fields"] == [
         # Neither is wrapped in NON_NULL.
-        {"name": name, "type": {"kind": "SCALAR", "name": "Float" if name in numbers else "String"}}
+        {"name": name, "type": {"kind": "SCALAR", "name": types.get(name, "String")}}
         for name in AGGREGATE_KEYS
     ]
     assert data["__schema"]["queryType"]["fields"][0] == {

@@ -63,7 +63,7 @@ async def test_a_symbol_is_answered_in_exactly_the_documented_json(
         b'{"symbol":"AAPL","open":150.25,"high":152.1,"low":149.8,"close":151.5,'
         b'"volume":"1000000","timestamp":"1735201234567",'
         b'"timestampNs":"1735201234567890123","trades":"4711","vwap":150.98,'
-        b'"sequence":"42","epoch":"7"}'
+        b'"complete":false,"coverage":"partial","refused":"0","sequence":"42","epoch":"7"}'
     )
 
 
