@@ -96,7 +96,7 @@ class Aggregator:
         self._core.start()
         for name in ["", *names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        log.info("aggregator listening", address=f"{host}:{self.port}")
+        log.info("aggregator_listening", address=f"{host}:{self.port}")
 
     async def stop(self) -> None:
         """Report NOT_SERVING, let producers finish, end the streams of updates, then close.
@@ -111,7 +111,7 @@ class Aggregator:
         await asyncio.gather(*self._telling)
         market = self.market
         log.info(
-            "aggregator stopped",
+            "aggregator_stopped",
             symbols=len(market.book),
             accepted=market.accepted,
             duplicates=market.duplicates,

@@ -99,9 +99,9 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
     allow_open_files(settings.max_connections + OTHER_FILES)
     async with running_gateway(settings) as address:
         collect_rarely(COLLECTIONS)
-        log.info("gateway listening", address=address)
+        log.info("gateway_listening", address=address)
         await stop.wait()
-    log.info("gateway stopped")
+    log.info("gateway_stopped")
     return 0
 
 

@@ -107,6 +107,6 @@ async def main(settings: IngestSettings, stop: asyncio.Event) -> int:
     """Run until ``stop`` is set; return the exit code."""
     ingest = Ingest(settings)
     await ingest.start(on_failure=stop.set)
-    log.info("ingest listening", address=f"{settings.host}:{ingest.listener.port}")
+    log.info("ingest_listening", address=f"{settings.host}:{ingest.listener.port}")
     await stop.wait()
     return await ingest.stop()

@@ -26,7 +26,7 @@ PREFIXES = ("INGEST_", "AGGREGATOR_", "GATEWAY_", "FAKECLIENT_")
 MARK = "MARKETDATA_TEST_RUN"
 FIELDS = ("symbol", "open", "high", "low", "close", "volume", "timestamp")
 # What each says last, in the order in which they are to end.
-LAST_WORDS = ("fakeclient | sent ", "ingest_stopped", "gateway stopped", "aggregator stopped")
+LAST_WORDS = ("fakeclient | sent ", "ingest_stopped", "gateway_stopped", "aggregator_stopped")
 
 
 class Run:
@@ -139,9 +139,9 @@ async def test_it_starts_without_a_complaint_is_live_and_stops_in_order(within_s
         await run.wait_for_line(f"http://localhost:{run.ports['GATEWAY']}/api/v1/marketdata/AAPL")
         await run.wait_for_line("fakeclient | connected to ")
         # The front of a line says time and service; the service does not say them again.
-        (listening,) = [line for line in run.lines if "gateway listening" in line]
+        (listening,) = [line for line in run.lines if "gateway_listening" in line]
         assert listening.endswith(
-            f"| [info] gateway listening address=127.0.0.1:{run.ports['GATEWAY']}"
+            f"| [info] gateway_listening address=127.0.0.1:{run.ports['GATEWAY']}"
         )
         # Nothing went wrong on the way, not even a first attempt to connect.
         assert not [line for line in run.lines if "warning" in line or "error" in line]
@@ -177,7 +177,7 @@ async def test_a_port_in_use_is_named_with_its_holder_and_nothing_is_left_runnin
 
 async def test_ctrl_c_in_the_middle_of_the_start_leaves_nothing_running() -> None:
     async with started() as run:
-        await run.wait_for_line("aggregator listening")
+        await run.wait_for_line("aggregator_listening")
         run.press_ctrl_c()
         assert await run.end() == 0, run.lines
         assert run.left_behind() == []
@@ -228,4 +228,4 @@ async def test_when_one_service_dies_the_others_stop_in_order_and_it_exits_1() -
         assert await run.end() == 1
         assert run.left_behind() == []
     assert any("ingest has ended with code -9, so everything ends" in line for line in run.lines)
-    assert any("aggregator stopped" in line for line in run.lines)
+    assert any("aggregator_stopped" in line for line in run.lines)

@@ -61,7 +61,7 @@ class Service:
         """Wait until the service listens and return its port."""
         async with asyncio.timeout(TIMEOUT_S):
             while (line := await self._next_line()) is not None:
-                if str(line["event"]).endswith(" listening"):
+                if str(line["event"]).endswith("_listening"):
                     return int(line["address"].rpartition(":")[2])
         raise AssertionError(f"the service ended without listening: {self.logs}")
 

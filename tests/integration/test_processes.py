@@ -73,7 +73,7 @@ async def test_the_aggregator_stops_at_once_when_nobody_is_connected() -> None:
     async with run_service("aggregator", {"AGGREGATOR_PORT": "0"}) as aggregator:
         await aggregator.wait_for_port()
         assert await aggregator.stop() == 0
-        assert aggregator.logs[-1]["event"] == "aggregator stopped"
+        assert aggregator.logs[-1]["event"] == "aggregator_stopped"
 
 
 async def test_an_aggregator_that_stops_alone_ends_its_producers_without_a_traceback() -> None:
@@ -86,7 +86,7 @@ async def test_an_aggregator_that_stops_alone_ends_its_producers_without_a_trace
         assert await aggregator.stop() == 0
         gone = await ingest.wait_for_log("aggregator_lost")
         assert gone["details"] == "the aggregator is shutting down"
-        assert [line["event"] for line in aggregator.logs][1:] == ["aggregator stopped"]
+        assert [line["event"] for line in aggregator.logs][1:] == ["aggregator_stopped"]
 
 
 async def test_both_stop_in_order_when_both_are_told_at_once() -> None:

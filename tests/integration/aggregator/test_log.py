@@ -6,7 +6,7 @@ from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import connect, open_stub
 from tests.doubles.processes import run_service
 
-FORGED = b'\n{"event":"aggregator stopped","level":"info"}\n\xff'
+FORGED = b'\n{"event":"aggregator_stopped","level":"info"}\n\xff'
 GOAWAY = (8 + len(FORGED)).to_bytes(3, "big") + b"\x07" + bytes(12) + b"\x02"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00" + bytes(4)
 

@@ -61,14 +61,14 @@ async def test_it_says_where_it_listens_and_stops_in_order(
     aggregator.hold(AAPL)
     async with gateway_process(GATEWAY_AGGREGATOR=aggregator.address) as process:
         line = await next_line(process)
-        assert line["event"] == "gateway listening"
+        assert line["event"] == "gateway_listening"
         async with httpx.AsyncClient(trust_env=False) as http:
             url = f"http://{line['address']}/api/v1/marketdata/AAPL"
             assert (await http.get(url)).json()["close"] == 151.5
             process.send_signal(number)
             while (line := await next_line(process))["event"].startswith("feed_"):
                 pass
-            assert line["event"] == "gateway stopped"
+            assert line["event"] == "gateway_stopped"
         assert await process.wait() == 0
 
 
