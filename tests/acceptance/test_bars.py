@@ -132,7 +132,9 @@ async def assert_the_forms_agree(http: httpx.AsyncClient, bars: list[dict[str, A
     url = "/api/v1/marketdata/IBM/bars"
     csv = await http.get(url, params=asked, headers={"Accept": "text/csv"})
     arrow = await http.get(url, params=asked, headers={"Accept": ARROW})
-    texts = dict.fromkeys(("volume", "trades", "sequence", "epoch", "start", "end"), pl.String)
+    texts = dict.fromkeys(
+        ("volume", "trades", "refused", "sequence", "epoch", "start", "end"), pl.String
+    )
     as_csv = pl.read_csv(
         io.BytesIO(csv.content),
         schema_overrides={**texts, "startNs": pl.String, "endNs": pl.String},
