@@ -78,7 +78,7 @@ def make_rows(symbol: str, first: int, count: int) -> Iterator[Row]:
         sums = (price * (1_000 + n % 97), 0.0)
         yield (
             *(symbol, INTERVAL.name, start, 0, start + NS_PER_S, *numbers, *sums),
-            *(start, n * 10, last, n * 10 + 9, 3, 0, Coverage.FULL.value, ""),
+            *(start, n * 10, last, n * 10 + 9, 3, 0, Coverage.FULL.value, 0, ""),
         )
 
 

@@ -17,8 +17,6 @@ _COMPLETE = frozenset(
         h11.MUST_CLOSE,
         h11.CLOSED,
         h11.ERROR,
-        # Not among the names that h11 exports.
-        h11.MIGHT_SWITCH_PROTOCOL,  # type: ignore[attr-defined]
         h11.SWITCHED_PROTOCOL,
     }
 )
@@ -43,6 +41,7 @@ class TimedHttp11(Http11):
         self._request_timeout_s = request_timeout_s
         self._expired = expired
         self._request_timer: asyncio.TimerHandle | None = None
+        self._is_websocket = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a request."""
@@ -58,14 +57,14 @@ class TimedHttp11(Http11):
         """Handle what came, and begin or end the time of a request."""
         super().handle_events()
         state = self.conn.their_state
-        if state in _COMPLETE:
+        if self._is_websocket or state in _COMPLETE:
             self._expect_nothing()
         elif state is h11.SEND_BODY or self.conn.trailing_data[0]:
             self._expect_request()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Leave the connection to the protocol of WebSockets, which has its own timeouts."""
-        self._expect_nothing()
+        self._is_websocket = True
         super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import grpc
 import httpx
 import pytest
+from websockets.asyncio.client import connect as connect_websocket
+from websockets.typing import Subprotocol
 
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import (
@@ -200,3 +202,16 @@ async def test_a_request_in_time_may_take_long_to_answer() -> None:
                 while True:
                     await anext(chunks)
         assert not live.is_closed
+
+
+@pytest.mark.parametrize("path", ["/ws/websocket", "/api/v1/stream", "/graphql"])
+async def test_a_websocket_outlives_the_time_of_its_request(path: str) -> None:
+    async with run_gateway(1, GATEWAY_REQUEST_TIMEOUT_S="0.5") as (_, http):
+        url = f"ws://{http.base_url.netloc.decode()}{path}"
+        subprotocols = [Subprotocol("graphql-transport-ws")] if path == "/graphql" else None
+        async with connect_websocket(url, subprotocols=subprotocols) as socket:
+            # Its answer to a ping after the timeout shows that the connection is there.
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await socket.wait_closed()
+            await (await socket.ping())
