@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.async_api import Page, Route, WebSocketRoute
 
@@ -37,7 +37,7 @@ class Bars:
     async def serve(self, page: Page) -> None:
         """Answer what ``page`` asks about bars and status; all else reaches the gateway."""
         await page.route("**/api/v1/status", lambda route: route.fulfill(json=self.status))
-        await page.route("**/api/v1/marketdata/*/bars?*", self._answer)
+        await page.route("**/api/v1/bars?*", self._answer)
         await page.route_web_socket("**/api/v1/stream", self._join)
 
     def publish(self, minute: int, **fields: Any) -> Json:
@@ -71,6 +71,7 @@ class Bars:
             "revision": 0,
             "complete": True,
             "coverage": "full",
+            "refused": "0",
             "filler": None,
             "phase": None,
             "number": 0,
@@ -82,7 +83,7 @@ class Bars:
         url = urlsplit(route.request.url)
         question = {name: values[-1] for name, values in parse_qs(url.query).items()}
         self.questions.append(question)
-        symbol = unquote(url.path.split("/")[-2])
+        symbol = question["symbol"]
         before = int(question.get("to", 2**63))
         found = [bar for bar in self.bars if int(bar["startNs"]) < before]
         page = [{**bar, "symbol": symbol} for bar in found[-int(question["limit"]) :]]
