@@ -20,8 +20,13 @@ TIMEOUT_S = 60
 TOPIC = "/topic/market-data/"
 FIELDS = (
     *("symbol", "open", "high", "low", "close", "volume", "timestamp"),
-    *("timestampNs", "trades", "vwap", "sequence", "epoch"),
+    *("timestampNs", "trades", "vwap", "complete", "coverage", "refused", "sequence", "epoch"),
 )
+COVERAGES = {
+    wire.COVERAGE_NO_FEED: "no_feed",
+    wire.COVERAGE_PARTIAL: "partial",
+    wire.COVERAGE_FULL: "full",
+}
 
 State = dict[str, Any]
 # Takes the address of the gateway and the symbols. Yields None when it has subscribed, then states.
@@ -160,6 +165,9 @@ def written_as_rest(state: wire.Aggregate) -> State:
         "timestamp": str(state.timestamp // 1_000_000),
         "timestampNs": str(state.timestamp),
         "vwap": state.vwap,
+        "complete": state.coverage == wire.COVERAGE_FULL and not state.refused,
+        "coverage": COVERAGES[state.coverage],
+        "refused": str(state.refused),
     }
 
 
