@@ -121,7 +121,7 @@ async def test_symbols_are_filtered_added_sorted_and_kept(browser: Browser) -> N
         await page.get_by_role("searchbox").fill("am")
         await expect(names).to_have_text(["AMD"])
         # One that has no data yet is followed from its first trade on.
-        await page.get_by_role("searchbox").fill("zzz")
+        await page.get_by_role("searchbox").fill("ZZZ")
         await page.keyboard.press("Enter")
         await visit.until_row("ZZZ", "last", "\u2013")
         await feed.price("ZZZ", 9.0)

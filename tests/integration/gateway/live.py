@@ -37,7 +37,8 @@ class Feed:
 async def feeding(port: int = 0, **settings: Any) -> AsyncIterator[tuple[int, Feed]]:
     """Run an aggregator for the time of the context; give its port and a feed into it."""
     async with (
-        run_aggregator(port=port, **settings) as aggregator,
+        # Pages are to show any number: the usual limits are far lower.
+        run_aggregator(port=port, max_price=1e307, max_volume=10**17, **settings) as aggregator,
         open_stub(aggregator.port) as stub,
     ):
         yield aggregator.port, Feed(stub)
