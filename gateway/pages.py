@@ -51,7 +51,8 @@ class PagePolicies:
         """Pass the request on."""
 
         async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            # The headers of a 304 replace those that the browser stored with the page.
+            if message["type"] == "http.response.start" and message["status"] != 304:
                 headers = list(message.get("headers", ()))
                 names = {name.lower() for name, _ in headers}
                 for name, value in _DEFAULT_HEADERS:

@@ -36,8 +36,8 @@ FOLLOW = """
 
 
 async def follow(visit: Visit, **options: object) -> None:
-    # A page without a stream of its own.
-    await visit.go("/api/v1/webrtc")
+    # A page without a stream of its own, whose policy lets it load our scripts.
+    await visit.go("/docs")
     await visit.page.evaluate(FOLLOW, options)
     await visit.until("window.phases.at(-1) === 'open'")
 

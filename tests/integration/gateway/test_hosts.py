@@ -179,6 +179,18 @@ async def test_every_page_has_a_policy(http: httpx.AsyncClient) -> None:
             assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+async def test_a_page_that_has_not_changed_keeps_its_policy(http: httpx.AsyncClient) -> None:
+    if not (STATIC / "dashboard" / "index.html").exists():
+        pytest.skip("the dashboard is not built: make assets")
+    for page in ("/", "/collab", "/static/dashboard/index.html"):
+        first = await http.get(page)
+        again = await http.get(page, headers={"If-None-Match": first.headers["etag"]})
+        assert again.status_code == 304
+        # A browser puts the headers of a 304 in place of those that it stored with the page.
+        policy = first.headers["content-security-policy"]
+        assert again.headers.get("content-security-policy", policy) == policy
+
+
 async def test_only_the_iframe_page_may_be_in_frames_of_others(http: httpx.AsyncClient) -> None:
     for page in ("/", "/collab", "/graphiql", "/docs", "/static/dashboard/index.html", "/nothing"):
         policy = (await http.get(page)).headers["content-security-policy"]

@@ -59,7 +59,7 @@ export function Watchlist({ symbol, onSelect }: Props) {
           autoComplete="off"
           autoCapitalize="characters"
           spellCheck={false}
-          maxLength={32}
+          maxLength={64}
         />
         {isNew && (
           <button type="submit" className="primary">
