@@ -21,6 +21,11 @@ from marketdata.settings import ServiceSettings, load_settings
 
 log = structlog.get_logger()
 
+# A traceback without the values of variables: they may be secrets, and make lines of 100 KB.
+_EXCEPTION_FIELDS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 S = TypeVar("S", bound=ServiceSettings)
 
 # The main function of a service: run until the event is set, stop in order, return the exit code.
@@ -109,7 +114,7 @@ def configure_log(name: str, settings: ServiceSettings, log_writer: LogWriter) -
             *([] if brief else [add_service]),
             structlog.processors.add_log_level,
             *([] if brief else [structlog.processors.TimeStamper(fmt="iso", utc=True)]),
-            structlog.processors.dict_tracebacks
+            _EXCEPTION_FIELDS
             if as_json
             else structlog.processors.StackInfoRenderer(),
             renderer,

@@ -12,7 +12,7 @@ from gateway.bars.formats import ARROW, CSV, JSON, encode_page
 from gateway.bars.query import DEFAULT_LIMIT, MAX_LIMIT, BarsQuery, Fill, parse_range
 from gateway.bars.times import HELP
 from gateway.encoding import BAR_KEYS
-from gateway.rest.inputs import IN_DIGITS
+from gateway.rest.inputs import IN_DIGITS, RAW_SYMBOL_PATTERN, parse_symbol
 from gateway.rest.negotiation import choose_media_type
 from gateway.rest.routes import (
     COMMON_RESPONSES,
@@ -22,7 +22,6 @@ from gateway.rest.routes import (
     Client,
     Responses,
     SymbolInPath,
-    SymbolInQuery,
     problem_response,
 )
 from gateway.rest.schemas import BarsBody
@@ -103,7 +102,16 @@ class BarsParameters(BaseModel):
         )
 
 
-Parameters = Annotated[BarsParameters, Query()]
+class SymbolBarsParameters(BarsParameters):
+    """The query string, where it names the symbol too."""
+
+    symbol: str = Field(
+        description="case counts",
+        examples=["BRK/B"],
+        json_schema_extra={"pattern": RAW_SYMBOL_PATTERN, "minLength": 1},
+    )
+
+
 Accept = Annotated[str, Header(include_in_schema=False)]
 
 
@@ -117,7 +125,7 @@ Accept = Annotated[str, Header(include_in_schema=False)]
 )
 async def get_bars(
     symbol: SymbolInPath,
-    parameters: Parameters,
+    parameters: Annotated[BarsParameters, Query()],
     client: Client,
     caller: Caller,
     accept: Accept = "",
@@ -135,8 +143,7 @@ async def get_bars(
     responses=_RESPONSES,
 )
 async def find_bars(
-    symbol: SymbolInQuery,
-    parameters: Parameters,
+    parameters: Annotated[SymbolBarsParameters, Query()],
     client: Client,
     caller: Caller,
     accept: Accept = "",
@@ -145,6 +152,7 @@ async def find_bars(
 
     For symbols with a slash: some proxies decode a path, and `%2F` becomes a slash there.
     """
+    symbol = parse_symbol("symbol", parameters.symbol)
     return await _respond(symbol, parameters, client, caller, accept)
 
 

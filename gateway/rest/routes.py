@@ -86,25 +86,10 @@ async def symbol_in_path(
     return parse_symbol("symbol", decode_name(symbol))
 
 
-async def symbol_in_query(
-    symbol: Annotated[
-        str,
-        Query(
-            description="case counts",
-            examples=["BRK/B"],
-            json_schema_extra={"pattern": RAW_SYMBOL_PATTERN, "minLength": 1},
-        ),
-    ],
-) -> str:
-    """Return the symbol in the query, in normal form."""
-    return parse_symbol("symbol", symbol)
-
-
 Client = Annotated[AggregatorClient, Depends(the_client)]
 Caller = Annotated[str, Depends(the_caller)]
 Settings = Annotated[GatewaySettings, Depends(the_settings)]
 SymbolInPath = Annotated[str, Depends(symbol_in_path)]
-SymbolInQuery = Annotated[str, Depends(symbol_in_query)]
 
 RETRY_AFTER = {
     "Retry-After": {

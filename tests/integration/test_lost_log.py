@@ -254,3 +254,29 @@ async def test_a_program_whose_output_cannot_be_written_ends_without_a_traceback
             out, err = await process.communicate()
         assert process.returncode in {1, 2}
         assert b"Traceback" not in (out or b"") + (err or b"")
+
+
+async def test_a_traceback_in_the_log_has_no_values_of_variables() -> None:
+    code = (
+        "import structlog\n"
+        "from marketdata.runtime import run_service\n"
+        "from ingest.settings import IngestSettings\n"
+        "async def main(settings, stop):\n"
+        "    password = 'hunter' + '2'\n"
+        "    try:\n"
+        "        1 / 0\n"
+        "    except ZeroDivisionError:\n"
+        "        structlog.get_logger().exception('failed')\n"
+        "    return 0\n"
+        "run_service('ingest', IngestSettings, main)\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        code,
+        env={**os.environ, "INGEST_LOG_FORMAT": "json"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, log = await process.communicate()
+    assert orjson.loads(log)["exception"][0]["exc_type"] == "ZeroDivisionError"
+    assert b"hunter2" not in log
