@@ -1,0 +1,1 @@
+"""Records in; the same records, in the same order, out after a crash."""
