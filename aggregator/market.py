@@ -37,6 +37,7 @@ class Market:
         max_future_skew_s: float,
     ) -> None:
         self.book = book
+        self.last_sequence = producers.last_sequence
         self._numbering = Numbering(producers, book.epoch)
         self._notify = notify
         self._max_future_skew_ns = int(max_future_skew_s * NS_PER_S)

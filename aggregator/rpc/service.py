@@ -167,6 +167,14 @@ class MarketDataService(MarketDataServiceServicer):
         finally:
             feed.close(self._clock())
 
+    async def GetProducer(
+        self,
+        request: wire.ProducerStateRequest,
+        context: Context,
+    ) -> wire.ProducerState:
+        """Return the last sequence of a producer, 0 for an unknown one."""
+        return wire.ProducerState(last_sequence=self._market.last_sequence(request.producer_id))
+
     async def GetAggregate(  # type: ignore[override]
         self,
         request: wire.AggregateRequest,

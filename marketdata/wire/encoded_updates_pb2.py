@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%marketdata/wire/encoded_updates.proto\x12\nmarketdata\"B\n\x0e\x45ncodedUpdates\x12\x0f\n\x07updates\x18\x01 \x03(\x0c\x12\x0c\n\x04\x62\x61rs\x18\x02 \x03(\x0c\x12\x11\n\tcompleted\x18\x03 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%marketdata/wire/encoded_updates.proto\x12\nmarketdata\"T\n\x0e\x45ncodedUpdates\x12\x0f\n\x07updates\x18\x01 \x03(\x0c\x12\x0c\n\x04\x62\x61rs\x18\x02 \x03(\x0c\x12\x11\n\tcompleted\x18\x03 \x03(\x0c\x12\x10\n\x08position\x18\x04 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'marketdata.wire.encoded_upd
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENCODEDUPDATES']._serialized_start=53
-  _globals['_ENCODEDUPDATES']._serialized_end=119
+  _globals['_ENCODEDUPDATES']._serialized_end=137
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,8 @@ class EncodedUpdates(_message.Message):
     UPDATES_FIELD_NUMBER: _builtins.int
     BARS_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
     @_builtins.property
     def updates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Each an Aggregate."""
@@ -47,10 +49,11 @@ class EncodedUpdates(_message.Message):
         updates: _abc.Iterable[_builtins.bytes] | None = ...,
         bars: _abc.Iterable[_builtins.bytes] | None = ...,
         completed: _abc.Iterable[_builtins.bytes] | None = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "completed", b"completed", "updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "completed", b"completed", "position", b"position", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

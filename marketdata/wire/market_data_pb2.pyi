@@ -320,20 +320,24 @@ class Refusal(_message.Message):
     SYMBOL_FIELD_NUMBER: _builtins.int
     EXCHANGE_TIMESTAMP_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     exchange_timestamp: _builtins.int
     reason: _builtins.str
     """One of the reasons in docs/behavior.md, such as "price_not_positive"."""
+    sequence: _builtins.int
+    """Of a producer session: the sequence of the tick, whose place in the batch an empty Tick keeps."""
     def __init__(
         self,
         *,
         symbol: _builtins.str = ...,
         exchange_timestamp: _builtins.int = ...,
         reason: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exchange_timestamp", b"exchange_timestamp", "reason", b"reason", "symbol", b"symbol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exchange_timestamp", b"exchange_timestamp", "reason", b"reason", "sequence", b"sequence", "symbol", b"symbol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -454,6 +458,45 @@ class BatchAck(_message.Message):
 Global___BatchAck: _TypeAlias = BatchAck  # noqa: Y015
 
 @_typing.final
+class ProducerStateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCER_ID_FIELD_NUMBER: _builtins.int
+    producer_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        producer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["producer_id", b"producer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProducerStateRequest: _TypeAlias = ProducerStateRequest  # noqa: Y015
+
+@_typing.final
+class ProducerState(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    last_sequence: _builtins.int
+    """0: the producer is unknown."""
+    def __init__(
+        self,
+        *,
+        last_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_sequence", b"last_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProducerState: _TypeAlias = ProducerState  # noqa: Y015
+
+@_typing.final
 class AggregatesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -507,6 +550,7 @@ class WatchRequest(_message.Message):
     BUFFER_FIELD_NUMBER: _builtins.int
     ADD_BARS_FIELD_NUMBER: _builtins.int
     REMOVE_BARS_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     all: _builtins.bool
     """Whether to carry every symbol, present and future."""
     buffer: _builtins.int
@@ -526,6 +570,10 @@ class WatchRequest(_message.Message):
 
     @_builtins.property
     def remove_bars(self) -> _containers.RepeatedCompositeFieldContainer[Global___BarTopic]: ...
+    @_builtins.property
+    def resume(self) -> Global___WatchResume:
+        """In the first request of a stream: go on where an earlier stream was lost."""
+
     def __init__(
         self,
         *,
@@ -535,10 +583,11 @@ class WatchRequest(_message.Message):
         buffer: _builtins.int | None = ...,
         add_bars: _abc.Iterable[Global___BarTopic] | None = ...,
         remove_bars: _abc.Iterable[Global___BarTopic] | None = ...,
+        resume: Global___WatchResume | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "all", b"all", "buffer", b"buffer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "all", b"all", "buffer", b"buffer", "resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "add", b"add", "add_bars", b"add_bars", "all", b"all", "buffer", b"buffer", "remove", b"remove", "remove_bars", b"remove_bars"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "add", b"add", "add_bars", b"add_bars", "all", b"all", "buffer", b"buffer", "remove", b"remove", "remove_bars", b"remove_bars", "resume", b"resume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__all: _TypeAlias = _typing.Literal["all"]  # noqa: Y015
     _WhichOneofArgType__all: _TypeAlias = _typing.Literal["_all", b"_all"]  # noqa: Y015
@@ -550,6 +599,37 @@ class WatchRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__buffer) -> _WhichOneofReturnType__buffer | None: ...
 
 Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchResume(_message.Message):
+    """Where a reader stood when its Watch stream was lost. If the server still has every update since then,
+    it sends them first, with the topics of the lost stream; else it ends the stream with OUT_OF_RANGE.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    WATCHER_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    watcher_id: _builtins.str
+    """The "watcher-id" of the lost stream's initial metadata."""
+    position: _builtins.int
+    """The position of the last UpdateBatch that arrived."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        watcher_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "position", b"position", "watcher_id", b"watcher_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResume: _TypeAlias = WatchResume  # noqa: Y015
 
 @_typing.final
 class BarTopic(_message.Message):
@@ -586,6 +666,9 @@ class UpdateBatch(_message.Message):
     UPDATES_FIELD_NUMBER: _builtins.int
     BARS_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Grows with every input of the aggregator. A reader has every update up to here."""
     @_builtins.property
     def updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Aggregate]: ...
     @_builtins.property
@@ -604,10 +687,11 @@ class UpdateBatch(_message.Message):
         updates: _abc.Iterable[Global___Aggregate] | None = ...,
         bars: _abc.Iterable[Global___Bar] | None = ...,
         completed: _abc.Iterable[Global___IntervalComplete] | None = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "completed", b"completed", "updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "completed", b"completed", "position", b"position", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

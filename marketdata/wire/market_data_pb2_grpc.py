@@ -59,6 +59,11 @@ class MarketDataServiceStub:
                 request_serializer=marketdata_dot_wire_dot_market__data__pb2.WatchRequest.SerializeToString,
                 response_deserializer=marketdata_dot_wire_dot_market__data__pb2.UpdateBatch.FromString,
                 _registered_method=True)
+        self.GetProducer = channel.unary_unary(
+                '/marketdata.MarketDataService/GetProducer',
+                request_serializer=marketdata_dot_wire_dot_market__data__pb2.ProducerStateRequest.SerializeToString,
+                response_deserializer=marketdata_dot_wire_dot_market__data__pb2.ProducerState.FromString,
+                _registered_method=True)
         self.GetAggregates = channel.unary_unary(
                 '/marketdata.MarketDataService/GetAggregates',
                 request_serializer=marketdata_dot_wire_dot_market__data__pb2.AggregatesRequest.SerializeToString,
@@ -120,6 +125,13 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetProducer(self, request, context):
+        """The last sequence of a producer, so that it can go on after a reconnect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAggregates(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -173,6 +185,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=marketdata_dot_wire_dot_market__data__pb2.WatchRequest.FromString,
                     response_serializer=marketdata_dot_wire_dot_market__data__pb2.UpdateBatch.SerializeToString,
+            ),
+            'GetProducer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProducer,
+                    request_deserializer=marketdata_dot_wire_dot_market__data__pb2.ProducerStateRequest.FromString,
+                    response_serializer=marketdata_dot_wire_dot_market__data__pb2.ProducerState.SerializeToString,
             ),
             'GetAggregates': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAggregates,
@@ -330,6 +347,33 @@ class MarketDataService:
             '/marketdata.MarketDataService/Watch',
             marketdata_dot_wire_dot_market__data__pb2.WatchRequest.SerializeToString,
             marketdata_dot_wire_dot_market__data__pb2.UpdateBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProducer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marketdata.MarketDataService/GetProducer',
+            marketdata_dot_wire_dot_market__data__pb2.ProducerStateRequest.SerializeToString,
+            marketdata_dot_wire_dot_market__data__pb2.ProducerState.FromString,
             options,
             channel_credentials,
             insecure,

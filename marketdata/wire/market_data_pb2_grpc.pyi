@@ -48,6 +48,8 @@ class MarketDataServiceStub:
     """Batches with acks, in order. Ingest uses this call."""
     Watch: _grpc.StreamStreamMultiCallable[_market_data_pb2.WatchRequest, _market_data_pb2.UpdateBatch]
     """Many symbols over one stream. The gateway uses this call."""
+    GetProducer: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ProducerStateRequest, _market_data_pb2.ProducerState]
+    """The last sequence of a producer, so that it can go on after a reconnect."""
     GetAggregates: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.AggregatesRequest, _market_data_pb2.AggregatesResponse]
     ListSymbols: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListSymbolsRequest, _market_data_pb2.ListSymbolsResponse]
     GetBars: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.BarsRequest, _market_data_pb2.BarsResponse]
@@ -71,6 +73,8 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """Batches with acks, in order. Ingest uses this call."""
     Watch: _aio.StreamStreamMultiCallable[_market_data_pb2.WatchRequest, _market_data_pb2.UpdateBatch]  # type: ignore[assignment]
     """Many symbols over one stream. The gateway uses this call."""
+    GetProducer: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ProducerStateRequest, _market_data_pb2.ProducerState]  # type: ignore[assignment]
+    """The last sequence of a producer, so that it can go on after a reconnect."""
     GetAggregates: _aio.UnaryUnaryMultiCallable[_market_data_pb2.AggregatesRequest, _market_data_pb2.AggregatesResponse]  # type: ignore[assignment]
     ListSymbols: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListSymbolsRequest, _market_data_pb2.ListSymbolsResponse]  # type: ignore[assignment]
     GetBars: _aio.UnaryUnaryMultiCallable[_market_data_pb2.BarsRequest, _market_data_pb2.BarsResponse]  # type: ignore[assignment]
@@ -121,6 +125,14 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_pb2.UpdateBatch], _abc.AsyncIterator[_market_data_pb2.UpdateBatch]]:
         """Many symbols over one stream. The gateway uses this call."""
+
+    @_abc_1.abstractmethod
+    def GetProducer(
+        self,
+        request: _market_data_pb2.ProducerStateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_pb2.ProducerState, _abc.Awaitable[_market_data_pb2.ProducerState]]:
+        """The last sequence of a producer, so that it can go on after a reconnect."""
 
     @_abc_1.abstractmethod
     def GetAggregates(
