@@ -1,0 +1,87 @@
+"""Follow the live states of symbols, and complain about every hole and repeat."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+
+_TIMEOUT_S = 60.0
+
+
+class Follower:
+    """A client that wants every state, in a buffer, over one connection.
+
+    :attr:`faults` says what was missing, repeated or marked as not recovered.
+    """
+
+    def __init__(self, symbols: list[str]) -> None:
+        self._symbols = symbols
+        self._last: dict[str, int] = {}
+        self._epochs: set[str] = set()
+        self._changed = asyncio.Condition()
+        #: Closed states of bars: symbol, start, revision.
+        self.closed: list[tuple[str, str, int]] = []
+        self.faults: list[str] = []
+
+    async def wait_for(self, sequences: dict[str, int]) -> None:
+        """Wait until each symbol's state has this sequence."""
+        async with asyncio.timeout(_TIMEOUT_S), self._changed:
+            await self._changed.wait_for(
+                lambda: all(self._last.get(name, 0) >= at for name, at in sequences.items())
+            )
+
+    async def follow(self, websocket: ClientConnection) -> None:
+        """Read until the connection ends."""
+        for number, interval in (("states", None), ("bars", "1m")):
+            request = {
+                "type": "subscribe",
+                "id": number,
+                "symbols": self._symbols,
+                "policy": "buffer",
+            }
+            if interval is not None:
+                request["interval"] = interval
+            await websocket.send(orjson.dumps(request).decode())
+        async for data in websocket:
+            message = orjson.loads(data)
+            if message["type"] == "update":
+                self._take(message)
+            elif message["type"] == "error":
+                self.faults.append(f"error: {message}")
+            async with self._changed:
+                self._changed.notify_all()
+
+    def _take(self, message: dict[str, object]) -> None:
+        data = message["data"]
+        assert isinstance(data, dict)
+        if message["recovered"] is False:
+            self.faults.append(f"not recovered: {data['symbol']} {message['id']}")
+        self._epochs.add(str(message["epoch"]))
+        if len(self._epochs) > 1:
+            self.faults.append(f"epochs {self._epochs}")
+        if message["id"] == "states":
+            symbol, sequence = str(data["symbol"]), int(str(message["sequence"]))
+            expected = self._last.get(symbol, 0) + 1
+            if sequence != expected:
+                self.faults.append(f"{symbol}: state {sequence} instead of {expected}")
+            self._last[symbol] = sequence
+        elif data["state"] in ("final", "revised"):
+            self.closed.append((data["symbol"], data["start"], data["revision"]))
+
+
+@contextlib.asynccontextmanager
+async def open_follower(port: int, symbols: list[str]) -> AsyncIterator[Follower]:
+    """Follow symbols at a gateway for the time of the context."""
+    follower = Follower(symbols)
+    address = f"ws://127.0.0.1:{port}/api/v1/stream"
+    async with connect(address, proxy=None, max_queue=None) as websocket:
+        reading = asyncio.create_task(follower.follow(websocket))
+        try:
+            yield follower
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
