@@ -67,7 +67,7 @@ class OffsetGone(MarketDataError):
 class NoCheckpoint(MarketDataError):
     """There is no whole checkpoint at this offset."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
