@@ -56,10 +56,13 @@ class Link:
     async def run(self) -> None:
         """Stay connected until cancelled, or until :attr:`failure` is set."""
         backoff_s = FIRST_BACKOFF_S
+        session = self._session
         while self.failure is None:
+            before = session.answered
             was_welcomed = await self._hold_connection()
             self._on_change()
-            if was_welcomed:
+            # A connection that got nothing done may have failed because of what is sent next.
+            if was_welcomed and (session.answered > before or not session.unacked):
                 backoff_s = FIRST_BACKOFF_S
             if self.failure is None:
                 await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))

@@ -33,9 +33,17 @@ SMALL_BATCHES_IN_FLIGHT = 2
 # An ack may reject each tick of a batch, with a reason of 64 bytes.
 MAX_ANSWER_SIZE = 1_000_000
 
-# Errors after which another connection would fare no better. After any other one, such as a server
-# that stops, the producer connects again.
-HOPELESS = frozenset({"invalid_producer_id", "replaced"})
+# Errors that may pass: another connection may go on. So may one whose reason is not known here.
+# After the others the producer would only fail again.
+_HOPELESS = frozenset(
+    {
+        *("invalid_producer_id", "replaced", "hello_expected", "batch_expected"),
+        *("malformed_message", "invalid_batch", "too_many_ticks", "invalid_sequence"),
+        *("sequence_gap", "empty_frame", "frame_too_large"),
+    }
+)
+# An encoded tick without fields. The server rejects it, and so its sequence is taken.
+_EMPTY_RECORD = b"\x1a\x00"
 
 _LENGTH = Struct(">I")
 
@@ -124,6 +132,8 @@ class ProducerSession:
         self._batches: deque[_Batch] = deque()
         self._written = 0
         self._ever_written = 0
+        # Where the server has lost ticks: the next sequence to fill on this connection.
+        self._fill_from: int | None = None
         # Rejections of ticks that are not yet answered for.
         self._rejections: dict[int, str] = {}
         self._received = bytearray()
@@ -175,12 +185,15 @@ class ProducerSession:
         """Forget the connection: what it did not ack is sent again by the next one."""
         self.welcomed = False
         self._written = 0
+        self._fill_from = None
         self._received.clear()
 
     def next_frame(self) -> bytes | None:
         """Return the next frame to send now; None: the session waits for ticks or answers."""
         if not self.welcomed or self._base is None:
             return None
+        if self._fill_from is not None:
+            return self._next_filler(self._base, self._fill_from)
         if self._written == len(self._batches):
             if not self._open_ticks or self._written >= SMALL_BATCHES_IN_FLIGHT:
                 return None
@@ -188,11 +201,7 @@ class ProducerSession:
         batch = self._batches[self._written]
         self._written += 1
         self._ever_written = max(self._ever_written, batch.first + batch.ticks)
-        # TickBatch.first_sequence, and before it the head of ProducerMessage.batch.
-        head = b"\x10" + encode_varint(self._base + 1 + batch.first)
-        size = len(head) + len(batch.records)
-        head = b"\x12" + encode_varint(size) + head
-        return b"".join((_LENGTH.pack(len(head) + len(batch.records)), head, batch.records))
+        return _batch_frame(self._base + 1 + batch.first, batch.records)
 
     def receive_data(self, data: bytes) -> None:
         """Take the server's answers.
@@ -247,9 +256,20 @@ class ProducerSession:
         # and its answer has the rejections that were lost with the earlier connection.
         self.welcomed = True
 
+    def _next_filler(self, base: int, first: int) -> bytes:
+        # A server takes no batch that leaves out sequences. The lost ticks are not here any more,
+        # so empty ones stand for them.
+        count = min(base + self.answered + 1 - first, MAX_BATCH_TICKS)
+        end = first + count
+        self._fill_from = end if end <= base + self.answered else None
+        return _batch_frame(first, _EMPTY_RECORD * count)
+
     def _report_loss(self, lost: LostRange) -> None:
         if self._on_lost is None:
             raise ServerLostTicks(lost.first_sequence, lost.last_sequence)
+        if lost.first_sequence > 1:
+            # An unknown producer may begin where it likes.
+            self._fill_from = lost.first_sequence
         # The next connection may find the same.
         if lost != self._reported_loss:
             self._reported_loss = lost
@@ -317,9 +337,16 @@ class ServerEnded(ProducerError):
         self.reason = reason
 
 
+def _batch_frame(first_sequence: int, records: bytes) -> bytes:
+    # TickBatch.first_sequence, and before it the head of ProducerMessage.batch.
+    head = b"\x10" + encode_varint(first_sequence)
+    head = b"\x12" + encode_varint(len(head) + len(records)) + head
+    return b"".join((_LENGTH.pack(len(head) + len(records)), head, records))
+
+
 def _error_of(reason: str, detail: str) -> ProducerError:
     if reason == "replaced":
         return ProducerReplaced(reason, detail)
-    if reason in HOPELESS:
+    if reason in _HOPELESS:
         return ProducerRefused(reason, detail)
     return ServerEnded(reason, detail)

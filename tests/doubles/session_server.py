@@ -51,9 +51,13 @@ class Ledger:
         count = len(batch.ticks)
         first, last = batch.first_sequence, batch.first_sequence + count - 1
         assert count
-        assert self.boundaries.setdefault((producer_id, first), count) == count
-        self.largest_batch = max(self.largest_batch, count)
         known = self.last_sequences.get(producer_id, 0)
+        # Ingest takes no gap, except from a producer that it does not know.
+        assert not known or first <= known + 1
+        if first > known:
+            self.boundaries[producer_id, first] = count
+        assert self.boundaries[producer_id, first] == count
+        self.largest_batch = max(self.largest_batch, count)
         ack = ProducerAck(last_sequence=last)
         for sequence, tick in enumerate(batch.ticks, first):
             if (reason := is_bad(tick)) is not None:

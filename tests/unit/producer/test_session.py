@@ -268,6 +268,32 @@ def test_the_session_goes_on_after_a_loss_if_it_may() -> None:
     assert session.acked == 3
 
 
+def test_empty_ticks_take_the_place_of_those_that_the_server_lost() -> None:
+    lost: list[LostRange] = []
+    rejected: list[Rejected] = []
+    session = ProducerSession("feed-1", LIMITS, rejected.append, lost.append)
+    ledger = Ledger()
+    sizes = []
+    for connection in range(3):
+        side = ServerSide(ledger)
+        session.receive_data(side.receive(session.open_connection()))
+        if connection == 0:
+            add(session, 25_000)
+        while (frame := session.next_frame()) is not None:
+            side.receive(frame)
+            sizes += [len(batch.ticks) for batch in side.batches]
+            while side.batches:
+                session.receive_data(side.apply_next())
+        if connection == 0:
+            ledger.last_sequences["feed-1"] = 2_000
+            add(session, 7)
+    assert lost == [LostRange(2_001, 25_000)]
+    assert sizes == [10_000, 10_000, 5_000, 10_000, 10_000, 3_000, 7]
+    assert ledger.last_sequences == {"feed-1": 25_007}
+    assert (session.sent, session.acked, session.rejected) == (25_007, 25_007, 0)
+    assert rejected == []
+
+
 def test_a_server_with_more_than_was_sent_ends_the_session() -> None:
     session, _ = open_session()
     session.open_connection()
