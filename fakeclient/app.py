@@ -19,8 +19,9 @@ from fakeclient.files import read_passes
 from fakeclient.pacing import Load, group_sizes, repeat, replay_loads, walk_loads
 from fakeclient.packing import Packer, Parcels
 from fakeclient.report import Counts, summary_lines
-from fakeclient.settings import FakeclientSettings, split_address
+from fakeclient.settings import FakeclientSettings
 from fakeclient.walk import USUAL_RATE, RandomWalk
+from marketdata.addresses import split_address
 from marketdata.errors import MarketDataError
 from marketdata.printing import print_line
 from marketdata.tradefiles import BadFile

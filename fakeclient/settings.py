@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from fakeclient.walk import KNOWN_SYMBOLS, USUAL_RATE, choose_symbols
+from marketdata.addresses import split_address
 from marketdata.settings import ServiceSettings
 
 
@@ -31,18 +32,6 @@ def _check_address(value: str) -> str:
 
 def _check_optional_address(value: str) -> str:
     return _check_address(value) if value else value
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of "localhost:50050" or "[::1]:50050".
-
-    Raises:
-        ValueError: there is no host, or no port from 1 to 65535.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not (port.isascii() and port.isdecimal()) or not 1 <= int(port) <= 65535:
-        raise ValueError("must be HOST:PORT, such as localhost:50050")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class FakeclientSettings(ServiceSettings):
