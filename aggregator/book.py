@@ -70,6 +70,10 @@ class Book:
     def __len__(self) -> int:
         return len(self._symbols)
 
+    def start(self, epoch: int) -> None:
+        """Publish the next states under an epoch."""
+        self.epoch = self.engine.output.epoch = epoch
+
     @property
     def late(self) -> int:
         """How many ticks were of an earlier session than their symbol's present one."""

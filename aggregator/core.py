@@ -106,7 +106,6 @@ class Core:
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
         self.store = store = _open_store(settings, tell_store)
-        self._close_timer = CloseTimer(engine, clock, lambda: store is None or store.room.is_free)
         if self.store is not None:
             engine.output.sink = self.store
         reader = BarReader(
@@ -125,11 +124,18 @@ class Core:
             self.watchers.notify,
             settings.max_future_skew_s,
         )
+        self.machine = Machine(self.market, self.feeds, WatchStreams(book, self.watchers))
+        self.journal = Journal(self.machine, clock)
+        self._close_timer = CloseTimer(
+            engine,
+            clock,
+            lambda: store is None or store.room.is_free,
+            self.journal.submit_clock,
+        )
         self.service = MarketDataService(
-            self.market,
+            self.journal,
             settings.tick_rules(),
             reader,
-            self.feeds,
             self.watchers,
             store=self.store,
             clock=clock,

@@ -38,11 +38,17 @@ class Market:
     ) -> None:
         self.book = book
         self.last_sequence = producers.last_sequence
+        self.last_sequences = producers.all
         self._numbering = Numbering(producers, book.epoch)
         self._notify = notify
         self._max_future_skew_ns = int(max_future_skew_s * NS_PER_S)
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
+
+    def start(self, epoch: int, now_ns: int) -> None:
+        """Begin to take batches: in an epoch, which may be that of the process before."""
+        self.book.start(epoch)
+        self._numbering.start(now_ns)
 
     @property
     def duplicates(self) -> int:

@@ -47,7 +47,8 @@ class Feeds:
         self.started_ns = started_ns
         # What ended streams covered; open streams are asked themselves.
         self.spans = Spans(MAX_SPANS, spans)
-        self._feeds: set[Feed] = set()
+        # A dict keeps their order, so that the same inputs always do the same.
+        self._feeds: dict[Feed, None] = {}
         self._senders: OrderedDict[str, Sender] = OrderedDict()
         # Senders of the run before that have not come back yet.
         self._left: dict[str, SenderMark] = {}
@@ -59,13 +60,18 @@ class Feeds:
     def open(self, now_ns: int) -> Feed:
         """Return the feed of a stream that begins; :meth:`Feed.close` it."""
         feed = Feed(self, now_ns)
-        self._feeds.add(feed)
+        self._feeds[feed] = None
         self.changed()
         return feed
 
     def restore(self, marks: Mapping[str, SenderMark]) -> None:
-        """Take over the senders of a run that stopped in order; call it before the first batch."""
+        """Take over the senders of a run that has ended; call it before the first batch."""
+        self._senders.clear()
         self._left = dict(marks)
+
+    def start(self, now_ns: int) -> None:
+        """Know when this process began to listen."""
+        self.started_ns = now_ns
 
     @property
     def awaits_senders(self) -> bool:
@@ -143,7 +149,7 @@ class Feeds:
 
     def remove(self, feed: Feed) -> None:
         """Remove a feed that has ended; the feeds call it."""
-        self._feeds.discard(feed)
+        self._feeds.pop(feed, None)
         self.changed()
 
     def _coverage(self, start: int, end: int) -> Coverage:

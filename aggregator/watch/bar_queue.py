@@ -11,10 +11,11 @@ from aggregator.bars.series import BarSeries
 from aggregator.watch.topics import Topic
 from marketdata.errors import MarketDataError
 
-# These wait in place of an open bar's state, which is read when it is sent. _NEWER: that state must
-# be published anew, so that its sequence is above those that wait before it.
+# These wait in place of an open bar's state, which is read when it is sent. _OVERTAKEN: later states
+# of its series wait after it, so it moves to the end when it is published again. Until then it is
+# what it was: a reader, however slow, changes no sequence.
 _NEWEST = None
-_NEWER = b""
+_OVERTAKEN = b""
 
 
 class TooManyBarsWait(MarketDataError):
@@ -56,10 +57,11 @@ class BarQueue:
         self._wake = wake
         self.topics: set[Topic] = set()
         # In the order of publication, so the sequence of each series only grows. The key of an open
-        # bar is its series alone, and it comes after the other bars of its series. Their key is
-        # (series, start, number, revision): each state of a closed bar is sent, so it has its own
-        # revision; an early bar has -1.
+        # bar is its series alone. That of the others is (series, start, number, revision): each
+        # state of a closed bar is sent, so it has its own revision; an early bar has -1.
         self._waiting: dict[int | tuple[int, int, int, int] | Completed, bytes | None] = {}
+        # The open bars that are overtaken.
+        self._overtaken: set[int] = set()
         self.overflow: TooManyBarsWait | None = None
 
     def __len__(self) -> int:
@@ -68,6 +70,10 @@ class BarQueue:
     def put_partials(self, series: Sequence[int]) -> None:
         """Queue the newest states of open bars."""
         if self.overflow is None:
+            if self._overtaken:
+                for each in self._overtaken.intersection(series):
+                    self._waiting.pop(each, None)
+                self._overtaken.difference_update(series)
             # Those that wait already keep their places, so none of them starves.
             self._waiting.update(dict.fromkeys(series, _NEWEST))
             self._added()
@@ -82,8 +88,8 @@ class BarQueue:
             waiting.pop((series, start, number, -1), None)
             waiting[series, start, number, revision] = wire
             if series in waiting:
-                del waiting[series]
-                waiting[series] = _NEWER
+                waiting[series] = _OVERTAKEN
+                self._overtaken.add(series)
         self._added()
 
     def put_completed(self, completed: Completed) -> None:
@@ -97,6 +103,7 @@ class BarQueue:
             self.overflow = TooManyBarsWait(self._registry.max_waiting)
             self._registry.overflows += 1
             self._waiting.clear()
+            self._overtaken.clear()
         self._wake()
 
     def drop_unwanted(self) -> None:
@@ -109,6 +116,8 @@ class BarQueue:
                 wanted = self in self._registry.of(series)
             if not wanted:
                 del self._waiting[place]
+                if isinstance(place, int):
+                    self._overtaken.discard(place)
 
     def take(self, limit: int) -> tuple[list[bytes], list[Completed]]:
         """Return up to ``limit`` states and markers, the longest waiting first.
@@ -134,8 +143,7 @@ class BarQueue:
         places: list[int] = []
         for place, wire in taken.items():
             if isinstance(place, int):
-                if wire is not _NEWEST:
-                    self._registry.bars.renew(place)
+                self._overtaken.discard(place)
                 series.append(place)
                 places.append(len(states))
                 states.append(b"")
@@ -148,3 +156,16 @@ class BarQueue:
                 states[at] = wire
         # A bar that is not open any more has no such state.
         return list(filter(None, states)), completed
+
+
+class AbsentBarQueue(BarQueue):
+    """The bars that a reader wanted that is not there; none waits."""
+
+    def put_partials(self, series: Sequence[int]) -> None:
+        """Do nothing."""
+
+    def put_bars(self, bars: Iterable[Published]) -> None:
+        """Do nothing."""
+
+    def put_completed(self, completed: Completed) -> None:
+        """Do nothing."""

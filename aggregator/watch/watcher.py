@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from aggregator.watch.bar_queue import BarQueue, Completed
+from aggregator.watch.bar_queue import AbsentBarQueue, BarQueue, Completed
 from aggregator.watch.bar_watchers import BarWatchers
 
 
@@ -119,3 +119,14 @@ class Watcher:
         for row in rows:
             del self._due[row]
         return self._states(rows)
+
+
+class AbsentWatcher(Watcher):
+    """Wants what a reader wanted that is not there; nothing waits."""
+
+    def __init__(self, states: Callable[[Sequence[int]], list[bytes]], bars: BarWatchers) -> None:
+        super().__init__(states, bars)
+        self.bars = AbsentBarQueue(bars, self._wake.set)
+
+    def mark(self, rows: Sequence[int]) -> None:
+        """Do nothing."""

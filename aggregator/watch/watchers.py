@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.watch.bar_watchers import BarWatchers
-from aggregator.watch.watcher import Watcher
+from aggregator.watch.watcher import AbsentWatcher, Watcher
 from marketdata.errors import MarketDataError
 
 _MIN_ROWS = 1024
@@ -72,6 +72,12 @@ class Watchers:
         if self._closed is not None:
             raise self._closed
         watcher = Watcher(self._states, self.bars)
+        self._open.add(watcher)
+        return watcher
+
+    def open_absent(self) -> Watcher:
+        """Return a watcher without a reader: its bars are wanted, and nothing waits for it."""
+        watcher = AbsentWatcher(self._states, self.bars)
         self._open.add(watcher)
         return watcher
 
