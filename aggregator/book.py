@@ -74,6 +74,12 @@ class Book:
         """Publish the next states under an epoch."""
         self.epoch = self.engine.output.epoch = epoch
 
+    def limit(self, max_symbols: int, limits: ValueLimits) -> None:
+        """Let other limits hold from now on."""
+        self._max_symbols = max_symbols
+        self._limits = limits
+        set_value_limits(self._table.tables.state, limits)
+
     @property
     def late(self) -> int:
         """How many ticks were of an earlier session than their symbol's present one."""

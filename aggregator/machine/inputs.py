@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
+from aggregator.market import Limits
 from aggregator.ticklog.log import Kind
 from marketdata.errors import MarketDataError
 
@@ -113,6 +114,8 @@ class Start:
     # The offset of the first record of the history, and whether the state was empty there.
     began_at: int
     began_empty: bool
+    # The largest values, and how many symbols and producers there may be.
+    limits: Limits = field(default_factory=Limits)
     # The release, for people.
     version: str = ""
     kind: ClassVar[Kind] = Kind.START
@@ -133,7 +136,7 @@ def parse_input(kind: Kind, payload: bytes) -> Input:
     """
     try:
         return _parse(kind, payload)
-    except (struct.error, ValueError, TypeError) as exc:
+    except (struct.error, ValueError, TypeError, KeyError) as exc:
         raise InvalidInput(f"a {kind.name} record of {len(payload)} bytes is malformed") from exc
 
 
@@ -150,4 +153,9 @@ def _parse(kind: Kind, payload: bytes) -> Input:
         return FeedClosed(*_STREAM.unpack(payload))
     if kind is Kind.WATCH_ENDED:
         return WatchEnded(*_STREAM.unpack(payload))
-    return Start(**json.loads(payload))
+    return read_start(json.loads(payload))
+
+
+def read_start(values: dict[str, Any]) -> Start:
+    """Return a start from plain values, as :func:`dataclasses.asdict` returns them."""
+    return Start(**{**values, "limits": Limits(**values["limits"])})

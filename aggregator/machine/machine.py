@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from aggregator.coverage.feed import Feed
 from aggregator.coverage.feeds import Feeds
 from aggregator.machine.inputs import (
@@ -13,6 +16,7 @@ from aggregator.machine.inputs import (
     Start,
     Watch,
     WatchEnded,
+    read_start,
 )
 from aggregator.market import Market
 from aggregator.producers.numbering import InvalidBatch
@@ -81,7 +85,7 @@ class Machine:
             case Clock():
                 return self.market.book.engine.close_due(time_ns, each.max_symbols)
             case FeedOpened():
-                self.streams[each.stream] = self.feeds.open(time_ns)
+                self.streams[each.stream] = self.feeds.open(time_ns, each.stream)
             case FeedClosed():
                 self.failed.discard(each.stream)
                 feed = self.streams.pop(each.stream, None)
@@ -106,4 +110,24 @@ class Machine:
             self.feeds.restore(self.feeds.marks(self.market.last_sequences()))
         self.feeds.start(time_ns)
         self.market.start(start.epoch, time_ns)
+        self.market.limit(start.limits)
         self.started = start
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return what the market and the feeds do not have; the position is the checkpoint's."""
+        return {
+            "last_ns": self.last_ns,
+            "failed": sorted(self.failed),
+            "started": asdict(self.started) if self.started else None,
+            "watches": self.watches.dump_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another machine was, after the market and the feeds."""
+        self.last_ns = state["last_ns"]
+        self.failed = set(state["failed"])
+        self.started = read_start(state["started"]) if state["started"] else None
+        if self.started is not None:
+            self.market.limit(self.started.limits)
+        self.streams = {feed.number: feed for feed in self.feeds.open_feeds()}
+        self.watches.load_state(state["watches"])

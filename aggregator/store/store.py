@@ -22,7 +22,7 @@ from aggregator.store.backlog import Backlog, Group
 from aggregator.store.database import STORE_ERRORS, Database, StoreEmptied
 from aggregator.store.feed_spans import load_spans, save_spans
 from aggregator.store.health import StoreHealth
-from aggregator.store.last_stop import LastStop, save_last_stop, take_last_stop
+from aggregator.store.last_stop import LastStop, save_last_stop, save_run, take_last_stop
 from aggregator.store.queries import Range as BarRange
 from aggregator.store.queries import select_range
 from aggregator.store.refusals import load_refusals, save_refusals
@@ -100,6 +100,8 @@ class BarStore:
         self._is_prepared = False
         #: How the last run stopped; known when the database answered at the start.
         self.last_stop = LastStop()
+        # The epoch of this run, which takes the store; 0: not yet.
+        self._epoch = 0
         # Whether the tables must be made or found again before the next bar is written.
         self._must_prepare = True
         # Whether the file is not the one that was opened.
@@ -174,6 +176,16 @@ class BarStore:
             except STORE_ERRORS as exc:
                 self._failed(exc)
         return found
+
+    async def take(self, epoch: int) -> None:
+        """Note, now or when the database answers, that the run with this epoch takes the store."""
+        self._epoch = epoch
+        if self._is_prepared:
+            try:
+                await save_run(self._database, epoch)
+            except STORE_ERRORS as exc:
+                self._failed(exc)
+                self._must_prepare = True
 
     def put(self, bars: Iterable[Bar]) -> None:
         """Queue bars for writing; a bar that changes afterwards must be put again at once."""
@@ -311,6 +323,8 @@ class BarStore:
             self._lost_its_file = False
         if not self._is_prepared:
             self.last_stop = await take_last_stop(self._database)
+        if self._epoch:
+            await save_run(self._database, self._epoch)
         self._is_prepared, self._must_prepare = True, False
         self._health.succeeded(len(self._backlog))
 
