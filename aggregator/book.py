@@ -73,7 +73,7 @@ class Book:
 
     def start(self, epoch: int) -> None:
         """Publish the next states under an epoch."""
-        self.epoch = self.engine.output.epoch = epoch
+        self.engine.output.epoch = epoch
 
     def limit(self, max_symbols: int, limits: ValueLimits) -> None:
         """Let other limits hold from now on."""

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from aggregator.bars.plan import BarPlan, InvalidPlan, parse_intervals
+from aggregator.market import Limits
 from aggregator.store.address import InvalidStore, parse_store
 from aggregator.store.retention import read_retention
 from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
@@ -167,6 +168,16 @@ class AggregatorSettings(ServiceSettings):
     def value_limits(self) -> ValueLimits:
         """The largest values of a tick."""
         return ValueLimits(self.max_price, self.max_volume)
+
+    def limits(self) -> Limits:
+        """Return the limits of what is applied."""
+        return Limits(
+            max_symbols=self.max_symbols,
+            max_producers=self.max_producers,
+            max_future_skew_s=self.max_future_skew_s,
+            max_price=self.max_price,
+            max_volume=self.max_volume,
+        )
 
     def tick_rules(self, *, one_unit: bool = False) -> TickRules:
         """Return the rules of ticks that ingest has not checked."""

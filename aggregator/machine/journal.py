@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
 
-from aggregator.machine.inputs import Batch, Clock, Input
+from aggregator.machine.inputs import Batch, Clock, Input, Start
 from aggregator.machine.machine import Machine, Result
 from aggregator.ticklog.log import TickLog
 
 log = structlog.get_logger()
+
+# How long a start waits for a log that cannot be written.
+BEGIN_S = 5.0
 
 # Gets what an input says, or why it failed.
 Then = Callable[[Result | Exception], None]
@@ -41,6 +45,8 @@ class Journal:
         self._clock = clock
         self._log: TickLog | None = None
         self._waiting: deque[_Waiting] = deque()
+        # Set when nothing waits.
+        self._applied = asyncio.Event()
         # Streams are numbered from the clock on, so that their numbers differ between processes.
         self._last_stream = clock()
 
@@ -68,6 +74,22 @@ class Journal:
         self._last_stream += 1
         return self._last_stream
 
+    async def begin(self, start: Start) -> None:
+        """Submit the first input of a process, and wait for it, unless the log cannot be written."""
+        self.submit(start)
+        if self._waiting:
+            try:
+                async with asyncio.timeout(BEGIN_S):
+                    await self.settle()
+            except TimeoutError:
+                log.error("log_not_writable", consequence="ticks wait until it is")
+
+    async def settle(self) -> None:
+        """Wait until every input that was submitted is applied."""
+        while self._waiting:
+            self._applied.clear()
+            await self._applied.wait()
+
     def submit(self, each: Input, then: Then | None = None) -> None:
         """Log an input, apply it, then call ``then`` with what it says; never waits."""
         time_ns = self._clock()
@@ -84,6 +106,8 @@ class Journal:
     def _logged(self, offset: int) -> None:
         each, time_ns, then = self._waiting.popleft()
         self._apply(each, offset, time_ns, then)
+        if not self._waiting:
+            self._applied.set()
 
     def _apply(self, each: Input, position: int, time_ns: int, then: Then | None) -> None:
         result: Result | Exception

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 from aggregator.machine.inputs import Batch
 from aggregator.machine.journal import Journal
@@ -47,7 +47,7 @@ class Batches:
         self._changed = asyncio.Event()
         self._has_place = asyncio.Event()
 
-    async def acks(self) -> AsyncIterator[BatchAck]:
+    async def acks(self) -> AsyncGenerator[BatchAck, None]:
         """Give the ack of each batch, in order, when it is applied.
 
         Raises:

@@ -209,8 +209,10 @@ class BarStore:
         last: SizedIterable = (),
         spans: Iterable[Span] = (),
         senders: Mapping[str, SenderMark] | None = None,
-    ) -> None:
+    ) -> bool:
         """Write the waiting and the ``last`` bars within ``timeout_s``; log how many are lost.
+
+        Returns whether all bars that waited are written.
 
         If no bar of this run was lost, what the next run may trust is stored as well.
 
@@ -220,10 +222,11 @@ class BarStore:
             spans: when there was a feed.
             senders: where each producer stands; None: the next run is to trust nothing.
         """
-        left = len(last)
+        left, is_flushed = len(last), False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
+                is_flushed = True
                 if len(last) and self._is_prepared:
                     with contextlib.suppress(*STORE_ERRORS):
                         await self._database.remove_sessions()
@@ -245,6 +248,7 @@ class BarStore:
         self._losses.flush()
         with contextlib.suppress(*STORE_ERRORS):
             await self._database.close()
+        return is_flushed
 
     def reading(self, symbol: str, interval: str) -> AbstractContextManager[Group]:
         """Give the bars that wait, and those put while the context lasts, by start and number."""

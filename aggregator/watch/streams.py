@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from aggregator.book import Book
-from aggregator.watch.topics import read_topics
+from aggregator.watch.topics import Topic, read_topics
 from aggregator.watch.watcher import Watcher
 from aggregator.watch.watchers import Watchers
 from marketdata.errors import MarketDataError
@@ -73,6 +74,27 @@ class WatchStreams:
         """Forget the streams of a process that is gone."""
         for stream in list(self._by_stream):
             self.end(stream)
+
+    def dump_state(self) -> list[Any]:
+        """Return what each stream wants, in the order of the streams."""
+        return [
+            [
+                stream,
+                watcher.watches_all,
+                sorted(watcher.symbols),
+                sorted(map(list, watcher.bars.topics)),
+            ]
+            for stream, watcher in self._by_stream.items()
+        ]
+
+    def load_state(self, state: list[Any]) -> None:
+        """Want what the streams of another process wanted; no state is counted."""
+        for stream, watches_all, symbols, topics in state:
+            watcher = self._by_stream[stream] = self._watchers.open_absent()
+            self._watchers.watch(watcher, symbols)
+            if watches_all:
+                self._watchers.watch_all(watcher, True)
+            self._watchers.bars.restore(watcher.bars, (Topic(*topic) for topic in topics))
 
     def _mark(self, watcher: Watcher, symbols: Iterable[str]) -> None:
         # A symbol has a row but no state if all its ticks were between two sessions.
