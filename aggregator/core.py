@@ -84,7 +84,6 @@ class Core:
         settings: the operator's settings.
         clock: the wall clock in ns.
         tell_store: called with False when the store begins to fail, with True when it works again.
-        tick_log: takes each input before it is applied; None: nothing does.
     """
 
     def __init__(
@@ -92,11 +91,10 @@ class Core:
         settings: AggregatorSettings,
         clock: Callable[[], int],
         tell_store: Callable[[bool], None],
-        tick_log: TickLog | None = None,
     ) -> None:
         load_kernels()
         self._clock = clock
-        self._log = tick_log
+        self._log: TickLog | None = None
         self._store_drain_s = settings.store_drain_s
         rules = load_rules(
             settings.session, settings.calendars, anchored=settings.bar_anchor == "session"
@@ -179,12 +177,16 @@ class Core:
         self._limits = settings.limits()
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def restore(self) -> None:
+    async def restore(self, tick_log: TickLog | None = None) -> None:
         """Take up the state of the last run; call it before the first tick.
+
+        Args:
+            tick_log: takes each input before it is applied; None: nothing does.
 
         Raises:
             StartError: the log cannot be used.
         """
+        self._log = tick_log
         if self.store is not None:
             await self.store.start()
         taken = 0 if self.store is None else self.store.last_stop.epoch

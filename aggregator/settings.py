@@ -219,6 +219,8 @@ class AggregatorSettings(ServiceSettings):
             max_future_skew_s=self.max_future_skew_s,
             max_price=self.max_price,
             max_volume=self.max_volume,
+        )
+
     @property
     def log_directory(self) -> Path | None:
         """The directory of the tick log; None: there is no log."""
