@@ -20,6 +20,7 @@ from aggregator.history.reader import BarReader
 from aggregator.market import Market
 from aggregator.producers.producers import Producers
 from aggregator.rpc.service import MarketDataService
+from aggregator.rpc.watching import AppliedAtOnce, WatchCalls
 from aggregator.sessions.calendars import load_rules
 from aggregator.sessions.sessions import SessionRules
 from aggregator.settings import AggregatorSettings
@@ -29,6 +30,9 @@ from aggregator.store.retention import read_retention
 from aggregator.store.store import BarStore
 from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
+from aggregator.watch.holding import Holding
+from aggregator.watch.recent import Recent
+from aggregator.watch.streams import WatchStreams
 from aggregator.watch.watchers import Watchers
 from marketdata.intervals import Interval
 from marketdata.warm import load_kernels
@@ -94,8 +98,10 @@ class Core:
             _event_bars(plan, rules, self.feeds, self._refusals),
             self._refusals,
         )
-        bar_watchers = engine.output.listener = BarWatchers(
-            engine.series, MAX_TOPICS, MAX_WAITING_BARS
+        output = engine.output
+        recent = Recent(settings.watch_recent_bytes, lambda: output.position)
+        bar_watchers = output.listener = BarWatchers(
+            engine.series, MAX_TOPICS, MAX_WAITING_BARS, recent
         )
         book = Book(
             engine,
@@ -105,6 +111,9 @@ class Core:
             limits=settings.value_limits,
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
+        self.streams = WatchStreams(book, self.watchers)
+        inputs = AppliedAtOnce(book, self.streams)
+        self.holding = Holding(self.streams, inputs.watch_ended, settings.watch_hold_s)
         self.store = store = _open_store(settings, tell_store)
         self._close_timer = CloseTimer(engine, clock, lambda: store is None or store.room.is_free)
         if self.store is not None:
@@ -130,7 +139,7 @@ class Core:
             settings.tick_rules(),
             reader,
             self.feeds,
-            self.watchers,
+            WatchCalls(book, self.watchers, self.streams, inputs, self.holding),
             store=self.store,
             clock=clock,
         )
@@ -177,6 +186,7 @@ class Core:
     async def stop(self) -> None:
         """Stop the timer that closes bars, and store all closed and open bars."""
         self._close_timer.stop()
+        self.holding.stop()
         self.service.log_drops()
         for task in self._tasks:
             task.cancel()

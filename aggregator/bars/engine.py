@@ -117,6 +117,7 @@ class BarEngine:
             now_ns: when they arrive; 0: none of them is of the present.
             latest_ns: the latest exchange time that is not in the future.
         """
+        self.output.position += 1
         begin_batch(self.table.tables.state, now_ns, latest_ns)
 
     def refuse(self, ticks: Iterable[tuple[str, int]]) -> None:
@@ -152,6 +153,7 @@ class BarEngine:
 
     def close_due(self, now_ns: int, max_symbols: int) -> bool:
         """Close what ends by the wall clock, of so many symbols; return whether that was all."""
+        self.output.position += 1
         self.table.tables.state["now"] = now_ns
         closed: list[Bar] = []
         is_all = True
