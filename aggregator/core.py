@@ -28,6 +28,7 @@ from aggregator.machine.recovery import Found, find_history, recover
 from aggregator.market import Market
 from aggregator.producers.producers import Producers
 from aggregator.rpc.service import MarketDataService
+from aggregator.rpc.watching import WatchCalls
 from aggregator.sessions.calendars import load_rules
 from aggregator.sessions.sessions import SessionRules
 from aggregator.settings import AggregatorSettings
@@ -38,6 +39,8 @@ from aggregator.store.store import BarStore
 from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
 from aggregator.ticklog.log import Checkpoint, TickLog
+from aggregator.watch.holding import Holding
+from aggregator.watch.recent import Recent
 from aggregator.watch.streams import WatchStreams
 from aggregator.watch.watchers import Watchers
 from marketdata.intervals import Interval
@@ -109,8 +112,10 @@ class Core:
             _event_bars(plan, rules, self.feeds, self._refusals),
             self._refusals,
         )
-        bar_watchers = engine.output.listener = BarWatchers(
-            engine.series, MAX_TOPICS, MAX_WAITING_BARS
+        output = engine.output
+        recent = Recent(settings.watch_recent_bytes, lambda: output.position)
+        bar_watchers = output.listener = BarWatchers(
+            engine.series, MAX_TOPICS, MAX_WAITING_BARS, recent
         )
         book = Book(
             engine,
@@ -120,6 +125,7 @@ class Core:
             limits=settings.value_limits,
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
+        self.streams = WatchStreams(book, self.watchers)
         self.store = store = _open_store(settings, tell_store)
         if self.store is not None:
             engine.output.sink = self.store
@@ -139,8 +145,9 @@ class Core:
             self.watchers.notify,
             settings.max_future_skew_s,
         )
-        self.machine = Machine(self.market, self.feeds, WatchStreams(book, self.watchers))
+        self.machine = Machine(self.market, self.feeds, self.streams)
         self.journal = Journal(self.machine, clock)
+        self.holding = Holding(self.streams, self.journal.watch_ended, settings.watch_hold_s)
         self._close_timer = CloseTimer(
             engine,
             clock,
@@ -151,7 +158,7 @@ class Core:
             self.journal,
             settings.tick_rules(),
             reader,
-            self.watchers,
+            WatchCalls(book, self.watchers, self.streams, self.journal, self.holding),
             store=self.store,
             clock=clock,
         )
@@ -198,6 +205,8 @@ class Core:
         if self._log is not None:
             self.journal.use(self._log)
         await self.journal.begin(start)
+        # Their readers come back.
+        self.holding.hold_all()
         if self.store is not None:
             await self.store.take(start.epoch)
             self._tasks.append(asyncio.create_task(self._keep_spans(self.store)))
@@ -257,6 +266,7 @@ class Core:
         self.market.start(start.epoch, 0)
         if self._log is not None:
             self.machine.started = start
+            self.machine.position = began_at - 1
             if not is_empty:
                 # The records alone do not have this.
                 content = list(dump(self.state))
@@ -303,6 +313,7 @@ class Core:
     async def stop(self) -> None:
         """Stop the timer that closes bars, store all bars, and save the state beside the log."""
         self._close_timer.stop()
+        self.holding.stop()
         self.service.log_drops()
         for task in self._tasks:
             task.cancel()

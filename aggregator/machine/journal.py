@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
-from aggregator.machine.inputs import Batch, Clock, Input, Start
+from aggregator.machine.inputs import Batch, Clock, Input, Start, Watch, WatchEnded
 from aggregator.machine.machine import Machine, Result
 from aggregator.ticklog.log import TickLog
 
@@ -98,6 +98,15 @@ class Journal:
         else:
             self._waiting.append(_Waiting(each, time_ns, then))
             self._log.append(each.kind, time_ns, each.payload(), self._logged)
+
+    async def watch(self, stream: int, data: bytes) -> None:
+        """Submit a serialized ``WatchRequest``; waits while too much waits."""
+        await self.wait_for_room()
+        self.submit(Watch(stream, data))
+
+    def watch_ended(self, stream: int) -> None:
+        """Submit the end of a Watch stream."""
+        self.submit(WatchEnded(stream))
 
     def submit_clock(self, max_symbols: int, then: Then) -> None:
         """Let the engine close what is due by the wall clock, of at most so many symbols."""

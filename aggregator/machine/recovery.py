@@ -128,7 +128,6 @@ async def recover(
     """
     if found.content is not None:
         load(found.content, state)
-        machine.position = found.offset - 1
     replay = Replay(machine, found.offset)
     turn_ends = time.monotonic() + TURN_S
     for record in tick_log.read_from(found.offset):

@@ -16,7 +16,7 @@ from aggregator.history.reader import BarReader
 from aggregator.machine.inputs import FeedClosed, FeedOpened
 from aggregator.machine.journal import Journal
 from aggregator.producers.numbering import InvalidBatch
-from aggregator.rpc.calls import Calls, ShuttingDown
+from aggregator.rpc.calls import CANCELLATION_S, Calls, ShuttingDown
 from aggregator.rpc.errors import Context, SymbolHasNoData, abort
 from aggregator.rpc.malformed import refuse
 from aggregator.rpc.publishing import Batches
@@ -24,7 +24,6 @@ from aggregator.rpc.single_ticks import SingleTicks
 from aggregator.rpc.symbols import TooManyAsked, list_page, normalize_all
 from aggregator.rpc.watching import WatchCalls
 from aggregator.store.store import BarStore, StoreUnavailable
-from aggregator.watch.watchers import Watchers
 from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
@@ -44,9 +43,6 @@ WRITES_BYTES = frozenset(
     f"/{SERVICE_NAME}/{method}"
     for method in ("GetAggregate", "GetAggregates", "StreamAggregates", "Watch")
 )
-# When a producer is lost, its last message looks like the orderly end. The cancellation of the call
-# comes right after.
-CANCELLATION_S = 0.005
 
 
 class MarketDataService(MarketDataServiceServicer):
@@ -63,7 +59,7 @@ class MarketDataService(MarketDataServiceServicer):
         journal: applies ticks and requests to the state.
         rules: how single ticks are checked and normalized.
         bars: reads the bars of any time.
-        watchers: the streams of updates.
+        watching: the streams of updates.
         store: reports its health; None: there is no store.
         clock: the wall clock in ns.
     """
@@ -73,7 +69,7 @@ class MarketDataService(MarketDataServiceServicer):
         journal: Journal,
         rules: TickRules,
         bars: BarReader,
-        watchers: Watchers,
+        watching: WatchCalls,
         *,
         store: BarStore | None = None,
         clock: Callable[[], int] = time.time_ns,
@@ -86,7 +82,7 @@ class MarketDataService(MarketDataServiceServicer):
         self._rules = rules
         self._drops = DropSummary(log, "ticks_rejected")
         self._journal = journal
-        self._watching = WatchCalls(market.book, watchers, journal.machine.watches, journal)
+        self._watching = watching
         self.producers = Calls()
 
     def log_drops(self) -> None:
