@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Annotated
+
 import typer
 
 from aggregator.app import main
@@ -18,13 +21,18 @@ app.command("import")(import_files)
 
 
 @app.callback(invoke_without_command=True)
-def serve(ctx: typer.Context) -> None:
+def serve(
+    ctx: typer.Context,
+    skip_corrupt: Annotated[
+        bool, typer.Option(help="Leave damaged records of the tick log out.")
+    ] = False,
+) -> None:
     """Run the aggregator, or import files into its store.
 
     Its settings are the AGGREGATOR_* variables; docs/settings.md lists them.
     """
     if ctx.invoked_subcommand is None:
-        run_service("aggregator", AggregatorSettings, main)
+        run_service("aggregator", AggregatorSettings, partial(main, skip_corrupt=skip_corrupt))
 
 
 if __name__ == "__main__":
