@@ -55,7 +55,7 @@ class Faults:
             self._expected = await self._run([], "interval:100ms")
             if self._expected.faults:
                 return [f"without a fault: {fault}" for fault in self._expected.faults]
-        kinds = list(Fault) if self._mode == "sessions" else WITHOUT_ACKS
+        kinds: list[Fault] = list(Fault) if self._mode == "sessions" else WITHOUT_ACKS
         steps = make_schedule(seed, len(make_batches()), kinds)
         fsync = ("batch", "interval:100ms", "never")[seed % 3]
         try:

@@ -27,7 +27,7 @@ class Fault(enum.Enum):
 
 
 #: Ingest must live on, and its producer too, if the producer has no acks.
-WITHOUT_ACKS = [
+WITHOUT_ACKS: list[Fault] = [
     fault
     for fault in Fault
     if fault not in (Fault.KILL_INGEST, Fault.TERM_INGEST, Fault.CUT_PRODUCER)
