@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marketdata.producer import Producer
-
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import connect, frame
 from tests.faults.cluster import Cluster
