@@ -35,9 +35,10 @@ from aggregator.store.address import parse_store
 from aggregator.store.database import Database
 from aggregator.store.retention import read_retention
 from aggregator.store.store import BarStore
+from aggregator.ticklog.log import Checkpoint, TickLog
+from aggregator.views.views import Views, parse_views
 from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
-from aggregator.ticklog.log import Checkpoint, TickLog
 from aggregator.watch.streams import WatchStreams
 from aggregator.watch.watchers import Watchers
 from marketdata.intervals import Interval
@@ -140,6 +141,7 @@ class Core:
             self._producers,
             self.watchers.notify,
             settings.max_future_skew_s,
+            Views(parse_views(settings.views)),
         )
         self.machine = Machine(self.market, self.feeds, WatchStreams(book, self.watchers))
         self.journal = Journal(self.machine, clock)
@@ -218,9 +220,7 @@ class Core:
         return found
 
     async def _recover(self, tick_log: TickLog, found: Found) -> Start:
-        replayed = await recover(
-            tick_log, found, self.machine, self.state, self._wait_for_store
-        )
+        replayed = await recover(tick_log, found, self.machine, self.state, self._wait_for_store)
         last = self.machine.started or found.start
         is_same = last.fingerprint == self._fingerprint
         log.info(
@@ -242,9 +242,7 @@ class Core:
             await self.store.room.wait()
 
     def _start(self, epoch: int, began_at: int, *, empty: bool) -> Start:
-        return Start(
-            epoch, self._fingerprint, began_at, empty, self._limits, self.state.release
-        )
+        return Start(epoch, self._fingerprint, began_at, empty, self._limits, self.state.release)
 
     # Begins a history, with what the store has.
     async def _begin(self, taken: int) -> Start:

@@ -17,6 +17,7 @@ from aggregator.ticklog.file_log import LogOptions
 from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
 from marketdata.settings import ServiceSettings
+from aggregator.views.views import VIEW_NAMES, parse_views
 from marketdata.symbols import SymbolCase
 from marketdata.timestamps import NS_PER_S, TimestampUnit
 from marketdata.validation import (
@@ -46,6 +47,13 @@ def _check_fsync(value: str) -> str:
     return value
 
 
+def _check_views(value: str) -> str:
+    for name in parse_views(value):
+        if name not in VIEW_NAMES:
+            raise ValueError(f"there is no view {name!r}; there are {', '.join(VIEW_NAMES)}")
+    return value
+
+
 class AggregatorSettings(ServiceSettings):
     """The settings of one aggregator process."""
 
@@ -53,6 +61,10 @@ class AggregatorSettings(ServiceSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on, 0: any free")
+    views: Annotated[str, AfterValidator(_check_views)] = Field(
+        default="",
+        description=f"views to keep, comma-separated: {', '.join(VIEW_NAMES)}; empty: none",
+    )
     session: str = Field(
         default="utc-day",
         description="the session that one Aggregate covers: utc-day, none, day:<time zone>, or a "
