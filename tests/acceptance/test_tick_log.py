@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,8 @@ async def run_aggregator(
         "AGGREGATOR_STORE": f"sqlite:///{path}/bars.db",
         "AGGREGATOR_LOG": f"{path}/log",
         "AGGREGATOR_BARS": ",".join(INTERVALS),
+        # With a grace the wall clock would let the last trades count, earlier or later.
+        "AGGREGATOR_BAR_GRACE_S": "0",
         "AGGREGATOR_DRAIN_S": "0",
         **env,
     }
@@ -115,10 +117,24 @@ async def describe(stub: MarketDataServiceAsyncStub) -> dict[str, Any]:
             bars = list(answer.bars)
             for bar in bars:
                 bar.ClearField("epoch")
+                # A stored bar has none, so it depends on when the store wrote it.
+                bar.ClearField("sequence")
             found[symbol, interval] = answer.sequence, bars
     status = await stub.GetStatus(wire.StatusRequest())
     counts = status.accepted, status.late, status.bars_late, dict(status.rejected)
     return {**found, "counts": counts}
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
+    """Say where two descriptions differ."""
+    for key, value in expected.items():
+        if isinstance(value, tuple) and isinstance(value[1], list):
+            yield from differences(
+                {f"{key} {index}": bar for index, bar in enumerate([found[key][0], *found[key][1]])},
+                {f"{key} {index}": bar for index, bar in enumerate([value[0], *value[1]])},
+            )
+        elif found.get(key) != value:
+            yield f"{key}: {found.get(key)} instead of {value}"
 
 
 async def epoch_of(stub: MarketDataServiceAsyncStub) -> int:
@@ -153,5 +169,5 @@ async def test_a_restarted_aggregator_equals_one_that_went_on(
             else:
                 found = await describe(stub)
             restarts += 1
-    assert found == expected
+    assert list(differences(found, expected)) == []
     assert len(epochs) == 1
