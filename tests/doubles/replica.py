@@ -42,7 +42,7 @@ class CloseFeed(NamedTuple):
     """One of the open streams ends."""
 
     now_ns: int
-    index: int
+    stream: int
 
 
 class Batch(NamedTuple):
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 
     now_ns: int
     data: bytes
-    index: int
+    stream: int
 
 
 class Clock(NamedTuple):
@@ -169,10 +169,10 @@ class Replica:
         match each:
             case OpenFeed(now_ns):
                 self.feeds.open(now_ns)
-            case CloseFeed(now_ns, index) if feeds := self.feeds.open_feeds():
-                feeds[index % len(feeds)].close(now_ns)
-            case Batch(now_ns, data, index):
-                self._publish(now_ns, data, index)
+            case CloseFeed(now_ns, stream) if feeds := self.feeds.open_feeds():
+                feeds[stream % len(feeds)].close(now_ns)
+            case Batch(now_ns, data, stream):
+                self._publish(now_ns, data, stream)
             case Clock(now_ns, max_symbols):
                 at = now_ns or self.engine.next_timer() or START
                 self.seen.append(self.engine.close_due(at, max_symbols))
@@ -189,9 +189,9 @@ class Replica:
                 pass
         return self.seen
 
-    def _publish(self, now_ns: int, data: bytes, index: int) -> None:
+    def _publish(self, now_ns: int, data: bytes, stream: int) -> None:
         feeds = self.feeds.open_feeds()
-        feed = feeds[index % len(feeds)] if feeds else None
+        feed = feeds[stream % len(feeds)] if feeds else None
         try:
             ack = self.market.publish_batch(data, now_ns, feed)
         except (InvalidBatch, DecodeError) as exc:

@@ -114,7 +114,7 @@ opening = TickBatch(
     first_sequence=1,
     ticks=[Tick(symbol=s, price=1, volume=1, exchange_timestamp=START) for s in SYMBOLS[:2]],
 )
-FIRST = [OpenFeed(START - 1), Batch(START, opening.SerializeToString(), 0)]
+FIRST: list[Input] = [OpenFeed(START - 1), Batch(START, opening.SerializeToString(), 0)]
 rules: st.SearchStrategy[SessionRule] = st.sampled_from([UtcDay(), NoSession(), HalfHourDays()])
 plans = st.sampled_from(
     [
