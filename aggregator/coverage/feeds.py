@@ -48,7 +48,7 @@ class Feeds:
         self.started_ns = started_ns
         # What ended streams covered; open streams are asked themselves.
         self.spans = Spans(MAX_SPANS, spans)
-# Times of ticks that were sent and did not arrive, whoever else was connected.
+        # Times of ticks that were sent and did not arrive, whoever else was connected.
         self.gaps = Gaps()
         # By number, in the order in which they began.
         self._feeds: dict[int, Feed] = {}

@@ -91,6 +91,7 @@ DERIVED = {
         "_answers": "found again when they are asked for",
         "_endless": "found again when they are asked for",
     },
+    "Gaps": {},
     "Feed": {"_registry": "given to a new one"},
     "Sender": {},
     "Spans": {"_max_spans": "a limit"},
@@ -119,7 +120,7 @@ def stateful_objects() -> dict[str, Any]:
         *(market, numbering, numbering._producers, replica.book, engine, engine.output),
         *(engine.table, engine.table.symbols, replica.refusals, clock_bars, event_source),
         *(clock_bars._completion, clock_bars._timers, clock_bars._wanted),  # type: ignore[attr-defined]
-        *(series, series.bars, feeds, feed, feeds.sender("p"), feeds.spans),
+        *(series, series.bars, feeds, feed, feeds.sender("p"), feeds.spans, feeds.gaps),
     ]
     return {type(each).__name__: each for each in found}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aggregator.bars import event_bars, event_series, refusals, tables
 from aggregator.bars.plan import BarPlan, parse_intervals
-from aggregator.coverage import feeds
+from aggregator.coverage import feeds, gaps
 from aggregator.sessions.sessions import NoSession, SessionRule, UtcDay
 from marketdata.timestamps import NS_PER_S
 from marketdata.validation import DEFAULT_LIMITS
@@ -43,6 +43,8 @@ SMALL = (
     (refusals, "MAX_SYMBOLS", 2),
     (feeds, "MAX_SENDERS", 2),
     (feeds, "MAX_SPANS", 3),
+    (gaps, "MAX_GAPS", 3),
+    (gaps, "MAX_PRODUCERS", 2),
     (event_series, "MAX_RECENT", 2),
     (event_bars, "MAX_PENDING", 6),
 )
