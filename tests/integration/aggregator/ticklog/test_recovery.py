@@ -122,7 +122,7 @@ async def test_with_skip_corrupt_only_the_damaged_record_is_left_out(made: Path)
     async with opened(lambda: FileLog(made.parent, NEVER, skip_corrupt=True)) as log:
         assert [record.offset for record in log.read_from(0)] == [0, 2, 3]
         skipped = Skipped(made, ENDS[1], ENDS[2] - ENDS[1], 1, 1)
-        assert set(log.skipped) == {skipped}  # type: ignore[attr-defined]
+        assert set(log.skipped) == {skipped}
         assert (await append_all(log, [b"next"])).offsets == [4]
     # The damage is in a segment that is not written any more, so a checkpoint makes it harmless.
     async with opened(lambda: FileLog(made.parent, NEVER)) as log:
@@ -177,7 +177,7 @@ async def test_any_damage_in_a_full_segment_is_found(
         missing = set(range(60)) - {record.offset for record in found}
         reported = {
             offset
-            for part in log.skipped  # type: ignore[attr-defined]
+            for part in log.skipped
             for offset in range(part.offset, part.offset + part.records)
         }
         assert missing == reported != set()

@@ -26,7 +26,7 @@ def test_a_durability_is_read(text: str, found: Durability) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "always", "interval", "interval:", "interval:0ms", "interval:1", "interval:-1s", "Batch",
-     "interval:1.5s", "interval:1m", "interval:１s", "interval:10000000ms", " batch"],
+     "interval:1.5s", "interval:1m", "interval:\uff11s", "interval:10000000ms", " batch"],
 )  # fmt: skip
 def test_other_forms_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="is not batch, never or an interval"):
