@@ -193,7 +193,7 @@ class SegmentReader:
         size = self.size()
         beyond = self.expected + (size - self.position) // RECORD_HEADER_SIZE + 1
         for start in range(self.position + 1, size, _CHUNK):
-            data = os.pread(self._file, _CHUNK + RECORD_HEADER_SIZE + 8, start)
+            data = os.pread(self._file, _CHUNK + RECORD_HEADER_SIZE - 1, start)
             for at in _possible_headers(data, self.expected, beyond):
                 place = Place(start + at, int.from_bytes(data[at + 8 : at + 16], "little"))
                 length = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -207,11 +207,11 @@ def _possible_headers(data: bytes, first: int, beyond: int) -> list[int]:
     found: list[int] = []
     for shift in range(8):
         # The offset is at 8, the kind at 24. Each view has every eighth place.
-        count = (len(data) - shift - RECORD_HEADER_SIZE) // 8
+        count = (len(data) - shift - RECORD_HEADER_SIZE) // 8 + 1
         if count <= 0:
             continue
         offsets = np.frombuffer(data, "<u8", count, 8 + shift)
-        kinds = np.frombuffer(data, "<u8", count, 24 + shift) & np.uint64(0xFFFFFFFF)
+        kinds = np.frombuffer(data, "<u4", 2 * count - 1, 24 + shift)[::2]
         fits = (offsets >= first) & (offsets < beyond) & (kinds >= 1) & (kinds <= MAX_KIND)
         found += (np.flatnonzero(fits) * 8 + shift).tolist()
     return sorted(found)
