@@ -35,7 +35,7 @@ class BarWatchers:
         recent: Recent | None = None,
     ) -> None:
         self.bars = bars
-        self.recent = recent or Recent()
+        self.recent = Recent() if recent is None else recent
         self._max_topics = max_topics
         self.max_waiting = max_waiting
         self.overflows = 0
