@@ -9,6 +9,7 @@ import typer
 
 from aggregator.app import main
 from aggregator.importing.command import import_files
+from aggregator.saving import make_checkpoint
 from aggregator.settings import AggregatorSettings
 from aggregator.ticklog.command import log_app
 from marketdata.runtime import run_service
@@ -19,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("import")(import_files)
+app.command("checkpoint", hidden=True)(make_checkpoint)
 app.add_typer(log_app, name="log")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -21,6 +22,7 @@ from aggregator.checkpoint.format import VERSION
 from aggregator.checkpoint.state import CoreState, describe_setup, dump
 from aggregator.coverage.feeds import Feeds
 from aggregator.history.reader import BarReader
+from aggregator.machine.checkpointer import Checkpointer
 from aggregator.machine.inputs import Start
 from aggregator.machine.journal import Journal
 from aggregator.machine.machine import Machine
@@ -180,8 +182,10 @@ class Core:
             version("market-data-server"),
             {"machine": self.machine},
         )
-        self._fingerprint = json.dumps(setup)
+        self.fingerprint = json.dumps(setup)
         self._limits = settings.limits()
+        self._settings = settings
+        self.checkpointer: Checkpointer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def restore(self, tick_log: TickLog | None = None) -> None:
@@ -212,7 +216,7 @@ class Core:
             self._tasks.append(asyncio.create_task(self._keep_spans(self.store)))
 
     def _find_history(self, tick_log: TickLog, taken: int) -> Found | None:
-        found = find_history(tick_log, self._fingerprint)
+        found = find_history(tick_log, self.fingerprint)
         if found is not None and found.start.epoch < taken:
             log.error(
                 "log_not_used",
@@ -230,10 +234,10 @@ class Core:
 
     async def _recover(self, tick_log: TickLog, found: Found) -> Start:
         replayed = await recover(
-            tick_log, found, self.machine, self.state, self._wait_for_store
+            tick_log, found, self.machine, self.state, wait_for_room=self._wait_for_store
         )
         last = self.machine.started or found.start
-        is_same = last.fingerprint == self._fingerprint
+        is_same = last.fingerprint == self.fingerprint
         log.info(
             "log_recovered",
             checkpoint=found.offset if found.content is not None else None,
@@ -254,7 +258,7 @@ class Core:
 
     def _start(self, epoch: int, began_at: int, *, empty: bool) -> Start:
         return Start(
-            epoch, self._fingerprint, began_at, empty, self._limits, self.state.release
+            epoch, self.fingerprint, began_at, empty, self._limits, self.state.release
         )
 
     # Begins a history, with what the store has.
@@ -294,8 +298,24 @@ class Core:
             log.info("bars_restored", count=len(bars), after_orderly_stop=stop.is_last)
         return bool(bars or stop.senders or spans or refusals)
 
+    def _make_checkpointer(self, tick_log: TickLog) -> Checkpointer:
+        store = self.store
+        checkpointer = Checkpointer(
+            tick_log,
+            position=lambda: self.machine.position,
+            handed=lambda: 0 if store is None else store.handed,
+            written=_nothing_to_write if store is None else store.wait_written,
+            env={**os.environ, **self._settings.to_env()},
+            every_s=self._settings.checkpoint_s,
+        )
+        self.journal.notify(self._settings.checkpoint_bytes, checkpointer.ask)
+        return checkpointer
+
     def start(self) -> None:
         """Begin to close bars by the wall clock, when the senders of the last run are back."""
+        if self._log is not None:
+            self.checkpointer = self._make_checkpointer(self._log)
+            self.checkpointer.start()
         if self.feeds.awaits_senders:
             self._tasks.append(asyncio.create_task(self._await_senders()))
         else:
@@ -317,6 +337,8 @@ class Core:
         self.service.log_drops()
         for task in self._tasks:
             task.cancel()
+        if self.checkpointer is not None:
+            await self.checkpointer.stop()
         is_stored = self.store is None or await self._stop_store(self.store)
         if self._log is not None:
             await self._stop_log(self._log, is_stored=is_stored)
@@ -367,6 +389,10 @@ class Core:
         if not is_saved:
             self._refusals.changed.update(changed)
         return is_saved
+
+
+async def _nothing_to_write(_count: int) -> None:
+    pass
 
 
 def _open_store(settings: AggregatorSettings, tell: Callable[[bool], None]) -> BarStore | None:

@@ -200,6 +200,18 @@ class AggregatorSettings(ServiceSettings):
         default=1.0, gt=0, description="how long a sync may take before producers wait"
     )
 
+    checkpoint_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1_000_000,
+        description="bytes of the tick log after which the state is saved, so that a restart reads "
+        "few records",
+    )
+    checkpoint_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="after this time the state is saved, if a record was logged meanwhile",
+    )
+
     @field_validator("bars")
     @classmethod
     def _check_bars(cls, names: str) -> str:
@@ -222,6 +234,11 @@ class AggregatorSettings(ServiceSettings):
     def value_limits(self) -> ValueLimits:
         """The largest values of a tick."""
         return ValueLimits(self.max_price, self.max_volume)
+
+    def to_env(self) -> dict[str, str]:
+        """Return the variables that give another process these settings."""
+        prefix = self.model_config["env_prefix"]
+        return {f"{prefix}{name.upper()}": str(value) for name, value in self.model_dump().items()}
 
     def limits(self) -> Limits:
         """Return the limits of what is applied."""

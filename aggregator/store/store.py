@@ -117,6 +117,8 @@ class BarStore:
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
+        # Set after each write.
+        self._progress = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -204,9 +206,22 @@ class BarStore:
                 self._failed(exc)
                 self._must_prepare = True
 
+    @property
+    def handed(self) -> int:
+        """How many bars were put so far."""
+        return self._backlog.count
+
+    async def wait_written(self, count: int) -> None:
+        """Wait until the first ``count`` bars that were put are written or lost."""
+        while self._backlog.settled < count:
+            self._progress.clear()
+            await self._progress.wait()
+
     def put(self, bars: Iterable[Bar]) -> None:
         """Queue bars for writing; a bar that changes afterwards must be put again at once."""
         lost = self._backlog.put(bars)
+        if lost:
+            self._progress.set()
         for bar in lost:
             self._losses.add({bar.interval: 1})
         self._drained.clear()
@@ -393,6 +408,7 @@ class BarStore:
         finally:
             self._busy_since = None
         self._written += self._backlog.settle()
+        self._progress.set()
         self._succeeded()
         if not self._backlog:
             self._drained.set()
