@@ -27,6 +27,7 @@ from aggregator.machine.inputs import Start
 from aggregator.machine.journal import Journal
 from aggregator.machine.machine import Machine
 from aggregator.machine.recovery import Found, find_history, recover
+from aggregator.machine.status import log_status
 from aggregator.market import Market
 from aggregator.producers.producers import Producers
 from aggregator.rpc.service import MarketDataService
@@ -162,6 +163,7 @@ class Core:
             reader,
             WatchCalls(book, self.watchers, self.streams, self.journal, self.holding),
             store=self.store,
+            log_status=lambda: log_status(self._log, self.checkpointer),
             clock=clock,
         )
         setup = {

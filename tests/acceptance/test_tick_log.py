@@ -171,3 +171,23 @@ async def test_a_restarted_aggregator_equals_one_that_went_on(
             restarts += 1
     assert list(differences(found, expected)) == []
     assert len(epochs) == 1
+
+
+async def test_a_child_process_saves_the_state_and_a_start_needs_only_the_records_after_it(
+    tmp_path: Path,
+) -> None:
+    batches = make_batches(Random(1), 100)
+    async with run_aggregator(tmp_path / "undisturbed", AGGREGATOR_LOG="off") as (_, stub):
+        await publish(stub, batches, [0])
+        expected = await describe(stub)
+    async with run_aggregator(tmp_path, AGGREGATOR_CHECKPOINT_S="0.5") as (service, stub):
+        acked = [0]
+        await publish(stub, batches[:60], acked)
+        saved = await service.wait_for_log("checkpoint_saved")
+        await publish(stub, batches[60:], acked)
+        await service.stop(signal.SIGKILL)
+    async with run_aggregator(tmp_path) as (service, stub):
+        (recovered,) = service.said("log_recovered")
+        assert recovered["checkpoint"] >= saved["offset"] > 0
+        assert recovered["records"] == recovered["offset"] - recovered["checkpoint"]
+        assert list(differences(await describe(stub), expected)) == []
