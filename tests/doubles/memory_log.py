@@ -75,10 +75,10 @@ class MemoryLog:
 
     @property
     def has_room(self) -> bool:
-        return self._waiting_bytes <= self._max_waiting_bytes
+        return not self.problem and self._waiting_bytes <= self._max_waiting_bytes
 
     async def wait_for_room(self) -> None:
-        while not self.has_room:
+        while not self.has_room and not self._is_closed:
             self._room.clear()
             await self._room.wait()
 

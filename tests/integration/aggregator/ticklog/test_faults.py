@@ -138,8 +138,11 @@ async def test_a_log_that_is_closed_while_the_disk_is_full_keeps_what_was_done(
     for _ in range(30):
         log.append(Kind.BATCH, 0, b"x" * 5000, acks)
     assert await problems.next() == "disk full"
+    waiting = asyncio.create_task(log.wait_for_room())
     with capture_logs() as logs:
         await log.close()
+    # Nobody waits for ever.
+    await waiting
     assert [line["event"] for line in logs] == ["log_not_written"]
     assert logs[0]["bytes"] == (30 - len(acks.offsets)) * 5028
     # Cut back to whole records, so that the next start finds no torn tail.

@@ -21,13 +21,14 @@ from aggregator.ticklog.codec import (
     HEADER_SIZE,
     RECORD_HEADER_SIZE,
     SegmentHeader,
+    encode_record_header,
     encode_segment_header,
 )
-from aggregator.ticklog.errors import CorruptRecord, LogUnusable, UnknownFormat
+from aggregator.ticklog.errors import CorruptRecord, LogUnusable, UnknownFormat, UnknownKind
 from aggregator.ticklog.file_log import FileLog
 from aggregator.ticklog.log import Checkpoint, Kind
 from aggregator.ticklog.readonly import open_readonly
-from aggregator.ticklog.segment import Skipped, list_segments
+from aggregator.ticklog.segment import SegmentReader, Skipped, list_segments
 from tests.doubles.log_appender import payload_of
 from tests.doubles.logs import append_all, opened, options, payloads, write_log
 from tests.doubles.processes import bound
@@ -239,6 +240,20 @@ async def test_an_unknown_format_names_the_release_that_reads_it(made: Path) -> 
         await read_again(made.parent, skip=True)
     assert str(made) in str(caught.value)
     assert made.read_bytes() == before
+
+
+async def test_a_record_of_a_later_release_is_never_cut(made: Path) -> None:
+    with SegmentReader(made) as reader:
+        assert reader.header is not None
+        head, _ = encode_record_header(reader.header.seed, 99, 4, 0, b"new")
+    whole = made.read_bytes() + head + b"new"
+    made.write_bytes(whole)
+    with pytest.raises(UnknownKind, match=r"record 4 is of kind 99.*start release"):
+        await read_again(made.parent, skip=True)
+    # Also when it is what follows a damaged record.
+    flip(made, ENDS[4] - 1)
+    with pytest.raises(CorruptRecord, match="record 3 at byte"):
+        await read_again(made.parent)
 
 
 async def test_files_of_others_are_left_alone(made: Path) -> None:
