@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from aggregator.bars.plan import BarPlan
 from aggregator.bars.refusals import Refusals
 from aggregator.book import Book
 from aggregator.checkpoint.state import CoreState, describe_setup, dump, load
-from aggregator.coverage.feeds import Feeds
+from aggregator.coverage.feeds import Feeds, SenderMark
 from aggregator.market import Market
 from aggregator.producers.numbering import InvalidBatch
 from aggregator.producers.producers import Producers
@@ -152,6 +152,10 @@ class Replica:
         setup = describe_setup(plan, session="utc-day", calendars="", anchor="utc")
         self.core = CoreState(self.market, self.feeds, setup, "0.1.0")
         self.seen: list[object] = []
+
+    def expect(self, left: Mapping[str, SenderMark]) -> None:
+        """Expect the senders of a run that stopped in order."""
+        self.feeds.restore(left)
 
     def dump(self) -> bytes:
         """Return the whole state."""

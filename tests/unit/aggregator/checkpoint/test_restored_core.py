@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from aggregator.bars import event_bars, event_series, refusals, tables
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.coverage import feeds, gaps
+from aggregator.coverage.feeds import SenderMark
+from aggregator.coverage.spans import Span
 from aggregator.sessions.sessions import NoSession, SessionRule, UtcDay
 from marketdata.timestamps import NS_PER_S
 from marketdata.validation import DEFAULT_LIMITS
@@ -129,6 +131,12 @@ plans = st.sampled_from(
 )
 
 
+# The stop of the run before.
+LEFT = {
+    "p": SenderMark(0, START - 50 * NS_PER_S, [Span(START - 90 * NS_PER_S, START - 80 * NS_PER_S)]),
+    "q": SenderMark(3, START - 50 * NS_PER_S, []),
+    "r": SenderMark(9, 0, []),
+}
 setups = st.fixed_dictionaries(
     {
         "plan": plans,
@@ -143,6 +151,7 @@ def test_after_a_restore_every_later_input_has_the_same_effects(
     before: list[Input], after: list[Input], setup: dict[str, Any], reads: bool
 ) -> None:
     first, second = Replica(epoch=1, **setup), Replica(epoch=2, **setup)
+    first.expect(LEFT)
     for each in [*FIRST, *before]:
         first.apply(each)
         if reads:
