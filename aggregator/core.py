@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -21,13 +22,16 @@ from aggregator.checkpoint.format import VERSION
 from aggregator.checkpoint.state import CoreState, describe_setup, dump
 from aggregator.coverage.feeds import Feeds
 from aggregator.history.reader import BarReader
+from aggregator.machine.checkpointer import Checkpointer
 from aggregator.machine.inputs import Start
 from aggregator.machine.journal import Journal
 from aggregator.machine.machine import Machine
 from aggregator.machine.recovery import Found, find_history, recover
+from aggregator.machine.status import log_status
 from aggregator.market import Market
 from aggregator.producers.producers import Producers
 from aggregator.rpc.service import MarketDataService
+from aggregator.rpc.watching import WatchCalls
 from aggregator.sessions.calendars import load_rules
 from aggregator.sessions.sessions import SessionRules
 from aggregator.settings import AggregatorSettings
@@ -39,6 +43,8 @@ from aggregator.ticklog.log import Checkpoint, TickLog
 from aggregator.views.views import Views, parse_views
 from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
+from aggregator.watch.holding import Holding
+from aggregator.watch.recent import Recent
 from aggregator.watch.streams import WatchStreams
 from aggregator.watch.watchers import Watchers
 from marketdata.intervals import Interval
@@ -85,7 +91,6 @@ class Core:
         settings: the operator's settings.
         clock: the wall clock in ns.
         tell_store: called with False when the store begins to fail, with True when it works again.
-        tick_log: takes each input before it is applied; None: nothing does.
     """
 
     def __init__(
@@ -93,11 +98,10 @@ class Core:
         settings: AggregatorSettings,
         clock: Callable[[], int],
         tell_store: Callable[[bool], None],
-        tick_log: TickLog | None = None,
     ) -> None:
         load_kernels()
         self._clock = clock
-        self._log = tick_log
+        self._log: TickLog | None = None
         self._store_drain_s = settings.store_drain_s
         rules = load_rules(
             settings.session, settings.calendars, anchored=settings.bar_anchor == "session"
@@ -112,8 +116,10 @@ class Core:
             _event_bars(plan, rules, self.feeds, self._refusals),
             self._refusals,
         )
-        bar_watchers = engine.output.listener = BarWatchers(
-            engine.series, MAX_TOPICS, MAX_WAITING_BARS
+        output = engine.output
+        recent = Recent(settings.watch_recent_bytes, lambda: output.position)
+        bar_watchers = output.listener = BarWatchers(
+            engine.series, MAX_TOPICS, MAX_WAITING_BARS, recent
         )
         book = Book(
             engine,
@@ -123,6 +129,7 @@ class Core:
             limits=settings.value_limits,
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
+        self.streams = WatchStreams(book, self.watchers)
         self.store = store = _open_store(settings, tell_store)
         if self.store is not None:
             engine.output.sink = self.store
@@ -143,8 +150,9 @@ class Core:
             settings.max_future_skew_s,
             Views(parse_views(settings.views)),
         )
-        self.machine = Machine(self.market, self.feeds, WatchStreams(book, self.watchers))
+        self.machine = Machine(self.market, self.feeds, self.streams)
         self.journal = Journal(self.machine, clock)
+        self.holding = Holding(self.streams, self.journal.watch_ended, settings.watch_hold_s)
         self._close_timer = CloseTimer(
             engine,
             clock,
@@ -155,8 +163,9 @@ class Core:
             self.journal,
             settings.tick_rules(),
             reader,
-            self.watchers,
+            WatchCalls(book, self.watchers, self.streams, self.journal, self.holding),
             store=self.store,
+            log_status=lambda: log_status(self._log, self.checkpointer),
             clock=clock,
         )
         setup = {
@@ -177,16 +186,22 @@ class Core:
             version("market-data-server"),
             {"machine": self.machine},
         )
-        self._fingerprint = json.dumps(setup)
+        self.fingerprint = json.dumps(setup)
         self._limits = settings.limits()
+        self._settings = settings
+        self.checkpointer: Checkpointer | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def restore(self) -> None:
+    async def restore(self, tick_log: TickLog | None = None) -> None:
         """Take up the state of the last run; call it before the first tick.
+
+        Args:
+            tick_log: takes each input before it is applied; None: nothing does.
 
         Raises:
             StartError: the log cannot be used.
         """
+        self._log = tick_log
         if self.store is not None:
             await self.store.start()
         taken = 0 if self.store is None else self.store.last_stop.epoch
@@ -198,12 +213,14 @@ class Core:
         if self._log is not None:
             self.journal.use(self._log)
         await self.journal.begin(start)
+        # Their readers come back.
+        self.holding.hold_all()
         if self.store is not None:
             await self.store.take(start.epoch)
             self._tasks.append(asyncio.create_task(self._keep_spans(self.store)))
 
     def _find_history(self, tick_log: TickLog, taken: int) -> Found | None:
-        found = find_history(tick_log, self._fingerprint)
+        found = find_history(tick_log, self.fingerprint)
         if found is not None and found.start.epoch < taken:
             log.error(
                 "log_not_used",
@@ -220,9 +237,11 @@ class Core:
         return found
 
     async def _recover(self, tick_log: TickLog, found: Found) -> Start:
-        replayed = await recover(tick_log, found, self.machine, self.state, self._wait_for_store)
+        replayed = await recover(
+            tick_log, found, self.machine, self.state, wait_for_room=self._wait_for_store
+        )
         last = self.machine.started or found.start
-        is_same = last.fingerprint == self._fingerprint
+        is_same = last.fingerprint == self.fingerprint
         log.info(
             "log_recovered",
             checkpoint=found.offset if found.content is not None else None,
@@ -242,7 +261,7 @@ class Core:
             await self.store.room.wait()
 
     def _start(self, epoch: int, began_at: int, *, empty: bool) -> Start:
-        return Start(epoch, self._fingerprint, began_at, empty, self._limits, self.state.release)
+        return Start(epoch, self.fingerprint, began_at, empty, self._limits, self.state.release)
 
     # Begins a history, with what the store has.
     async def _begin(self, taken: int) -> Start:
@@ -253,6 +272,7 @@ class Core:
         self.market.start(start.epoch, 0)
         if self._log is not None:
             self.machine.started = start
+            self.machine.position = began_at - 1
             if not is_empty:
                 # The records alone do not have this.
                 content = list(dump(self.state))
@@ -280,8 +300,24 @@ class Core:
             log.info("bars_restored", count=len(bars), after_orderly_stop=stop.is_last)
         return bool(bars or stop.senders or spans or refusals)
 
+    def _make_checkpointer(self, tick_log: TickLog) -> Checkpointer:
+        store = self.store
+        checkpointer = Checkpointer(
+            tick_log,
+            position=lambda: self.machine.position,
+            handed=lambda: 0 if store is None else store.handed,
+            written=_nothing_to_write if store is None else store.wait_written,
+            env={**os.environ, **self._settings.to_env()},
+            every_s=self._settings.checkpoint_s,
+        )
+        self.journal.notify(self._settings.checkpoint_bytes, checkpointer.ask)
+        return checkpointer
+
     def start(self) -> None:
         """Begin to close bars by the wall clock, when the senders of the last run are back."""
+        if self._log is not None:
+            self.checkpointer = self._make_checkpointer(self._log)
+            self.checkpointer.start()
         if self.feeds.awaits_senders:
             self._tasks.append(asyncio.create_task(self._await_senders()))
         else:
@@ -299,9 +335,12 @@ class Core:
     async def stop(self) -> None:
         """Stop the timer that closes bars, store all bars, and save the state beside the log."""
         self._close_timer.stop()
+        self.holding.stop()
         self.service.log_drops()
         for task in self._tasks:
             task.cancel()
+        if self.checkpointer is not None:
+            await self.checkpointer.stop()
         is_stored = self.store is None or await self._stop_store(self.store)
         if self._log is not None:
             await self._stop_log(self._log, is_stored=is_stored)
@@ -352,6 +391,10 @@ class Core:
         if not is_saved:
             self._refusals.changed.update(changed)
         return is_saved
+
+
+async def _nothing_to_write(_count: int) -> None:
+    pass
 
 
 def _open_store(settings: AggregatorSettings, tell: Callable[[bool], None]) -> BarStore | None:

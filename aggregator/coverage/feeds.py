@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from aggregator.bars.bar import Coverage
 from aggregator.coverage.feed import Feed, Sender
+from aggregator.coverage.gaps import Gaps
 from aggregator.coverage.spans import Span, Spans
 from aggregator.sessions.sessions import END_OF_TIME
 from marketdata.timestamps import NS_PER_S
@@ -47,6 +48,8 @@ class Feeds:
         self.started_ns = started_ns
         # What ended streams covered; open streams are asked themselves.
         self.spans = Spans(MAX_SPANS, spans)
+        # Times of ticks that were sent and did not arrive, whoever else was connected.
+        self.gaps = Gaps()
         # By number, in the order in which they began.
         self._feeds: dict[int, Feed] = {}
         self._next_number = 0
@@ -130,6 +133,8 @@ class Feeds:
         for feed in self._feeds.values():
             for span in feed.spans(now_ns):
                 whole.add(*span)
+        for gap in self.gaps.all():
+            whole.remove(*gap)
         return whole.all()
 
     def statuses(self) -> list[FeedStatus]:
@@ -175,7 +180,9 @@ class Feeds:
             if further <= reach:
                 break
             reach = further
-        if reach == END_OF_TIME:
+        if self.gaps.touch(start, end):
+            return Coverage.PARTIAL
+        if reach == END_OF_TIME and not self.gaps.touch(start, END_OF_TIME):
             self._endless.add(start)
         if reach >= end or (reach > start and any(f.grows_at(reach) for f in self._feeds.values())):
             return Coverage.FULL
@@ -197,6 +204,7 @@ class Feeds:
         return {
             "started_ns": self.started_ns,
             "spans": self.spans.dump_state(),
+            "gaps": self.gaps.dump_state(),
             "next_number": self._next_number,
             "feeds": [feed.dump_state() for feed in self._feeds.values()],
             "senders": [[name, sender.dump_state()] for name, sender in self._senders.items()],
@@ -207,6 +215,7 @@ class Feeds:
         """Go on where another one was; its streams are :meth:`open_feeds`."""
         self.started_ns = state["started_ns"]
         self.spans.load_state(state["spans"])
+        self.gaps.load_state(state["gaps"])
         self._next_number = state["next_number"]
         self._feeds = {each["number"]: Feed(self, 0, each["number"]) for each in state["feeds"]}
         for feed, saved in zip(self._feeds.values(), state["feeds"], strict=True):

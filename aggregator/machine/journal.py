@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import structlog
 
-from aggregator.machine.inputs import Batch, Clock, Input, Start
+from aggregator.bars.candle import MAX_INT64
+from aggregator.machine.inputs import Batch, Clock, Input, Start, Watch, WatchEnded
 from aggregator.machine.machine import Machine, Result
 from aggregator.ticklog.log import TickLog
 
@@ -45,6 +46,9 @@ class Journal:
         self._clock = clock
         self._log: TickLog | None = None
         self._waiting: deque[_Waiting] = deque()
+        # See notify.
+        self._every_bytes = self._left = MAX_INT64
+        self._enough: Callable[[], None] = lambda: None
         # Set when nothing waits.
         self._applied = asyncio.Event()
         # Streams are numbered from the clock on, so that their numbers differ between processes.
@@ -53,6 +57,10 @@ class Journal:
     def use(self, tick_log: TickLog) -> None:
         """Log all later inputs."""
         self._log = tick_log
+
+    def notify(self, every_bytes: int, enough: Callable[[], None]) -> None:
+        """Call ``enough`` whenever so many more bytes were logged."""
+        self._every_bytes, self._enough, self._left = every_bytes, enough, every_bytes
 
     @property
     def is_immediate(self) -> bool:
@@ -97,7 +105,21 @@ class Journal:
             self._apply(each, self.machine.position + 1, time_ns, then)
         else:
             self._waiting.append(_Waiting(each, time_ns, then))
-            self._log.append(each.kind, time_ns, each.payload(), self._logged)
+            payload = each.payload()
+            self._log.append(each.kind, time_ns, payload, self._logged)
+            self._left -= len(payload)
+            if self._left <= 0:
+                self._left = self._every_bytes
+                self._enough()
+
+    async def watch(self, stream: int, data: bytes) -> None:
+        """Submit a serialized ``WatchRequest``; waits while too much waits."""
+        await self.wait_for_room()
+        self.submit(Watch(stream, data))
+
+    def watch_ended(self, stream: int) -> None:
+        """Submit the end of a Watch stream."""
+        self.submit(WatchEnded(stream))
 
     def submit_clock(self, max_symbols: int, then: Then) -> None:
         """Let the engine close what is due by the wall clock, of at most so many symbols."""

@@ -64,7 +64,7 @@ class Machine:
             DecodeError: a message does not parse; nothing has changed.
             InvalidBatch: the producer id or the sequences are invalid; nothing has changed.
         """
-        self.position = position
+        self.position = self.market.book.engine.output.position = position
         before_ns, self.last_ns = self.last_ns, time_ns
         if type(each) is Batch:
             return self._apply_batch(each, time_ns)
@@ -106,7 +106,6 @@ class Machine:
                 feed.close(before_ns)
             self.streams.clear()
             self.failed.clear()
-            self.watches.end_all()
             self.feeds.restore(self.feeds.marks(self.market.last_sequences()))
         self.feeds.start(time_ns)
         self.market.start(start.epoch, time_ns)
@@ -114,8 +113,9 @@ class Machine:
         self.started = start
 
     def dump_state(self) -> dict[str, Any]:
-        """Return what the market and the feeds do not have; the position is the checkpoint's."""
+        """Return what the market and the feeds do not have."""
         return {
+            "position": self.position,
             "last_ns": self.last_ns,
             "failed": sorted(self.failed),
             "started": asdict(self.started) if self.started else None,
@@ -124,10 +124,11 @@ class Machine:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on where another machine was, after the market and the feeds."""
+        self.position = self.market.book.engine.output.position = state["position"]
         self.last_ns = state["last_ns"]
         self.failed = set(state["failed"])
         self.started = read_start(state["started"]) if state["started"] else None
         if self.started is not None:
             self.market.limit(self.started.limits)
         self.streams = {feed.number: feed for feed in self.feeds.open_feeds()}
-        self.watches.load_state(state["watches"])
+        self.watches.load_state(state["watches"], state["position"])

@@ -16,7 +16,7 @@ from aggregator.history.reader import BarReader
 from aggregator.machine.inputs import FeedClosed, FeedOpened
 from aggregator.machine.journal import Journal
 from aggregator.producers.numbering import InvalidBatch
-from aggregator.rpc.calls import Calls, ShuttingDown
+from aggregator.rpc.calls import CANCELLATION_S, Calls, ShuttingDown
 from aggregator.rpc.errors import Context, SymbolHasNoData, abort
 from aggregator.rpc.malformed import refuse
 from aggregator.rpc.publishing import Batches
@@ -25,7 +25,6 @@ from aggregator.rpc.symbols import TooManyAsked, list_page, normalize_all
 from aggregator.rpc.watching import WatchCalls
 from aggregator.store.store import BarStore, StoreUnavailable
 from aggregator.views.views import UnknownView
-from aggregator.watch.watchers import Watchers
 from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
@@ -45,9 +44,6 @@ WRITES_BYTES = frozenset(
     f"/{SERVICE_NAME}/{method}"
     for method in ("GetAggregate", "GetAggregates", "StreamAggregates", "Watch")
 )
-# When a producer is lost, its last message looks like the orderly end. The cancellation of the call
-# comes right after.
-CANCELLATION_S = 0.005
 
 
 class MarketDataService(MarketDataServiceServicer):
@@ -64,8 +60,9 @@ class MarketDataService(MarketDataServiceServicer):
         journal: applies ticks and requests to the state.
         rules: how single ticks are checked and normalized.
         bars: reads the bars of any time.
-        watchers: the streams of updates.
+        watching: the streams of updates.
         store: reports its health; None: there is no store.
+        log_status: returns how the tick log is.
         clock: the wall clock in ns.
     """
 
@@ -74,20 +71,22 @@ class MarketDataService(MarketDataServiceServicer):
         journal: Journal,
         rules: TickRules,
         bars: BarReader,
-        watchers: Watchers,
+        watching: WatchCalls,
         *,
         store: BarStore | None = None,
+        log_status: Callable[[], wire.LogStatus] = lambda: wire.LogStatus(state="off"),
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._market = market = journal.machine.market
         self._bars = bars
         self._feeds = journal.machine.feeds
         self._store = store
+        self._log_status = log_status
         self._clock = clock
         self._rules = rules
         self._drops = DropSummary(log, "ticks_rejected")
         self._journal = journal
-        self._watching = WatchCalls(market.book, watchers, journal.machine.watches, journal)
+        self._watching = watching
         self.producers = Calls()
 
     def log_drops(self) -> None:
@@ -256,6 +255,7 @@ class MarketDataService(MarketDataServiceServicer):
             rejected=market.rejected,
             feeds=self._feeds.statuses(),
             store=self._store.status() if self._store else wire.StoreStatus(state="off"),
+            log=self._log_status(),
             intervals=[interval.name for interval in market.book.engine.series.plan.intervals],
         )
 

@@ -35,11 +35,17 @@ class Trades(NamedTuple):
 
 def accepted_trades(accepted: Accepted, symbols: Sequence[str]) -> Trades:
     """Return the accepted trades of a batch, in columns of their own."""
-    chosen = np.ones(max(accepted.stop - accepted.start, 0), np.bool_)
+    ticks, part = accepted.ticks, slice(accepted.start, accepted.stop)
+    # A tick that keeps the place of a refused one has no symbol.
+    chosen = ticks.rows[part] >= 0
     chosen[[index - accepted.start for index in accepted.rejected]] = False
-    columns = (column[accepted.start : accepted.stop] for column in accepted.ticks)
-    rows, prices, volumes, times = (column[chosen] for column in columns)
-    return Trades(symbols, rows, prices, volumes, times)
+    return Trades(
+        symbols,
+        ticks.rows[part][chosen],
+        ticks.prices[part][chosen],
+        ticks.volumes[part][chosen],
+        ticks.times[part][chosen],
+    )
 
 
 class View(Protocol):

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
+from gateway.bars.formats import JSON
 from gateway.rest.inputs import RAW_SYMBOL_PATTERN, parse_symbol
-from gateway.rest.negotiation import JSON
 from gateway.rest.routes import (
     COMMON_RESPONSES,
     NO_STORE,
