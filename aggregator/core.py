@@ -26,7 +26,7 @@ from aggregator.machine.checkpointer import Checkpointer
 from aggregator.machine.inputs import Start
 from aggregator.machine.journal import Journal
 from aggregator.machine.machine import Machine
-from aggregator.machine.recovery import Found, find_history, recover
+from aggregator.machine.recovery import Found, Readable, Replayed, find_history, recover
 from aggregator.machine.status import log_status
 from aggregator.market import Market
 from aggregator.producers.producers import Producers
@@ -47,6 +47,7 @@ from aggregator.watch.holding import Holding
 from aggregator.watch.recent import Recent
 from aggregator.watch.streams import WatchStreams
 from aggregator.watch.watchers import Watchers
+from marketdata.errors import StartError
 from marketdata.intervals import Interval
 from marketdata.warm import load_kernels
 
@@ -66,6 +67,8 @@ SETTLE_S = 1.0
 RULES = 1
 # How long the last inputs and the state may take to be written when the aggregator stops.
 LOG_STOP_S = 8.0
+# How long a store that is filled from a log may take for the bars that wait at the end.
+REBUILD_DRAIN_S = 3_600.0
 
 
 def _event_bars(
@@ -312,6 +315,27 @@ class Core:
         )
         self.journal.notify(self._settings.checkpoint_bytes, checkpointer.ask)
         return checkpointer
+
+    async def rebuild(self, tick_log: Readable, found: Found) -> Replayed:
+        """Apply what a log has, from where it begins, and store every bar that follows.
+
+        Raises:
+            StartError: there is no store, it does not answer, or it has bars.
+        """
+        store = self.store
+        if store is None:
+            raise StartError("there is no store to fill: AGGREGATOR_STORE is off")
+        await store.start()
+        if not await store.is_empty():
+            raise StartError("the store has bars; name an empty one, or move its file away")
+        replayed = await recover(
+            tick_log, found, self.machine, self.state, wait_for_room=self._wait_for_store
+        )
+        await self._save_refusals(store)
+        bars, spans = self.market.book.engine.present_bars(), self.feeds.all_spans(self._clock())
+        if not await store.stop(REBUILD_DRAIN_S, bars, spans, None):
+            raise StartError("the store did not take every bar")
+        return replayed
 
     def start(self) -> None:
         """Begin to close bars by the wall clock, when the senders of the last run are back."""
