@@ -100,7 +100,8 @@ class Machine:
         return None
 
     def _start(self, start: Start, time_ns: int, before_ns: int) -> None:
-        if start.began_at != self.position:
+        begins = start.began_at == self.position
+        if not begins:
             # What came after the last input of the process before, nobody has seen.
             for feed in self.streams.values():
                 feed.close(before_ns)
@@ -108,7 +109,7 @@ class Machine:
             self.failed.clear()
             self.feeds.restore(self.feeds.marks(self.market.last_sequences()))
         self.feeds.start(time_ns)
-        self.market.start(start.epoch, time_ns)
+        self.market.start(start.epoch, time_ns, begins=begins)
         self.market.limit(start.limits)
         self.started = start
 
