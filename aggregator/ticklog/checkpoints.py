@@ -167,8 +167,9 @@ def _read_header(path: Path, file: int) -> CheckpointHeader:
 
 
 def _read(file: int, length: int) -> bytes:
+    # As a rule one part, which is then not copied.
     parts = []
-    while length and (data := os.read(file, min(length, 64 * _CHUNK))):
+    while length and (data := os.read(file, length)):
         parts.append(data)
         length -= len(data)
     return b"".join(parts)
