@@ -45,6 +45,13 @@ class CheckpointFiles:
         found = [self._check(path) for path in self.paths()]
         return [checkpoint for checkpoint in found if checkpoint is not None]
 
+    def newest_offset(self) -> int:
+        """Return the offset of the newest checkpoint, from the headers alone; 0: there is none."""
+        for path in self.paths():
+            with contextlib.suppress(NoCheckpoint), _open(path) as file:
+                return _read_header(path, file).offset
+        return 0
+
     def load(self, offset: int) -> bytes:
         """Return the content of a checkpoint.
 
