@@ -152,7 +152,8 @@ class Watchers:
 
     def mark_present(self, watcher: Watcher, rows: Sequence[int]) -> None:
         """Queue the present states of symbols for ``watcher``; each must have one."""
-        self._mark({watcher: rows}, owner=watcher.bars)
+        if rows:
+            self._mark({watcher: rows}, owner=watcher.bars)
 
     def notify(self, changed: NDArray[np.int32]) -> None:
         """Mark changed rows, each there once, for the streams that watch them; never waits."""
