@@ -268,6 +268,7 @@ def build_sessions(settings: GatewaySettings, hub: Hub, client: AggregatorClient
         max_symbols=settings.max_symbols_per_request,
         message_rate=settings.message_rate,
         message_burst=settings.message_burst,
+        first_message_timeout_s=settings.first_message_timeout_s,
         max_message_bytes=settings.max_message_bytes,
         client_buffer_bytes=settings.client_buffer_bytes,
         buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
@@ -306,7 +307,10 @@ def build_stomp(
 ) -> StompEndpoint:
     """Return the endpoint of STOMP over WebSocket and SockJS."""
     limits = StompLimits(
-        session=SessionLimits(max_subscriptions=settings.max_subscriptions),
+        session=SessionLimits(
+            max_subscriptions=settings.max_subscriptions,
+            connect_timeout_s=settings.first_message_timeout_s,
+        ),
         signal_rate=settings.signal_rate,
         signal_burst=settings.signal_burst,
         signal_byte_rate=settings.signal_byte_rate,

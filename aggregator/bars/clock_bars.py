@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,6 +195,20 @@ class ClockBars:
         self._set_timers(np.array(list(self._restored), np.int64))
         self._restored.clear()
 
+    def dump_state(self) -> dict[str, Any]:
+        """Return what the table does not have."""
+        return {
+            "completion": self._completion.dump_state(),
+            "timers": self._timers.dump_state(),
+            "wanted": self._wanted.dump_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was, after the table."""
+        self._completion.load_state(state["completion"])
+        self._timers.load_state(state["timers"])
+        self._wanted.load_state(state["wanted"])
+
     # Listeners.
 
     def want(self, row: int, index: int, on: bool) -> None:
@@ -222,10 +237,6 @@ class ClockBars:
         slots["sequence"][rows, indexes] = sequences
         slots["open_sequence"][rows, indexes] = sequences
         return self._writer.write_places(early, self._output.epoch), asked[is_open].tolist()
-
-    def renew(self, row: int, index: int) -> bool:
-        """Publish the open bar once more; return whether there is one."""
-        return self._table.renew(row, index)
 
     def partials(self, series: Sequence[int]) -> list[bytes]:
         """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from aggregator.bars.bar import SESSION, Bar, CoverageRule, always_covered
 from aggregator.bars.bar_table import BarTable
@@ -117,7 +118,6 @@ class BarEngine:
             now_ns: when they arrive; 0: none of them is of the present.
             latest_ns: the latest exchange time that is not in the future.
         """
-        self.output.position += 1
         begin_batch(self.table.tables.state, now_ns, latest_ns)
 
     def refuse(self, ticks: Iterable[tuple[str, int]]) -> None:
@@ -153,7 +153,6 @@ class BarEngine:
 
     def close_due(self, now_ns: int, max_symbols: int) -> bool:
         """Close what ends by the wall clock, of so many symbols; return whether that was all."""
-        self.output.position += 1
         self.table.tables.state["now"] = now_ns
         closed: list[Bar] = []
         is_all = True
@@ -201,6 +200,10 @@ class BarEngine:
         self._keep([bar for source in self._sources for bar in source.flush()])
         return LastBars(self.table, self._sources)
 
+    def present_bars(self) -> LastBars:
+        """Return what :meth:`last_bars` does, and let trades wait that wait."""
+        return LastBars(self.table, self._sources)
+
     def open_ends(self) -> list[int]:
         """Return when the bars end that the clock ends and that are not closed."""
         return self.table.open_ends()
@@ -230,6 +233,21 @@ class BarEngine:
             self._clock_bars.restore_session(self._restored_row(bar), bar)
         for source in self._sources:
             source.finish_restore()
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return all of it, between two batches."""
+        return {
+            "epoch": self.output.epoch,
+            "table": self.table.dump_state(),
+            "sources": [source.dump_state() for source in self._sources],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another engine was; this one has no symbols, and publishes nothing."""
+        self.output.epoch = state["epoch"]
+        self.table.load_state(state["table"])
+        for source, saved in zip(self._sources, state["sources"], strict=True):
+            source.load_state(saved)
 
     def _restored_row(self, bar: Bar) -> int:
         row = self._row(bar.symbol)

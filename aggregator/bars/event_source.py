@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from aggregator.bars.bar import Bar
 from aggregator.bars.bar_table import BarTable
 from aggregator.bars.event_series import EventBarsFactory, EventSeries
 from aggregator.bars.listener import BarOutput, Published
+from aggregator.bars.saved_series import dump_series, load_series
 from aggregator.bars.source import Accepted
 from aggregator.bars.timers import Timers
 from aggregator.bars.wanted import Wanted
@@ -185,6 +187,31 @@ class EventBarSource:
             series.recent.extend(bar for bar in bars if bar.state.is_closed)
         self._restored.clear()
 
+    def dump_state(self) -> dict[str, Any]:
+        """Return all series, and when the clock looks after them."""
+        timers = np.array(sorted(self._timer_at.items()), np.int64)
+        return {
+            "series": dump_series(each for series in self._series for each in series),
+            "timers": self._timers.dump_state(),
+            "timer_at": timers.reshape(-1, 2),
+            "wanted": self._wanted.dump_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was, after the table."""
+        symbols = self._table.symbols.symbols
+        for row, symbol in enumerate(symbols):
+            self.open(symbol, row)
+        named = (
+            (symbol, each)
+            for symbol, series in zip(symbols, self._series, strict=True)
+            for each in series
+        )
+        load_series(named, state["series"])
+        self._timers.load_state(state["timers"])
+        self._timer_at = dict(state["timer_at"].tolist())
+        self._wanted.load_state(state["wanted"])
+
     # Listeners.
 
     def want(self, row: int, index: int, on: bool) -> None:
@@ -198,10 +225,6 @@ class EventBarSource:
     def present(self, series: Iterable[int]) -> tuple[list[Published], list[int]]:
         """Publish the bars that are not full, return their series; no bar waits out the grace."""
         return [], [each for each in series if self._of(each).renew()]
-
-    def renew(self, row: int, index: int) -> bool:
-        """Publish the bar that is not full once more; return whether there is one."""
-        return self._series[row][index].renew()
 
     def partials(self, series: Sequence[int]) -> list[bytes]:
         """Return the newest state of each bar that is not full.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aggregator.bars.bar import Bar
 from aggregator.bars.listener import Published
@@ -71,6 +71,12 @@ class BarSource(Protocol):
     def finish_restore(self) -> None:
         """Go on after the bars that were taken over."""
 
+    def dump_state(self) -> dict[str, Any]:
+        """Return what the table of symbols does not have."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was, after the table."""
+
     # Listeners.
 
     def want(self, row: int, index: int, on: bool) -> None:
@@ -81,9 +87,6 @@ class BarSource(Protocol):
 
     def present(self, series: Iterable[int]) -> tuple[list[Published], list[int]]:
         """Return the bars that wait out the grace; publish the open ones, return their series."""
-
-    def renew(self, row: int, index: int) -> bool:
-        """Publish the open bar once more; return whether there is one."""
 
     def partials(self, series: Sequence[int]) -> list[bytes]:
         """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.

@@ -38,24 +38,6 @@ class WatchInputs(Protocol):
         """Forget a stream, now or later."""
 
 
-class AppliedAtOnce:
-    """Apply changes of Watch streams as they come."""
-
-    def __init__(self, book: Book, streams: WatchStreams) -> None:
-        self._book = book
-        self._streams = streams
-
-    async def watch(self, stream: int, data: bytes) -> None:
-        """Apply a serialized ``WatchRequest``."""
-        self._book.engine.output.position += 1
-        self._streams.apply(stream, data)
-
-    def watch_ended(self, stream: int) -> None:
-        """Forget a stream."""
-        self._book.engine.output.position += 1
-        self._streams.end(stream)
-
-
 class WatchCalls:
     """The handlers of ``StreamAggregates`` and ``Watch``.
 

@@ -21,8 +21,8 @@ from aggregator.coverage.spans import Span
 from aggregator.store.backlog import Backlog, Group
 from aggregator.store.database import STORE_ERRORS, Database, StoreEmptied
 from aggregator.store.feed_spans import load_spans, save_spans
-from aggregator.store.health import StoreHealth
-from aggregator.store.last_stop import LastStop, save_last_stop, take_last_stop
+from aggregator.store.health import FAILING, OK, OVERFLOWING, StoreHealth
+from aggregator.store.last_stop import LastStop, save_last_stop, save_run, take_last_stop
 from aggregator.store.queries import Range as BarRange
 from aggregator.store.queries import select_range
 from aggregator.store.refusals import load_refusals, save_refusals
@@ -100,6 +100,8 @@ class BarStore:
         self._is_prepared = False
         #: How the last run stopped; known when the database answered at the start.
         self.last_stop = LastStop()
+        # The epoch of this run, which takes the store; 0: not yet.
+        self._epoch = 0
         # Whether the tables must be made or found again before the next bar is written.
         self._must_prepare = True
         # Whether the file is not the one that was opened.
@@ -110,9 +112,13 @@ class BarStore:
         self.room = StoreRoom(max_waiting)
         # When the transaction began that goes on now.
         self._busy_since: float | None = None
+        # Reports a transaction or a wait for room that takes too long, which no other event shows.
+        self._overdue: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
+        # Set after each write.
+        self._progress = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -134,13 +140,28 @@ class BarStore:
 
     def _state(self) -> tuple[str, str]:
         if self._health.problem is not None:
-            return "failing", self._health.problem
+            return FAILING, self._health.problem
         busy_s = 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
         if busy_s >= MAX_WAIT_S:
-            return "failing", f"no answer for {busy_s:.0f} s"
+            return FAILING, f"no answer for {busy_s:.0f} s"
         if self.room.is_overdue or len(self._backlog) >= self._backlog.max_waiting:
-            return "overflowing", "bars close faster than they are written"
-        return "ok", self._notice
+            return OVERFLOWING, "bars close faster than they are written"
+        return OK, self._notice
+
+    def _report(self) -> None:
+        self._health.report(*self._state(), len(self._backlog))
+        left_s = [self.room.left_s] if not self.room.is_free else []
+        if self._busy_since is not None:
+            left_s.append(self._busy_since + MAX_WAIT_S - time.monotonic())
+        left_s = [each for each in left_s if each > 0]
+        if left_s and self._overdue is None:
+            # A little later: timers may be early.
+            loop = asyncio.get_running_loop()
+            self._overdue = loop.call_later(min(left_s) + 0.01, self._report_overdue)
+
+    def _report_overdue(self) -> None:
+        self._overdue = None
+        self._report()
 
     async def start(self) -> None:
         """Open the database; if that fails, keep trying in the background."""
@@ -175,9 +196,32 @@ class BarStore:
                 self._failed(exc)
         return found
 
+    async def take(self, epoch: int) -> None:
+        """Note, now or when the database answers, that the run with this epoch takes the store."""
+        self._epoch = epoch
+        if self._is_prepared:
+            try:
+                await save_run(self._database, epoch)
+            except STORE_ERRORS as exc:
+                self._failed(exc)
+                self._must_prepare = True
+
+    @property
+    def handed(self) -> int:
+        """How many bars were put so far."""
+        return self._backlog.count
+
+    async def wait_written(self, count: int) -> None:
+        """Wait until the first ``count`` bars that were put are written or lost."""
+        while self._backlog.settled < count:
+            self._progress.clear()
+            await self._progress.wait()
+
     def put(self, bars: Iterable[Bar]) -> None:
         """Queue bars for writing; a bar that changes afterwards must be put again at once."""
         lost = self._backlog.put(bars)
+        if lost:
+            self._progress.set()
         for bar in lost:
             self._losses.add({bar.interval: 1})
         self._drained.clear()
@@ -186,6 +230,7 @@ class BarStore:
 
     def _update_room(self) -> None:
         self.room.update(len(self._backlog), is_failing=self.is_failing)
+        self._report()
 
     async def flush(self) -> None:
         """Wait until everything is written."""
@@ -197,8 +242,10 @@ class BarStore:
         last: SizedIterable = (),
         spans: Iterable[Span] = (),
         senders: Mapping[str, SenderMark] | None = None,
-    ) -> None:
+    ) -> bool:
         """Write the waiting and the ``last`` bars within ``timeout_s``; log how many are lost.
+
+        Returns whether all bars that waited are written.
 
         If no bar of this run was lost, what the next run may trust is stored as well.
 
@@ -208,10 +255,11 @@ class BarStore:
             spans: when there was a feed.
             senders: where each producer stands; None: the next run is to trust nothing.
         """
-        left = len(last)
+        left, is_flushed = len(last), False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
+                is_flushed = True
                 if len(last) and self._is_prepared:
                     with contextlib.suppress(*STORE_ERRORS):
                         await self._database.remove_sessions()
@@ -225,6 +273,8 @@ class BarStore:
                     with contextlib.suppress(*STORE_ERRORS):
                         await save_spans(self._database, spans)
                         await save_last_stop(self._database, senders)
+        if self._overdue is not None:
+            self._overdue.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -233,6 +283,7 @@ class BarStore:
         self._losses.flush()
         with contextlib.suppress(*STORE_ERRORS):
             await self._database.close()
+        return is_flushed
 
     def reading(self, symbol: str, interval: str) -> AbstractContextManager[Group]:
         """Give the bars that wait, and those put while the context lasts, by start and number."""
@@ -288,7 +339,7 @@ class BarStore:
         try:
             return await load_refusals(self._database)
         except STORE_ERRORS as exc:
-            self._health.failed(exc)
+            self._failed(exc)
             return {}
 
     async def save_refusals(self, changed: Mapping[str, Sequence[Range]]) -> bool:
@@ -298,7 +349,7 @@ class BarStore:
         try:
             await save_refusals(self._database, changed)
         except STORE_ERRORS as exc:
-            self._health.failed(exc)
+            self._failed(exc)
             return False
         return True
 
@@ -311,13 +362,20 @@ class BarStore:
             self._lost_its_file = False
         if not self._is_prepared:
             self.last_stop = await take_last_stop(self._database)
+        if self._epoch:
+            await save_run(self._database, self._epoch)
         self._is_prepared, self._must_prepare = True, False
-        self._health.succeeded(len(self._backlog))
+        self._succeeded()
 
     def _failed(self, error: BaseException) -> None:
         self._must_prepare = self._must_prepare or self._database.lacks_tables(error)
         self._lost_its_file = self._lost_its_file or isinstance(error, StoreEmptied)
         self._health.failed(error)
+        self._update_room()
+
+    def _succeeded(self) -> None:
+        self._health.succeeded()
+        self._update_room()
 
     async def _write_for_ever(self) -> None:
         backoff_s = FIRST_BACKOFF_S
@@ -327,7 +385,6 @@ class BarStore:
                 backoff_s = FIRST_BACKOFF_S
             except STORE_ERRORS as exc:
                 self._failed(exc)
-                self._update_room()
                 await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
                 backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
 
@@ -341,6 +398,7 @@ class BarStore:
         if not batch:
             return
         self._busy_since = time.monotonic()
+        self._report()
         try:
             await self._database.save_bars(list(map(to_row, batch)))
         except BaseException:
@@ -350,8 +408,8 @@ class BarStore:
         finally:
             self._busy_since = None
         self._written += self._backlog.settle()
-        self._health.succeeded(len(self._backlog))
-        self._update_room()
+        self._progress.set()
+        self._succeeded()
         if not self._backlog:
             self._drained.set()
 
@@ -363,7 +421,7 @@ class BarStore:
                     await self._wake.wait()
                     return
         await self._database.ping()
-        self._health.succeeded(len(self._backlog))
+        self._succeeded()
 
     async def _remove_for_ever(self) -> None:
         while self._retention:

@@ -86,6 +86,12 @@ class BarWatchers:
             self.recent.add(Partials(still_open), owner=queue)
             queue.put_partials(still_open, position)
 
+    def restore(self, queue: BarQueue, topics: Iterable[Topic]) -> None:
+        """Let a stream want what it wanted before; nothing is published for it."""
+        for topic in topics:
+            self._add(queue, topic)
+        self._find_everyone()
+
     # Returns the series of the topic that exist.
     def _add(self, queue: BarQueue, topic: Topic) -> Sequence[int]:
         bars, number = self.bars, self._numbers[topic.interval]

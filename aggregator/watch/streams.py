@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from aggregator.book import Book
-from aggregator.watch.topics import read_topics
+from aggregator.watch.topics import Topic, read_topics
 from aggregator.watch.watcher import Watcher
 from aggregator.watch.watchers import Watchers
 from marketdata.errors import MarketDataError
@@ -109,6 +110,33 @@ class WatchStreams:
         """Return whether a later stream could go on where this one is lost."""
         watcher = self._by_stream.get(stream)
         return watcher is not None and watcher.keeps
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return what each stream wants, in the order of the streams."""
+        wanted = [
+            {
+                "stream": stream,
+                "buffer": watcher.max_buffered,
+                "all": watcher.watches_all,
+                "symbols": sorted(watcher.symbols),
+                "topics": sorted(map(list, watcher.bars.topics)),
+            }
+            for stream, watcher in self._by_stream.items()
+        ]
+        return {"last": self._last, "wanted": wanted}
+
+    def load_state(self, state: dict[str, Any], position: int) -> None:
+        """Hold the streams of another process; no state is counted, no earlier update is there."""
+        self._last = state["last"]
+        for wanted in state["wanted"]:
+            watcher = self._by_stream[wanted["stream"]] = self._watchers.open()
+            watcher.hold()
+            watcher.buffer(wanted["buffer"])
+            self._watchers.watch(watcher, wanted["symbols"])
+            self._watchers.watch_all(watcher, wanted["all"])
+            topics = (Topic(*topic) for topic in wanted["topics"])
+            self._watchers.bars.restore(watcher.bars, topics)
+        self._watchers.recent.begin(position)
 
     # Returns the watcher that the stream has from now on.
     def _resume(self, stream: int, own: Watcher, resume: wire.WatchResume) -> Watcher:

@@ -94,6 +94,11 @@ class Watcher:
         most = self._max_buffered + self._missed
         return not self._due and len(self._buffered) + count <= most
 
+    @property
+    def max_buffered(self) -> int:
+        """How many states may wait in order."""
+        return self._max_buffered
+
     def buffer(self, max_states: int) -> None:
         """Let up to ``max_states`` wait in order, and what was sent be kept for a later stream."""
         self._recent.readers += (max_states > 0) - self.keeps

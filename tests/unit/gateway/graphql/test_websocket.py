@@ -437,7 +437,7 @@ async def test_a_client_without_the_subprotocol_is_closed_with_4406() -> None:
 
 
 async def test_connection_init_has_to_come_in_time() -> None:
-    world = World(WebSocketLimits(init_timeout_s=0.01))
+    world = World(live_limits=LiveLimits(first_message_timeout_s=0.01))
     client = Client()
     handler = GraphQLWebSocket(world.endpoint)
     handler.on_open(client)
