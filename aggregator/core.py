@@ -259,9 +259,7 @@ class Core:
             await self.store.room.wait()
 
     def _start(self, epoch: int, began_at: int, *, empty: bool) -> Start:
-        return Start(
-            epoch, self.fingerprint, began_at, empty, self._limits, self.state.release
-        )
+        return Start(epoch, self.fingerprint, began_at, empty, self._limits, self.state.release)
 
     # Begins a history, with what the store has.
     async def _begin(self, taken: int) -> Start:

@@ -129,9 +129,7 @@ class MarketDataService(MarketDataServiceServicer):
                 # At once: the producer then knows that its stream is accepted.
                 await context.send_initial_metadata(())
                 with self._feed() as stream:
-                    batches = Batches(
-                        request_iterator, stream, self._journal, self._wait_for_room
-                    )
+                    batches = Batches(request_iterator, stream, self._journal, self._wait_for_room)
                     async with contextlib.aclosing(batches.acks()) as acks:
                         async for ack in acks:
                             applied += ack.accepted

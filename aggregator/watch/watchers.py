@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.watch.bar_queue import BarQueue
 from aggregator.watch.bar_watchers import BarWatchers
-from aggregator.watch.recent import Changed
+from aggregator.watch.updates import Changed
 from aggregator.watch.watcher import Watcher
 from marketdata.errors import MarketDataError
 
@@ -179,7 +180,7 @@ class Watchers:
                     by_name.setdefault(watcher, []).append(row)
         shares.update(by_name)
 
-    def _mark(self, shares: dict[Watcher, Sequence[int]], owner: object | None = None) -> None:
+    def _mark(self, shares: dict[Watcher, Sequence[int]], owner: BarQueue | None = None) -> None:
         position = self.recent.position()
         keeping = {watcher: rows for watcher, rows in shares.items() if watcher.keeps}
         rows, states = self._keep(keeping, owner) if keeping else ((), None)
@@ -197,7 +198,7 @@ class Watchers:
     # Keeps what is sent to streams that may come back. Returns the rows and their states, encoded
     # once; None: all of the streams skip to newer ones.
     def _keep(
-        self, shares: dict[Watcher, Sequence[int]], owner: object | None
+        self, shares: dict[Watcher, Sequence[int]], owner: BarQueue | None
     ) -> tuple[Sequence[int], list[bytes] | None]:
         rows, *others = shares.values()
         if any(own is not rows for own in others):

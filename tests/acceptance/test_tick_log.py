@@ -44,9 +44,7 @@ def make_batches(random: Random, count: int = 200) -> list[wire.TickBatch]:
                     exchange_timestamp=now_ns - late_ns,
                 )
             )
-        batches.append(
-            wire.TickBatch(producer_id=PRODUCER, first_sequence=sequence, ticks=ticks)
-        )
+        batches.append(wire.TickBatch(producer_id=PRODUCER, first_sequence=sequence, ticks=ticks))
         sequence += len(ticks)
     return batches
 
@@ -130,7 +128,10 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> Iterator[str
     for key, value in expected.items():
         if isinstance(value, tuple) and isinstance(value[1], list):
             yield from differences(
-                {f"{key} {index}": bar for index, bar in enumerate([found[key][0], *found[key][1]])},
+                {
+                    f"{key} {index}": bar
+                    for index, bar in enumerate([found[key][0], *found[key][1]])
+                },
                 {f"{key} {index}": bar for index, bar in enumerate([value[0], *value[1]])},
             )
         elif found.get(key) != value:

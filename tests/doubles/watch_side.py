@@ -8,6 +8,7 @@ from aggregator.bars.engine import BarEngine
 from aggregator.bars.listener import Published
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
+from aggregator.checkpoint.format import decode, encode
 from aggregator.market import Market
 from aggregator.producers.producers import Producers
 from aggregator.sessions.sessions import UtcDay
@@ -49,18 +50,30 @@ class Side:
     # Inputs.
 
     def trade(self, ticks: Sequence[wire.Tick], now_ns: int) -> None:
+        self._begin_input()
         self.market.publish_batch(wire.TickBatch(ticks=ticks).SerializeToString(), now_ns)
 
     def close_due(self, now_ns: int) -> None:
+        self._begin_input()
         self.book.engine.close_due(now_ns, 1_000)
 
     def watch(self, stream: int, request: wire.WatchRequest) -> None:
-        self.book.engine.output.position += 1
+        self._begin_input()
         self.streams.apply(stream, request.SerializeToString())
 
     def end(self, stream: int) -> None:
-        self.book.engine.output.position += 1
+        self._begin_input()
         self.streams.end(stream)
+
+    def _begin_input(self) -> None:
+        self.book.engine.output.position += 1
+
+    def restore_streams(self) -> None:
+        """Let the streams be those of another process, from a checkpoint."""
+        state = decode(b"".join(encode(self.streams.dump_state(), "1")))
+        for stream in self.streams:
+            self.streams.end(stream)
+        self.streams.load_state(state)
 
     # What the engine tells.
 

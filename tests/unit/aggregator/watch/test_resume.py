@@ -59,21 +59,23 @@ class Run:
         if self.reader.is_connected:
             self.reader.lose(self.side)
 
-    def crash(self) -> None:
-        """Let a new process make the same state from the same inputs."""
+    def crash(self, *, saved: bool) -> None:
+        """Let a new process make the same state, from a checkpoint or from the same inputs."""
         self.reader.lose(None)
         position = self.side.position
         self.side = Side()
         for each in self.inputs:
             each(self.side)
         assert self.side.position == position
+        if saved:
+            self.side.restore_streams()
 
 
 moves = st.lists(
     st.one_of(
         st.tuples(st.sets(st.sampled_from("ABC"), min_size=1), st.integers(0, 6)),
         st.integers(1, 15),
-        st.sampled_from(["read", "read", "read and lose", "cut", "connect", "crash"]),
+        st.sampled_from(["read", "read", "read and lose", "cut", "connect", "crash", "restore"]),
     ),
     max_size=40,
 )
@@ -97,7 +99,9 @@ async def follow(run: Run, steps: list[object], max_states: int, max_bars: int) 
             case "connect":
                 await run.connect()
             case "crash":
-                run.crash()
+                run.crash(saved=False)
+            case "restore":
+                run.crash(saved=True)
     await run.connect()
     while run.reader.has_news:
         await run.reader.read(max_states, max_bars)
