@@ -132,4 +132,4 @@ class Machine:
         if self.started is not None:
             self.market.limit(self.started.limits)
         self.streams = {feed.number: feed for feed in self.feeds.open_feeds()}
-        self.watches.load_state(state["watches"], state["position"])
+        self.watches.load_state(state["watches"])
