@@ -47,6 +47,12 @@ class Server(uvicorn.Server):
         self.started = True
         self.accepting.set()
 
+    def stop(self, requests_s: float) -> None:
+        """Begin to stop; requests in progress may take so long."""
+        # uvicorn passes it to asyncio, which takes fractions.
+        self.config.timeout_graceful_shutdown = requests_s  # type: ignore[assignment]
+        self.should_exit = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, and finish the requests in progress."""
         await super().shutdown(sockets)
@@ -111,5 +117,4 @@ def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         # gateway.prefix does it, together with the path prefix.
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
