@@ -66,7 +66,7 @@ log = structlog.get_logger()
 
 # How long slow clients may take for the updates that wait for them; clients that read have
 # everything after some milliseconds. And the shares of the shutdown deadline.
-FLUSH_S = 5.0
+FLUSH_S = 3.0
 FLUSH_SHARE = 0.25
 REQUESTS_SHARE = 0.5
 # How long live clients may take for the farewell. It is one write for a client that reads, and one

@@ -168,14 +168,14 @@ async def test_who_does_not_read_what_is_buffered_is_ended() -> None:
             assert (await lazy.wait_closed())[0] == 4490
 
 
-async def test_who_never_reads_costs_nothing_when_the_gateway_stops() -> None:
+async def test_who_never_reads_costs_some_seconds_when_the_gateway_stops() -> None:
     async with live() as (address, feed):
         context = open_lazy_stomp(address)
         lazy = await context.__aenter__()
         await lazy.subscribe("/topic/market-data/*")
         await flood(feed, 3)
         before = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - before < 5
+    assert asyncio.get_running_loop().time() - before < 10
     lazy.websocket.transport.abort()
     with contextlib.suppress(Exception):
         await context.__aexit__(None, None, None)
