@@ -24,6 +24,7 @@ from benchmarks import (
     messages,
     nats,
     rabbitmq,
+    reconnect,
     rest,
     stalled,
 )
@@ -44,6 +45,7 @@ PARTS: dict[str, Part] = {
     "fanout": lambda found, one, full: deliveries.measure(found, one.updates_per_cpu_s, full=full),
     "rabbitmq": lambda found, _messages, full: rabbitmq.measure(found, full=full),
     "stalled": lambda _limits, _messages, full: stalled.measure(full=full),
+    "reconnect": lambda _limits, _messages, full: reconnect.measure(full=full),
     "rest": lambda found, one, full: rest.measure(found, one, full=full),
     "store": lambda _limits, _messages, full: bars_store.measure(
         bars_store.FULL if full else bars_store.QUICK

@@ -328,7 +328,7 @@ async def run(plan: Plan, aggregator: str, gateway: Service) -> tuple[Returned, 
     """Connect all clients, cut them once, and return how they came back."""
     allow_open_files(plan.clients + 1000)
     symbols = [f"S{number}" for number in range(plan.symbols)]
-    crowd = StreamCrowd(gateway.port, symbols, plan.clients, Random(12))  # noqa: S311  no secret
+    crowd = StreamCrowd(gateway.port, symbols, plan.clients, Random(12))
     try:
         async with ticking(aggregator, symbols, plan.rate):
             await crowd.begin()
@@ -358,7 +358,9 @@ async def measure(*, full: bool) -> Outcome:
         Line("reconnect/all", f"{what} all are back", last_s * 1000, "ms", note=note),
         Line("reconnect/recovered", "of these, recovered without a hole or a repeat", share, "%"),
     ]
-    return Outcome(lines, {"plan": asdict(plan), "times_s": times_s, "recovered": returned.recovered})
+    return Outcome(
+        lines, {"plan": asdict(plan), "times_s": times_s, "recovered": returned.recovered}
+    )
 
 
 def main() -> None:

@@ -147,7 +147,7 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
                     endpoints=endpoints,
                     tasks=tasks,
                 )
-                server = Server(app, settings)
+                server = Server(app, settings, capacity.turn_away)
                 feeding = tasks.create_task(upstream.run())
                 serving = tasks.create_task(server.serve(sockets=[listener]))
                 await server.accepting.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 import uvicorn
@@ -29,12 +29,21 @@ PING_TIMEOUT_S = 60.0
 
 
 class Server(uvicorn.Server):
-    """Say when clients are accepted, and leave signals to the runtime."""
+    """Say when clients are accepted, and leave signals to the runtime.
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
+    Args:
+        app: serves the requests.
+        settings: the timeouts and bounds.
+        turn_away: see :class:`TimedHttp11`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: GatewaySettings, turn_away: Callable[[], int | None]
+    ) -> None:
         super().__init__(_config(app, settings))
         self._request_timeout_s = settings.request_timeout_s
         self._closed = DropSummary(log, "connections_closed")
+        self._turn_away = turn_away
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -62,6 +71,7 @@ class Server(uvicorn.Server):
         return TimedHttp11(
             request_timeout_s=self._request_timeout_s,
             expired=lambda reason: self._closed.add({reason: 1}),
+            turn_away=self._turn_away,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,

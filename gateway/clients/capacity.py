@@ -57,14 +57,30 @@ class Capacity:
 
     def try_enter(self) -> bool:
         """Count one more client, unless it is not admitted."""
-        refusal = self._refusal()
+        refusal = self._closed_or_full()
+        admission = self._admission
+        if refusal is None and admission is not None and not admission.take(self._clock()):
+            refusal = Refusal.RATE
         if refusal is not None:
-            self.refused[refusal] += 1
-            self.last_refusal = refusal
+            self._count(refusal)
             return False
         self.count += 1
         self._empty.clear()
         return True
+
+    def turn_away(self) -> int | None:
+        """Return the Retry-After if a client would not be admitted now; None: it may try.
+
+        A server that asks this first does nothing costly for clients that come in a storm.
+        """
+        refusal = self._closed_or_full()
+        admission = self._admission
+        if refusal is None and admission is not None and not admission.has(self._clock()):
+            refusal = Refusal.RATE
+        if refusal is None:
+            return None
+        self._count(refusal)
+        return self.retry_after_s()
 
     def explain_refusal(self) -> str:
         """Return why the last client was not admitted."""
@@ -94,11 +110,11 @@ class Capacity:
         """Return when no client is left."""
         await self._empty.wait()
 
-    def _refusal(self) -> Refusal | None:
+    def _closed_or_full(self) -> Refusal | None:
         if self.is_closed:
             return Refusal.STOPPING
-        if self.count >= self.limit:
-            return Refusal.FULL
-        if self._admission is not None and not self._admission.take(self._clock()):
-            return Refusal.RATE
-        return None
+        return Refusal.FULL if self.count >= self.limit else None
+
+    def _count(self, refusal: Refusal) -> None:
+        self.refused[refusal] += 1
+        self.last_refusal = refusal
