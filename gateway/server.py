@@ -26,6 +26,8 @@ BACKLOG = 2048
 # client that fell behind would have to read before it comes to the present.
 UNSENT_BYTES = 64 * 1024
 PING_TIMEOUT_S = 60.0
+# Turns of the event loop until a connection that was accepted is read.
+READ_TURNS = 3
 
 
 class Server(uvicorn.Server):
@@ -44,15 +46,16 @@ class Server(uvicorn.Server):
         self._request_timeout_s = settings.request_timeout_s
         self._closed = DropSummary(log, "connections_closed")
         self._turn_away = turn_away
+        self._acceptors: list[Acceptor] = []
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept, in our way instead of uvicorn's."""
-        acceptors = [Acceptor(each, self._make_connection) for each in sockets or ()]
-        for acceptor in acceptors:
+        self._acceptors = [Acceptor(each, self._make_connection) for each in sockets or ()]
+        for acceptor in self._acceptors:
             acceptor.start()
         # uvicorn closes them.
-        self.servers = acceptors  # type: ignore[assignment]
+        self.servers = self._acceptors  # type: ignore[assignment]
         self.started = True
         self.accepting.set()
 
@@ -63,7 +66,12 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more, and finish the requests in progress."""
+        """Accept those that have connected and no more, and finish the requests in progress."""
+        for acceptor in self._acceptors:
+            await acceptor.finish()
+        for _ in range(READ_TURNS):
+            # Requests that have arrived are read, and so are in progress.
+            await asyncio.sleep(0)
         await super().shutdown(sockets)
         self._closed.flush()
 
