@@ -515,5 +515,5 @@ async def test_of_two_gateways_each_can_restart_and_nobody_misses_anything(tmp_p
         with contextlib.suppress(asyncio.CancelledError):
             await asking
     assert moves >= 1
-    assert len(answers) > 100
+    assert len(answers) > 10
     assert set(answers) == {200}
