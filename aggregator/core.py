@@ -64,7 +64,7 @@ SETTLE_S = 1.0
 # Grows when the same inputs make another state than in the release before.
 RULES = 1
 # How long the last inputs and the state may take to be written when the aggregator stops.
-LOG_STOP_S = 8.0
+LOG_STOP_S = 5.0
 
 
 def _event_bars(
@@ -357,8 +357,9 @@ class Core:
         )
 
     async def _stop_log(self, tick_log: TickLog, *, is_stored: bool) -> None:
+        # Of a log that cannot be written nothing more is expected: what waits was not acknowledged.
         try:
-            async with asyncio.timeout(LOG_STOP_S):
+            async with asyncio.timeout(0 if tick_log.problem else LOG_STOP_S):
                 await self.journal.settle()
                 if is_stored:
                     await self._save_state(tick_log)

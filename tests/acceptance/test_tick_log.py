@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from marketdata.wire import market_data_pb2 as wire
-from tests.doubles.pipeline import open_stub
+from tests.doubles.pipeline import open_channel, open_stub
+from tests.doubles.mounts import small_disk
 from tests.doubles.processes import Service, run_service
 
 if TYPE_CHECKING:  # only the stubs know it
@@ -100,6 +102,10 @@ async def publish(
         writing.cancel()
 
 
+def last_of(batches: Sequence[wire.TickBatch]) -> int:
+    return batches[-1].first_sequence + len(batches[-1].ticks) - 1
+
+
 async def describe(stub: MarketDataServiceAsyncStub) -> dict[str, Any]:
     """Return everything that readers see, without the epoch."""
     found: dict[str, Any] = {}
@@ -138,6 +144,16 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> Iterator[str
             yield f"{key}: {found.get(key)} instead of {value}"
 
 
+async def log_health(service: Service, stub: MarketDataServiceAsyncStub) -> tuple[str, str]:
+    """Return what the status and the health service say about the log."""
+    status = await stub.GetStatus(wire.StatusRequest())
+    (line,) = service.said("aggregator_listening")
+    async with open_channel(int(line["address"].rpartition(":")[2])) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest(service="log"))
+    return status.log.state, health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
 async def epoch_of(stub: MarketDataServiceAsyncStub) -> int:
     return (await stub.GetStatus(wire.StatusRequest())).epoch
 
@@ -148,7 +164,7 @@ async def test_a_restarted_aggregator_equals_one_that_went_on(
 ) -> None:
     random = Random(number)
     batches = make_batches(random)
-    last = batches[-1].first_sequence + len(batches[-1].ticks) - 1
+    last = last_of(batches)
     async with run_aggregator(tmp_path / "undisturbed", AGGREGATOR_LOG="off") as (_, stub):
         await publish(stub, batches, [0])
         expected = await describe(stub)
@@ -172,6 +188,39 @@ async def test_a_restarted_aggregator_equals_one_that_went_on(
             restarts += 1
     assert list(differences(found, expected)) == []
     assert len(epochs) == 1
+
+
+async def test_a_full_disk_stops_the_acks_and_nothing_else_until_there_is_room(
+    tmp_path: Path,
+) -> None:
+    batches = make_batches(Random(2), 300)
+    async with run_aggregator(tmp_path / "undisturbed", AGGREGATOR_LOG="off") as (_, stub):
+        await publish(stub, batches, [0])
+        expected = await describe(stub)
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        env = {"AGGREGATOR_LOG": str(disk.path / "log"), "AGGREGATOR_LOG_SEGMENT_BYTES": "65536"}
+        async with run_aggregator(tmp_path, **env) as (service, stub):
+            acked = [0]
+            await publish(stub, batches[:10], acked)
+            disk.fill(leave=8_192)
+            before = acked[0]
+            sending = asyncio.create_task(publish(stub, batches[10:], acked))
+            problem = await service.wait_for_log("log_failing")
+            assert problem["problem"] == "disk full"
+            # What is acknowledged is applied, what is not is not; reads go on.
+            assert await log_health(service, stub) == ("disk full", "NOT_SERVING")
+            state = await stub.GetProducer(wire.ProducerStateRequest(producer_id=PRODUCER))
+            assert before <= acked[0] <= state.last_sequence < last_of(batches)
+            await describe(stub)
+            assert not sending.done()
+            disk.make_room()
+            await service.wait_for_log("log_ok")
+            await sending
+            assert await log_health(service, stub) == ("ok", "SERVING")
+            assert list(differences(await describe(stub), expected)) == []
+            await service.stop(signal.SIGKILL)
+        async with run_aggregator(tmp_path, **env) as (_, stub):
+            assert list(differences(await describe(stub), expected)) == []
 
 
 async def test_a_child_process_saves_the_state_and_a_start_needs_only_the_records_after_it(
