@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -15,8 +17,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from marketdata.wire import market_data_pb2 as wire
-from tests.doubles.pipeline import open_channel, open_stub
+from tests.doubles.pipeline import connect, frame, make_tick, open_channel, open_stub
 from tests.doubles.mounts import small_disk
+from tests.doubles.ports import free_port
 from tests.doubles.processes import Service, run_service
 
 if TYPE_CHECKING:  # only the stubs know it
@@ -187,6 +190,54 @@ async def test_a_restarted_aggregator_equals_one_that_went_on(
                 found = await describe(stub)
             restarts += 1
     assert list(differences(found, expected)) == []
+    assert len(epochs) == 1
+
+
+async def trade(port: int, sent: Counter[int], stop: asyncio.Event) -> None:
+    """Send a trade every 5 ms without a session, and count them by second."""
+    async with connect(port) as (_, writer):
+        while not stop.is_set():
+            tick = make_tick("A")
+            writer.write(frame(tick))
+            await writer.drain()
+            sent[tick.exchange_timestamp // SECOND_NS] += 1
+            await asyncio.sleep(0.005)
+
+
+async def test_a_kill_costs_ticks_through_ingest_nothing_and_bars_no_coverage(
+    tmp_path: Path,
+) -> None:
+    port, random = free_port(), Random(3)
+    sent, stop = Counter[int](), asyncio.Event()
+    env = {"INGEST_PORT": "0", "INGEST_AGGREGATOR": f"127.0.0.1:{port}"}
+    live = {
+        "AGGREGATOR_PORT": str(port),
+        "AGGREGATOR_BAR_GRACE_S": "1",
+        "AGGREGATOR_CHECKPOINT_S": "1",
+    }
+    epochs, began = set(), 0
+    async with run_service("ingest", env) as ingest, asyncio.TaskGroup() as tasks:
+        tasks.create_task(trade(await ingest.wait_for_port(), sent, stop))
+        for _ in range(3):
+            async with run_aggregator(tmp_path, **live) as (service, stub):
+                epochs.add(await epoch_of(stub))
+                began = began or time.time_ns() // SECOND_NS
+                await asyncio.sleep(random.uniform(0.5, 2.5))
+                await service.stop(signal.SIGKILL)
+        async with run_aggregator(tmp_path, **live) as (_, stub):
+            epochs.add(await epoch_of(stub))
+            await asyncio.sleep(2)
+            stop.set()
+            await ingest.stop()
+            asked = wire.BarsRequest(symbol="A", interval="1s", include_partial=True, limit=1_000)
+            bars = (await stub.GetBars(asked)).bars
+            state = await stub.GetAggregate(wire.AggregateRequest(symbol="A"))
+    assert state.trades == sent.total()
+    assert {bar.start // SECOND_NS: bar.trades for bar in bars} == dict(sent)
+    # Nobody vouches for the time before the first start, nor for the second in which the producer
+    # left.
+    full = {bar.start // SECOND_NS for bar in bars if bar.coverage == wire.COVERAGE_FULL}
+    assert full >= {second for second in sent if began < second < max(sent)}
     assert len(epochs) == 1
 
 
