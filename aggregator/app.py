@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from aggregator.core import Core
+from aggregator.lifetime import Lifetime
 from aggregator.rpc.calls import ShuttingDown
 from aggregator.rpc.malformed import RefuseMalformed
 from aggregator.rpc.reflection import enable_reflection
@@ -63,6 +64,7 @@ class Aggregator:
         max_connections = min(settings.max_streams, open_files_limit() - RESERVED_FILES)
         self._skip_corrupt = skip_corrupt
         self._core = Core(settings, clock, lambda works: self._tell(STORE_NAME, works))
+        self._lifetime = Lifetime(self._core)
         self.feeds = self._core.feeds
         self.market = self._core.market
         self.watchers = self._core.watchers
@@ -104,9 +106,9 @@ class Aggregator:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as exc:
             raise AddressInUse(address) from exc
-        await self._core.restore(self._open_log())
+        await self._lifetime.restore(self._open_log())
         await self._server.start()
-        self._core.start()
+        self._lifetime.start()
         for name in ["", *names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("aggregator_listening", address=f"{host}:{self.port}")
@@ -121,7 +123,7 @@ class Aggregator:
         await self._service.producers.end(self._settings.drain_s)
         self.watchers.finish_all(ShuttingDown())
         await self._server.stop(GRACE_S)
-        await self._core.stop()
+        await self._lifetime.stop()
         await asyncio.gather(*self._telling)
         market = self.market
         log.info(

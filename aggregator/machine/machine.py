@@ -52,6 +52,11 @@ class Machine:
         # The newest start, None before the first.
         self.started: Start | None = None
 
+    def begin(self, start: Start) -> None:
+        """Begin a history with a state that does not come from inputs; the start comes next."""
+        self.started = start
+        self.position = self.market.book.engine.output.position = start.began_at - 1
+
     def apply(self, each: Input, position: int, time_ns: int) -> Result:
         """Apply one input and return what it says.
 

@@ -17,8 +17,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from marketdata.wire import market_data_pb2 as wire
-from tests.doubles.pipeline import connect, frame, make_tick, open_channel, open_stub
 from tests.doubles.mounts import small_disk
+from tests.doubles.pipeline import connect, frame, make_tick, open_channel, open_stub
 from tests.doubles.ports import free_port
 from tests.doubles.processes import Service, run_service
 
@@ -109,9 +109,9 @@ def last_of(batches: Sequence[wire.TickBatch]) -> int:
     return batches[-1].first_sequence + len(batches[-1].ticks) - 1
 
 
-async def describe(stub: MarketDataServiceAsyncStub) -> dict[str, Any]:
+async def describe(stub: MarketDataServiceAsyncStub) -> dict[Any, Any]:
     """Return everything that readers see, without the epoch."""
-    found: dict[str, Any] = {}
+    found: dict[Any, Any] = {}
     for symbol in SYMBOLS:
         state = await stub.GetAggregate(wire.AggregateRequest(symbol=symbol))
         state.ClearField("epoch")
@@ -132,7 +132,7 @@ async def describe(stub: MarketDataServiceAsyncStub) -> dict[str, Any]:
     return {**found, "counts": counts}
 
 
-def differences(found: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
+def differences(found: dict[Any, Any], expected: dict[Any, Any]) -> Iterator[str]:
     """Say where two descriptions differ."""
     for key, value in expected.items():
         if isinstance(value, tuple) and isinstance(value[1], list):

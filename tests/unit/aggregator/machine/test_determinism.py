@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.bars.listener import Published
 from aggregator.checkpoint.state import dump, load
 from aggregator.core import Core
+from aggregator.lifetime import Lifetime
 from aggregator.machine.inputs import (
     Batch,
     Clock,
@@ -22,6 +25,7 @@ from aggregator.machine.inputs import (
     WatchEnded,
     parse_input,
 )
+from aggregator.producers.numbering import InvalidBatch
 from aggregator.settings import AggregatorSettings
 from aggregator.watch.bar_watchers import BarWatchers
 from marketdata.timestamps import NS_PER_S
@@ -147,7 +151,7 @@ class Live:
         self.seen: list[Any] = []
 
     async def begin(self) -> None:
-        await self.core.restore(self.log)
+        await Lifetime(self.core).restore(self.log)
 
     async def read(self) -> None:
         """Read whatever there is."""
@@ -206,10 +210,8 @@ async def check(steps: list[tuple[Input | str, int]], checkpoint: int) -> None:
             recorder.seen = seen
             assert state_of(other) == saved
         each = parse_input(record.kind, record.payload)
-        try:
+        with suppress(DecodeError, InvalidBatch):
             other.machine.apply(each, record.offset, record.time_ns)
-        except Exception as exc:
-            assert isinstance(each, Batch), exc
     assert recorder.seen == published
     assert state_of(other) == state_of(live.core)
     assert present(other) == present(live.core)
