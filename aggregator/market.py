@@ -65,10 +65,16 @@ class Market:
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
 
-    def start(self, epoch: int, now_ns: int) -> None:
-        """Begin to take batches: in an epoch, which may be that of the process before."""
+    def start(self, epoch: int, now_ns: int, *, begins: bool = True) -> None:
+        """Take batches from now on.
+
+        Args:
+            epoch: names the state's run, which may be that of the process before.
+            now_ns: when.
+            begins: whether no batch came before.
+        """
         self.book.start(epoch)
-        self._numbering.start(now_ns)
+        self._numbering.start(now_ns, begins=begins)
 
     def limit(self, limits: Limits) -> None:
         """Let other limits hold from now on."""

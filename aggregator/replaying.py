@@ -21,7 +21,7 @@ from aggregator.bars.candle import MAX_INT64
 from aggregator.checkpoint.state import load
 from aggregator.core import Core
 from aggregator.machine.inputs import Batch, parse_input
-from aggregator.machine.recovery import Found, Readable, Replay, find_beginning
+from aggregator.machine.recovery import Found, Readable, Replay, find_beginning, recover
 from aggregator.settings import AggregatorSettings
 from aggregator.ticklog.log import Kind, Record
 from aggregator.ticklog.readonly import open_readonly
@@ -35,6 +35,8 @@ PUBLISH_TICKS = "/marketdata.MarketDataService/PublishTicks"
 Publish = grpc.aio.StreamStreamMultiCallable[bytes, wire.BatchAck]
 # Batches that may be on their way to another aggregator.
 MAX_UNACKED = 16
+# How long a store may take for the bars that wait at the end.
+DRAIN_S = 3_600.0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -201,10 +203,18 @@ async def _send(tick_log: Readable, part: _Part, pace: _Pace, address: str) -> s
 
 async def _rebuild(tick_log: Readable, settings: AggregatorSettings) -> str:
     core = _make_core(settings)
-    if core.store is None:
+    store = core.store
+    if store is None:
         raise StartError("there is no store to fill: AGGREGATOR_STORE is off")
     found = _beginning(tick_log, core)
-    done = await core.rebuild(tick_log, found)
+    await store.start()
+    if not await store.is_empty():
+        raise StartError("the store has bars; name an empty one, or move its file away")
+    done = await recover(tick_log, found, core.machine, core.state, wait_for_room=store.room.wait)
+    await store.save_refusals(core.refusals.take_changes())
+    bars, spans = core.market.book.engine.present_bars(), core.feeds.all_spans(core.clock())
+    if not await store.stop(DRAIN_S, bars, spans, None):
+        raise StartError("the store did not take every bar")
     begin = "" if found.content is None else "; bars that had closed before it begins are missing"
     return f"{done.ticks:,} ticks of {done.records:,} records in {settings.store}{begin}"
 

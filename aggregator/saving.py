@@ -19,6 +19,7 @@ from aggregator.settings import AggregatorSettings
 from aggregator.ticklog.log import Checkpoint
 from aggregator.ticklog.readonly import open_readonly
 from marketdata.errors import StartError
+from marketdata.printing import print_line
 from marketdata.settings import load_settings
 
 # The service and its producers come first.
@@ -36,7 +37,7 @@ def make_checkpoint(
     try:
         asyncio.run(_make(load_settings(AggregatorSettings), offset))
     except StartError as exc:
-        print(exc, file=sys.stderr)
+        sys.stderr.write(f"{exc}\n")
         raise typer.Exit(1) from exc
 
 
@@ -53,9 +54,9 @@ async def _make(settings: AggregatorSettings, offset: int) -> None:
     await recover(tick_log, found, core.machine, core.state, until=offset)
     if core.machine.position + 1 != offset:
         raise StartError(f"the log ends before record {core.machine.position + 1}")
-    print(MADE, flush=True)
+    print_line(MADE)
     line = await asyncio.to_thread(sys.stdin.readline)
     # The end of the input: the aggregator is gone, and has other checkpoints.
     if line.strip() == SAVE:
         tick_log.save_checkpoint(Checkpoint(offset, VERSION), list(dump(core.state)))
-        print(SAVED, flush=True)
+        print_line(SAVED)

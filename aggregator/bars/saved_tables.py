@@ -29,12 +29,12 @@ def dump_tables(tables: Tables, count: int) -> dict[str, Any]:
     """Return the parts that are used by so many symbols.
 
     Raises:
-        ValueError: a batch is not at its end.
+        RuntimeError: a batch is not at its end.
     """
     state = tables.state[0]
     filled = [name for name in _LISTS if state[name]]
     if filled:
-        raise ValueError(f"a batch is not at its end: {', '.join(filled)}")
+        raise RuntimeError(f"a batch is not at its end: {', '.join(filled)}")
     free = tables.free[: int(state["free"])]
     is_used = np.ones(len(tables.bars), np.bool_)
     is_used[free] = False

@@ -9,6 +9,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
@@ -36,6 +37,9 @@ class Saved:
 
 class CheckpointFailed(Exception):
     """A child made no checkpoint."""
+
+
+P = TypeVar("P")
 
 
 class Checkpointer:
@@ -103,10 +107,12 @@ class Checkpointer:
                 continue
             try:
                 await self.make()
-                retry_s = FIRST_RETRY_S
+                problem, retry_s = "", FIRST_RETRY_S
             except (CheckpointFailed, OSError, TimeoutError) as exc:
+                problem = str(exc) or "it took too long"
+            if problem:
                 # The records are all there, so the service is as safe as before.
-                log.error("checkpoint_failed", problem=str(exc) or "it took too long")
+                log.error("checkpoint_failed", problem=problem)
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, MAX_RETRY_S)
                 self._enough.set()
@@ -129,8 +135,7 @@ class Checkpointer:
             try:
                 await _expect(process, MADE, problem)
                 await self._written(handed)
-                assert process.stdin is not None
-                process.stdin.write(f"{SAVE}\n".encode())
+                _pipe(process.stdin).write(f"{SAVE}\n".encode())
                 await _expect(process, SAVED, problem)
                 await process.wait()
             finally:
@@ -146,18 +151,23 @@ class Checkpointer:
 
 
 async def _expect(process: Process, word: str, problem: asyncio.Task[str]) -> None:
-    assert process.stdout is not None
-    line = (await process.stdout.readline()).decode(errors="replace").strip()
+    line = (await _pipe(process.stdout).readline()).decode(errors="replace").strip()
     if line != word:
         raise CheckpointFailed(await problem or line or "the process ended")
 
 
 async def _read_tail(process: Process) -> str:
-    assert process.stderr is not None
-    tail = b""
-    while data := await process.stderr.read(65_536):
+    tail, stderr = b"", _pipe(process.stderr)
+    while data := await stderr.read(65_536):
         tail = (tail + data)[-_TAIL:]
     return tail.decode(errors="replace").strip()
+
+
+def _pipe(pipe: P | None) -> P:
+    # Each process is started with pipes.
+    if pipe is None:
+        raise CheckpointFailed("the process has no pipe")
+    return pipe
 
 
 async def _end(process: Process) -> None:

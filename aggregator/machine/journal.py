@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -83,14 +84,14 @@ class Journal:
         return self._last_stream
 
     async def begin(self, start: Start) -> None:
-        """Submit the first input of a process, and wait for it, unless the log cannot be written."""
+        """Submit the start of a process; wait for it, unless the log cannot be written."""
         self.submit(start)
         if self._waiting:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEGIN_S):
                     await self.settle()
-            except TimeoutError:
-                log.error("log_not_writable", consequence="ticks wait until it is")
+        if self._waiting:
+            log.error("log_not_writable", consequence="ticks wait until it is")
 
     async def settle(self) -> None:
         """Wait until every input that was submitted is applied."""

@@ -15,7 +15,7 @@ from aggregator.bars.candle import MAX_INT64
 from aggregator.checkpoint.errors import CheckpointError
 from aggregator.checkpoint.format import decode
 from aggregator.checkpoint.state import CoreState, load
-from aggregator.machine.inputs import Batch, Start, parse_input, read_start
+from aggregator.machine.inputs import Batch, Start, parse_input, parse_start, read_start
 from aggregator.machine.machine import Machine
 from aggregator.producers.numbering import InvalidBatch
 from aggregator.ticklog.errors import NoCheckpoint
@@ -93,7 +93,7 @@ def find_history(tick_log: Readable, fingerprint: str) -> Found | None:
             content = tick_log.load_checkpoint(checkpoint.offset)
             start = _peek(content)
         except (CheckpointError, NoCheckpoint) as exc:
-            log.error("checkpoint_not_used", offset=checkpoint.offset, problem=str(exc))
+            log.warning("checkpoint_not_used", offset=checkpoint.offset, problem=str(exc))
             if isinstance(exc, CheckpointError):
                 problems.append(exc)
             continue
@@ -140,11 +140,10 @@ def _peek(content: bytes) -> Start:
 
 
 def _newest_start(tick_log: Readable) -> Start | None:
-    newest = None
+    newest: Start | None = None
     for record in tick_log.read_from(tick_log.first_offset):
         if record.kind is Kind.START:
-            newest = parse_input(record.kind, record.payload)
-    assert newest is None or isinstance(newest, Start)
+            newest = parse_start(record.payload)
     return newest
 
 

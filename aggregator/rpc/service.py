@@ -62,7 +62,6 @@ class MarketDataService(MarketDataServiceServicer):
         bars: reads the bars of any time.
         watching: the streams of updates.
         store: reports its health; None: there is no store.
-        log_status: returns how the tick log is.
         clock: the wall clock in ns.
     """
 
@@ -74,14 +73,14 @@ class MarketDataService(MarketDataServiceServicer):
         watching: WatchCalls,
         *,
         store: BarStore | None = None,
-        log_status: Callable[[], wire.LogStatus] = lambda: wire.LogStatus(state="off"),
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._market = market = journal.machine.market
+        self._market = journal.machine.market
         self._bars = bars
         self._feeds = journal.machine.feeds
         self._store = store
-        self._log_status = log_status
+        # Returns how the tick log is.
+        self.log_status: Callable[[], wire.LogStatus] = lambda: wire.LogStatus(state="off")
         self._clock = clock
         self._rules = rules
         self._drops = DropSummary(log, "ticks_rejected")
@@ -255,7 +254,7 @@ class MarketDataService(MarketDataServiceServicer):
             rejected=market.rejected,
             feeds=self._feeds.statuses(),
             store=self._store.status() if self._store else wire.StoreStatus(state="off"),
-            log=self._log_status(),
+            log=self.log_status(),
             intervals=[interval.name for interval in market.book.engine.series.plan.intervals],
         )
 

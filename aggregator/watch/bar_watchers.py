@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from aggregator.bars.listener import Published
 from aggregator.bars.series import BarSeries
 from aggregator.watch.bar_queue import BarQueue, Completed
-from aggregator.watch.recent import Closed, Partials, Recent
+from aggregator.watch.recent import Recent
 from aggregator.watch.topics import ALL, Topic
+from aggregator.watch.updates import Closed, Partials
 from marketdata.errors import MarketDataError
 
 

@@ -112,7 +112,7 @@ class WatchStreams:
         return watcher is not None and watcher.keeps
 
     def dump_state(self) -> dict[str, Any]:
-        """Return what each stream wants, in the order of the streams."""
+        """Return what each stream wants, in the order of the streams, and what they were sent."""
         wanted = [
             {
                 "stream": stream,
@@ -123,10 +123,16 @@ class WatchStreams:
             }
             for stream, watcher in self._by_stream.items()
         ]
-        return {"last": self._last, "wanted": wanted}
+        numbers = {watcher.bars: stream for stream, watcher in self._by_stream.items()}
+        return {
+            "last": self._last,
+            "wanted": wanted,
+            "successors": list(map(list, self._successors.items())),
+            "recent": self._watchers.recent.dump_state(numbers),
+        }
 
-    def load_state(self, state: dict[str, Any], position: int) -> None:
-        """Hold the streams of another process; no state is counted, no earlier update is there."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Hold the streams of another process; no state is counted."""
         self._last = state["last"]
         for wanted in state["wanted"]:
             watcher = self._by_stream[wanted["stream"]] = self._watchers.open()
@@ -136,7 +142,9 @@ class WatchStreams:
             self._watchers.watch_all(watcher, wanted["all"])
             topics = (Topic(*topic) for topic in wanted["topics"])
             self._watchers.bars.restore(watcher.bars, topics)
-        self._watchers.recent.begin(position)
+        self._successors = dict(state["successors"])
+        owners = {stream: watcher.bars for stream, watcher in self._by_stream.items()}
+        self._watchers.recent.load_state(state["recent"], owners)
 
     # Returns the watcher that the stream has from now on.
     def _resume(self, stream: int, own: Watcher, resume: wire.WatchResume) -> Watcher:

@@ -93,6 +93,7 @@ class Upstream:
         self._hub = hub
         self._random = random
         self._changed = asyncio.Event()
+        self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
         # None: the next stream begins with a snapshot.
         self._place: Place | None = None
@@ -110,6 +111,10 @@ class Upstream:
             if self._timer is not None:
                 self._timer.cancel()
 
+    def stop(self) -> None:
+        """Take note that the gateway stops: the end of the stream is then no news for clients."""
+        self._stopping = True
+
     async def _carry(self, call: Call) -> None:
         # Ends with the stream's error.
         opening = _read_opening(await call.initial_metadata() or ())
@@ -126,7 +131,8 @@ class Upstream:
                 tasks.create_task(self._send(call))
                 tasks.create_task(self._receive(call, opening, first))
         finally:
-            self._hub.set_status(FeedStatus.STALE)
+            if not self._stopping:
+                self._hub.set_status(FeedStatus.STALE)
 
     # Begins with the present states.
     async def _begin(self, call: Call, opening: Opening) -> None:

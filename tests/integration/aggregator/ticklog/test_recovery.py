@@ -310,6 +310,31 @@ def test_a_missing_directory_cannot_be_read(tmp_path: Path) -> None:
         open_readonly(tmp_path / "nowhere")
 
 
+def test_another_process_reads_what_is_done_while_more_is_written(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        bound(sys.executable, "-m", "tests.doubles.log_appender", str(tmp_path), "never"),
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        log = None
+        found: list[bytes] = []
+        for line in iter(process.stdout.readline, b""):
+            done = int(line)
+            if done % 100:
+                continue
+            log = log or open_readonly(tmp_path)
+            # From the middle, too.
+            begin = Random(done).randrange(len(found) + 1)
+            found[begin:] = payloads(log.read_from(begin))
+            assert len(found) > done
+            assert log.next_offset >= len(found)
+            if done == 2000:
+                break
+        process.kill()
+        process.stdout.read()
+    assert found == [payload_of(offset) for offset in range(len(found))]
+
+
 @pytest.mark.parametrize("mode", ["batch", "interval:10ms", "never"])
 async def test_every_record_that_was_done_survives_a_kill(tmp_path: Path, mode: str) -> None:
     random = Random(mode)

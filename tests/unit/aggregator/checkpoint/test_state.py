@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +14,10 @@ from aggregator.bars.kernel.records import BAR
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.checkpoint import state
 from aggregator.checkpoint.errors import DamagedCheckpoint, StateMismatch
-from aggregator.checkpoint.format import encode
+from aggregator.checkpoint.format import VERSION, decode, describe, encode
 from aggregator.checkpoint.state import describe_setup, dump, load
 from marketdata.timestamps import NS_PER_S
-from marketdata.wire.market_data_pb2 import Tick, TickBatch
+from marketdata.wire.market_data_pb2 import FeedReport, Tick, TickBatch
 from tests.doubles.random_ticks import START
 from tests.doubles.replica import Batch, Clock, OpenFeed, Replica, Want
 
@@ -140,14 +142,14 @@ def test_other_parts_are_saved_by_name_and_none_may_be_missing() -> None:
 
 def test_an_aggregator_with_symbols_takes_no_state_over() -> None:
     replica = used_replica()
-    with pytest.raises(ValueError, match="2 symbols already"):
+    with pytest.raises(RuntimeError, match="2 symbols already"):
         replica.load(replica.dump())
 
 
 def test_a_state_within_a_batch_is_not_saved() -> None:
     replica = used_replica()
     replica.engine.table.tables.state["events"] = 1
-    with pytest.raises(ValueError, match="a batch is not at its end: events"):
+    with pytest.raises(RuntimeError, match="a batch is not at its end: events"):
         replica.dump()
 
 
@@ -155,6 +157,37 @@ def test_a_state_within_a_batch_is_not_saved() -> None:
 def test_a_value_that_is_no_state_is_damaged(value: Any) -> None:
     with pytest.raises(DamagedCheckpoint, match="it has no state"):
         Replica(PLAN).load(b"".join(encode(value, "")))
+
+
+def test_a_part_that_lacks_a_value_is_damaged() -> None:
+    replica = used_replica()
+    saved = decode(replica.dump())
+    del saved["parts"]["feeds"]["senders"]
+    with pytest.raises(DamagedCheckpoint, match="part feeds: KeyError"):
+        Replica(PLAN).load(b"".join(encode(saved, "")))
+
+
+# By version: a hash of the names and types of all that is saved.
+SHAPES = {1: "45a849ae38ee3c8f"}
+
+
+def test_whoever_changes_what_is_saved_makes_a_new_version() -> None:
+    # An older release must refuse the checkpoint, and say which one reads it.
+    replica = used_replica()
+    message = TickBatch(producer_id="p", first_sequence=9, feed=FeedReport(producers=1))
+    replica.apply(Batch(START, message.SerializeToString(), 0))
+    shape = json.dumps(shape_of(decode(replica.dump())))
+    assert hashlib.sha256(shape.encode()).hexdigest()[:16] == SHAPES[VERSION]
+
+
+def shape_of(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: shape_of(each) for name, each in value.items()}
+    if isinstance(value, np.ndarray):
+        return describe(value.dtype)
+    if isinstance(value, list):
+        return [shape_of(value[0])] if value and isinstance(value[0], dict | list) else "list"
+    return type(value).__name__
 
 
 def test_every_refusal_goes_to_the_store_again() -> None:
