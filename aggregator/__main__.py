@@ -1,4 +1,4 @@
-"""``python -m aggregator``, and ``python -m aggregator import FILE...``."""
+"""``python -m aggregator``, and its commands ``import``, ``replay``, ``rebuild`` and ``log``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import typer
 
 from aggregator.app import main
 from aggregator.importing.command import import_files
+from aggregator.replaying import rebuild_app, replay
+from aggregator.saving import make_checkpoint
 from aggregator.settings import AggregatorSettings
+from aggregator.ticklog.command import log_app
 from marketdata.runtime import run_service
 
 app = typer.Typer(
@@ -18,6 +21,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("import")(import_files)
+app.command("checkpoint", hidden=True)(make_checkpoint)
+app.command("replay")(replay)
+app.add_typer(rebuild_app, name="rebuild")
+app.add_typer(log_app, name="log")
 
 
 @app.callback(invoke_without_command=True)
@@ -27,7 +34,7 @@ def serve(
         bool, typer.Option(help="Leave damaged records of the tick log out.")
     ] = False,
 ) -> None:
-    """Run the aggregator, or import files into its store.
+    """Run the aggregator, import files into its store, or look into its tick log.
 
     Its settings are the AGGREGATOR_* variables; docs/settings.md lists them.
     """

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from aggregator.core import Core
+from aggregator.lifetime import Lifetime
 from aggregator.rpc.calls import ShuttingDown
 from aggregator.rpc.malformed import RefuseMalformed
 from aggregator.rpc.reflection import enable_reflection
@@ -34,7 +35,7 @@ COLLECTIONS = 1_000
 
 # Files besides the sockets of clients: the store, libraries, the log.
 OTHER_FILES = 200
-# How long calls may go on after every stream was ended.
+# How long calls may go on after every producer was ended.
 GRACE_S = 1.0
 
 # The health service reports the store and the log under these names.
@@ -63,6 +64,7 @@ class Aggregator:
         max_connections = min(settings.max_streams, open_files_limit() - RESERVED_FILES)
         self._skip_corrupt = skip_corrupt
         self._core = Core(settings, clock, lambda works: self._tell(STORE_NAME, works))
+        self._lifetime = Lifetime(self._core)
         self.feeds = self._core.feeds
         self.market = self._core.market
         self.watchers = self._core.watchers
@@ -104,9 +106,9 @@ class Aggregator:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as exc:
             raise AddressInUse(address) from exc
-        await self._core.restore(self._open_log())
+        await self._lifetime.restore(self._open_log())
         await self._server.start()
-        self._core.start()
+        self._lifetime.start()
         for name in ["", *names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("aggregator_listening", address=f"{host}:{self.port}")
@@ -114,13 +116,14 @@ class Aggregator:
     async def stop(self) -> None:
         """Report NOT_SERVING, let producers finish, end the streams of updates, then close.
 
-        The streams of updates end last, so that they have what the producers still sent.
+        The streams of updates end last, and each when it has everything that was published. A
+        reader that takes longer than the grace is cut off.
         """
         await self._health.enter_graceful_shutdown()
         await self._service.producers.end(self._settings.drain_s)
-        self.watchers.end_all(ShuttingDown())
+        self.watchers.finish_all(ShuttingDown())
         await self._server.stop(GRACE_S)
-        await self._core.stop()
+        await self._lifetime.stop()
         await asyncio.gather(*self._telling)
         market = self.market
         log.info(

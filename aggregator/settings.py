@@ -14,11 +14,12 @@ from aggregator.store.address import InvalidStore, parse_store
 from aggregator.store.retention import read_retention
 from aggregator.ticklog.durability import parse_durability
 from aggregator.ticklog.file_log import LogOptions
+from aggregator.views.views import VIEW_NAMES, parse_views
 from aggregator.watch.holding import DEFAULT_HOLD_S
 from aggregator.watch.recent import DEFAULT_MAX_BYTES
 from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
-from marketdata.settings import ServiceSettings
+from marketdata.settings import ServerSettings
 from marketdata.symbols import SymbolCase
 from marketdata.timestamps import NS_PER_S, TimestampUnit
 from marketdata.validation import (
@@ -28,6 +29,9 @@ from marketdata.validation import (
     TickRules,
     ValueLimits,
 )
+
+# What a stop needs besides its drains: streams of updates, calls in progress, the last log lines.
+OTHER_STOP_S = 4.0
 
 
 def _check_store(value: str) -> str:
@@ -48,13 +52,24 @@ def _check_fsync(value: str) -> str:
     return value
 
 
-class AggregatorSettings(ServiceSettings):
+def _check_views(value: str) -> str:
+    for name in parse_views(value):
+        if name not in VIEW_NAMES:
+            raise ValueError(f"there is no view {name!r}; there are {', '.join(VIEW_NAMES)}")
+    return value
+
+
+class AggregatorSettings(ServerSettings):
     """The settings of one aggregator process."""
 
     model_config = SettingsConfigDict(env_prefix="AGGREGATOR_")
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on, 0: any free")
+    views: Annotated[str, AfterValidator(_check_views)] = Field(
+        default="",
+        description=f"views to keep, comma-separated: {', '.join(VIEW_NAMES)}; empty: none",
+    )
     session: str = Field(
         default="utc-day",
         description="the session that one Aggregate covers: utc-day, none, day:<time zone>, or a "
@@ -200,6 +215,18 @@ class AggregatorSettings(ServiceSettings):
         default=1.0, gt=0, description="how long a sync may take before producers wait"
     )
 
+    checkpoint_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1_000_000,
+        description="bytes of the tick log after which the state is saved, so that a restart reads "
+        "few records",
+    )
+    checkpoint_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="after this time the state is saved, if a record was logged meanwhile",
+    )
+
     @field_validator("bars")
     @classmethod
     def _check_bars(cls, names: str) -> str:
@@ -209,6 +236,18 @@ class AggregatorSettings(ServiceSettings):
             # pydantic reports only ValueErrors.
             raise ValueError(str(exc)) from exc
         return names
+
+    @field_validator("store_drain_s")
+    @classmethod
+    def _check_drain(cls, store_drain_s: float, info: ValidationInfo) -> float:
+        drain_s = info.data.get("drain_s", 0.0)
+        deadline_s = info.data.get("shutdown_deadline_s", 0.0)
+        if drain_s + store_drain_s > deadline_s - OTHER_STOP_S:
+            raise ValueError(
+                f"AGGREGATOR_DRAIN_S and AGGREGATOR_STORE_DRAIN_S together leave less than "
+                f"{OTHER_STOP_S:g} s of AGGREGATOR_SHUTDOWN_DEADLINE_S={deadline_s:g}"
+            )
+        return store_drain_s
 
     @field_validator("bar_revise_s")
     @classmethod
@@ -222,6 +261,11 @@ class AggregatorSettings(ServiceSettings):
     def value_limits(self) -> ValueLimits:
         """The largest values of a tick."""
         return ValueLimits(self.max_price, self.max_volume)
+
+    def to_env(self) -> dict[str, str]:
+        """Return the variables that give another process these settings."""
+        prefix = self.model_config["env_prefix"]
+        return {f"{prefix}{name.upper()}": str(value) for name, value in self.model_dump().items()}
 
     def limits(self) -> Limits:
         """Return the limits of what is applied."""

@@ -92,7 +92,7 @@ class BarTable:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on where another table was; this one has no symbols."""
         if self.symbols.symbols:
-            raise ValueError(f"the table has {len(self.symbols)} symbols already")
+            raise RuntimeError(f"the table has {len(self.symbols)} symbols already")
         self.symbols.load_state(state["symbols"])
         self.refusals.load_state(state["refusals"])
         for row, symbol in enumerate(self.symbols.symbols):

@@ -29,21 +29,20 @@ def dump_tables(tables: Tables, count: int) -> dict[str, Any]:
     """Return the parts that are used by so many symbols.
 
     Raises:
-        ValueError: a batch is not at its end.
+        RuntimeError: a batch is not at its end.
     """
     state = tables.state[0]
     filled = [name for name in _LISTS if state[name]]
     if filled:
-        raise ValueError(f"a batch is not at its end: {', '.join(filled)}")
+        raise RuntimeError(f"a batch is not at its end: {', '.join(filled)}")
     free = tables.free[: int(state["free"])]
     is_used = np.ones(len(tables.bars), np.bool_)
     is_used[free] = False
     places = np.flatnonzero(is_used)
     symbols = tables.symbols[:count]
-    bars = tables.bars[places]
-    # numpy leaves the bytes between the fields of a copy to chance, but not those of zeros.
-    slots = np.zeros((count, tables.slots.shape[1]), tables.slots.dtype)
-    slots[:] = tables.slots[:count]
+    bars = _words(tables.bars)[places].view(tables.bars.dtype)[:, 0]
+    slots = np.empty(tables.slots[:count].shape, tables.slots.dtype)
+    _words(slots)[:] = _words(tables.slots[:count])
     # Readers ask for phases, and for the coverage of bars that wait out the grace.
     unknown = np.where(symbols["rule"] == BY_PYTHON, UNKNOWN_PHASE, 0)
     slots["phase"] = unknown[:, np.newaxis]
@@ -78,14 +77,21 @@ def load_tables(empty: Tables, saved: dict[str, Any]) -> Tables:
     for name, value in settings.items():
         tables.state[name] = value
     for name in ("bases", "symbols", "slots"):
-        getattr(tables, name)[:count] = saved[name]
+        _words(getattr(tables, name)[:count])[:] = _words(saved[name])
     tables.all_wanted[:] = saved["all_wanted"]
     bars = np.zeros(capacity, tables.bars.dtype)
     places: NDArray[np.int64] = saved["places"].copy()
-    bars[places] = saved["bars"]
+    _words(bars)[places] = _words(saved["bars"])
     free = np.zeros(capacity, np.int64)
     free[: len(saved["free"])] = saved["free"]
     heads = np.full(1 << max(capacity - 1, 1).bit_length(), NONE, np.int64)
     index_bars(bars, places, heads)
     deferred = np.zeros(capacity, np.int64)
     return tables._replace(bars=bars, free=free, deferred=deferred, heads=heads)
+
+
+def _words(records: NDArray[Any]) -> NDArray[np.int64]:
+    # The same memory. numpy copies records field by field, ten times slower than words, and leaves
+    # the bytes between the fields to chance.
+    words: NDArray[np.int64] = records.view(np.int64)
+    return words.reshape(*records.shape, records.itemsize // 8)

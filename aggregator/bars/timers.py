@@ -84,8 +84,9 @@ class Timers:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on where another one was; nobody is woken."""
-        ends = np.cumsum(state["sizes"])[:-1]
-        calls = iter(np.split(state["rows"], ends))
+        # The loops write into them.
+        rows = state["rows"].copy()
+        calls = iter(np.split(rows, np.cumsum(state["sizes"])[:-1]))
         self._times = state["times"].tolist()
         self._due = {
             time: deque(islice(calls, count))

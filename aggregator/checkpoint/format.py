@@ -136,7 +136,12 @@ class _Packer:
         return packed
 
     def _put(self, kind: str, array: NDArray[Any]) -> Any:
-        self.arrays.append(np.ascontiguousarray(array))
+        if not array.flags.c_contiguous:
+            # numpy leaves the bytes between the fields of a copy to chance, not those of zeros.
+            copy = np.zeros(array.shape, array.dtype)
+            copy[...] = array
+            array = copy
+        self.arrays.append(array)
         return _marked(kind, describe(array.dtype), list(array.shape))
 
 

@@ -95,7 +95,8 @@ def load(content: bytes, core: CoreState) -> None:
     """Let an aggregator without any input yet go on from a state.
 
     Raises:
-        DamagedCheckpoint: it is not a checkpoint, or not all of one.
+        DamagedCheckpoint: it is not a checkpoint, or not all of one. The aggregator may have a part
+            of it then.
         UnknownVersion: another release wrote it.
         StateMismatch: it was made with other settings, or has other records.
     """
@@ -111,7 +112,10 @@ def load(content: bytes, core: CoreState) -> None:
     if found:
         raise StateMismatch(found)
     for name, part in parts.items():
-        part.load_state(saved[name])
+        try:
+            part.load_state(saved[name])
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as exc:
+            raise DamagedCheckpoint(f"part {name}: {exc!r}") from exc
 
 
 def _parts(core: CoreState) -> dict[str, Stateful]:

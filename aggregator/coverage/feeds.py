@@ -204,6 +204,7 @@ class Feeds:
         return {
             "started_ns": self.started_ns,
             "spans": self.spans.dump_state(),
+            "gaps": self.gaps.dump_state(),
             "next_number": self._next_number,
             "feeds": [feed.dump_state() for feed in self._feeds.values()],
             "senders": [[name, sender.dump_state()] for name, sender in self._senders.items()],
@@ -214,6 +215,7 @@ class Feeds:
         """Go on where another one was; its streams are :meth:`open_feeds`."""
         self.started_ns = state["started_ns"]
         self.spans.load_state(state["spans"])
+        self.gaps.load_state(state["gaps"])
         self._next_number = state["next_number"]
         self._feeds = {each["number"]: Feed(self, 0, each["number"]) for each in state["feeds"]}
         for feed, saved in zip(self._feeds.values(), state["feeds"], strict=True):

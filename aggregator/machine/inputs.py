@@ -141,18 +141,25 @@ def parse_input(kind: Kind, payload: bytes) -> Input:
 
 
 def _parse(kind: Kind, payload: bytes) -> Input:
-    if kind is Kind.BATCH:
-        return Batch(_STREAM.unpack_from(payload)[0], payload[_STREAM.size :])
+    if kind is Kind.START:
+        return parse_start(payload)
     if kind is Kind.CLOCK:
         return Clock(*_COUNT.unpack(payload))
-    if kind is Kind.WATCH:
-        return Watch(_STREAM.unpack_from(payload)[0], payload[_STREAM.size :])
-    if kind is Kind.FEED_OPENED:
-        return FeedOpened(*_STREAM.unpack(payload))
-    if kind is Kind.FEED_CLOSED:
-        return FeedClosed(*_STREAM.unpack(payload))
-    if kind is Kind.WATCH_ENDED:
-        return WatchEnded(*_STREAM.unpack(payload))
+    if kind in _WITH_DATA:
+        return _WITH_DATA[kind](_STREAM.unpack_from(payload)[0], payload[_STREAM.size :])
+    return _OF_STREAMS[kind](*_STREAM.unpack(payload))
+
+
+_WITH_DATA: dict[Kind, type[Batch | Watch]] = {Kind.BATCH: Batch, Kind.WATCH: Watch}
+_OF_STREAMS: dict[Kind, type[FeedOpened | FeedClosed | WatchEnded]] = {
+    Kind.FEED_OPENED: FeedOpened,
+    Kind.FEED_CLOSED: FeedClosed,
+    Kind.WATCH_ENDED: WatchEnded,
+}
+
+
+def parse_start(payload: bytes) -> Start:
+    """Return the start that a record has."""
     return read_start(json.loads(payload))
 
 

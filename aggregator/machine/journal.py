@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
 
+from aggregator.bars.candle import MAX_INT64
 from aggregator.machine.inputs import Batch, Clock, Input, Start, Watch, WatchEnded
 from aggregator.machine.machine import Machine, Result
 from aggregator.ticklog.log import TickLog
@@ -45,6 +47,9 @@ class Journal:
         self._clock = clock
         self._log: TickLog | None = None
         self._waiting: deque[_Waiting] = deque()
+        # See notify.
+        self._every_bytes = self._left = MAX_INT64
+        self._enough: Callable[[], None] = lambda: None
         # Set when nothing waits.
         self._applied = asyncio.Event()
         # Streams are numbered from the clock on, so that their numbers differ between processes.
@@ -53,6 +58,10 @@ class Journal:
     def use(self, tick_log: TickLog) -> None:
         """Log all later inputs."""
         self._log = tick_log
+
+    def notify(self, every_bytes: int, enough: Callable[[], None]) -> None:
+        """Call ``enough`` whenever so many more bytes were logged."""
+        self._every_bytes, self._enough, self._left = every_bytes, enough, every_bytes
 
     @property
     def is_immediate(self) -> bool:
@@ -75,14 +84,14 @@ class Journal:
         return self._last_stream
 
     async def begin(self, start: Start) -> None:
-        """Submit the first input of a process, and wait for it, unless the log cannot be written."""
+        """Submit the start of a process; wait for it, unless the log cannot be written."""
         self.submit(start)
         if self._waiting:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEGIN_S):
                     await self.settle()
-            except TimeoutError:
-                log.error("log_not_writable", consequence="ticks wait until it is")
+        if self._waiting:
+            log.error("log_not_writable", consequence="ticks wait until it is")
 
     async def settle(self) -> None:
         """Wait until every input that was submitted is applied."""
@@ -97,7 +106,12 @@ class Journal:
             self._apply(each, self.machine.position + 1, time_ns, then)
         else:
             self._waiting.append(_Waiting(each, time_ns, then))
-            self._log.append(each.kind, time_ns, each.payload(), self._logged)
+            payload = each.payload()
+            self._log.append(each.kind, time_ns, payload, self._logged)
+            self._left -= len(payload)
+            if self._left <= 0:
+                self._left = self._every_bytes
+                self._enough()
 
     async def watch(self, stream: int, data: bytes) -> None:
         """Submit a serialized ``WatchRequest``; waits while too much waits."""

@@ -52,6 +52,11 @@ class Machine:
         # The newest start, None before the first.
         self.started: Start | None = None
 
+    def begin(self, start: Start) -> None:
+        """Begin a history with a state that does not come from inputs; the start comes next."""
+        self.started = start
+        self.position = self.market.book.engine.output.position = start.began_at - 1
+
     def apply(self, each: Input, position: int, time_ns: int) -> Result:
         """Apply one input and return what it says.
 
@@ -100,7 +105,8 @@ class Machine:
         return None
 
     def _start(self, start: Start, time_ns: int, before_ns: int) -> None:
-        if start.began_at != self.position:
+        begins = start.began_at == self.position
+        if not begins:
             # What came after the last input of the process before, nobody has seen.
             for feed in self.streams.values():
                 feed.close(before_ns)
@@ -108,7 +114,7 @@ class Machine:
             self.failed.clear()
             self.feeds.restore(self.feeds.marks(self.market.last_sequences()))
         self.feeds.start(time_ns)
-        self.market.start(start.epoch, time_ns)
+        self.market.start(start.epoch, time_ns, begins=begins)
         self.market.limit(start.limits)
         self.started = start
 
@@ -131,4 +137,4 @@ class Machine:
         if self.started is not None:
             self.market.limit(self.started.limits)
         self.streams = {feed.number: feed for feed in self.feeds.open_feeds()}
-        self.watches.load_state(state["watches"], state["position"])
+        self.watches.load_state(state["watches"])

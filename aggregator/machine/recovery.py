@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 from google.protobuf.message import DecodeError
 
+from aggregator.bars.candle import MAX_INT64
 from aggregator.checkpoint.errors import CheckpointError
 from aggregator.checkpoint.format import decode
 from aggregator.checkpoint.state import CoreState, load
-from aggregator.machine.inputs import Batch, Start, parse_input, read_start
+from aggregator.machine.inputs import Batch, Start, parse_input, parse_start, read_start
 from aggregator.machine.machine import Machine
 from aggregator.producers.numbering import InvalidBatch
 from aggregator.ticklog.errors import NoCheckpoint
-from aggregator.ticklog.log import Kind, TickLog
+from aggregator.ticklog.log import Checkpoint, Kind, Record
 from marketdata.errors import StartError
 from marketdata.wire.market_data_pb2 import BatchAck
 
@@ -30,6 +31,27 @@ TURN_S = 0.05
 
 class BrokenHistory(StartError):
     """The records of the log do not follow from each other as far as they must."""
+
+
+class Readable(Protocol):
+    """A log, as far as it is read."""
+
+    @property
+    def first_offset(self) -> int:
+        """The offset of the oldest record that is kept."""
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after the last record."""
+
+    def read_from(self, offset: int) -> Iterator[Record]:
+        """Give the records from ``offset`` on."""
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return the checkpoints, the newest first."""
+
+    def load_checkpoint(self, offset: int) -> bytes:
+        """Return the content of a checkpoint."""
 
 
 @dataclass(slots=True)
@@ -53,7 +75,7 @@ class Found(NamedTuple):
     start: Start
 
 
-def find_history(tick_log: TickLog, fingerprint: str) -> Found | None:
+def find_history(tick_log: Readable, fingerprint: str) -> Found | None:
     """Return where to begin; None: nothing of the log fits.
 
     Args:
@@ -71,7 +93,7 @@ def find_history(tick_log: TickLog, fingerprint: str) -> Found | None:
             content = tick_log.load_checkpoint(checkpoint.offset)
             start = _peek(content)
         except (CheckpointError, NoCheckpoint) as exc:
-            log.error("checkpoint_not_used", offset=checkpoint.offset, problem=str(exc))
+            log.warning("checkpoint_not_used", offset=checkpoint.offset, problem=str(exc))
             if isinstance(exc, CheckpointError):
                 problems.append(exc)
             continue
@@ -92,25 +114,47 @@ def find_history(tick_log: TickLog, fingerprint: str) -> Found | None:
     return None
 
 
+def find_beginning(tick_log: Readable, fingerprint: str) -> Found | None:
+    """Return where the log's newest history begins, or its oldest checkpoint.
+
+    None: neither is there, or the checkpoints are of other settings.
+
+    Raises:
+        CorruptRecord: a record in the middle is damaged.
+    """
+    newest = _newest_start(tick_log)
+    if newest is None:
+        return None
+    if newest.began_empty and newest.began_at >= tick_log.first_offset:
+        return Found(newest.began_at, None, newest)
+    for checkpoint in reversed(tick_log.checkpoints()):
+        content = tick_log.load_checkpoint(checkpoint.offset)
+        start = _peek(content)
+        if (start.began_at, start.fingerprint) == (newest.began_at, fingerprint):
+            return Found(checkpoint.offset, content, start)
+    return None
+
+
 def _peek(content: bytes) -> Start:
     return read_start(decode(content)["parts"]["machine"]["started"])
 
 
-def _newest_start(tick_log: TickLog) -> Start | None:
-    newest = None
+def _newest_start(tick_log: Readable) -> Start | None:
+    newest: Start | None = None
     for record in tick_log.read_from(tick_log.first_offset):
         if record.kind is Kind.START:
-            newest = parse_input(record.kind, record.payload)
-    assert newest is None or isinstance(newest, Start)
+            newest = parse_start(record.payload)
     return newest
 
 
 async def recover(
-    tick_log: TickLog,
+    tick_log: Readable,
     found: Found,
     machine: Machine,
     state: CoreState,
-    wait_for_room: Callable[[], Awaitable[None]],
+    *,
+    until: int = MAX_INT64,
+    wait_for_room: Callable[[], Awaitable[None]] | None = None,
 ) -> Replayed:
     """Take up a history: load its checkpoint, and apply the records after it.
 
@@ -119,6 +163,7 @@ async def recover(
         found: where to begin.
         machine: applies the records; it has had no input.
         state: the parts of the machine.
+        until: the first record that is left out.
         wait_for_room: waits until there is room for the bars that more records close.
 
     Raises:
@@ -131,9 +176,12 @@ async def recover(
     replay = Replay(machine, found.offset)
     turn_ends = time.monotonic() + TURN_S
     for record in tick_log.read_from(found.offset):
+        if record.offset >= until:
+            break
         replay.apply(record.kind, record.offset, record.time_ns, record.payload)
         if time.monotonic() > turn_ends:
-            await wait_for_room()
+            if wait_for_room is not None:
+                await wait_for_room()
             await asyncio.sleep(0)
             turn_ends = time.monotonic() + TURN_S
     return replay.finish()

@@ -99,5 +99,6 @@ class Batches:
 def _ack(result: Result | Exception) -> BatchAck:
     if isinstance(result, BatchAck):
         return result
-    assert isinstance(result, Exception)
-    raise result
+    if isinstance(result, Exception):
+        raise result
+    raise TypeError(f"a batch was answered with {result!r}")

@@ -24,6 +24,7 @@ from aggregator.rpc.single_ticks import SingleTicks
 from aggregator.rpc.symbols import TooManyAsked, list_page, normalize_all
 from aggregator.rpc.watching import WatchCalls
 from aggregator.store.store import BarStore, StoreUnavailable
+from aggregator.views.views import UnknownView
 from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
@@ -74,10 +75,12 @@ class MarketDataService(MarketDataServiceServicer):
         store: BarStore | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._market = market = journal.machine.market
+        self._market = journal.machine.market
         self._bars = bars
         self._feeds = journal.machine.feeds
         self._store = store
+        # Returns how the tick log is.
+        self.log_status: Callable[[], wire.LogStatus] = lambda: wire.LogStatus(state="off")
         self._clock = clock
         self._rules = rules
         self._drops = DropSummary(log, "ticks_rejected")
@@ -126,9 +129,7 @@ class MarketDataService(MarketDataServiceServicer):
                 # At once: the producer then knows that its stream is accepted.
                 await context.send_initial_metadata(())
                 with self._feed() as stream:
-                    batches = Batches(
-                        request_iterator, stream, self._journal, self._wait_for_room
-                    )
+                    batches = Batches(request_iterator, stream, self._journal, self._wait_for_room)
                     async with contextlib.aclosing(batches.acks()) as acks:
                         async for ack in acks:
                             applied += ack.accepted
@@ -220,6 +221,21 @@ class MarketDataService(MarketDataServiceServicer):
         except (InvalidSymbol, InvalidInterval, InvalidBars, StoreUnavailable) as exc:
             await abort(context, exc)
 
+    async def GetView(
+        self,
+        request: wire.ViewRequest,
+        context: Context,
+    ) -> wire.ViewResponse:
+        """Return what a view knows of one symbol."""
+        try:
+            symbol = normalize_symbol(request.symbol)
+            state = self._market.views.read(request.view, symbol)
+        except (InvalidSymbol, UnknownView) as exc:
+            await abort(context, exc)
+        if state is None:
+            await abort(context, SymbolHasNoData(symbol, ""))
+        return wire.ViewResponse(json=state)
+
     async def GetStatus(
         self,
         request: wire.StatusRequest,
@@ -238,6 +254,7 @@ class MarketDataService(MarketDataServiceServicer):
             rejected=market.rejected,
             feeds=self._feeds.statuses(),
             store=self._store.status() if self._store else wire.StoreStatus(state="off"),
+            log=self.log_status(),
             intervals=[interval.name for interval in market.book.engine.series.plan.intervals],
         )
 

@@ -12,7 +12,7 @@ from aggregator.book import Book
 from aggregator.rpc.calls import CANCELLATION_S, ShuttingDown
 from aggregator.rpc.errors import Context, abort
 from aggregator.watch.holding import Holding
-from aggregator.watch.streams import CannotResume, Moved, WatchStreams, parse_watcher_id, watcher_id
+from aggregator.watch.streams import CannotResume, Moved, WatchStreams, watcher_id
 from aggregator.watch.watcher import Updates, Watcher
 from aggregator.watch.watchers import Watchers
 from aggregator.wire.encoded import message_of
@@ -143,7 +143,7 @@ class WatchCalls:
                 if self._holding.is_taken(stream):
                     return
                 if request.HasField("resume") and request.resume.epoch == self._book.epoch:
-                    self._holding.take(parse_watcher_id(request.resume.watcher_id))
+                    self._holding.take(self._streams.find(request.resume.watcher_id))
                 await self._inputs.watch(stream, request.SerializeToString())
             # If the reader is lost, its call is cancelled right after.
             await asyncio.sleep(CANCELLATION_S)

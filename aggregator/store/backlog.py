@@ -30,7 +30,7 @@ class Backlog:
         self._series: dict[Series, Group] = {}
         self._readers: dict[Series, list[Group]] = {}
         self.lost: Counter[str] = Counter()
-        # How many bars were put; and of each that is not written, how many were put before it first.
+        # How many bars were put, and of each that is not written how many before it.
         self.count = 0
         self._before: dict[BarKey, int] = {}
 

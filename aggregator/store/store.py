@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Protocol
 
 import structlog
+from sqlalchemy import select
 
 from aggregator.bars.bar import Bar
 from aggregator.bars.refusals import Range
@@ -30,6 +31,7 @@ from aggregator.store.removal import remove_old
 from aggregator.store.restore import load_open, load_recent
 from aggregator.store.room import MAX_WAIT_S, StoreRoom
 from aggregator.store.rows import to_row
+from aggregator.store.schema import bars
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval
 from marketdata.summary import DropSummary
@@ -117,6 +119,8 @@ class BarStore:
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
+        # Set after each write.
+        self._progress = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -194,6 +198,18 @@ class BarStore:
                 self._failed(exc)
         return found
 
+    async def is_empty(self) -> bool:
+        """Return whether the database has no bars.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        try:
+            async with self._database.read() as connection:
+                return await connection.scalar(select(bars.c.start).limit(1)) is None
+        except STORE_ERRORS as exc:
+            raise StoreUnavailable(self._database.problem(exc)) from exc
+
     async def take(self, epoch: int) -> None:
         """Note, now or when the database answers, that the run with this epoch takes the store."""
         self._epoch = epoch
@@ -204,9 +220,22 @@ class BarStore:
                 self._failed(exc)
                 self._must_prepare = True
 
+    @property
+    def handed(self) -> int:
+        """How many bars were put so far."""
+        return self._backlog.count
+
+    async def wait_written(self, count: int) -> None:
+        """Wait until the first ``count`` bars that were put are written or lost."""
+        while self._backlog.settled < count:
+            self._progress.clear()
+            await self._progress.wait()
+
     def put(self, bars: Iterable[Bar]) -> None:
         """Queue bars for writing; a bar that changes afterwards must be put again at once."""
         lost = self._backlog.put(bars)
+        if lost:
+            self._progress.set()
         for bar in lost:
             self._losses.add({bar.interval: 1})
         self._drained.clear()
@@ -393,6 +422,7 @@ class BarStore:
         finally:
             self._busy_since = None
         self._written += self._backlog.settle()
+        self._progress.set()
         self._succeeded()
         if not self._backlog:
             self._drained.set()

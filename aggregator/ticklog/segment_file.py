@@ -8,6 +8,7 @@ import os
 import secrets
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from os import pwritev
 from pathlib import Path
 from typing import NamedTuple
 
@@ -175,7 +176,7 @@ def _write_at(file: int, buffers: Sequence[Buffer], position: int) -> tuple[int,
     rest: list[Buffer] = list(buffers)
     try:
         while rest:
-            written = os.pwritev(file, rest, position)
+            written = pwritev(file, rest, position)
             if written == 0 and any(len(buffer) for buffer in rest):
                 return position, OSError(errno.EIO, "nothing could be written")
             position += written

@@ -16,6 +16,7 @@ import structlog
 from aggregator.ticklog.codec import HEADER_SIZE
 from aggregator.ticklog.durability import Durability
 from aggregator.ticklog.health import LogHealth, describe
+from aggregator.ticklog.loop_calls import call_in
 from aggregator.ticklog.segment_file import SegmentFile, Sync, Waiting, create_segment
 
 log = structlog.get_logger()
@@ -119,7 +120,7 @@ class LogThread:
             log.error("log_thread_failed", exc_info=True)
             self._health.report("thread", f"internal error: {exc}")
         finally:
-            self._loop.call_soon_threadsafe(self._end)
+            call_in(self._loop, self._end)
 
     def _end(self) -> None:
         if not self.ended.done():
@@ -175,7 +176,7 @@ class LogThread:
         mode = self._plan.durability.mode
         if mode == "batch" and not self._sync(self._give_up):
             return False
-        self._loop.call_soon_threadsafe(self._on_done, records)
+        call_in(self._loop, self._on_done, records)
         if mode == "interval":
             self._has_unsynced.set()
         return True
@@ -237,7 +238,7 @@ class LogThread:
             self._has_unsynced.clear()
             if not self._sync(self._stop_syncing):
                 return
-            self._loop.call_soon_threadsafe(self._on_synced)
+            call_in(self._loop, self._on_synced)
 
     def _close(self) -> None:
         if self._syncer.is_alive():

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from aggregator.bars.listener import Published
 from aggregator.bars.series import BarSeries
 from aggregator.watch.bar_queue import BarQueue, Completed
-from aggregator.watch.recent import Closed, Partials, Recent
+from aggregator.watch.recent import Recent
 from aggregator.watch.topics import ALL, Topic
+from aggregator.watch.updates import Closed, Partials
 from marketdata.errors import MarketDataError
 
 
@@ -35,7 +36,7 @@ class BarWatchers:
         recent: Recent | None = None,
     ) -> None:
         self.bars = bars
-        self.recent = recent or Recent()
+        self.recent = Recent() if recent is None else recent
         self._max_topics = max_topics
         self.max_waiting = max_waiting
         self.overflows = 0
@@ -85,12 +86,6 @@ class BarWatchers:
                 queue.put_bars(early, position)
             self.recent.add(Partials(still_open), owner=queue)
             queue.put_partials(still_open, position)
-
-    def restore(self, queue: BarQueue, topics: Iterable[Topic]) -> None:
-        """Let a stream want what it wanted before; nothing is published for it."""
-        for topic in topics:
-            self._add(queue, topic)
-        self._find_everyone()
 
     def restore(self, queue: BarQueue, topics: Iterable[Topic]) -> None:
         """Let a stream want what it wanted before; nothing is published for it."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from aggregator.bars.listener import Published
-from aggregator.watch.bar_queue import Completed
+from aggregator.watch.bar_queue import BarQueue, Completed
+from aggregator.watch.saved_updates import SavedUpdate, pack, unpack
+from aggregator.watch.updates import Changed, Closed, Partials, Update
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
+# Saved with the whole state, for readers that were not sent what came right before it.
+MAX_SAVED_BYTES = 8 * 1024 * 1024
 # What an object costs besides its content: an entry with its update, a bytes object or a bar in a
 # list, a number in a list.
 _ENTRY_BYTES = 250
@@ -18,37 +21,13 @@ _BAR_BYTES = 200
 _NUMBER_BYTES = 40
 
 
-class Changed(NamedTuple):
-    """Rows with a new state."""
-
-    rows: Sequence[int]
-    # Each as one of the ``updates`` of an ``UpdateBatch``. None: nobody could take them, so that
-    # the newest state counts.
-    states: list[bytes] | None
-
-
-class Partials(NamedTuple):
-    """Series with a new state of their open bar; the newest one counts."""
-
-    series: Sequence[int]
-
-
-class Closed(NamedTuple):
-    """Early, final and revised bars."""
-
-    bars: Sequence[Published]
-
-
-Update = Changed | Partials | Closed | Completed
-
-
 class Entry(NamedTuple):
     """An update of one input."""
 
     position: int
     update: Update
     # The queue of the stream that alone was sent it; None: all that want it were.
-    owner: object | None
+    owner: BarQueue | None
     size: int
 
 
@@ -103,7 +82,7 @@ class Recent:
         self._bytes = 0
         self._begins_after = position
 
-    def add(self, update: Update, owner: object | None = None) -> None:
+    def add(self, update: Update, owner: BarQueue | None = None) -> None:
         """Keep an update of the present input.
 
         Args:
@@ -112,16 +91,49 @@ class Recent:
         """
         if not self._readers:
             return
-        size = _size(update)
-        self._entries.append(Entry(self.position(), update, owner, size))
-        self._bytes += size
+        self._append(Entry(self.position(), update, owner, _size(update)))
+
+    def _append(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._bytes += entry.size
         while self._bytes > self._max_bytes:
             oldest = self._entries.popleft()
             self._bytes -= oldest.size
             self._begins_after = oldest.position
             self.dropped += 1
 
-    def since(self, position: int, owner: object) -> list[Entry] | None:
+    def dump_state(self, streams: Mapping[BarQueue, int]) -> dict[str, Any]:
+        """Return the newest updates, so that readers can come back to another process.
+
+        Args:
+            streams: the number of each owner that may come back.
+        """
+        begins_after, size = self._begins_after, 0
+        for entry in reversed(self._entries):
+            size += entry.size
+            if size > MAX_SAVED_BYTES:
+                # An input is saved as a whole or not at all.
+                begins_after = entry.position
+                break
+        saved = (
+            SavedUpdate(position, -1 if owner is None else streams[owner], update)
+            for position, update, owner, _ in self._entries
+            if position > begins_after and (owner is None or owner in streams)
+        )
+        return {"begins_after": begins_after, "updates": pack(saved)}
+
+    def load_state(self, state: dict[str, Any], owners: Mapping[int, BarQueue]) -> None:
+        """Go on where another process was.
+
+        Args:
+            state: from :meth:`dump_state`.
+            owners: the owner of each stream.
+        """
+        self.begin(state["begins_after"])
+        for position, stream, update in unpack(state["updates"]):
+            self._append(Entry(position, update, owners.get(stream), _size(update)))
+
+    def since(self, position: int, owner: BarQueue) -> list[Entry] | None:
         """Return what a stream was sent or would have been sent after ``position``.
 
         None: not all of it is there.

@@ -17,6 +17,8 @@ from marketdata.wire import market_data_pb2 as wire
 
 # The states that may wait for one Watch stream with a buffer: 300 bytes each, 20 MB.
 MAX_BUFFERED_UPDATES = 65_536
+# Of so many streams that were taken over the successor is remembered.
+MAX_SUCCESSORS = 1_000
 
 
 class CannotResume(MarketDataError):
@@ -46,6 +48,8 @@ class WatchStreams:
         self._book = book
         self._watchers = watchers
         self._by_stream: dict[int, Watcher] = {}
+        # The streams that took over from others: a reader may not have heard that it was resumed.
+        self._successors: dict[int, int] = {}
         # The highest number so far.
         self._last = 0
 
@@ -54,6 +58,11 @@ class WatchStreams:
 
     def __iter__(self) -> Iterator[int]:
         return iter(list(self._by_stream))
+
+    def find(self, name: str) -> int:
+        """Return the stream that has the topics of a ``watcher-id``; -1: it never had one."""
+        stream = int(name) if name.isascii() and name.isdecimal() else -1
+        return self._successors.get(stream, stream)
 
     def next_number(self) -> int:
         """Return a number that no stream has had."""
@@ -94,6 +103,8 @@ class WatchStreams:
         watcher = self._by_stream.pop(stream, None)
         if watcher is not None:
             self._watchers.close(watcher)
+            for lost in [each for each, last in self._successors.items() if last == stream]:
+                del self._successors[lost]
 
     def is_worth_holding(self, stream: int) -> bool:
         """Return whether a later stream could go on where this one is lost."""
@@ -101,7 +112,7 @@ class WatchStreams:
         return watcher is not None and watcher.keeps
 
     def dump_state(self) -> dict[str, Any]:
-        """Return what each stream wants, in the order of the streams."""
+        """Return what each stream wants, in the order of the streams, and what they were sent."""
         wanted = [
             {
                 "stream": stream,
@@ -112,10 +123,16 @@ class WatchStreams:
             }
             for stream, watcher in self._by_stream.items()
         ]
-        return {"last": self._last, "wanted": wanted}
+        numbers = {watcher.bars: stream for stream, watcher in self._by_stream.items()}
+        return {
+            "last": self._last,
+            "wanted": wanted,
+            "successors": list(map(list, self._successors.items())),
+            "recent": self._watchers.recent.dump_state(numbers),
+        }
 
-    def load_state(self, state: dict[str, Any], position: int) -> None:
-        """Hold the streams of another process; no state is counted, no earlier update is there."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Hold the streams of another process; no state is counted."""
         self._last = state["last"]
         for wanted in state["wanted"]:
             watcher = self._by_stream[wanted["stream"]] = self._watchers.open()
@@ -125,18 +142,21 @@ class WatchStreams:
             self._watchers.watch_all(watcher, wanted["all"])
             topics = (Topic(*topic) for topic in wanted["topics"])
             self._watchers.bars.restore(watcher.bars, topics)
-        self._watchers.recent.begin(position)
+        self._successors = dict(state["successors"])
+        owners = {stream: watcher.bars for stream, watcher in self._by_stream.items()}
+        self._watchers.recent.load_state(state["recent"], owners)
 
     # Returns the watcher that the stream has from now on.
     def _resume(self, stream: int, own: Watcher, resume: wire.WatchResume) -> Watcher:
         if resume.epoch != self._book.epoch:
             raise CannotResume(f"the epoch is {self._book.epoch}")
-        lost = parse_watcher_id(resume.watcher_id)
+        lost = self.find(resume.watcher_id)
         watcher = self._by_stream.get(lost)
         if watcher is None or lost == stream or not watcher.keeps:
             raise CannotResume(f"there is no watcher {resume.watcher_id!r}")
         del self._by_stream[lost]
         self._by_stream[stream] = watcher
+        self._succeed(lost, stream)
         has_reader = not own.is_held
         watcher.hold()
         if has_reader:
@@ -146,6 +166,15 @@ class WatchStreams:
                 own.end(CannotResume(f"the updates after {resume.position} are gone"))
         self._watchers.close(own)
         return watcher
+
+    def _succeed(self, lost: int, stream: int) -> None:
+        successors = self._successors
+        for each, last in successors.items():
+            if last == lost:
+                successors[each] = stream
+        successors[lost] = stream
+        if len(successors) > MAX_SUCCESSORS:
+            del successors[next(iter(successors))]
 
     def _apply(self, watcher: Watcher, request: wire.WatchRequest) -> None:
         if request.HasField("buffer"):
@@ -177,8 +206,3 @@ class WatchStreams:
 def watcher_id(stream: int) -> str:
     """Return what a reader calls its stream when it comes back."""
     return str(stream)
-
-
-def parse_watcher_id(text: str) -> int:
-    """Return the number of a stream; -1: the text is not that of a stream."""
-    return int(text) if text.isascii() and text.isdecimal() else -1

@@ -70,6 +70,8 @@ class Watcher:
         self.turn = 0
         # Whether a stream has still to say how far its reader is.
         self._resumed = False
+        # Ends it when nothing waits any more.
+        self._last: BaseException | None = None
         self.bars = BarQueue(bars, self._wake.set)
 
     @property
@@ -192,6 +194,8 @@ class Watcher:
             TakenOver: the turn is over.
         """
         while not self._has_news(turn):
+            if self._last is not None:
+                raise self._last
             self._wake.clear()
             await self._wake.wait()
         if self._end is not None:
@@ -230,6 +234,11 @@ class Watcher:
             shares = [each.up_to(stop + 1) for each in marks]
         return min(shares[0], max_states), min(shares[1], max_bars), max(stop - 1, 0)
 
+    def finish(self, reason: BaseException) -> None:
+        """Raise ``reason`` as soon as everything that waits was taken."""
+        self._last = reason
+        self._wake.set()
+
     def end(self, reason: BaseException) -> None:
         """Make the next or present :meth:`next_states` raise ``reason``."""
         self._end = reason
@@ -241,6 +250,8 @@ class Watcher:
         A cancellation loses nothing: states leave the queue only when they are returned.
         """
         while not self._due and not self._buffered and self._end is None:
+            if self._last is not None:
+                raise self._last
             self._wake.clear()
             await self._wake.wait()
         if self._end is not None:

@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.watch.bar_queue import BarQueue
 from aggregator.watch.bar_watchers import BarWatchers
-from aggregator.watch.recent import Changed
+from aggregator.watch.updates import Changed
 from aggregator.watch.watcher import Watcher
 from marketdata.errors import MarketDataError
 
@@ -70,7 +71,7 @@ class Watchers:
     def open(self) -> Watcher:
         """Return a watcher that watches nothing yet; :meth:`close` it.
 
-        After :meth:`end_all` its reason is raised.
+        After :meth:`finish_all` its reason is raised.
         """
         if self._closed is not None:
             raise self._closed
@@ -87,11 +88,11 @@ class Watchers:
             self._open.discard(watcher)
             self.recent.readers -= watcher.keeps
 
-    def end_all(self, reason: BaseException) -> None:
-        """End every present and future watcher with ``reason``."""
+    def finish_all(self, reason: BaseException) -> None:
+        """End each watcher with ``reason`` when it has everything, and future ones at once."""
         self._closed = reason
         for watcher in self._open:
-            watcher.end(reason)
+            watcher.finish(reason)
 
     def watch(self, watcher: Watcher, symbols: Iterable[str]) -> list[str]:
         """Let ``watcher`` watch ``symbols``; they need not have data yet.
@@ -152,7 +153,8 @@ class Watchers:
 
     def mark_present(self, watcher: Watcher, rows: Sequence[int]) -> None:
         """Queue the present states of symbols for ``watcher``; each must have one."""
-        self._mark({watcher: rows}, owner=watcher.bars)
+        if rows:
+            self._mark({watcher: rows}, owner=watcher.bars)
 
     def notify(self, changed: NDArray[np.int32]) -> None:
         """Mark changed rows, each there once, for the streams that watch them; never waits."""
@@ -178,7 +180,7 @@ class Watchers:
                     by_name.setdefault(watcher, []).append(row)
         shares.update(by_name)
 
-    def _mark(self, shares: dict[Watcher, Sequence[int]], owner: object | None = None) -> None:
+    def _mark(self, shares: dict[Watcher, Sequence[int]], owner: BarQueue | None = None) -> None:
         position = self.recent.position()
         keeping = {watcher: rows for watcher, rows in shares.items() if watcher.keeps}
         rows, states = self._keep(keeping, owner) if keeping else ((), None)
@@ -196,7 +198,7 @@ class Watchers:
     # Keeps what is sent to streams that may come back. Returns the rows and their states, encoded
     # once; None: all of the streams skip to newer ones.
     def _keep(
-        self, shares: dict[Watcher, Sequence[int]], owner: object | None
+        self, shares: dict[Watcher, Sequence[int]], owner: BarQueue | None
     ) -> tuple[Sequence[int], list[bytes] | None]:
         rows, *others = shares.values()
         if any(own is not rows for own in others):

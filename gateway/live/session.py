@@ -8,6 +8,8 @@ bytes of the subscription's format to the connection, which hands it to the sock
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from functools import partial
 from typing import Protocol
 
 from gateway.clients.connection import INTERNAL_ERROR, Connection
+from gateway.clients.farewell import Farewell, Returns
 from gateway.clients.outbox import DEFAULT_MAX_BUFFERED_BYTES, BufferFull
 from gateway.hub.batch import Batch
 from gateway.hub.hub import Hub
@@ -23,6 +26,9 @@ from gateway.hub.updates import FeedStatus
 from gateway.limiter import RateLimiter
 from gateway.live.format import Format, StatusFormat
 from marketdata.errors import MarketDataError
+
+# Sessions that are ended in one turn of the event loop, 50 to 100 µs each.
+STOPS_PER_TURN = 100
 
 
 class SubscriptionOverflow(MarketDataError):
@@ -76,6 +82,7 @@ class Sessions:
         clock: seconds on a clock that never goes back.
         report_bug: called with an exception at hand that ended one session.
         time_ns: the time that clients are told, in nanoseconds since 1970.
+        returns: says when each client should come back after a stop.
     """
 
     def __init__(
@@ -87,6 +94,7 @@ class Sessions:
         report_bug: Callable[[], None] = _ignore,
         *,
         time_ns: Callable[[], int],
+        returns: Returns | None = None,
     ) -> None:
         self.hub = hub
         self.history = history
@@ -94,8 +102,12 @@ class Sessions:
         self.clock = clock
         self.report_bug = report_bug
         self.time_ns = time_ns
+        self.returns = returns or Returns()
         self._open: set[LiveSession] = set()
         self._stopped = False
+        # Sessions that still have something to send before they end.
+        self._leaving: set[LiveSession] = set()
+        self._all_told = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -111,12 +123,35 @@ class Sessions:
     def discard(self, session: LiveSession) -> None:
         """Forget a session that ended."""
         self._open.discard(session)
+        self.told(session)
 
-    def stop(self) -> None:
-        """End every session, and those that still come: the gateway stops."""
+    def told(self, session: LiveSession) -> None:
+        """Take note that a session has said its last message."""
+        self._leaving.discard(session)
+        if not self._leaving:
+            self._all_told.set()
+
+    async def stop(self, flush_s: float) -> None:
+        """End every session, and those that still come: the gateway stops.
+
+        Args:
+            flush_s: how long slow clients may take for the updates that wait for them.
+        """
         self._stopped = True
-        for session in list(self._open):
-            session.stop()
+        self._leaving = set(self._open)
+        self._all_told.clear()
+        for number, session in enumerate(list(self._leaving), 1):
+            if session in self._leaving:
+                session.stop()
+            if number % STOPS_PER_TURN == 0:
+                # Requests go on meanwhile.
+                await asyncio.sleep(0)
+        if self._leaving:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(flush_s):
+                    await self._all_told.wait()
+        for session in list(self._leaving):
+            session.tell_farewell()
 
 
 class LiveSession(ABC):
@@ -126,6 +161,8 @@ class LiveSession(ABC):
     """
 
     connection: Connection
+    # The last message, while updates that wait are sent before it.
+    _farewell: Farewell | None = None
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -158,8 +195,8 @@ class LiveSession(ABC):
         """Tell the client that it sends too often, and end."""
 
     @abstractmethod
-    def stop(self) -> None:
-        """Tell the client that the gateway stops, and end."""
+    def say_farewell(self, farewell: Farewell) -> None:
+        """Tell the client that the gateway stops and when to come back, and end."""
 
     @abstractmethod
     def fail(self, error: MarketDataError, subscription: Subscription | None = None) -> None:
@@ -170,6 +207,24 @@ class LiveSession(ABC):
                 cannot take another message, or an error of the endpoint itself.
             subscription: the subscription it is about.
         """
+
+    # The end of the gateway
+
+    def stop(self) -> None:
+        """Send the updates that wait, then the farewell."""
+        self._farewell = self._sessions.returns.farewell()
+        self.flush()
+
+    def tell_farewell(self) -> None:
+        """Say the farewell now, whatever still waits."""
+        farewell, self._farewell = self._farewell, None
+        if farewell is None:
+            return
+        try:
+            self.say_farewell(farewell)
+        except Exception:
+            self._give_up()
+        self._sessions.told(self)
 
     # The connection
 
@@ -240,6 +295,8 @@ class LiveSession(ABC):
                     self._sent_at = self._now()
                     # To the end, so that no subscription starves another.
                     waiting[subscription] = None
+            if self._farewell is not None and not waiting:
+                self.tell_farewell()
         except BufferFull as exc:
             self.fail(exc, subscription)
         except Exception:

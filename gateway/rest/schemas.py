@@ -115,6 +115,18 @@ class SymbolsBody(_Body):
     )
 
 
+class ViewBody(BaseModel):
+    """What a view knows of one symbol; each view has more fields of its own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    symbol: str
+    view: str
+    sinceNs: str = Field(  # noqa: N815  the name on the wire
+        pattern=_DIGITS, description="the view has all trades that arrived from then on"
+    )
+
+
 class BarBody(_Body):
     """What was traded of one symbol with start <= exchange time < end."""
 
@@ -145,6 +157,9 @@ class GatewayStatusBody(_Body):
     )
     clients: int = Field(ge=0, description="live clients of all endpoints")
     maxClients: int  # noqa: N815  the name on the wire
+    refused: dict[str, str] = Field(
+        description="live clients that got 503, by reason: `full`, `rate` or `stopping`"
+    )
     subscriptions: int = Field(ge=0)
     topics: int = Field(ge=0, description="symbols and bars that are followed")
     conflated: str = Field(
@@ -176,6 +191,29 @@ class StoreStatusBody(_Body):
     )
 
 
+class LogStatusBody(_Body):
+    """The state of the tick log of the aggregator."""
+
+    state: Literal["off", "ok", "disk full", "failing"] = Field(
+        description="while it is neither off nor ok, no tick is acknowledged"
+    )
+    problem: str | None
+    firstOffset: str = Field(  # noqa: N815  the name on the wire
+        description="the oldest record that is kept", pattern=_DIGITS
+    )
+    nextOffset: str = Field(pattern=_DIGITS)  # noqa: N815  the name on the wire
+    waitingBytes: str = Field(  # noqa: N815  the name on the wire
+        description="not written yet", pattern=_DIGITS
+    )
+    unsyncedBytes: str = Field(  # noqa: N815  the name on the wire
+        description="written, and not synced to the disk", pattern=_DIGITS
+    )
+    checkpointOffset: str = Field(  # noqa: N815  the name on the wire
+        description="a start applies the records from here on", pattern=_DIGITS
+    )
+    checkpointTime: str | None  # noqa: N815  the name on the wire
+
+
 class AggregatorStatusBody(_Body):
     """The status of the aggregator; only `status`, not ok, while it does not answer."""
 
@@ -192,6 +230,7 @@ class AggregatorStatusBody(_Body):
     intervals: list[str] | None = Field(default=None, description="that bars are made of")
     feeds: list[FeedStatusBody] | None = None
     store: StoreStatusBody | None = None
+    log: LogStatusBody | None = None
 
 
 class StatusBody(_Body):

@@ -44,7 +44,7 @@ async def test_ingest_says_how_many_ticks_it_could_not_hand_over_and_exits_1() -
     env = {
         "INGEST_PORT": "0",
         "INGEST_AGGREGATOR": "127.0.0.1:1",
-        "INGEST_SHUTDOWN_DEADLINE_S": "0.3",
+        "INGEST_SHUTDOWN_DEADLINE_S": "2",
     }
     async with run_service("ingest", env) as ingest:
         await send(await ingest.wait_for_port(), [make_tick()] * 7)

@@ -66,7 +66,7 @@ async def test_who_subscribes_while_the_feed_is_stale_is_told() -> None:
     assert told.json == STALE
 
 
-async def test_after_a_cut_between_gateway_and_aggregator_the_newest_state_comes() -> None:
+async def test_after_a_cut_between_gateway_and_aggregator_what_was_missed_comes() -> None:
     async with (
         feeding() as (port, feed),
         open_link("127.0.0.1", port) as link,
@@ -84,7 +84,8 @@ async def test_after_a_cut_between_gateway_and_aggregator_the_newest_state_comes
             link.refuse(False)
             assert (await client.next()).json == LIVE
             newest = await client.next()
-            assert (newest["recovered"], newest.json["close"]) == ("false", 12.0)
+            # This client conflates. Nothing says that a state is missing.
+            assert (newest.headers.get("recovered"), newest.json["close"]) == (None, 12.0)
             await feed.price("AAPL", 13.0)
             assert (await client.next()).json["close"] == 13.0
 
@@ -168,14 +169,14 @@ async def test_who_does_not_read_what_is_buffered_is_ended() -> None:
             assert (await lazy.wait_closed())[0] == 4490
 
 
-async def test_who_never_reads_costs_nothing_when_the_gateway_stops() -> None:
+async def test_who_never_reads_costs_some_seconds_when_the_gateway_stops() -> None:
     async with live() as (address, feed):
         context = open_lazy_stomp(address)
         lazy = await context.__aenter__()
         await lazy.subscribe("/topic/market-data/*")
         await flood(feed, 3)
         before = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - before < 5
+    assert asyncio.get_running_loop().time() - before < 10
     lazy.websocket.transport.abort()
     with contextlib.suppress(Exception):
         await context.__aexit__(None, None, None)
@@ -242,7 +243,7 @@ async def test_a_stop_with_clients_of_every_kind_is_orderly_and_quick() -> None:
         environment = {
             "GATEWAY_PORT": "0",
             "GATEWAY_AGGREGATOR": f"127.0.0.1:{port}",
-            "GATEWAY_SHUTDOWN_TIMEOUT_S": "60",
+            "GATEWAY_SHUTDOWN_DEADLINE_S": "60",
         }
         async with run_service("gateway", environment) as service:
             address = f"127.0.0.1:{await service.wait_for_port()}"
@@ -265,9 +266,9 @@ async def test_a_stop_with_clients_of_every_kind_is_orderly_and_quick() -> None:
                 frame = await client.next()
                 while frame.command == "MESSAGE":
                     frame = await client.next()
-                assert frame["message"] == "the server is shutting down"
-                assert await client.wait_closed() == (1001, "the server is shutting down")
-                assert "shutting down" in (await poll).text
+                assert frame["message"].startswith("server-shutdown")
+                assert await client.wait_closed() == (1012, frame["message"])
+                assert "server-shutdown" in (await poll).text
                 lazy.websocket.transport.abort()
         assert code == 0
         # Nobody waited for those who do not leave by themselves.
