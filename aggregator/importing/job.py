@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -249,7 +250,7 @@ class Import:
             else:
                 before = self.progress.file, 0
                 self.progress.file += 1
-                await staging.add([], [], [], before, self.progress, now_ns=self._clock())
+                await staging.add([], [], {}, before, self.progress, now_ns=self._clock())
         if self._strict and self.progress.bad:
             raise RowsRefused(self.progress.bad.total())
 
@@ -297,7 +298,7 @@ class Import:
     ) -> None:
         hours = [(source.content, hour) for hour in segment.hours()]
         bars = list(segment.drain())
-        refused, segment.refused = segment.refused, set()
+        refused, segment.refused = segment.refused, Counter()
         self.progress.out_of_session += segment.out_of_session
         segment.out_of_session = 0
         self.progress.row = row
