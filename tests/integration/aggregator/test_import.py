@@ -20,7 +20,7 @@ from sqlalchemy import select, text
 
 from aggregator.bars.candle import Candle
 from aggregator.importing import job
-from aggregator.importing.job import Import, Rules
+from aggregator.importing.job import Choices, Import, Rules
 from aggregator.importing.ledger import ImportRunsElsewhere, Undecided
 from aggregator.importing.staging import Staging
 from aggregator.importing.statements import Way
@@ -81,7 +81,8 @@ def make_import(
         settings,
     )
     given = {"retention": {}, "screen": Blind(), "clock": lambda: START_NS * 2, **more}
-    return Import(database, paths, rules, **given)
+    chosen = {name: given.pop(name) for name in ("way", "distinct", "strict") if name in given}
+    return Import(database, paths, rules, Choices(**chosen), **given)
 
 
 def trades(count: int, seed: int = 1) -> list[Trade]:
