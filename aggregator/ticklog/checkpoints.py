@@ -45,6 +45,13 @@ class CheckpointFiles:
         found = [self._check(path) for path in self.paths()]
         return [checkpoint for checkpoint in found if checkpoint is not None]
 
+    def newest_offset(self) -> int:
+        """Return the offset of the newest checkpoint, from the headers alone; 0: there is none."""
+        for path in self.paths():
+            with contextlib.suppress(NoCheckpoint), _open(path) as file:
+                return _read_header(path, file).offset
+        return 0
+
     def load(self, offset: int) -> bytes:
         """Return the content of a checkpoint.
 
@@ -167,8 +174,9 @@ def _read_header(path: Path, file: int) -> CheckpointHeader:
 
 
 def _read(file: int, length: int) -> bytes:
+    # As a rule one part, which is then not copied.
     parts = []
-    while length and (data := os.read(file, min(length, 64 * _CHUNK))):
+    while length and (data := os.read(file, length)):
         parts.append(data)
         length -= len(data)
     return b"".join(parts)

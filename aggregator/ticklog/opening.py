@@ -73,7 +73,7 @@ def lock_directory(directory: Path) -> int:
 
 def _check_writable(directory: Path) -> None:
     # The lock may have been there.
-    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         raise LogUnusable(directory, "cannot be written: Permission denied")
 
 
@@ -94,10 +94,9 @@ def open_log(
         if opened.file is not None and sync is not None:
             # What is read from it now counts as durable.
             opened.file.sync(sync)
-        whole = checkpoints.whole()
+        newest = checkpoints.newest_offset()
     except OSError as exc:
         raise LogUnusable(directory, describe(exc)) from exc
-    newest = whole[0].offset if whole else 0
     if newest <= opened.next_offset:
         return opened
     return _continue_at(directory, opened, newest, on_skip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -133,8 +134,8 @@ def find_end(path: Path, on_skip: OnSkip | None = None) -> End:
                 damaged = True
             return End(0, reader.expected, 0 if damaged else size, None, damaged)
         while True:
-            for _ in reader.records():
-                pass
+            # Reads all and keeps nothing.
+            deque(reader.records(), maxlen=0)
             found = None if reader.position == size else reader.find_next()
             if found is None:
                 break

@@ -163,6 +163,20 @@ def test_cat_stops_at_a_damaged_record_or_leaves_it_out(directory: Path) -> None
     assert [line.split()[0] for line in lines[1:]] == ["1", "2"]
 
 
+def test_the_program_of_the_page_reads_a_segment(directory: Path) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "ticklog.md").read_text()
+    program = page.partition("```python\n")[2].partition("```")[0]
+    path = list_segments(directory)[0]
+    found = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert found.stdout == f"2 {6 + BATCH.ByteSize()}\n"
+
+
 def test_the_directory_is_that_of_the_setting(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

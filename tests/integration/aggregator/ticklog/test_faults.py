@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,9 +65,8 @@ class SlowDisk:
     async def wait_until_held(self) -> None:
         assert await asyncio.to_thread(self._began.acquire, timeout=TIMEOUT_S)
 
-    async def wait_for_syncs(self, count: int) -> None:
-        for _ in range(count):
-            assert await asyncio.to_thread(self._ended.acquire, timeout=TIMEOUT_S)
+    def wait_for_sync(self) -> None:
+        assert self._ended.acquire(timeout=TIMEOUT_S)
 
     def __call__(self, file: int) -> None:
         if not self._gate.is_set():
@@ -232,7 +233,8 @@ async def test_an_idle_log_does_not_sync(tmp_path: Path) -> None:
     log = FileLog(tmp_path, options("interval:1ms"), sync=slow)
     await append_all(log, [b"x"])
     # The header, then the record.
-    await slow.wait_for_syncs(2)
+    for _ in range(2):
+        await asyncio.to_thread(slow.wait_for_sync)
     # Many intervals.
     await asyncio.sleep(0.05)
     assert len(slow.synced) == 2
@@ -342,6 +344,39 @@ async def test_a_readonly_directory_is_refused(disk: SmallDisk) -> None:
     assert payloads(open_readonly(disk.path / "old").read_from(0)) == [b"x"]
 
 
+@pytest.mark.parametrize("has_lock", [False, True])
+def test_a_directory_that_may_not_be_written_is_refused(tmp_path: Path, *, has_lock: bool) -> None:
+    directory = tmp_path / "log"
+    directory.mkdir()
+    if has_lock:
+        (directory / "lock").touch()
+        (directory / "lock").chmod(0o666)
+    directory.chmod(0o555)
+    with as_nobody(directory):
+
+        async def make() -> None:
+            with pytest.raises(LogUnusable, match="log: cannot be written: Permission denied"):
+                FileLog(directory)
+
+        asyncio.run(make())
+
+
+@contextlib.contextmanager
+def as_nobody(directory: Path) -> Iterator[None]:
+    """Let this process have no rights but those of everybody; its directories can be entered."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for parent in directory.parents:
+        if parent.stat().st_uid == 0 and str(parent).startswith(tempfile.gettempdir() + "/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 async def test_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("")
     with pytest.raises(LogUnusable, match=f"{tmp_path}/log: cannot be written: File exists"):
@@ -360,6 +395,25 @@ async def test_a_failing_ack_does_not_stop_the_others(tmp_path: Path) -> None:
         log.append(Kind.BATCH, 0, b"", acks)
         await acks.wait_for(1)
     assert [type(error) for error in caught] == [ZeroDivisionError]
+
+
+def test_a_log_that_nobody_closed_ends_with_its_loop(tmp_path: Path) -> None:
+    slow = SlowDisk()
+
+    async def append() -> None:
+        log = FileLog(tmp_path, options(), sync=slow)
+        await append_all(log, [b"first"])
+        slow.hold()
+        log.append(Kind.BATCH, 0, b"second", Acks())
+        await slow.wait_until_held()
+
+    # An error in a thread would fail this test.
+    asyncio.run(append())
+    slow.release()
+    # The header, and each record.
+    for _ in range(3):
+        slow.wait_for_sync()
+    assert payloads(open_readonly(tmp_path).read_from(0)) == [b"first", b"second"]
 
 
 async def test_segments_are_dropped_by_bytes_and_by_age(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from random import Random
 
@@ -157,7 +158,7 @@ async def test_any_damage_in_a_full_segment_is_found(
     tmp_path: Path, seed: int, damage: int
 ) -> None:
     random = Random(seed)
-    directory = tmp_path / f"{seed}-{damage}"
+    directory = Path(tempfile.mkdtemp(dir=tmp_path))
     given_payloads = [random.randbytes(random.choice((0, 10, 100))) for _ in range(60)]
     await write_log(directory, given_payloads, options("never", segment_bytes=2000))
     *full, _ = list_segments(directory)
@@ -165,6 +166,7 @@ async def test_any_damage_in_a_full_segment_is_found(
     data = bytearray(path.read_bytes())
     begin = random.randrange(len(data))
     data[begin : begin + damage] = random.randbytes(len(data[begin : begin + damage]))
+    data[begin] = path.read_bytes()[begin] ^ random.randrange(1, 256)
     path.write_bytes(data)
     async with opened(lambda: FileLog(directory, NEVER)) as log:
         # Only the last segment is read at the start.
@@ -308,6 +310,31 @@ async def test_a_checkpoint_that_fails_leaves_nothing(made: Path) -> None:
 def test_a_missing_directory_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(LogUnusable, match="No such file or directory"):
         open_readonly(tmp_path / "nowhere")
+
+
+def test_another_process_reads_what_is_done_while_more_is_written(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        bound(sys.executable, "-m", "tests.doubles.log_appender", str(tmp_path), "never"),
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        log = None
+        found: list[bytes] = []
+        for line in iter(process.stdout.readline, b""):
+            done = int(line)
+            if done % 100:
+                continue
+            log = log or open_readonly(tmp_path)
+            # From the middle, too.
+            begin = Random(done).randrange(len(found) + 1)
+            found[begin:] = payloads(log.read_from(begin))
+            assert len(found) > done
+            assert log.next_offset >= len(found)
+            if done == 2000:
+                break
+        process.kill()
+        process.stdout.read()
+    assert found == [payload_of(offset) for offset in range(len(found))]
 
 
 @pytest.mark.parametrize("mode", ["batch", "interval:10ms", "never"])
