@@ -31,6 +31,7 @@ from gateway.clients.handshake import OriginCheck
 from gateway.clients.head import HeadAsGet
 from gateway.clients.hosts import HostCheck, host_check
 from gateway.clients.origins import is_allowed, parse_origins
+from gateway.ending import end_sessions
 from gateway.graphql.app import install_graphql
 from gateway.hub.history import History
 from gateway.hub.hub import Hub
@@ -129,7 +130,7 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
             # Jitter, not a secret.
             random = Random()  # noqa: S311
             upstream = Upstream(open_watch(channel), hub, random=random, write=this_turn().write)
-            returns = Returns(settings.reconnect_spread_s, random)
+            returns = Returns(settings.reconnect_spread_s, random.uniform)
             capacity = Capacity(
                 settings.max_connections,
                 rate=settings.admission_rate,
@@ -169,7 +170,7 @@ async def say_farewell(
     capacity: Capacity, sessions: Sessions, endpoints: Sequence[Endpoint], flush_s: float
 ) -> None:
     """Send every live client what waits for it and its farewell, and end it."""
-    await sessions.stop(flush_s)
+    await end_sessions(sessions, flush_s)
     for endpoint in endpoints:
         endpoint.stop()
     with contextlib.suppress(TimeoutError):
@@ -288,6 +289,7 @@ def build_sessions(
         max_symbols=settings.max_symbols_per_request,
         message_rate=settings.message_rate,
         message_burst=settings.message_burst,
+        first_message_timeout_s=settings.first_message_timeout_s,
         max_message_bytes=settings.max_message_bytes,
         client_buffer_bytes=settings.client_buffer_bytes,
         buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
@@ -327,7 +329,10 @@ def build_stomp(
 ) -> StompEndpoint:
     """Return the endpoint of STOMP over WebSocket and SockJS."""
     limits = StompLimits(
-        session=SessionLimits(max_subscriptions=settings.max_subscriptions),
+        session=SessionLimits(
+            max_subscriptions=settings.max_subscriptions,
+            connect_timeout_s=settings.first_message_timeout_s,
+        ),
         signal_rate=settings.signal_rate,
         signal_burst=settings.signal_burst,
         signal_byte_rate=settings.signal_byte_rate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from aggregator.coverage.gaps import Gaps
 from aggregator.coverage.spans import Span, Spans
 from aggregator.sessions.sessions import END_OF_TIME, NS_PER_DAY
 from aggregator.wire.batch import Batch
@@ -25,6 +26,7 @@ class Registry(Protocol):
     # What came before this time was not seen, unless the sender says otherwise.
     started_ns: int
     spans: Spans
+    gaps: Gaps
 
     def sender(self, producer_id: str) -> Sender:
         """Return the state of a sender."""
@@ -71,6 +73,8 @@ class Feed:
             # Producers connected before they sent these ticks.
             self.report(batch.producer_id, batch.feed, now_ns)
         times = batch.time_range(latest_ns)
+        if batch.producer_id and self._registry.gaps.note(batch, times):
+            self._registry.changed()
         if times is not None:
             self.heard(*times, now_ns)
 

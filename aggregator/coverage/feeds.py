@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from aggregator.bars.bar import Coverage
 from aggregator.coverage.feed import Feed, Sender
+from aggregator.coverage.gaps import Gaps
 from aggregator.coverage.spans import Span, Spans
 from aggregator.sessions.sessions import END_OF_TIME
 from marketdata.timestamps import NS_PER_S
@@ -47,6 +48,8 @@ class Feeds:
         self.started_ns = started_ns
         # What ended streams covered; open streams are asked themselves.
         self.spans = Spans(MAX_SPANS, spans)
+        # Times of ticks that were sent and did not arrive, whoever else was connected.
+        self.gaps = Gaps()
         self._feeds: set[Feed] = set()
         self._senders: OrderedDict[str, Sender] = OrderedDict()
         # Senders of the run before that have not come back yet.
@@ -109,6 +112,8 @@ class Feeds:
         for feed in self._feeds:
             for span in feed.spans(now_ns):
                 whole.add(*span)
+        for gap in self.gaps.all():
+            whole.remove(*gap)
         return whole.all()
 
     def statuses(self) -> list[FeedStatus]:
@@ -154,7 +159,9 @@ class Feeds:
             if further <= reach:
                 break
             reach = further
-        if reach == END_OF_TIME:
+        if self.gaps.touch(start, end):
+            return Coverage.PARTIAL
+        if reach == END_OF_TIME and not self.gaps.touch(start, END_OF_TIME):
             self._endless.add(start)
         if reach >= end or (reach > start and any(f.grows_at(reach) for f in self._feeds)):
             return Coverage.FULL

@@ -48,6 +48,8 @@ STORE_ERRORS = (
 )
 # Long enough for another writer's transaction, short enough to try again soon.
 SQLITE_BUSY_S = 2.0
+# A migration takes longer than any other transaction, and another process may be at one now.
+MIGRATION_PATIENCE = 4
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0
 MAX_READS = 4
@@ -81,6 +83,7 @@ class Database:
         self._password = str(url.password or "")
         self._file = sqlite_file(url)
         self._pragmas = tuple(pragmas)
+        self._busy_s = busy_s
         arguments: dict[str, Any] = {"timeout": busy_s}
         if self._file is None:
             arguments = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
@@ -199,11 +202,13 @@ class Database:
         if self._had_tables is None:
             # Before a connection makes the file.
             self._had_tables = self._file is not None and await asyncio.to_thread(self._file.exists)
-        async with self.write() as connection:
+        async with self.write(self._busy_s * MIGRATION_PATIENCE) as connection:
             if not self.is_sqlite:
                 await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
             is_new = not await connection.run_sync(_has_tables)
             await connection.run_sync(_migrate)
+        # The connection of the migration would wait too long for a lock.
+        self.refresh()
         self._opened = await asyncio.to_thread(self._identify)
         is_emptied = is_new and self._had_tables
         self._had_tables = True
@@ -244,10 +249,14 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Give the only connection for writing; its transaction ends with the context."""
+    async def write(self, busy_s: float | None = None) -> AsyncIterator[AsyncConnection]:
+        """Give the only connection for writing; its transaction ends with the context.
+
+        Args:
+            busy_s: how long SQLite waits for other writers, if it is not as long as usual.
+        """
         async with self._writing, self._connection() as connection:
-            await connection.execution_options(writes=True)
+            await connection.execution_options(writes=True, busy_s=busy_s)
             async with connection.begin():
                 yield connection
 
@@ -328,5 +337,8 @@ def _migrate(connection: Connection) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # A writer that reads first, and must then wait for another writer, would fail.
-    kind = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
+    options = connection.get_execution_options()
+    kind = "IMMEDIATE" if options.get("writes") else "DEFERRED"
+    if (busy_s := options.get("busy_s")) is not None:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(busy_s * 1000)}")
     connection.exec_driver_sql(f"BEGIN {kind}")
