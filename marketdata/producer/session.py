@@ -15,7 +15,12 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from marketdata.producer.encoding import MAX_BATCH_BYTES, MAX_BATCH_TICKS, encode_varint
+from marketdata.producer.encoding import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_TICKS,
+    encode_varint,
+    split_records,
+)
 from marketdata.producer.errors import (
     ProducerError,
     ProducerRefused,
@@ -24,7 +29,7 @@ from marketdata.producer.errors import (
     SequenceConflict,
     ServerLostTicks,
 )
-from marketdata.wire.market_data_pb2 import TickBatch
+from marketdata.wire.market_data_pb2 import Tick
 from marketdata.wire.producer_pb2 import IngestMessage, ProducerAck, ProducerHello, ProducerMessage
 
 MAGIC = b"MDS2"
@@ -304,16 +309,15 @@ class ProducerSession:
         base = self._base or 0
         batches = iter(self._batches)
         batch: _Batch | None = None
-        ticks = TickBatch()
+        payloads: list[bytes] = []
         for sequence in sorted(each for each in self._rejections if each <= last_sequence):
             place = sequence - base - 1
             while batch is None or place >= batch.first + batch.ticks:
                 batch = next(batches)
-                ticks = TickBatch.FromString(batch.records)
-            tick = ticks.ticks[place - batch.first]
-            values = RejectedTick(tick.symbol, tick.price, tick.volume, tick.exchange_timestamp)
+                payloads = split_records(batch.records)
+            tick = _read_tick(payloads[place - batch.first])
             self.rejected += 1
-            self._on_reject(Rejected(sequence, self._rejections.pop(sequence), values))
+            self._on_reject(Rejected(sequence, self._rejections.pop(sequence), tick))
 
     def _forget_answered(self) -> None:
         batches = self._batches
@@ -335,6 +339,15 @@ class ServerEnded(ProducerError):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+
+
+def _read_tick(payload: bytes) -> RejectedTick:
+    try:
+        tick = Tick.FromString(payload)
+    except DecodeError:
+        # Whoever encoded it made it so.
+        tick = Tick()
+    return RejectedTick(tick.symbol, tick.price, tick.volume, tick.exchange_timestamp)
 
 
 def _batch_frame(first_sequence: int, records: bytes) -> bytes:
