@@ -177,11 +177,13 @@ def _make_connections(
             chance=random.random,
         )
         return [Connection(server, counts, stop) for _ in range(settings.connections)]
-    name, numbers = settings.producer_id, range(1, settings.connections + 1)
-    names = [name] if settings.connections == 1 else [f"{name}-{number}" for number in numbers]
+    name, count = settings.producer_id, settings.connections
+    names = [name] if count == 1 else [f"{name}-{number + 1}" for number in range(count)]
+    # All connect together, so one of them says it.
+    says: list[Callable[[str], None]] = [screen.say] + [lambda _: None] * (count - 1)
     return [
-        AckedConnection(settings.server, each, counts, stop, screen.say, retry=settings.retry)
-        for each in names
+        AckedConnection(settings.server, each, counts, stop, say, retry=settings.retry)
+        for each, say in zip(names, says, strict=True)
     ]
 
 

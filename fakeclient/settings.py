@@ -37,6 +37,7 @@ def _check_optional_address(value: str) -> str:
 
 def _check_producer_id(value: str) -> str:
     # The connections are numbered: feed-1, feed-2, ...
+    check_producer_id(value)
     check_producer_id(f"{value}-1000")
     return value
 
