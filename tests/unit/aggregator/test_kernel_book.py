@@ -160,7 +160,7 @@ odd = st.builds(
         st.sampled_from([0, -1, LATEST, LATEST + 1, 1]),
     ),
 )
-ticks = st.one_of(usual, usual, late, late, odd)
+ticks = st.one_of(usual, usual, late, late, odd, st.just(Tick()))
 arrivals = st.sampled_from([0, START, *(START + s * NS_PER_S for s in (5, 30, 90)), LATEST])
 
 
