@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 from random import Random
 
@@ -12,7 +14,9 @@ import pytest
 from marketdata.producer import Producer, ProducerReplaced, RejectedTick, SyncProducer
 from tests.doubles.link import open_link
 from tests.doubles.pipeline import run_aggregator, run_ingest
+from tests.doubles.processes import bound
 from tests.doubles.restarts import run_killed_ingest
+from tests.doubles.trades import ROOT
 
 TIMEOUT_S = 60
 SYMBOLS = [f"S{number}" for number in range(7)]
@@ -178,3 +182,40 @@ async def test_a_second_program_with_the_id_replaces_the_first() -> None:
         with pytest.raises(ProducerReplaced, match="another session"):
             await first.send(*rows(1, 1)[0])
         await first.close()
+
+
+PROGRAM = """
+import sys
+from itertools import islice
+from marketdata.producer import SyncProducer
+
+first_ns, count = int(sys.argv[2]), int(sys.argv[3])
+rows = ((f"S{n % 7}", 10.0, n, first_ns + n) for n in range(1, count + 1))
+with SyncProducer(sys.argv[1], producer_id="file", max_unacked_ticks=2_000) as producer:
+    print("open", flush=True)
+    for row in islice(rows, producer.last_sequence, None):
+        producer.send(*row)
+"""
+
+
+async def test_a_killed_program_that_reads_a_file_goes_on_where_it_was() -> None:
+    count, first_ns = 200_000, time.time_ns() - 10**9
+    kills = 0
+    async with asyncio.timeout(TIMEOUT_S), run_killed_ingest() as (ingest, totals):
+        while True:
+            program = await asyncio.create_subprocess_exec(
+                *bound(sys.executable, "-c", PROGRAM, ingest.address, str(first_ns), str(count)),
+                stdout=asyncio.subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+            assert program.stdout is not None
+            assert await program.stdout.readline() == b"open\n"
+            if kills == 3:
+                break
+            await asyncio.sleep(0.1)
+            program.kill()
+            await program.wait()
+            kills += 1
+        assert await program.wait() == 0
+        assert await totals.aggregates(*SYMBOLS) == expected(count)
+        assert (await totals.status()).accepted == count
