@@ -288,7 +288,7 @@ class ProducerSession:
                 f"{base + self._ever_written}"
             )
         for rejection in ack.rejections:
-            if rejection.sequence > base + self.answered:
+            if base + self.answered < rejection.sequence <= base + self._ever_written:
                 self._rejections.setdefault(rejection.sequence, rejection.reason)
         self.duplicates += ack.duplicates
         # An ack may cover what only an earlier connection sent. Its rejections come when this one
@@ -299,8 +299,8 @@ class ProducerSession:
             written = last.first + last.ticks
         answered = min(ack.last_sequence - base, written)
         if answered > self.answered:
-            self.answered = answered
             self._reject_up_to(base + answered)
+            self.answered = answered
             self._forget_answered()
 
     def _reject_up_to(self, last_sequence: int) -> None:
@@ -316,7 +316,10 @@ class ProducerSession:
                 batch = next(batches)
                 payloads = split_records(batch.records)
             tick = _read_tick(payloads[place - batch.first])
+            # Step by step, so that the counts are right for whoever looks at them in on_reject.
+            self.answered = place
             self.rejected += 1
+            self.answered = place + 1
             self._on_reject(Rejected(sequence, self._rejections.pop(sequence), tick))
 
     def _forget_answered(self) -> None:

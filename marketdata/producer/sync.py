@@ -143,14 +143,18 @@ class SyncProducer:
             raise ProducerClosed
         started = Event()
         self._thread = Thread(
-            target=lambda: asyncio.run(self._run(started)),
+            target=self._serve,
+            args=(started,),
             name=f"producer {self._options.producer_id}",
             daemon=True,
         )
         self._thread.start()
         started.wait()
-        self._is_open = True
         timeout_s = self._options.connect_timeout_s
+        if self._loop is None:
+            name = self._options.address_name
+            raise CannotConnect(name, timeout_s, "the thread of the session did not start")
+        self._is_open = True
         try:
             with self._changed:
                 welcomed = self._wait_until(lambda: self._session.welcomed, timeout_s)
@@ -313,6 +317,13 @@ class SyncProducer:
             self._thread.join()
 
     # From here on: called in the thread of the session.
+    def _serve(self, started: Event) -> None:
+        try:
+            asyncio.run(self._run(started))
+        finally:
+            # Also if there was no event loop, because the program has too many open files.
+            started.set()
+
     async def _run(self, started: Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
