@@ -11,7 +11,8 @@ from typing import cast
 
 from marketdata.addresses import describe_failure
 from marketdata.producer.errors import ProducerError
-from marketdata.producer.session import ProducerSession, ServerEnded
+from marketdata.producer.frames import ServerEnded
+from marketdata.producer.session import ProducerSession
 
 CONNECT_TIMEOUT_S = 5.0
 # After so long without any answer to what was sent, connect again. A server whose disk is full is

@@ -8,9 +8,8 @@ connection sends them again with the same boundaries.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from struct import Struct
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -18,39 +17,17 @@ from google.protobuf.message import DecodeError
 from marketdata.producer.encoding import (
     MAX_BATCH_BYTES,
     MAX_BATCH_TICKS,
-    encode_varint,
     split_records,
 )
-from marketdata.producer.errors import (
-    ProducerError,
-    ProducerRefused,
-    ProducerReplaced,
-    ProtocolViolation,
-    SequenceConflict,
-    ServerLostTicks,
-)
+from marketdata.producer.errors import ProtocolViolation, SequenceConflict, ServerLostTicks
+from marketdata.producer.frames import AnswerReader, batch_frame, error_of, hello_frame
 from marketdata.wire.market_data_pb2 import Tick
-from marketdata.wire.producer_pb2 import IngestMessage, ProducerAck, ProducerHello, ProducerMessage
+from marketdata.wire.producer_pb2 import ProducerAck
 
-MAGIC = b"MDS2"
 # A batch is small under a light load, so more than two of them only cost messages.
 SMALL_BATCHES_IN_FLIGHT = 2
-# An ack may reject each tick of a batch, with a reason of 64 bytes.
-MAX_ANSWER_SIZE = 1_000_000
-
-# Errors that may pass: another connection may go on. So may one whose reason is not known here.
-# After the others the producer would only fail again.
-_HOPELESS = frozenset(
-    {
-        *("invalid_producer_id", "replaced", "hello_expected", "batch_expected"),
-        *("malformed_message", "invalid_batch", "too_many_ticks", "invalid_sequence"),
-        *("sequence_gap", "empty_frame", "frame_too_large"),
-    }
-)
 # An encoded tick without fields. The server rejects it, and so its sequence is taken.
 _EMPTY_RECORD = b"\x1a\x00"
-
-_LENGTH = Struct(">I")
 
 
 class RejectedTick(NamedTuple):
@@ -141,7 +118,7 @@ class ProducerSession:
         self._fill_from: int | None = None
         # Rejections of ticks that are not yet answered for.
         self._rejections: dict[int, str] = {}
-        self._received = bytearray()
+        self._answers = AnswerReader()
 
     @property
     def acked(self) -> int:
@@ -182,16 +159,14 @@ class ProducerSession:
     def open_connection(self) -> bytes:
         """Begin a new connection; return what is sent first."""
         self.close_connection()
-        hello = ProducerMessage(hello=ProducerHello(producer_id=self._producer_id))
-        payload = hello.SerializeToString()
-        return MAGIC + _LENGTH.pack(len(payload)) + payload
+        return hello_frame(self._producer_id)
 
     def close_connection(self) -> None:
         """Forget the connection: what it did not ack is sent again by the next one."""
         self.welcomed = False
         self._written = 0
         self._fill_from = None
-        self._received.clear()
+        self._answers.clear()
 
     def next_frame(self) -> bytes | None:
         """Return the next frame to send now; None: the session waits for ticks or answers."""
@@ -206,7 +181,7 @@ class ProducerSession:
         batch = self._batches[self._written]
         self._written += 1
         self._ever_written = max(self._ever_written, batch.first + batch.ticks)
-        return _batch_frame(self._base + 1 + batch.first, batch.records)
+        return batch_frame(self._base + 1 + batch.first, batch.records)
 
     def receive_data(self, data: bytes) -> None:
         """Take the server's answers.
@@ -215,39 +190,16 @@ class ProducerSession:
             ProducerError: the session ends for ever.
             ServerEnded: the connection ends, and another one may go on.
         """
-        self._received += data
-        for payload in self._next_payloads():
-            try:
-                message = IngestMessage.FromString(payload)
-            except DecodeError as exc:
-                raise ProtocolViolation("the server's answer does not parse") from exc
+        for message in self._answers.read(data):
             kind = message.WhichOneof("message")
             if kind == "ack" and self.welcomed:
                 self._take_ack(message.ack)
             elif kind == "welcome" and not self.welcomed:
                 self._take_welcome(message.welcome.last_sequence)
             elif kind == "error":
-                raise _error_of(message.error.reason, message.error.detail)
+                raise error_of(message.error.reason, message.error.detail)
             else:
                 raise ProtocolViolation(f"the server sent {kind!r} where it cannot come")
-
-    def _next_payloads(self) -> Iterator[bytes]:
-        received, at = self._received, 0
-        try:
-            while len(received) - at >= _LENGTH.size:
-                (size,) = _LENGTH.unpack_from(received, at)
-                if not 0 < size <= MAX_ANSWER_SIZE:
-                    raise ProtocolViolation(
-                        f"the server's answer announces {size} bytes, limit is {MAX_ANSWER_SIZE}"
-                    )
-                end = at + _LENGTH.size + size
-                if len(received) < end:
-                    return
-                payload = bytes(received[at + _LENGTH.size : end])
-                at = end
-                yield payload
-        finally:
-            del received[:at]
 
     def _take_welcome(self, last_sequence: int) -> None:
         if self._base is None:
@@ -267,7 +219,7 @@ class ProducerSession:
         count = min(base + self.answered + 1 - first, MAX_BATCH_TICKS)
         end = first + count
         self._fill_from = end if end <= base + self.answered else None
-        return _batch_frame(first, _EMPTY_RECORD * count)
+        return batch_frame(first, _EMPTY_RECORD * count)
 
     def _report_loss(self, lost: LostRange) -> None:
         if self._on_lost is None:
@@ -336,14 +288,6 @@ class ProducerSession:
             self._open_ticks = self._open_bytes = 0
 
 
-class ServerEnded(ProducerError):
-    """The server ended the connection, for a reason that may pass."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-
-
 def _read_tick(payload: bytes) -> RejectedTick:
     try:
         tick = Tick.FromString(payload)
@@ -351,18 +295,3 @@ def _read_tick(payload: bytes) -> RejectedTick:
         # Whoever encoded it made it so.
         tick = Tick()
     return RejectedTick(tick.symbol, tick.price, tick.volume, tick.exchange_timestamp)
-
-
-def _batch_frame(first_sequence: int, records: bytes) -> bytes:
-    # TickBatch.first_sequence, and before it the head of ProducerMessage.batch.
-    head = b"\x10" + encode_varint(first_sequence)
-    head = b"\x12" + encode_varint(len(head) + len(records)) + head
-    return b"".join((_LENGTH.pack(len(head) + len(records)), head, records))
-
-
-def _error_of(reason: str, detail: str) -> ProducerError:
-    if reason == "replaced":
-        return ProducerReplaced(reason, detail)
-    if reason in _HOPELESS:
-        return ProducerRefused(reason, detail)
-    return ServerEnded(reason, detail)

@@ -11,22 +11,16 @@ from threading import Condition, Event, Thread
 from types import TracebackType
 from typing import Any, Self, SupportsFloat, SupportsIndex, Unpack
 
-from marketdata.producer.columns import read_columns, table_columns
-from marketdata.producer.encoding import (
-    EncodedTicks,
-    RowEncoder,
-    TickRow,
-    encode_columns,
-    encode_rows,
-)
-from marketdata.producer.errors import (
-    CannotConnect,
-    ProducerClosed,
-    ProducerError,
-    UnackedTicks,
-)
+from marketdata.producer.encoding import EncodedTicks, RowEncoder, TickRow, encode_rows
+from marketdata.producer.errors import CannotConnect, ProducerClosed, ProducerError
 from marketdata.producer.options import Options, check_options, check_seconds
-from marketdata.producer.producer import check_piece, make_link, make_session
+from marketdata.producer.parts import (
+    check_piece,
+    encode_any_columns,
+    make_link,
+    make_session,
+    unacked_error,
+)
 from marketdata.producer.values import Timestamp
 
 # Rows that are handed to the thread together.
@@ -217,10 +211,7 @@ class SyncProducer:
             InvalidTick: a column cannot be sent.
             ProducerError: the session has ended for ever.
         """
-        if prices is None and volumes is None and timestamps is None:
-            symbols, prices, volumes, timestamps = table_columns(symbols)
-        columns = read_columns(symbols, prices, volumes, timestamps, self._options.unit)
-        self._send_pieces(encode_columns(columns, self._options.piece_ticks))
+        self._send_pieces(encode_any_columns(symbols, prices, volumes, timestamps, self._options))
 
     def send_encoded(self, ticks: EncodedTicks) -> None:
         """Send what :func:`encode_rows` or :func:`encode_columns` made.
@@ -248,9 +239,7 @@ class SyncProducer:
             if self._wait_until(lambda: self._session.answered >= until, limit_s):
                 return
             unacked = self._session.unacked + self._outbox_ticks
-            connected = self._session.welcomed
-        reason = "the server does not answer" if connected else self._link.problem
-        raise UnackedTicks(unacked, limit_s, reason)
+        raise unacked_error(unacked, limit_s, self._session, self._link)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Wait until everything is acked, then disconnect. Closing twice does nothing.

@@ -16,12 +16,12 @@ from marketdata.producer.errors import (
     SequenceConflict,
     ServerLostTicks,
 )
+from marketdata.producer.frames import ServerEnded
 from marketdata.producer.session import (
     Limits,
     LostRange,
     ProducerSession,
     Rejected,
-    ServerEnded,
 )
 from marketdata.wire.market_data_pb2 import Rejection
 from marketdata.wire.producer_pb2 import IngestMessage, ProducerAck, ProducerWelcome
