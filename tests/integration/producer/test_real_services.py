@@ -11,7 +11,14 @@ from random import Random
 import numpy as np
 import pytest
 
-from marketdata.producer import Producer, ProducerReplaced, RejectedTick, SyncProducer
+from marketdata.producer import (
+    LostRange,
+    Producer,
+    ProducerReplaced,
+    RejectedTick,
+    ServerLostTicks,
+    SyncProducer,
+)
 from tests.doubles.link import open_link
 from tests.doubles.pipeline import run_aggregator, run_ingest
 from tests.doubles.processes import bound
@@ -219,3 +226,34 @@ async def test_a_killed_program_that_reads_a_file_goes_on_where_it_was() -> None
         assert await program.wait() == 0
         assert await totals.aggregates(*SYMBOLS) == expected(count)
         assert (await totals.status()).accepted == count
+
+
+async def test_a_server_that_lost_acked_ticks_is_an_error_or_an_event() -> None:
+    lost: list[LostRange] = []
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        run_aggregator(session="none") as aggregator,
+        run_ingest(f"127.0.0.1:{aggregator.port}") as ingest,
+        open_link("127.0.0.1", ingest.listener.port) as link,
+    ):
+        strict = Producer(link.address, producer_id="strict")
+        await strict.open()
+        async with Producer(link.address, "lenient", on_server_lost=lost.append) as lenient:
+            for producer in (strict, lenient):
+                await producer.send_many(rows(1, 12_000))
+                await producer.flush()
+            # As after a power failure that took the end of the log.
+            for name, last in (("strict", 1_000), ("lenient", 1_000)):
+                aggregator.market._numbering._producers.restore({name: last})
+            link.drop()
+            await lenient.send_many(rows(12_001, 7))
+            await lenient.flush()
+            assert lenient.acked == 12_007
+            assert lost == [LostRange(1_001, 12_000)]
+            assert aggregator.market.last_sequence("lenient") == 12_007
+        assert strict._running is not None
+        await asyncio.wait([strict._running])
+        with pytest.raises(ServerLostTicks, match="lost 11000 acked ticks"):
+            await strict.send(*rows(1, 1)[0])
+        # Everything of its own was acked.
+        await strict.close()
