@@ -135,6 +135,11 @@ class ProducerSession:
         """The sequence of the newest tick; None before the first welcome."""
         return None if self._base is None else self._base + self.sent
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether a tick that is added now leaves at once."""
+        return self.welcomed and self._written < SMALL_BATCHES_IN_FLIGHT
+
     def has_room(self, ticks: int, size: int) -> bool:
         """Return whether so many ticks and bytes may be added now."""
         limits = self._limits

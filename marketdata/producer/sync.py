@@ -11,7 +11,13 @@ from threading import Condition, Event, Thread
 from types import TracebackType
 from typing import Any, Self, SupportsFloat, SupportsIndex, Unpack
 
-from marketdata.producer.encoding import EncodedTicks, RowEncoder, TickRow, encode_rows
+from marketdata.producer.encoding import (
+    MAX_BATCH_TICKS,
+    EncodedTicks,
+    RowEncoder,
+    TickRow,
+    encode_rows,
+)
 from marketdata.producer.errors import CannotConnect, ProducerClosed, ProducerError
 from marketdata.producer.options import Options, check_options, check_seconds
 from marketdata.producer.parts import (
@@ -273,7 +279,10 @@ class SyncProducer:
         self._outbox.append(piece)
         self._outbox_ticks += piece.ticks
         self._outbox_bytes += size
-        if not self._is_woken and self._loop is not None:
+        # A session that is not idle takes the outbox with the next answer.
+        if self._is_woken or self._loop is None:
+            return
+        if self._session.is_idle or self._outbox_ticks >= MAX_BATCH_TICKS:
             self._is_woken = True
             self._loop.call_soon_threadsafe(self._take_outbox)
 
@@ -325,6 +334,7 @@ class SyncProducer:
 
     def _take_outbox(self) -> None:
         with self._changed:
+            # Before the lock is released: whoever adds a tick after it must know what to do.
             self._is_woken = False
             for data, ticks in self._outbox:
                 self._session.add(data, ticks)
@@ -333,6 +343,7 @@ class SyncProducer:
         self._link.send()
 
     def _note_change(self) -> None:
+        self._take_outbox()
         with self._changed:
             self._changed.notify_all()
 
