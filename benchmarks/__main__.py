@@ -26,6 +26,7 @@ from benchmarks import (
     rabbitmq,
     rest,
     stalled,
+    tick_log,
 )
 from benchmarks.limits import MachineLimits
 from benchmarks.messages import Messages
@@ -45,6 +46,7 @@ PARTS: dict[str, Part] = {
     "rabbitmq": lambda found, _messages, full: rabbitmq.measure(found, full=full),
     "stalled": lambda _limits, _messages, full: stalled.measure(full=full),
     "rest": lambda found, one, full: rest.measure(found, one, full=full),
+    "log": lambda _limits, _messages, full: tick_log.measure(2.0 if full else 0.1),
     "store": lambda _limits, _messages, full: bars_store.measure(
         bars_store.FULL if full else bars_store.QUICK
     ),

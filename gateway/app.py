@@ -179,7 +179,6 @@ def build_app(
     ``tasks``.
     """
     allow_origin = origin_check(settings)
-    allow_host = host_check(settings.allowed_hosts, settings.host)
     peer_options = build_peer_options(settings)
     streams = build_streams(settings, sessions, capacity, allow_origin)
     peers = build_peers(settings, sessions, capacity, peer_options, tasks)
@@ -220,12 +219,17 @@ def build_app(
     install_problems(app)
     install_docs(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
-
     pages = PagePolicies(WithRootPath(app))
-    served: ASGIApp = SymbolReads(pages, ReadsTogether(client, tasks))
+    return wrap_app(SymbolReads(pages, ReadsTogether(client, tasks)), settings)
+
+
+def wrap_app(app: ASGIApp, settings: GatewaySettings) -> ASGIApp:
+    """Return ``app`` within what each request passes first; the last line is the outermost."""
+    served = app
     if origins := parse_origins(settings.allowed_origins):
         served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
     served = EncodedSlashes(served)
+    allow_host = host_check(settings.allowed_hosts, settings.host)
     if allow_host is not None:
         served = HostCheck(served, allow_host)
     served = Proxied(served, trusted=settings.trusted_proxies, root_path=settings.root_path)

@@ -42,8 +42,15 @@ class CheckpointFiles:
 
     def whole(self) -> list[Checkpoint]:
         """Return those that are whole, the newest first; the others are logged once."""
-        found = [self._check(path) for path in self._paths()]
+        found = [self._check(path) for path in self.paths()]
         return [checkpoint for checkpoint in found if checkpoint is not None]
+
+    def newest_offset(self) -> int:
+        """Return the offset of the newest checkpoint, from the headers alone; 0: there is none."""
+        for path in self.paths():
+            with contextlib.suppress(NoCheckpoint), _open(path) as file:
+                return _read_header(path, file).offset
+        return 0
 
     def load(self, offset: int) -> bytes:
         """Return the content of a checkpoint.
@@ -51,7 +58,7 @@ class CheckpointFiles:
         Raises:
             NoCheckpoint: there is none, or it is not whole.
         """
-        path = self._path(offset)
+        path = self.path(offset)
         with _open(path) as file:
             header = _read_header(path, file)
             content = _read(file, header.length)
@@ -70,7 +77,7 @@ class CheckpointFiles:
         for segment in list_segments(self._directory):
             with contextlib.suppress(FileNotFoundError), _open(segment) as file:
                 os.fdatasync(file)
-        path = self._path(checkpoint.offset)
+        path = self.path(checkpoint.offset)
         unfinished = path.with_name(f"{path.stem}-{os.getpid()}{_UNFINISHED}")
         try:
             self._write(unfinished, checkpoint, content)
@@ -108,14 +115,15 @@ class CheckpointFiles:
     def _remove_old(self) -> None:
         kept = [checkpoint.offset for checkpoint in self.whole()[:KEPT]]
         if len(kept) == KEPT:
-            for path in self._paths():
+            for path in self.paths():
                 if _offset_of(path) < kept[-1]:
                     path.unlink(missing_ok=True)
 
-    def _path(self, offset: int) -> Path:
+    def path(self, offset: int) -> Path:
+        """Return the file of a checkpoint."""
         return self._directory / f"checkpoint-{offset:020}{_SUFFIX}"
 
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
         """Return the files, the newest first."""
         found = self._directory.glob(f"checkpoint-*{_SUFFIX}")
         return sorted((path for path in found if _offset_of(path) >= 0), reverse=True)
@@ -166,8 +174,9 @@ def _read_header(path: Path, file: int) -> CheckpointHeader:
 
 
 def _read(file: int, length: int) -> bytes:
+    # As a rule one part, which is then not copied.
     parts = []
-    while length and (data := os.read(file, min(length, 64 * _CHUNK))):
+    while length and (data := os.read(file, length)):
         parts.append(data)
         length -= len(data)
     return b"".join(parts)

@@ -37,7 +37,6 @@ _RECORD_REST = Struct("<IQqI")
 MAX_PAYLOAD = 256 * 1024 * 1024
 
 KINDS = {kind.value: kind for kind in Kind}
-MAX_KIND = max(KINDS)
 
 
 class SegmentHeader(NamedTuple):

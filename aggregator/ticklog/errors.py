@@ -5,6 +5,7 @@
     StartError
     ├── LogUnusable        the directory cannot be used
     ├── UnknownFormat      another release wrote the file
+    ├── UnknownKind        another release wrote the record
     └── CorruptRecord      damage, and valid records after it
     MarketDataError
     ├── OffsetGone         the record was truncated
@@ -38,6 +39,20 @@ class UnknownFormat(StartError):
         )
         self.path = path
         self.version = version
+        self.release = release
+
+
+class UnknownKind(StartError):
+    """A valid record holds something that this release does not know."""
+
+    def __init__(self, path: Path, kind: int, offset: int, release: str) -> None:
+        super().__init__(
+            f"{path}: record {offset} is of kind {kind}, which this release does not know; start "
+            f"release {release or 'unknown'} or a newer one"
+        )
+        self.path = path
+        self.kind = kind
+        self.offset = offset
         self.release = release
 
 

@@ -10,7 +10,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
@@ -20,7 +19,7 @@ from aggregator.ticklog.durability import Durability
 from aggregator.ticklog.errors import OffsetGone
 from aggregator.ticklog.health import LogHealth
 from aggregator.ticklog.log import Buffer, Checkpoint, Kind, Record
-from aggregator.ticklog.opening import created_ns, lock_directory, open_log
+from aggregator.ticklog.opening import Segment, lock_directory, open_log
 from aggregator.ticklog.reading import OnSkip, read_segments
 from aggregator.ticklog.release import RELEASE
 from aggregator.ticklog.segment import Skipped, offset_of
@@ -52,12 +51,6 @@ class LogOptions:
     close_s: float = 5.0
 
 
-class _Segment(NamedTuple):
-    path: Path
-    first_offset: int
-    created_ns: int
-
-
 def _ignore(_: str) -> None:
     pass
 
@@ -79,6 +72,7 @@ class FileLog:
         LogUnusable: the directory cannot be used.
         CorruptRecord: a record is damaged, and valid ones follow.
         UnknownFormat: another release wrote the log.
+        UnknownKind: another release wrote one of its last records.
     """
 
     def __init__(
@@ -99,22 +93,23 @@ class FileLog:
             self.skipped: list[Skipped] = []
             self._on_skip: OnSkip | None = self._skip if skip_corrupt else None
             self._checkpoints = CheckpointFiles(directory, RELEASE)
-            opened = open_log(directory, self._checkpoints, self._on_skip)
-            self._segments = [
-                _Segment(path, offset_of(path), created_ns(path)) for path in opened.paths
-            ]
-            if opened.file is not None and options.durability.syncs:
-                # What is read from it now counts as durable.
-                opened.file.sync(sync)
+            opened = open_log(
+                directory,
+                self._checkpoints,
+                self._on_skip,
+                sync if options.durability.syncs else None,
+            )
         except BaseException:
             os.close(self._lock)
             raise
+        self._segments = opened.segments
         self._next_offset = opened.next_offset
         self._waiting_bytes = 0
         self._room = asyncio.Event()
         self._is_closed = False
         self._removals: set[asyncio.Future[None]] = set()
-        self._health = LogHealth(directory, self._loop, tell)
+        self._tell = tell
+        self._health = LogHealth(directory, self._loop, self._on_problem)
         plan = WriterPlan(directory, options.durability, options.segment_bytes, RELEASE, sync)
         self._thread = LogThread(
             plan,
@@ -156,18 +151,19 @@ class FileLog:
 
     @property
     def has_room(self) -> bool:
-        """Whether few enough bytes wait to be written and synced that a producer may send more."""
+        """Whether the log works, and few enough bytes wait to be written and synced."""
         options, thread = self._options, self._thread
         began = thread.sync_began
         return (
-            self._waiting_bytes <= options.max_waiting_bytes
+            not self._health.problem
+            and self._waiting_bytes <= options.max_waiting_bytes
             and thread.unsynced_bytes <= options.max_unsynced_bytes
             and (began is None or time.monotonic() - began <= options.max_sync_s)
         )
 
     async def wait_for_room(self) -> None:
         """Wait until there is room."""
-        while not self.has_room:
+        while not self.has_room and not self._is_closed:
             self._room.clear()
             await self._room.wait()
 
@@ -218,6 +214,7 @@ class FileLog:
         if self._is_closed:
             return
         self._is_closed = True
+        self._room.set()
         self._thread.stop()
         ended = asyncio.shield(self._thread.ended)
         with contextlib.suppress(TimeoutError):
@@ -241,9 +238,13 @@ class FileLog:
                 self._loop.call_exception_handler(context)
         self._room.set()
 
+    def _on_problem(self, problem: str) -> None:
+        self._room.set()
+        self._tell(problem)
+
     def _on_segment(self, file: SegmentFile) -> None:
         # In the thread of the writer; append is atomic.
-        self._segments.append(_Segment(file.path, offset_of(file.path), file.created_ns))
+        self._segments.append(Segment(file.path, offset_of(file.path), file.created_ns))
 
     def _is_over_limit(self) -> bool:
         options = self._options

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import structlog
 
+from aggregator.ticklog.loop_calls import call_in
+
 log = structlog.get_logger()
 
 _USUAL = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk quota exceeded"}
@@ -45,7 +47,7 @@ class LogHealth:
         """Note the problem of a source, such as ``write``; "" is none. Called by its thread."""
         if self._reported.get(source, "") != problem:
             self._reported[source] = problem
-            self._loop.call_soon_threadsafe(self._set, source, problem)
+            call_in(self._loop, self._set, source, problem)
 
     def _set(self, source: str, problem: str) -> None:
         self._problems[source] = problem

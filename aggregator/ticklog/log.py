@@ -72,10 +72,10 @@ class TickLog(Protocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether few enough bytes wait to be written that a producer may send more."""
+        """Whether a producer may send more: the log works, and few enough bytes wait."""
 
     async def wait_for_room(self) -> None:
-        """Wait until there is room; producers are slowed down meanwhile."""
+        """Wait until there is room, or the log is closed; producers are slowed down meanwhile."""
 
     def read_from(self, offset: int) -> Iterator[Record]:
         """Give the records from ``offset`` on, up to the last that is written as of now.

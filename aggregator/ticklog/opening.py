@@ -15,18 +15,27 @@ from aggregator.ticklog.errors import CorruptRecord, LogUnusable
 from aggregator.ticklog.health import describe
 from aggregator.ticklog.reading import End, OnSkip, find_end
 from aggregator.ticklog.segment import SegmentReader, Skipped, list_segments, offset_of
-from aggregator.ticklog.segment_file import SegmentFile, reopen_segment
+from aggregator.ticklog.segment_file import SegmentFile, Sync, reopen_segment, sync_directory
 
 log = structlog.get_logger()
 
 _LOCK = "lock"
 
 
+class Segment(NamedTuple):
+    """A segment file of a log."""
+
+    path: Path
+    first_offset: int
+    # When its first record arrived; 0: unknown.
+    created_ns: int
+
+
 class Opened(NamedTuple):
     """An existing log, ready to be continued."""
 
-    # The segments in order.
-    paths: list[Path]
+    # In order.
+    segments: list[Segment]
     # The last of them, if the next record may go into it.
     file: SegmentFile | None
     next_offset: int
@@ -39,7 +48,9 @@ def lock_directory(directory: Path) -> int:
         LogUnusable: it cannot be made or written, or another process uses it.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        if not directory.is_dir():
+            directory.mkdir(parents=True)
+            sync_directory(directory.parent)
         file = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as exc:
         raise LogUnusable(directory, f"cannot be written: {exc.strerror}") from exc
@@ -62,47 +73,58 @@ def lock_directory(directory: Path) -> int:
 
 def _check_writable(directory: Path) -> None:
     # The lock may have been there.
-    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         raise LogUnusable(directory, "cannot be written: Permission denied")
 
 
-def open_log(directory: Path, checkpoints: CheckpointFiles, on_skip: OnSkip | None) -> Opened:
-    """Find the end of the log and cut a torn tail.
+def open_log(
+    directory: Path, checkpoints: CheckpointFiles, on_skip: OnSkip | None, sync: Sync | None
+) -> Opened:
+    """Find the end of the log, cut a torn tail, and sync what was written by the last process.
 
     Raises:
         CorruptRecord: a record is damaged or missing, and ``on_skip`` is None.
         UnknownFormat: another release wrote the log.
-        LogUnusable: a file cannot be read.
+        UnknownKind: another release wrote one of its last records.
+        LogUnusable: a file cannot be read or synced.
     """
     try:
         checkpoints.remove_unfinished()
         opened = _open_last(directory, on_skip)
+        if opened.file is not None and sync is not None:
+            # What is read from it now counts as durable.
+            opened.file.sync(sync)
+        newest = checkpoints.newest_offset()
     except OSError as exc:
         raise LogUnusable(directory, describe(exc)) from exc
-    newest = next((checkpoint.offset for checkpoint in checkpoints.whole()), 0)
     if newest <= opened.next_offset:
         return opened
-    # A checkpoint is saved after its records are synced.
-    path = opened.paths[-1] if opened.paths else directory
+    return _continue_at(directory, opened, newest, on_skip)
+
+
+def _continue_at(directory: Path, opened: Opened, newest: int, on_skip: OnSkip | None) -> Opened:
+    """Continue at a checkpoint after the end of the log.
+
+    A checkpoint is saved after its records are synced, so records are missing.
+    """
+    path = opened.segments[-1].path if opened.segments else directory
     position = opened.file.end if opened.file is not None else 0
-    if on_skip is None:
-        raise CorruptRecord(
-            path,
-            position,
-            opened.next_offset,
-            f"there is a checkpoint after record {newest - 1}, and the log ends before",
-        )
-    on_skip(Skipped(path, position, 0, opened.next_offset, newest - opened.next_offset))
     if opened.file is not None:
         opened.file.close()
-    return Opened(opened.paths, None, newest)
+    if on_skip is None:
+        reason = f"there is a checkpoint after record {newest - 1}, and the log ends before"
+        raise CorruptRecord(path, position, opened.next_offset, reason)
+    on_skip(Skipped(path, position, 0, opened.next_offset, newest - opened.next_offset))
+    return Opened(opened.segments, None, newest)
 
 
 def _open_last(directory: Path, on_skip: OnSkip | None) -> Opened:
-    paths = list_segments(directory)
-    if not paths:
+    segments = [
+        Segment(path, offset_of(path), created_ns(path)) for path in list_segments(directory)
+    ]
+    if not segments:
         return Opened([], None, 0)
-    path = paths[-1]
+    path = segments[-1].path
     end = find_end(path, on_skip)
     if end.torn:
         log.warning(
@@ -114,13 +136,13 @@ def _open_last(directory: Path, on_skip: OnSkip | None) -> Opened:
         )
     if end.seed is None:
         _put_aside(path, end)
-        return Opened(paths[:-1], None, end.next_offset)
-    file = reopen_segment(path, end.seed, end.position, created_ns(path))
+        return Opened(segments[:-1], None, end.next_offset)
+    file = reopen_segment(path, end.seed, end.position, segments[-1].created_ns)
     if end.damaged:
         # So that only readers of the damaged part meet it again.
         file.close()
-        return Opened(paths, None, end.next_offset)
-    return Opened(paths, file, end.next_offset)
+        return Opened(segments, None, end.next_offset)
+    return Opened(segments, file, end.next_offset)
 
 
 def _put_aside(path: Path, end: End) -> None:

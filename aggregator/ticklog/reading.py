@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,8 +46,8 @@ def read_segments(
     """
     # What lies before ``until`` must be there.
     last = None if until == NO_END else until
-    ends = [*(offset_of(path) for path in paths[1:]), last]
-    for path, end in zip(paths, ends, strict=True):
+    for index, path in enumerate(paths):
+        end = offset_of(paths[index + 1]) if index + 1 < len(paths) else last
         if offset_of(path) >= until:
             return
         try:
@@ -131,10 +132,10 @@ def find_end(path: Path, on_skip: OnSkip | None = None) -> End:
             if size > HEADER_SIZE:
                 _skip(reader, Place(size, reader.expected), wanted=True, on_skip=on_skip)
                 damaged = True
-            return End(0, reader.expected, size, None, damaged)
+            return End(0, reader.expected, 0 if damaged else size, None, damaged)
         while True:
-            for _ in reader.records():
-                pass
+            # Reads all and keeps nothing.
+            deque(reader.records(), maxlen=0)
             found = None if reader.position == size else reader.find_next()
             if found is None:
                 break

@@ -14,17 +14,15 @@ from aggregator.ticklog.log import Buffer, Checkpoint, Record
 from aggregator.ticklog.opening import next_offset_after
 from aggregator.ticklog.reading import OnSkip, read_segments
 from aggregator.ticklog.release import RELEASE
-from aggregator.ticklog.segment import Skipped, list_segments, offset_of
+from aggregator.ticklog.segment import list_segments, offset_of
 
 
 class ReadonlyLog:
     """The records of a log as they are now, and its checkpoints, which may also be saved."""
 
-    def __init__(self, directory: Path, *, skip_corrupt: bool = False) -> None:
+    def __init__(self, directory: Path, on_skip: OnSkip | None = None) -> None:
         self._directory = directory
-        #: What was left out because it is damaged.
-        self.skipped: list[Skipped] = []
-        self._on_skip: OnSkip | None = self._skip if skip_corrupt else None
+        self._on_skip = on_skip
         self._checkpoints = CheckpointFiles(directory, RELEASE)
         self._segments()
 
@@ -72,15 +70,18 @@ class ReadonlyLog:
         except OSError as exc:
             raise LogUnusable(self._directory, describe(exc)) from exc
 
-    def _skip(self, skipped: Skipped) -> None:
-        self.skipped.append(skipped)
-        log_skipped(skipped)
 
-
-def open_readonly(directory: Path, *, skip_corrupt: bool = False) -> ReadonlyLog:
+def open_readonly(
+    directory: Path, *, skip_corrupt: bool = False, on_skip: OnSkip | None = None
+) -> ReadonlyLog:
     """Open a log for reading, without its lock.
+
+    Args:
+        directory: of the log.
+        skip_corrupt: leave damaged records out instead of raising CorruptRecord.
+        on_skip: hears of each damaged part in place of the log.
 
     Raises:
         LogUnusable: there is no such directory, or it cannot be read.
     """
-    return ReadonlyLog(directory, skip_corrupt=skip_corrupt)
+    return ReadonlyLog(directory, on_skip or (log_skipped if skip_corrupt else None))

@@ -14,14 +14,13 @@ from aggregator.ticklog.codec import (
     FORMAT_VERSION,
     HEADER_SIZE,
     KINDS,
-    MAX_KIND,
     MAX_PAYLOAD,
     RECORD_HEADER,
     RECORD_HEADER_SIZE,
     SegmentHeader,
     decode_segment_header,
 )
-from aggregator.ticklog.errors import UnknownFormat
+from aggregator.ticklog.errors import UnknownFormat, UnknownKind
 from aggregator.ticklog.log import Record
 
 SUFFIX = ".log"
@@ -29,6 +28,8 @@ SUFFIX = ".log"
 NO_END = 2**64
 # Bytes per read: few calls, and what is parsed is still in the processor's cache.
 _CHUNK = 1024 * 1024
+# Of any release; it keeps the search for records quick.
+_MAX_KIND = 255
 
 
 class Place(NamedTuple):
@@ -110,6 +111,9 @@ class SegmentReader:
 
         Args:
             until: stop before the record with this offset.
+
+        Raises:
+            UnknownKind: a valid record holds something that this release does not know.
         """
         if self.header is None:
             return
@@ -124,7 +128,7 @@ class SegmentReader:
             at, needed, last = 0, size, len(data) - size
             while at <= last:
                 crc, length, offset, time_ns, kind = unpack(data, at)
-                if offset != expected or length > MAX_PAYLOAD or kind not in kinds:
+                if offset != expected or length > MAX_PAYLOAD:
                     return
                 body = at + size
                 end = body + length
@@ -134,6 +138,8 @@ class SegmentReader:
                 payload = data[body:end]
                 if extend(extend(seed, data[at + 4 : body]), payload) != crc:
                     return
+                if kind not in kinds:
+                    raise UnknownKind(self.path, kind, offset, self.header.release)
                 at = end
                 expected += 1
                 self.position = start + end
@@ -158,9 +164,9 @@ class SegmentReader:
             data = os.pread(self._file, _CHUNK, start)
             at = 0
             while self.expected < offset and at <= len(data) - RECORD_HEADER_SIZE:
-                _, length, found, time, kind = RECORD_HEADER.unpack_from(data, at)
+                _, length, found, time, _ = RECORD_HEADER.unpack_from(data, at)
                 end = at + RECORD_HEADER_SIZE + length
-                if found != self.expected or kind not in KINDS or start + end > size:
+                if found != self.expected or length > MAX_PAYLOAD or start + end > size:
                     return time_ns
                 at, time_ns = end, time
                 self.position, self.expected = start + end, self.expected + 1
@@ -179,8 +185,8 @@ class SegmentReader:
         data = os.pread(self._file, RECORD_HEADER_SIZE, place.position)
         if len(data) < RECORD_HEADER_SIZE:
             return False
-        crc, length, offset, _, kind = RECORD_HEADER.unpack(data)
-        if offset != place.offset or length > MAX_PAYLOAD or kind not in KINDS:
+        crc, length, offset, _, _ = RECORD_HEADER.unpack(data)
+        if offset != place.offset or length > MAX_PAYLOAD:
             return False
         payload = os.pread(self._file, length, place.position + RECORD_HEADER_SIZE)
         found = google_crc32c.extend(google_crc32c.extend(self.header.seed, data[4:]), payload)
@@ -193,7 +199,7 @@ class SegmentReader:
         size = self.size()
         beyond = self.expected + (size - self.position) // RECORD_HEADER_SIZE + 1
         for start in range(self.position + 1, size, _CHUNK):
-            data = os.pread(self._file, _CHUNK + RECORD_HEADER_SIZE + 8, start)
+            data = os.pread(self._file, _CHUNK + RECORD_HEADER_SIZE - 1, start)
             for at in _possible_headers(data, self.expected, beyond):
                 place = Place(start + at, int.from_bytes(data[at + 8 : at + 16], "little"))
                 length = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -207,11 +213,11 @@ def _possible_headers(data: bytes, first: int, beyond: int) -> list[int]:
     found: list[int] = []
     for shift in range(8):
         # The offset is at 8, the kind at 24. Each view has every eighth place.
-        count = (len(data) - shift - RECORD_HEADER_SIZE) // 8
+        count = (len(data) - shift - RECORD_HEADER_SIZE) // 8 + 1
         if count <= 0:
             continue
         offsets = np.frombuffer(data, "<u8", count, 8 + shift)
-        kinds = np.frombuffer(data, "<u8", count, 24 + shift) & np.uint64(0xFFFFFFFF)
-        fits = (offsets >= first) & (offsets < beyond) & (kinds >= 1) & (kinds <= MAX_KIND)
+        kinds = np.frombuffer(data, "<u4", 2 * count - 1, 24 + shift)[::2]
+        fits = (offsets >= first) & (offsets < beyond) & (kinds >= 1) & (kinds <= _MAX_KIND)
         found += (np.flatnonzero(fits) * 8 + shift).tolist()
     return sorted(found)

@@ -8,6 +8,7 @@ import os
 import secrets
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from os import pwritev
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +69,7 @@ class SegmentFile:
         return self.end - self.synced
 
     def write(self, records: Sequence[Waiting], max_end: int) -> tuple[int, OSError | None]:
-        """Append records while the file ends before ``max_end``, at least one.
+        """Append up to MAX_RECORDS while the file ends before ``max_end``, at least one.
 
         Returns:
             The number of whole records written, and why not all of these are. Of a record that is
@@ -77,7 +78,7 @@ class SegmentFile:
         buffers: list[Buffer] = []
         ends: list[int] = []
         end = self.end
-        for offset, kind, time_ns, payload, _ in records[:MAX_RECORDS]:
+        for offset, kind, time_ns, payload, _ in records:
             size = RECORD_HEADER_SIZE + len(payload)
             if ends and end + size > max_end:
                 break
@@ -175,7 +176,7 @@ def _write_at(file: int, buffers: Sequence[Buffer], position: int) -> tuple[int,
     rest: list[Buffer] = list(buffers)
     try:
         while rest:
-            written = os.pwritev(file, rest, position)
+            written = pwritev(file, rest, position)
             if written == 0 and any(len(buffer) for buffer in rest):
                 return position, OSError(errno.EIO, "nothing could be written")
             position += written

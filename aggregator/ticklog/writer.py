@@ -16,12 +16,20 @@ import structlog
 from aggregator.ticklog.codec import HEADER_SIZE
 from aggregator.ticklog.durability import Durability
 from aggregator.ticklog.health import LogHealth, describe
-from aggregator.ticklog.segment_file import SegmentFile, Sync, Waiting, create_segment
+from aggregator.ticklog.loop_calls import call_in
+from aggregator.ticklog.segment_file import (
+    MAX_RECORDS,
+    SegmentFile,
+    Sync,
+    Waiting,
+    create_segment,
+)
 
 log = structlog.get_logger()
 
 # Records that become done together; the first should not wait for too many others.
 MAX_GROUP_BYTES = 16 * 1024 * 1024
+MAX_GROUP_RECORDS = 4096
 FIRST_RETRY_S = 0.05
 MAX_RETRY_S = 1.0
 
@@ -119,7 +127,7 @@ class LogThread:
             log.error("log_thread_failed", exc_info=True)
             self._health.report("thread", f"internal error: {exc}")
         finally:
-            self._loop.call_soon_threadsafe(self._end)
+            call_in(self._loop, self._end)
 
     def _end(self) -> None:
         if not self.ended.done():
@@ -134,7 +142,7 @@ class LogThread:
             while record is not None:
                 group.append(record)
                 size += record.size
-                if size >= MAX_GROUP_BYTES:
+                if size >= MAX_GROUP_BYTES or len(group) >= MAX_GROUP_RECORDS:
                     return group, True
                 record = self._queue.get_nowait()
         except Empty:
@@ -150,7 +158,9 @@ class LogThread:
                 file = self._file_for(group[written])
                 if file is None:
                     return
-                count, error = file.write(group[written:], self._plan.segment_bytes)
+                count, error = file.write(
+                    group[written : written + MAX_RECORDS], self._plan.segment_bytes
+                )
             except OSError as exc:
                 count, error = 0, exc
             if count:
@@ -175,7 +185,7 @@ class LogThread:
         mode = self._plan.durability.mode
         if mode == "batch" and not self._sync(self._give_up):
             return False
-        self._loop.call_soon_threadsafe(self._on_done, records)
+        call_in(self._loop, self._on_done, records)
         if mode == "interval":
             self._has_unsynced.set()
         return True
@@ -237,7 +247,7 @@ class LogThread:
             self._has_unsynced.clear()
             if not self._sync(self._stop_syncing):
                 return
-            self._loop.call_soon_threadsafe(self._on_synced)
+            call_in(self._loop, self._on_synced)
 
     def _close(self) -> None:
         if self._syncer.is_alive():

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from aggregator.ticklog.durability import parse_durability
 from aggregator.ticklog.file_log import FileLog, LogOptions
@@ -14,6 +14,7 @@ from aggregator.ticklog.log import Buffer, Kind, Record, TickLog
 from tests.doubles.memory_log import MemoryLog
 
 TIMEOUT_S = 20
+L = TypeVar("L", bound=TickLog)
 # Some records fill a segment or the waiting room.
 SMALL = {"segment_bytes": 8192, "max_bytes": 0, "max_waiting_bytes": 1_000_000}
 
@@ -52,7 +53,7 @@ def options(mode: str = "batch", **others: Any) -> LogOptions:
 
 
 @contextlib.asynccontextmanager
-async def opened(make: Callable[[], TickLog]) -> AsyncIterator[TickLog]:
+async def opened(make: Callable[[], L]) -> AsyncIterator[L]:
     """Open a log for the time of the context."""
     log = make()
     try:

@@ -23,7 +23,7 @@ class MemoryLog:
     def __init__(
         self, former: MemoryLog | None = None, *, max_waiting_bytes: int = 1_000_000
     ) -> None:
-        self._first = former._first if former else 0
+        self._first: int = former._first if former else 0
         self._records: list[Record] = list(former._records) if former else []
         self._checkpoints: dict[int, tuple[Checkpoint, bytes]] = (
             dict(former._checkpoints) if former else {}
@@ -67,10 +67,10 @@ class MemoryLog:
 
     @property
     def has_room(self) -> bool:
-        return self._waiting_bytes <= self._max_waiting_bytes
+        return not self.problem and self._waiting_bytes <= self._max_waiting_bytes
 
     async def wait_for_room(self) -> None:
-        while not self.has_room:
+        while not self.has_room and not self._is_closed:
             self._room.clear()
             await self._room.wait()
 

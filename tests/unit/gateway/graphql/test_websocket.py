@@ -270,7 +270,7 @@ async def test_an_aggregator_that_forgot_is_told_as_such(world: World) -> None:
     world.epoch = 8
     world.hub.begin_epoch(8)
     world.hub.set_status(FeedStatus.LIVE)
-    # Nothing is known in its new life, and what was known is not the present.
+    # Nothing is known in the new epoch, and what was known is not the present.
     assert world.states("1") == [(None, None, LIVE)]
     world.sequences.clear()
     world.publish(AAPL=5.0)
