@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import (
     bars,
     bars_store,
+    checkpoints,
     deliveries,
     ingest,
     kernels,
@@ -38,6 +39,7 @@ from benchmarks.results import RESULTS, Results, write_json
 Part = Callable[[MachineLimits, Messages, bool], Awaitable[Outcome]]
 PARTS: dict[str, Part] = {
     "kernels": lambda _limits, _messages, full: kernels.measure(full=full),
+    "checkpoints": lambda _limits, _messages, full: checkpoints.measure(full=full),
     "ingest": lambda found, one, full: ingest.measure(found, one.ticks_per_s, full=full),
     "bars": lambda _limits, _messages, full: bars.measure(full=full),
     "nats": lambda found, _messages, full: nats.measure(found, full=full),

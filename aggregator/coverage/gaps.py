@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from aggregator.coverage.spans import Span, Spans
 from aggregator.wire.batch import Batch
@@ -57,3 +58,17 @@ class Gaps:
     def all(self) -> list[Span]:
         """Return all gaps, the earliest first."""
         return self._spans.all()
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the gaps, and where each producer is."""
+        return {
+            "spans": self._spans.dump_state(),
+            "producers": [[name, *known] for name, known in self._producers.items()],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was."""
+        self._spans.load_state(state["spans"])
+        self._producers = OrderedDict(
+            (name, (last, latest_ts)) for name, last, latest_ts in state["producers"]
+        )

@@ -59,7 +59,7 @@ class BarReader:
         hours: how time is divided for a symbol.
         coverage: how much of start <= time < end had a feed.
         refused: how many ticks of a symbol with start <= time < end were refused.
-        epoch: names this run of the memory's sequences.
+        epoch: returns the name of this run of the memory's sequences.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class BarReader:
         hours: Callable[[str], Hours],
         coverage: Callable[[int, int], Coverage],
         refused: Callable[[str, int, int], int] = lambda _symbol, _start, _end: 0,
-        epoch: int,
+        epoch: Callable[[], int],
     ) -> None:
         self._memory = memory
         self._store = store
@@ -109,7 +109,7 @@ class BarReader:
         if more and not query.newest:
             cursor = write_cursor((bars[-1].start, bars[-1].number))
         return wire.BarsResponse(
-            bars=bars, next_cursor=cursor, sequence=sequence, epoch=self._epoch
+            bars=bars, next_cursor=cursor, sequence=sequence, epoch=self._epoch()
         )
 
     async def _read(self, query: BarQuery) -> tuple[list[wire.Bar], int]:
@@ -154,7 +154,7 @@ class BarReader:
         return [chosen[place] for place in places]
 
     async def _to_messages(self, bars: Sequence[Bar | Row]) -> list[wire.Bar]:
-        epoch, found = self._epoch, list[wire.Bar]()
+        epoch, found = self._epoch(), list[wire.Bar]()
         for first in range(0, len(bars), _BARS_AT_ONCE):
             if first:
                 await asyncio.sleep(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import inf
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -515,6 +516,13 @@ class Pairs:
     def restore(self, bars: Iterable[Bar]) -> None:
         """Go on."""
         self.open_bar = next(iter(bars))
+
+    def dump_state(self) -> dict[str, Any]:
+        """Save nothing: these bars are never restored from a checkpoint."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Load nothing."""
 
 
 @pytest.mark.parametrize("names", ["2t", "2t,1s"])

@@ -93,7 +93,7 @@ class Setup:
             intervals=INTERVALS,
             hours=lambda _symbol: self.hours,
             coverage=self._coverage,
-            epoch=77,
+            epoch=lambda: 77,
         )
 
     def _coverage(self, start: int, _end: int) -> Coverage:
@@ -333,7 +333,7 @@ async def test_without_a_store_memory_is_all_there_is(bars: Setup) -> None:
         intervals=INTERVALS,
         hours=lambda _symbol: bars.hours,
         coverage=lambda _start, _end: Coverage.FULL,
-        epoch=1,
+        epoch=lambda: 1,
     )
     bars.memory.bars = [make_bar(1), make_bar(2)]
     response = await reader.read(wire.BarsRequest(symbol="AAPL", interval="1s"))
