@@ -105,6 +105,14 @@ class Connection:
         self._closed: asyncio.Task[str] | None = None
         self._opened_at = 0.0
 
+    @property
+    def failure(self) -> str | None:
+        """Why the run must end, if it must."""
+        return self._server.failure
+
+    async def flush(self) -> None:
+        """Do nothing: :meth:`send` returns when the kernel has everything."""
+
     async def open(self) -> asyncio.StreamWriter | None:
         """Return a live connection, the present one if possible; None when stopped."""
         if self._writer is not None and self._closed is not None:

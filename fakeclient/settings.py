@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from fakeclient.walk import KNOWN_SYMBOLS, USUAL_RATE, choose_symbols
 from marketdata.addresses import split_address
+from marketdata.producer.options import check_producer_id
 from marketdata.settings import ServiceSettings
 
 
@@ -34,6 +35,13 @@ def _check_optional_address(value: str) -> str:
     return _check_address(value) if value else value
 
 
+def _check_producer_id(value: str) -> str:
+    # The connections are numbered: feed-1, feed-2, ...
+    check_producer_id(value)
+    check_producer_id(f"{value}-1000")
+    return value
+
+
 class FakeclientSettings(ServiceSettings):
     """Every option of the command line has its variable; the option wins."""
 
@@ -42,6 +50,9 @@ class FakeclientSettings(ServiceSettings):
     server: Annotated[str, AfterValidator(_check_address)] = "localhost:50050"
     connections: int = Field(default=1, ge=1, le=1000)
     retry: bool = True
+    # Send in producer sessions, whose ticks are acked.
+    acks: bool = False
+    producer_id: Annotated[str, AfterValidator(_check_producer_id)] = "fakeclient"
     limit: int | None = Field(default=None, ge=1)
     # An encoded tick takes about 40 bytes, so this is 800 MB at most.
     encode_ahead: int = Field(default=0, ge=0, le=20_000_000)

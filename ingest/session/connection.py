@@ -332,9 +332,9 @@ class SessionConnection(asyncio.BufferedProtocol):
             return
         self._flush_acks()
         self._protocol.fail(error)
-        self._reason = error.reason
+        self._reason = str(error.reason)
         if error.reason not in {SessionReason.REPLACED, SessionReason.SHUTTING_DOWN}:
-            self._log.warning("session_failed", reason=error.reason, detail=error.detail)
+            self._log.warning("session_failed", reason=self._reason, detail=error.detail)
         self._transport.write(self._protocol.farewell())
         self._stop()
         # If we closed with bytes unread, TCP would reset the connection, and the producer might not

@@ -10,7 +10,7 @@
 :class:`SyncProducer` is the same for programs without asyncio. docs/producer.md is the guide.
 """
 
-from marketdata.producer.encoding import EncodedTicks, encode_columns, encode_rows
+from marketdata.producer.encoding import EncodedTicks, TickRow, encode_columns, encode_rows
 from marketdata.producer.errors import (
     CannotConnect,
     InvalidTick,
@@ -42,6 +42,7 @@ __all__ = [
     "SequenceConflict",
     "ServerLostTicks",
     "SyncProducer",
+    "TickRow",
     "UnackedTicks",
     "encode_columns",
     "encode_rows",

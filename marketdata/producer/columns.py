@@ -141,6 +141,9 @@ def _symbols(column: Any) -> tuple[list[str], NDArray[np.int64]]:
     coded = _coded(column)
     if coded is not None:
         return coded
+    if isinstance(column, list | tuple):
+        # Not through numpy, whose strings end at a zero byte.
+        return _code_symbols(list(column))
     return _code_symbols(_array("symbols", column).tolist())
 
 

@@ -11,7 +11,8 @@ from typing import cast
 
 from marketdata.addresses import describe_failure
 from marketdata.producer.errors import ProducerError
-from marketdata.producer.session import ProducerSession, ServerEnded
+from marketdata.producer.frames import ServerEnded
+from marketdata.producer.session import ProducerSession
 
 CONNECT_TIMEOUT_S = 5.0
 # After so long without any answer to what was sent, connect again. A server whose disk is full is
@@ -55,6 +56,15 @@ class Link:
 
     async def run(self) -> None:
         """Stay connected until cancelled, or until :attr:`failure` is set."""
+        try:
+            await self._stay_connected()
+        except Exception as exc:
+            # A mistake of ours must not leave senders waiting.
+            self.failure = ProducerError(f"internal error: {exc!r}")
+            self.failure.__cause__ = exc
+            self._on_change()
+
+    async def _stay_connected(self) -> None:
         backoff_s = FIRST_BACKOFF_S
         session = self._session
         while self.failure is None:
@@ -151,7 +161,7 @@ class _Connection(asyncio.Protocol):
     def write_frames(self) -> None:
         """Write until the socket is full or the session waits."""
         transport, session = self._transport, self._session
-        if transport is None or self.ended.done():
+        if transport is None or self.ended.done() or transport.is_closing():
             return
         while not self._is_full and (frame := session.next_frame()) is not None:
             transport.write(frame)

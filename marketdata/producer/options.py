@@ -83,7 +83,7 @@ def check_options(address: str, producer_id: str, options: Options) -> Checked:
         split = split_address(address)
     except ValueError as exc:
         raise ValueError(f"address {address!r:.60} {exc}") from exc
-    _check_id(producer_id)
+    check_producer_id(producer_id)
     unit = options.get("timestamp_unit", "auto")
     if unit not in get_args(TimestampUnit):
         raise ValueError(f"timestamp_unit {unit!r:.40} must be one of auto, s, ms, us, ns")
@@ -115,7 +115,12 @@ def check_seconds(name: str, value: object) -> float:
     return value
 
 
-def _check_id(producer_id: object) -> None:
+def check_producer_id(producer_id: object) -> None:
+    """Check the name of a producer.
+
+    Raises:
+        ValueError: it is not valid.
+    """
     if not isinstance(producer_id, str):
         raise ValueError(f"producer_id must be a string, is {producer_id!r:.40}")  # noqa: TRY004
     if not 1 <= len(producer_id) <= MAX_ID_LENGTH:

@@ -5,28 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from math import isinf
-from random import Random
 from types import TracebackType
 from typing import Any, Self, SupportsFloat, SupportsIndex, Unpack
 
-from marketdata.producer.columns import read_columns, table_columns
-from marketdata.producer.encoding import (
-    MAX_BATCH_BYTES,
-    EncodedTicks,
-    RowEncoder,
-    TickRow,
-    encode_columns,
-    encode_rows,
+from marketdata.producer.encoding import EncodedTicks, RowEncoder, TickRow, encode_rows
+from marketdata.producer.errors import CannotConnect, ProducerClosed, ProducerError
+from marketdata.producer.options import Options, check_options, check_seconds
+from marketdata.producer.parts import (
+    check_piece,
+    encode_any_columns,
+    make_link,
+    make_session,
+    unacked_error,
 )
-from marketdata.producer.errors import (
-    CannotConnect,
-    ProducerClosed,
-    ProducerError,
-    UnackedTicks,
-)
-from marketdata.producer.link import Link
-from marketdata.producer.options import Checked, Options, check_options, check_seconds
-from marketdata.producer.session import LostRange, ProducerSession, Rejected
 from marketdata.producer.values import Timestamp
 
 # Sends that need not wait let other tasks run after so many: about 2 ms.
@@ -60,7 +51,7 @@ class Producer:
     def __init__(self, address: str, producer_id: str, **options: Unpack[Options]) -> None:
         self._options = check_options(address, producer_id, options)
         self._encode = RowEncoder(self._options.unit).encode
-        self._session = make_session(self._options, report_error)
+        self._session = make_session(self._options, _report)
         self._link = make_link(self._options, self._session, self._note_change)
         self._running: asyncio.Task[None] | None = None
         self._is_open = False
@@ -199,10 +190,9 @@ class Producer:
             InvalidTick: a column cannot be sent.
             ProducerError: the session has ended for ever.
         """
-        if prices is None and volumes is None and timestamps is None:
-            symbols, prices, volumes, timestamps = table_columns(symbols)
-        columns = read_columns(symbols, prices, volumes, timestamps, self._options.unit)
-        await self._send_pieces(encode_columns(columns, self._options.piece_ticks))
+        await self._send_pieces(
+            encode_any_columns(symbols, prices, volumes, timestamps, self._options)
+        )
 
     async def send_encoded(self, ticks: EncodedTicks) -> None:
         """Send what :func:`encode_rows` or :func:`encode_columns` made.
@@ -230,7 +220,8 @@ class Producer:
             async with asyncio.timeout(_finite(limit_s)):
                 await self._wait_until(lambda: self._session.answered >= until)
         except TimeoutError as exc:
-            raise self._unacked(limit_s or 0.0) from exc
+            unacked = self._session.unacked
+            raise unacked_error(unacked, limit_s or 0.0, self._session, self._link) from exc
 
     async def close(self, timeout_s: float | None = None) -> None:
         """Wait until everything is acked, then disconnect. Closing twice does nothing.
@@ -291,54 +282,10 @@ class Producer:
             self._change.set()
             self._change = None
 
-    def _unacked(self, timeout_s: float) -> UnackedTicks:
-        connected = self._session.welcomed
-        reason = "the server does not answer" if connected else self._link.problem
-        return UnackedTicks(self._session.unacked, timeout_s, reason)
 
-
-def make_session(options: Checked, report: Callable[[str, Exception], None]) -> ProducerSession:
-    """Return the session of a producer; ``report`` gets what the user's functions raise."""
-    on_reject, on_lost = options.on_reject, options.on_server_lost
-
-    def reject(rejected: Rejected) -> None:
-        if on_reject is not None:
-            try:
-                on_reject(*rejected)
-            except Exception as exc:
-                report("on_reject failed", exc)
-
-    def lose(lost: LostRange) -> None:
-        if on_lost is not None:
-            try:
-                on_lost(lost)
-            except Exception as exc:
-                report("on_server_lost failed", exc)
-
-    session_lost = None if on_lost is None else lose
-    return ProducerSession(options.producer_id, options.limits, reject, session_lost)
-
-
-def make_link(options: Checked, session: ProducerSession, on_change: Callable[[], None]) -> Link:
-    """Return the link that carries a session."""
-    return Link(options.address, session, on_change, Random())  # noqa: S311  jitter
-
-
-def report_error(message: str, error: Exception) -> None:
+def _report(message: str, error: Exception) -> None:
     """Give an error of the user's function to the handler of the event loop, which logs it."""
     asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
-
-
-def check_piece(ticks: EncodedTicks, options: Checked) -> None:
-    """Check that encoded ticks can be sent at all.
-
-    Raises:
-        ValueError: they have more ticks or bytes than one batch, or than may wait for acks.
-    """
-    if ticks.ticks > options.piece_ticks:
-        raise ValueError(f"ticks has {ticks.ticks} ticks, limit is {options.piece_ticks}")
-    if len(ticks.data) > MAX_BATCH_BYTES:
-        raise ValueError(f"ticks has {len(ticks.data)} bytes, limit is {MAX_BATCH_BYTES}")
 
 
 def _finite(seconds: float | None) -> float | None:

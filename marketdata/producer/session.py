@@ -8,44 +8,26 @@ connection sends them again with the same boundaries.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from struct import Struct
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from marketdata.producer.encoding import MAX_BATCH_BYTES, MAX_BATCH_TICKS, encode_varint
-from marketdata.producer.errors import (
-    ProducerError,
-    ProducerRefused,
-    ProducerReplaced,
-    ProtocolViolation,
-    SequenceConflict,
-    ServerLostTicks,
+from marketdata.producer.encoding import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_TICKS,
+    split_records,
 )
-from marketdata.wire.market_data_pb2 import TickBatch
-from marketdata.wire.producer_pb2 import IngestMessage, ProducerAck, ProducerHello, ProducerMessage
+from marketdata.producer.errors import ProtocolViolation, SequenceConflict, ServerLostTicks
+from marketdata.producer.frames import AnswerReader, batch_frame, error_of, hello_frame
+from marketdata.wire.market_data_pb2 import Tick
+from marketdata.wire.producer_pb2 import ProducerAck
 
-MAGIC = b"MDS2"
 # A batch is small under a light load, so more than two of them only cost messages.
 SMALL_BATCHES_IN_FLIGHT = 2
-# An ack may reject each tick of a batch, with a reason of 64 bytes.
-MAX_ANSWER_SIZE = 1_000_000
-
-# Errors that may pass: another connection may go on. So may one whose reason is not known here.
-# After the others the producer would only fail again.
-_HOPELESS = frozenset(
-    {
-        *("invalid_producer_id", "replaced", "hello_expected", "batch_expected"),
-        *("malformed_message", "invalid_batch", "too_many_ticks", "invalid_sequence"),
-        *("sequence_gap", "empty_frame", "frame_too_large"),
-    }
-)
 # An encoded tick without fields. The server rejects it, and so its sequence is taken.
 _EMPTY_RECORD = b"\x1a\x00"
-
-_LENGTH = Struct(">I")
 
 
 class RejectedTick(NamedTuple):
@@ -136,7 +118,7 @@ class ProducerSession:
         self._fill_from: int | None = None
         # Rejections of ticks that are not yet answered for.
         self._rejections: dict[int, str] = {}
-        self._received = bytearray()
+        self._answers = AnswerReader()
 
     @property
     def acked(self) -> int:
@@ -152,6 +134,11 @@ class ProducerSession:
     def last_sequence(self) -> int | None:
         """The sequence of the newest tick; None before the first welcome."""
         return None if self._base is None else self._base + self.sent
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a tick that is added now leaves at once."""
+        return self.welcomed and self._written < SMALL_BATCHES_IN_FLIGHT
 
     def has_room(self, ticks: int, size: int) -> bool:
         """Return whether so many ticks and bytes may be added now."""
@@ -177,16 +164,14 @@ class ProducerSession:
     def open_connection(self) -> bytes:
         """Begin a new connection; return what is sent first."""
         self.close_connection()
-        hello = ProducerMessage(hello=ProducerHello(producer_id=self._producer_id))
-        payload = hello.SerializeToString()
-        return MAGIC + _LENGTH.pack(len(payload)) + payload
+        return hello_frame(self._producer_id)
 
     def close_connection(self) -> None:
         """Forget the connection: what it did not ack is sent again by the next one."""
         self.welcomed = False
         self._written = 0
         self._fill_from = None
-        self._received.clear()
+        self._answers.clear()
 
     def next_frame(self) -> bytes | None:
         """Return the next frame to send now; None: the session waits for ticks or answers."""
@@ -201,7 +186,7 @@ class ProducerSession:
         batch = self._batches[self._written]
         self._written += 1
         self._ever_written = max(self._ever_written, batch.first + batch.ticks)
-        return _batch_frame(self._base + 1 + batch.first, batch.records)
+        return batch_frame(self._base + 1 + batch.first, batch.records)
 
     def receive_data(self, data: bytes) -> None:
         """Take the server's answers.
@@ -210,39 +195,16 @@ class ProducerSession:
             ProducerError: the session ends for ever.
             ServerEnded: the connection ends, and another one may go on.
         """
-        self._received += data
-        for payload in self._next_payloads():
-            try:
-                message = IngestMessage.FromString(payload)
-            except DecodeError as exc:
-                raise ProtocolViolation("the server's answer does not parse") from exc
+        for message in self._answers.read(data):
             kind = message.WhichOneof("message")
             if kind == "ack" and self.welcomed:
                 self._take_ack(message.ack)
             elif kind == "welcome" and not self.welcomed:
                 self._take_welcome(message.welcome.last_sequence)
             elif kind == "error":
-                raise _error_of(message.error.reason, message.error.detail)
+                raise error_of(message.error.reason, message.error.detail)
             else:
                 raise ProtocolViolation(f"the server sent {kind!r} where it cannot come")
-
-    def _next_payloads(self) -> Iterator[bytes]:
-        received, at = self._received, 0
-        try:
-            while len(received) - at >= _LENGTH.size:
-                (size,) = _LENGTH.unpack_from(received, at)
-                if not 0 < size <= MAX_ANSWER_SIZE:
-                    raise ProtocolViolation(
-                        f"the server's answer announces {size} bytes, limit is {MAX_ANSWER_SIZE}"
-                    )
-                end = at + _LENGTH.size + size
-                if len(received) < end:
-                    return
-                payload = bytes(received[at + _LENGTH.size : end])
-                at = end
-                yield payload
-        finally:
-            del received[:at]
 
     def _take_welcome(self, last_sequence: int) -> None:
         if self._base is None:
@@ -262,7 +224,7 @@ class ProducerSession:
         count = min(base + self.answered + 1 - first, MAX_BATCH_TICKS)
         end = first + count
         self._fill_from = end if end <= base + self.answered else None
-        return _batch_frame(first, _EMPTY_RECORD * count)
+        return batch_frame(first, _EMPTY_RECORD * count)
 
     def _report_loss(self, lost: LostRange) -> None:
         if self._on_lost is None:
@@ -283,7 +245,7 @@ class ProducerSession:
                 f"{base + self._ever_written}"
             )
         for rejection in ack.rejections:
-            if rejection.sequence > base + self.answered:
+            if base + self.answered < rejection.sequence <= base + self._ever_written:
                 self._rejections.setdefault(rejection.sequence, rejection.reason)
         self.duplicates += ack.duplicates
         # An ack may cover what only an earlier connection sent. Its rejections come when this one
@@ -294,8 +256,8 @@ class ProducerSession:
             written = last.first + last.ticks
         answered = min(ack.last_sequence - base, written)
         if answered > self.answered:
-            self.answered = answered
             self._reject_up_to(base + answered)
+            self.answered = answered
             self._forget_answered()
 
     def _reject_up_to(self, last_sequence: int) -> None:
@@ -304,16 +266,18 @@ class ProducerSession:
         base = self._base or 0
         batches = iter(self._batches)
         batch: _Batch | None = None
-        ticks = TickBatch()
+        payloads: list[bytes] = []
         for sequence in sorted(each for each in self._rejections if each <= last_sequence):
             place = sequence - base - 1
             while batch is None or place >= batch.first + batch.ticks:
                 batch = next(batches)
-                ticks = TickBatch.FromString(batch.records)
-            tick = ticks.ticks[place - batch.first]
-            values = RejectedTick(tick.symbol, tick.price, tick.volume, tick.exchange_timestamp)
+                payloads = split_records(batch.records)
+            tick = _read_tick(payloads[place - batch.first])
+            # Step by step, so that the counts are right for whoever looks at them in on_reject.
+            self.answered = place
             self.rejected += 1
-            self._on_reject(Rejected(sequence, self._rejections.pop(sequence), values))
+            self.answered = place + 1
+            self._on_reject(Rejected(sequence, self._rejections.pop(sequence), tick))
 
     def _forget_answered(self) -> None:
         batches = self._batches
@@ -329,24 +293,10 @@ class ProducerSession:
             self._open_ticks = self._open_bytes = 0
 
 
-class ServerEnded(ProducerError):
-    """The server ended the connection, for a reason that may pass."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-
-
-def _batch_frame(first_sequence: int, records: bytes) -> bytes:
-    # TickBatch.first_sequence, and before it the head of ProducerMessage.batch.
-    head = b"\x10" + encode_varint(first_sequence)
-    head = b"\x12" + encode_varint(len(head) + len(records)) + head
-    return b"".join((_LENGTH.pack(len(head) + len(records)), head, records))
-
-
-def _error_of(reason: str, detail: str) -> ProducerError:
-    if reason == "replaced":
-        return ProducerReplaced(reason, detail)
-    if reason in _HOPELESS:
-        return ProducerRefused(reason, detail)
-    return ServerEnded(reason, detail)
+def _read_tick(payload: bytes) -> RejectedTick:
+    try:
+        tick = Tick.FromString(payload)
+    except DecodeError:
+        # Whoever encoded it made it so.
+        tick = Tick()
+    return RejectedTick(tick.symbol, tick.price, tick.volume, tick.exchange_timestamp)

@@ -11,22 +11,22 @@ from threading import Condition, Event, Thread
 from types import TracebackType
 from typing import Any, Self, SupportsFloat, SupportsIndex, Unpack
 
-from marketdata.producer.columns import read_columns, table_columns
 from marketdata.producer.encoding import (
+    MAX_BATCH_TICKS,
     EncodedTicks,
     RowEncoder,
     TickRow,
-    encode_columns,
     encode_rows,
 )
-from marketdata.producer.errors import (
-    CannotConnect,
-    ProducerClosed,
-    ProducerError,
-    UnackedTicks,
-)
+from marketdata.producer.errors import CannotConnect, ProducerClosed, ProducerError
 from marketdata.producer.options import Options, check_options, check_seconds
-from marketdata.producer.producer import check_piece, make_link, make_session
+from marketdata.producer.parts import (
+    check_piece,
+    encode_any_columns,
+    make_link,
+    make_session,
+    unacked_error,
+)
 from marketdata.producer.values import Timestamp
 
 # Rows that are handed to the thread together.
@@ -143,14 +143,18 @@ class SyncProducer:
             raise ProducerClosed
         started = Event()
         self._thread = Thread(
-            target=lambda: asyncio.run(self._run(started)),
+            target=self._serve,
+            args=(started,),
             name=f"producer {self._options.producer_id}",
             daemon=True,
         )
         self._thread.start()
         started.wait()
-        self._is_open = True
         timeout_s = self._options.connect_timeout_s
+        if self._loop is None:
+            name = self._options.address_name
+            raise CannotConnect(name, timeout_s, "the thread of the session did not start")
+        self._is_open = True
         try:
             with self._changed:
                 welcomed = self._wait_until(lambda: self._session.welcomed, timeout_s)
@@ -213,10 +217,7 @@ class SyncProducer:
             InvalidTick: a column cannot be sent.
             ProducerError: the session has ended for ever.
         """
-        if prices is None and volumes is None and timestamps is None:
-            symbols, prices, volumes, timestamps = table_columns(symbols)
-        columns = read_columns(symbols, prices, volumes, timestamps, self._options.unit)
-        self._send_pieces(encode_columns(columns, self._options.piece_ticks))
+        self._send_pieces(encode_any_columns(symbols, prices, volumes, timestamps, self._options))
 
     def send_encoded(self, ticks: EncodedTicks) -> None:
         """Send what :func:`encode_rows` or :func:`encode_columns` made.
@@ -244,9 +245,7 @@ class SyncProducer:
             if self._wait_until(lambda: self._session.answered >= until, limit_s):
                 return
             unacked = self._session.unacked + self._outbox_ticks
-            connected = self._session.welcomed
-        reason = "the server does not answer" if connected else self._link.problem
-        raise UnackedTicks(unacked, limit_s, reason)
+        raise unacked_error(unacked, limit_s, self._session, self._link)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Wait until everything is acked, then disconnect. Closing twice does nothing.
@@ -280,7 +279,10 @@ class SyncProducer:
         self._outbox.append(piece)
         self._outbox_ticks += piece.ticks
         self._outbox_bytes += size
-        if not self._is_woken and self._loop is not None:
+        # A session that is not idle takes the outbox with the next answer.
+        if self._is_woken or self._loop is None:
+            return
+        if self._session.is_idle or self._outbox_ticks >= MAX_BATCH_TICKS:
             self._is_woken = True
             self._loop.call_soon_threadsafe(self._take_outbox)
 
@@ -313,6 +315,13 @@ class SyncProducer:
             self._thread.join()
 
     # From here on: called in the thread of the session.
+    def _serve(self, started: Event) -> None:
+        try:
+            asyncio.run(self._run(started))
+        finally:
+            # Also if there was no event loop, because the program has too many open files.
+            started.set()
+
     async def _run(self, started: Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -325,6 +334,7 @@ class SyncProducer:
 
     def _take_outbox(self) -> None:
         with self._changed:
+            # Before the lock is released: whoever adds a tick after it must know what to do.
             self._is_woken = False
             for data, ticks in self._outbox:
                 self._session.add(data, ticks)
@@ -333,6 +343,7 @@ class SyncProducer:
         self._link.send()
 
     def _note_change(self) -> None:
+        self._take_outbox()
         with self._changed:
             self._changed.notify_all()
 

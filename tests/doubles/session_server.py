@@ -125,7 +125,8 @@ class SessionServer:
         self.answering.set()
         # Sent in place of the welcome.
         self.refuse_with: bytes | None = None
-        self.largest_backlog = 0
+        # Set with the first batch that arrives.
+        self.batch_arrived = asyncio.Event()
         self.on_batch: Callable[[], None] = lambda: None
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -179,7 +180,8 @@ class SessionServer:
                         await writer.drain()
                         return
                     writer.write(answer)
-                    self.largest_backlog = max(self.largest_backlog, len(side.batches))
+                    if side.batches:
+                        self.batch_arrived.set()
                     while side.batches:
                         await self.answering.wait()
                         if writer.transport.is_closing():

@@ -19,6 +19,7 @@ from marketdata.producer import (
     LostRange,
     Producer,
     ProducerClosed,
+    ProducerError,
     ProducerRefused,
     ProducerReplaced,
     ProtocolViolation,
@@ -330,6 +331,38 @@ async def test_a_server_that_answers_nothing_is_connected_to_again(
         await p.flush()
         assert p.acked == 6
     assert len(server.ledger.applied) == 6
+
+
+async def test_a_mistake_of_ours_is_an_error_and_no_silence(
+    way: Async, server: SessionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = way.kind(server.address, producer_id="feed-1")
+    await way.run(producer.open)
+    server.answering.clear()
+    await way.run(lambda: producer.send_many(rows(3)))
+
+    async def fail(_: object) -> None:
+        raise RuntimeError("mine")
+
+    monkeypatch.setattr("marketdata.producer.link.Link._hold_connection", fail)
+    server.cut()
+    with pytest.raises(ProducerError, match=r"internal error: RuntimeError\('mine'\)"):
+        await way.run(producer.flush)
+    with pytest.raises(ProducerError):
+        await way.run(producer.close)
+    server.answering.set()
+
+
+async def test_a_plain_program_without_file_descriptors_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(work: Any) -> None:
+        work.close()
+
+    monkeypatch.setattr("marketdata.producer.sync.asyncio.run", fail)
+    producer = SyncProducer("localhost:50050", producer_id="feed-1")
+    with pytest.raises(CannotConnect, match="the thread of the session did not start"):
+        producer.open()
 
 
 async def test_a_cancelled_send_was_not_sent(server: SessionServer) -> None:

@@ -19,6 +19,7 @@ from marketdata.producer.encoding import (
     RowEncoder,
     encode_columns,
     encode_rows,
+    split_records,
 )
 from marketdata.producer.errors import InvalidTick
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
@@ -73,6 +74,13 @@ def test_columns_give_the_bytes_of_their_rows(rows: list[tuple[str, float, int, 
         np.array(times, np.int64),
     )
     assert joined(encode_columns(columns)) == oracle(rows)
+
+
+@settings(deadline=None)
+@given(ROWS)
+def test_records_are_split_into_their_ticks(rows: list[tuple[str, float, int, int]]) -> None:
+    ticks = [tick.SerializeToString() for tick in TickBatch.FromString(oracle(rows)).ticks]
+    assert split_records(oracle(rows)) == ticks
 
 
 def test_pieces_fit_one_batch() -> None:

@@ -16,12 +16,12 @@ from marketdata.producer.errors import (
     SequenceConflict,
     ServerLostTicks,
 )
+from marketdata.producer.frames import ServerEnded
 from marketdata.producer.session import (
     Limits,
     LostRange,
     ProducerSession,
     Rejected,
-    ServerEnded,
 )
 from marketdata.wire.market_data_pb2 import Rejection
 from marketdata.wire.producer_pb2 import IngestMessage, ProducerAck, ProducerWelcome
@@ -236,6 +236,35 @@ def test_a_rejection_counts_once_and_with_the_ack_that_covers_it() -> None:
     session.receive_data(ack(3, price_not_positive=2))
     assert [(each.sequence, each.reason) for each in rejected] == [(2, "price_not_positive")]
     assert (session.acked, session.rejected, session.unacked) == (2, 1, 0)
+
+
+def test_the_counts_add_up_whenever_a_rejection_is_reported() -> None:
+    seen: list[tuple[int, int, int]] = []
+    session = ProducerSession(
+        "feed-1",
+        LIMITS,
+        lambda _: seen.append((session.acked, session.rejected, session.unacked)),
+    )
+    session.open_connection()
+    session.receive_data(welcome())
+    add(session, 5)
+    session.next_frame()
+    session.receive_data(ack(5, first=2, second=4))
+    assert seen == [(1, 1, 3), (2, 2, 1)]
+    assert (session.acked, session.rejected, session.unacked) == (3, 2, 0)
+
+
+def test_rejections_of_ticks_that_were_not_sent_are_not_kept() -> None:
+    session, rejected = open_session()
+    session.open_connection()
+    session.receive_data(welcome())
+    add(session, 1)
+    session.next_frame()
+    session.receive_data(ack(1, price_not_positive=2))
+    add(session, 1)
+    session.next_frame()
+    session.receive_data(ack(2))
+    assert (session.acked, rejected) == (2, [])
 
 
 def test_a_server_that_lost_acked_ticks_ends_the_session() -> None:
