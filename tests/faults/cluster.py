@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from tests.doubles.link import Link, open_link
 from tests.doubles.pipeline import open_stub
 from tests.doubles.ports import free_port
 from tests.doubles.processes import Service, run_service
+from tests.faults.disk import mount_disk
 from tests.faults.schedule import Fault, Step
 from tests.faults.shim import Shim
 
@@ -47,15 +47,18 @@ class Cluster:
     producers → ``producers`` → ingest → ``batches`` → aggregator ← ``watch`` ← gateway
 
     Args:
-        folder: for the log, the store and the shim.
-        fsync: when the log is synced.
+        folder: for the log and the store.
+        shim: makes syncs slow and clocks wrong.
+        fsync: when the log is synced; None: there is no log.
+        small_disk: whether the log is on a disk that can be filled.
     """
 
-    def __init__(self, folder: Path, fsync: str) -> None:
+    def __init__(self, folder: Path, shim: Shim, *, fsync: str | None, small_disk: bool) -> None:
         self._folder = folder
         self._log = folder / "log"
-        self._shim = Shim(folder)
+        self._shim = shim
         self._fsync = fsync
+        self._small_disk = small_disk
         self._aggregator_port, self._ingest_port = free_port(), free_port()
         self._running: dict[str, contextlib.AsyncExitStack] = {}
         self._services: dict[str, Service] = {}
@@ -68,15 +71,19 @@ class Cluster:
     async def run(self) -> AsyncIterator[Cluster]:
         """Run everything for the time of the context."""
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(_small_disk(self._log))
+            self._log.mkdir()
+            if self._small_disk:
+                stack.enter_context(mount_disk(self._log, _DISK_BYTES))
             host = "127.0.0.1"
             self.producers = await stack.enter_async_context(open_link(host, self._ingest_port))
             self.batches = await stack.enter_async_context(open_link(host, self._aggregator_port))
             self.watch = await stack.enter_async_context(open_link(host, self._aggregator_port))
             stack.push_async_callback(self._stop_all)
-            await self._start("aggregator")
-            await self._start("ingest")
-            self.gateway_port = await self._start("gateway")
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._start("aggregator"))
+                tasks.create_task(self._start("ingest"))
+                gateway = tasks.create_task(self._start("gateway"))
+            self.gateway_port = gateway.result()
             yield self
 
     @contextlib.asynccontextmanager
@@ -119,9 +126,11 @@ class Cluster:
             "aggregator": {
                 "AGGREGATOR_PORT": str(self._aggregator_port),
                 "AGGREGATOR_STORE": f"sqlite:///{self._folder}/bars.db",
-                "AGGREGATOR_LOG": str(self._log / "ticks"),
-                "AGGREGATOR_LOG_FSYNC": self._fsync,
+                "AGGREGATOR_LOG": str(self._log / "ticks") if self._fsync else "off",
+                "AGGREGATOR_LOG_FSYNC": self._fsync or "never",
                 "AGGREGATOR_BARS": "1s,1m,5m,15m,1h,1d,100t,5000v",
+                # The last trades count after so long.
+                "AGGREGATOR_BAR_GRACE_S": "0.5",
                 **self._shim.env,
             },
             "ingest": {
@@ -134,10 +143,10 @@ class Cluster:
                 "GATEWAY_RATE_LIMIT": "0",
             },
         }[name]
-        stack = contextlib.AsyncExitStack()
-        self._running[name] = stack
-        self._services[name] = await stack.enter_async_context(run_service(name, env))
-        return await self._services[name].wait_for_port()
+        stack = self._running[name] = contextlib.AsyncExitStack()
+        service = await stack.enter_async_context(run_service(name, env))
+        self._services[name] = service
+        return await service.wait_for_port()
 
     async def _restart(
         self, name: str, number: signal.Signals, pause_s: float, *, tear: bool = False
@@ -146,7 +155,7 @@ class Cluster:
         if number == signal.SIGTERM and code != 0:
             raise AssertionError(f"{name} exited {code}: {self._services[name].logs[-5:]}")
         await self._running.pop(name).aclose()
-        if tear:
+        if tear and self._fsync:
             newest = max((self._log / "ticks").glob("*.log"))
             with newest.open("ab") as file:
                 file.write(os.urandom(_HALF_A_RECORD))
@@ -171,15 +180,3 @@ class Cluster:
     async def _stop_all(self) -> None:
         for stack in self._running.values():
             await stack.aclose()
-
-
-@contextlib.contextmanager
-def _small_disk(path: Path) -> Iterator[None]:
-    # A file system of its own, so that it can be filled.
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(path)]
-    subprocess.run(mount, check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)

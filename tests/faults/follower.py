@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 
-_TIMEOUT_S = 60.0
-
 
 class Follower:
     """A client that wants every state, in a buffer, over one connection.
@@ -29,7 +27,7 @@ class Follower:
 
     async def wait_for(self, sequences: dict[str, int]) -> None:
         """Wait until each symbol's state has this sequence."""
-        async with asyncio.timeout(_TIMEOUT_S), self._changed:
+        async with self._changed:
             await self._changed.wait_for(
                 lambda: all(self._last.get(name, 0) >= at for name, at in sequences.items())
             )
@@ -49,13 +47,14 @@ class Follower:
         async for data in websocket:
             message = orjson.loads(data)
             if message["type"] == "update":
-                self._take(message)
+                self.take(message)
             elif message["type"] == "error":
                 self.faults.append(f"error: {message}")
             async with self._changed:
                 self._changed.notify_all()
 
-    def _take(self, message: dict[str, object]) -> None:
+    def take(self, message: dict[str, object]) -> None:
+        """Note a state."""
         data = message["data"]
         assert isinstance(data, dict)
         if message["recovered"] is False:

@@ -57,6 +57,11 @@ def compare(expected: Outcome, found: Outcome) -> list[Difference]:
     ]
 
 
+async def count_in_bars(stub: MarketDataServiceAsyncStub, symbol: str, interval: str) -> int:
+    """Return how many trades the bars of a symbol have, with the open one."""
+    return sum([bar.trades async for bar in _bars(stub, symbol, interval)])
+
+
 async def _bars(
     stub: MarketDataServiceAsyncStub, symbol: str, interval: str
 ) -> AsyncIterator[wire.Bar]:

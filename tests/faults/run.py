@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,24 +15,27 @@ from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import connect, frame
 from tests.faults.cluster import Cluster
 from tests.faults.follower import open_follower
-from tests.faults.outcome import Difference, Outcome, compare, read_outcome
+from tests.faults.outcome import Difference, Outcome, compare, count_in_bars, read_outcome
 from tests.faults.schedule import WITHOUT_ACKS, Fault, Step, make_schedule
-from tests.faults.workload import Trade, count_trades, make_batches, symbols
+from tests.faults.shim import Shim
+from tests.faults.workload import Trade, count_trades, last_batch, make_batches, symbols
 
 if TYPE_CHECKING:  # only the stubs know it
     from marketdata.wire.market_data_pb2_grpc import MarketDataServiceAsyncStub
 
 _TIMEOUT_S = 120.0
+# For what comes after the last trade was sent; on a busy machine, too.
+_SETTLE_S = 30.0
+_FSYNC = ("batch", "interval:100ms", "never")
 
 
 @dataclass
 class Run:
     """What a run of a schedule gave."""
 
-    steps: list[Step]
-    outcome: Outcome
+    outcome: Outcome = field(default_factory=dict)
     acked: int = 0
-    # Of bars, as a live client saw them.
+    # Closed states of bars: symbol, start, revision, as a live client saw them.
     closed: list[tuple[str, str, int]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -42,53 +46,66 @@ class Faults:
     Args:
         mode: "sessions": the producer has acks, and anything may fail; "frames": it has none, and
             ingest must live on.
+        folder: for what all runs share.
+        small_disk: whether disks can be filled.
+        has_log: whether the aggregator has a tick log; without one, schedules must fail.
     """
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, folder: Path, *, small_disk: bool, has_log: bool = True) -> None:
         self._mode = mode
+        self._shim = Shim(folder)
+        self._small_disk = small_disk
+        self._has_log = has_log
         self._expected: Run | None = None
+        kinds = list(Fault) if mode == "sessions" else WITHOUT_ACKS
+        self._kinds = [kind for kind in kinds if small_disk or kind is not Fault.FULL_DISK]
 
     async def check(self, seed: int) -> list[str]:
         """Run the schedule of ``seed``; return what is wrong, with the faults that happened."""
         if self._expected is None:
-            self._expected = await self._run([], "interval:100ms")
-            if self._expected.faults:
-                return [f"without a fault: {fault}" for fault in self._expected.faults]
-        kinds: list[Fault] = list(Fault) if self._mode == "sessions" else WITHOUT_ACKS
-        steps = make_schedule(seed, len(make_batches()), kinds)
-        fsync = ("batch", "interval:100ms", "never")[seed % 3]
+            expected = await self._run([], "interval:100ms")
+            if expected.faults:
+                return [f"without a fault: {fault}" for fault in expected.faults]
+            self._expected = expected
+        steps = make_schedule(seed, len(make_batches()), self._kinds)
         try:
-            found = await self._run(steps, fsync)
+            found = await self._run(steps, _FSYNC[seed % len(_FSYNC)])
         except Exception as exc:
             return [*map(str, steps), f"failed: {exc!r}"]
-        wrong = [_show(each) for each in compare(self._expected.outcome, found.outcome)]
-        wrong += found.faults
-        if found.acked != self._expected.acked:
-            wrong.append(f"{found.acked} trades acked instead of {self._expected.acked}")
-        if sorted(found.closed) != sorted(self._expected.closed):
-            missing = set(self._expected.closed) - set(found.closed)
-            more = len(found.closed) - len(set(found.closed))
-            wrong.append(f"live bars: {len(missing)} missing, {more} twice")
+        wrong = find_differences(self._expected, found)
         return [*map(str, steps), *wrong] if wrong else []
 
     async def _run(self, steps: list[Step], fsync: str) -> Run:
-        with tempfile.TemporaryDirectory() as name:
+        self._shim.reset()
+        with tempfile.TemporaryDirectory(prefix="faults-") as name:
+            cluster = Cluster(
+                Path(name),
+                self._shim,
+                fsync=fsync if self._has_log else None,
+                small_disk=self._small_disk,
+            )
             async with (
                 asyncio.timeout(_TIMEOUT_S),
-                Cluster(Path(name), fsync).run() as cluster,
+                cluster.run(),
                 open_follower(cluster.gateway_port, list(symbols())) as follower,
             ):
                 send = self._send_with_acks if self._mode == "sessions" else self._send_frames
-                acked = await send(cluster, {step.after: step for step in steps})
+                run = Run()
+                run.acked = await send(cluster, steps)
                 async with cluster.stub() as stub:
-                    last = await _wait_for_all(stub)
-                    await follower.wait_for(last)
-                    outcome = await read_outcome(
+                    if not await _settles(_wait_for_all(stub)):
+                        run.faults.append("the aggregator lacks trades")
+                    last = await _last_sequences(stub)
+                    if not await _settles(follower.wait_for(last)):
+                        run.faults.append("the live client lacks states")
+                    run.outcome = await read_outcome(
                         stub, list(symbols()), sequences=self._mode == "sessions"
                     )
-                return Run(steps, outcome, acked, follower.closed, follower.faults)
+                run.closed = follower.closed
+                run.faults += follower.faults
+                return run
 
-    async def _send_with_acks(self, cluster: Cluster, steps: dict[int, Step]) -> int:
+    async def _send_with_acks(self, cluster: Cluster, steps: list[Step]) -> int:
         async with Producer(cluster.producers.address, producer_id="feed") as producer:
             async for batch in _with_faults(cluster, steps):
                 await producer.send_many(batch)
@@ -96,7 +113,7 @@ class Faults:
                 await producer.flush()
             return producer.acked
 
-    async def _send_frames(self, cluster: Cluster, steps: dict[int, Step]) -> int:
+    async def _send_frames(self, cluster: Cluster, steps: list[Step]) -> int:
         async with connect(cluster.producers.port) as (_, writer):
             async for batch in _with_faults(cluster, steps):
                 for symbol, price, volume, ts in batch:
@@ -105,29 +122,61 @@ class Faults:
                     )
                     writer.write(frame(tick))
                 await writer.drain()
+                # So that faults happen between batches, too.
                 await asyncio.sleep(0.01)
         return 0
 
 
-async def _with_faults(cluster: Cluster, steps: dict[int, Step]) -> AsyncIterator[list[Trade]]:
+def find_differences(expected: Run, found: Run) -> list[str]:
+    """Return what is wrong with a run, as lines."""
+    wrong = list(found.faults)
+    if found.acked != expected.acked:
+        wrong.append(f"{found.acked} trades acked instead of {expected.acked}")
+    wrong += [_show(each) for each in compare(expected.outcome, found.outcome)]
+    want, have = Counter(expected.closed), Counter(found.closed)
+    if want != have:
+        missing, more = want - have, have - want
+        wrong.append(
+            f"live bars: {missing.total()} missing, {more.total()} too many,"
+            f" such as {[*missing, *more][:3]}"
+        )
+    return wrong
+
+
+async def _with_faults(cluster: Cluster, steps: list[Step]) -> AsyncIterator[list[Trade]]:
     # Gives each batch; a fault happens while it is on its way.
+    by_batch = {step.after: step for step in steps}
     async with asyncio.TaskGroup() as tasks:
         for number, batch in enumerate(make_batches()):
-            if number in steps:
-                tasks.create_task(cluster.inject(steps[number]))
+            if number in by_batch:
+                tasks.create_task(cluster.inject(by_batch[number]))
             yield list(batch)
+    yield list(last_batch())
 
 
-async def _wait_for_all(stub: MarketDataServiceAsyncStub) -> dict[str, int]:
-    # Until the aggregator has every trade; returns the sequence of each symbol.
-    while True:
-        request = wire.AggregatesRequest(symbols=list(symbols()))
-        status = await stub.GetStatus(wire.StatusRequest())
-        states = (await stub.GetAggregates(request)).aggregates
-        if status.accepted >= count_trades():
-            return {state.symbol: state.sequence for state in states}
-        # Time has to pass here.
-        await asyncio.sleep(0.05)
+async def _settles(waiting: Awaitable[None]) -> bool:
+    # Returns whether what is waited for happens soon.
+    try:
+        async with asyncio.timeout(_SETTLE_S):
+            await waiting
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _wait_for_all(stub: MarketDataServiceAsyncStub) -> None:
+    # The trades of event bars wait for others, so their bars are the last to have all.
+    for symbol, count in count_trades().items():
+        while await count_in_bars(stub, symbol, "100t") < count:
+            # The wall clock lets the last trade of a symbol count.
+            await asyncio.sleep(0.05)
+
+
+async def _last_sequences(stub: MarketDataServiceAsyncStub) -> dict[str, int]:
+    request = wire.AggregatesRequest(symbols=list(symbols()))
+    return {
+        state.symbol: state.sequence for state in (await stub.GetAggregates(request)).aggregates
+    }
 
 
 def _show(difference: Difference) -> str:

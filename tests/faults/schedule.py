@@ -44,6 +44,10 @@ class Step:
     # How long a fault lasts that ends.
     lasts_s: float
 
+    def __str__(self) -> str:
+        delay, lasts = f"{1000 * self.delay_s:.1f} ms", f"{self.lasts_s:.2f} s"
+        return f"after batch {self.after} and {delay}: {self.fault.value} (for {lasts})"
+
 
 def make_schedule(seed: int, batches: int, faults: list[Fault]) -> list[Step]:
     """Return the faults of a run, in their order."""

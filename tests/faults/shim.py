@@ -29,6 +29,11 @@ class Shim:
         self.env = {"LD_PRELOAD": str(library), "FAULT_CONTROL": str(control)}
         self._sync_us = self._clock_ns = 0
 
+    def reset(self) -> None:
+        """Obey no more."""
+        self._sync_us = self._clock_ns = 0
+        self._write()
+
     def slow_syncs(self, seconds: float) -> None:
         """Let each sync of a file take longer."""
         self._sync_us = int(seconds * 1e6)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cache
 
+from marketdata.timestamps import NS_PER_S
 from tests.doubles.real_day import COLUMNS, day
 
 #: Its price and volume are the number of the trade, so a wrong total shows which are missing.
 NUMBERED = "NUMBERED"
 
 BATCH_SIZE = 250
+# After the last trade of the day; longer than bars wait for late ticks.
+_LAST_AFTER_NS = 10 * NS_PER_S
 # One trade of so many: enough for every bar of the day.
 _STRIDE = 25
 # One numbered trade after so many real ones.
@@ -39,6 +43,18 @@ def symbols() -> Sequence[str]:
     return sorted({trade[0] for batch in make_batches() for trade in batch})
 
 
-def count_trades() -> int:
-    """Return how many trades there are."""
-    return sum(len(batch) for batch in make_batches())
+@cache
+def last_batch() -> Sequence[Trade]:
+    """Return one trade of each symbol, later than all others; no fault may be left.
+
+    Trades of event bars wait until a later one comes, or the wall clock says that none will. After
+    these trades, only they themselves wait.
+    """
+    end = max(trade[3] for batch in make_batches() for trade in batch) + _LAST_AFTER_NS
+    return [(symbol, 100.0, 1, end) for symbol in symbols()]
+
+
+@cache
+def count_trades() -> Mapping[str, int]:
+    """Return how many trades each symbol has, with that of the last batch."""
+    return Counter(trade[0] for batch in (*make_batches(), last_batch()) for trade in batch)
