@@ -1,4 +1,4 @@
-"""``python -m aggregator``, and ``python -m aggregator import FILE...``."""
+"""``python -m aggregator``, and its commands ``import FILE...`` and ``log ls|verify|cat``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import typer
 from aggregator.app import main
 from aggregator.importing.command import import_files
 from aggregator.settings import AggregatorSettings
+from aggregator.ticklog.command import log_app
 from marketdata.runtime import run_service
 
 app = typer.Typer(
@@ -15,11 +16,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("import")(import_files)
+app.add_typer(log_app, name="log")
 
 
 @app.callback(invoke_without_command=True)
 def serve(ctx: typer.Context) -> None:
-    """Run the aggregator, or import files into its store.
+    """Run the aggregator, import files into its store, or look into its tick log.
 
     Its settings are the AGGREGATOR_* variables; docs/settings.md lists them.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class Book:
     ) -> None:
         self.engine = engine
         self._max_symbols = max_symbols
-        self.epoch = engine.output.epoch = epoch
+        engine.output.epoch = epoch
         # Hears of each symbol that is taken in, with its row.
         self.opened: Callable[[str, int], None] = lambda _symbol, _row: None
         self._limits = limits
@@ -69,6 +70,11 @@ class Book:
 
     def __len__(self) -> int:
         return len(self._symbols)
+
+    @property
+    def epoch(self) -> int:
+        """The name of this run of the state."""
+        return self.engine.output.epoch
 
     @property
     def late(self) -> int:
@@ -231,6 +237,18 @@ class Book:
         for row, symbol in enumerate(self._known.symbols):
             if self.has_state(row) and len(self._symbols) < self._max_symbols:
                 self.open(symbol)
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the state of the engine, which has the symbols."""
+        return self.engine.dump_state()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another book was; this one has no symbols, and nobody hears of them."""
+        self.engine.load_state(state)
+        unopened = self._table.tables.symbols["unopened"][: len(self._known)].tolist()
+        pairs = zip(self._known.symbols, unopened, strict=True)
+        self._symbols = [symbol for symbol, is_unopened in pairs if not is_unopened]
+        self._symbols_sorted = False
 
     def open(self, symbol: str) -> int:
         """Take in a new symbol, which was checked; return its row."""

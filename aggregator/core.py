@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from random import Random
 
 import structlog
@@ -15,6 +16,7 @@ from aggregator.bars.event_series import EventBarsFactory
 from aggregator.bars.plan import BarPlan
 from aggregator.bars.refusals import Refusals
 from aggregator.book import Book
+from aggregator.checkpoint.state import CoreState, describe_setup
 from aggregator.coverage.feeds import Feeds
 from aggregator.history.reader import BarReader
 from aggregator.market import Market
@@ -116,7 +118,7 @@ class Core:
             hours=rules.rule_for,
             coverage=self.feeds.coverage,
             refused=self._refusals.count,
-            epoch=book.epoch,
+            epoch=lambda: book.epoch,
         )
         self._producers = Producers(settings.max_producers)
         self.market = Market(
@@ -133,6 +135,17 @@ class Core:
             self.watchers,
             store=self.store,
             clock=clock,
+        )
+        self.state = CoreState(
+            self.market,
+            self.feeds,
+            describe_setup(
+                plan,
+                session=settings.session,
+                calendars=settings.calendars,
+                anchor=settings.bar_anchor,
+            ),
+            version("market-data-server"),
         )
         self._tasks: list[asyncio.Task[None]] = []
 

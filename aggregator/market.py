@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,22 @@ class Market:
         batch = self.book.decoder.read(ticks)
         first, _ = self._numbering.number(batch)
         return self._apply(batch, first, 0, now_ns, feed, refusals=refusals)
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the states, the sequences of producers, and the counts."""
+        return {
+            "book": self.book.dump_state(),
+            "numbering": self._numbering.dump_state(),
+            "accepted": self.accepted,
+            "rejected": sorted(self.rejected.items()),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another market was; this one has no symbols."""
+        self.book.load_state(state["book"])
+        self._numbering.load_state(state["numbering"])
+        self.accepted = state["accepted"]
+        self.rejected = Counter(dict(state["rejected"]))
 
     def _apply(
         self,

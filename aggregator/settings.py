@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -10,6 +11,8 @@ from pydantic_settings import SettingsConfigDict
 from aggregator.bars.plan import BarPlan, InvalidPlan, parse_intervals
 from aggregator.store.address import InvalidStore, parse_store
 from aggregator.store.retention import read_retention
+from aggregator.ticklog.durability import parse_durability
+from aggregator.ticklog.file_log import LogOptions
 from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
 from marketdata.settings import ServiceSettings
@@ -34,6 +37,11 @@ def _check_store(value: str) -> str:
 
 def _check_retention(value: str) -> str:
     read_retention(value)
+    return value
+
+
+def _check_fsync(value: str) -> str:
+    parse_durability(value)
     return value
 
 
@@ -145,6 +153,40 @@ class AggregatorSettings(ServiceSettings):
         description="how long stored bars are kept, such as 1s=7d,1m=90d; others are kept for ever",
     )
 
+    log: str = Field(default="off", min_length=1, description="directory of the tick log, or off")
+    log_fsync: Annotated[str, AfterValidator(_check_fsync)] = Field(
+        default="interval:100ms",
+        description="when the tick log is synced to the disk: batch (before each ack), "
+        "interval:<n>ms or interval:<n>s, never",
+    )
+    log_segment_bytes: int = Field(
+        default=128 * 1024 * 1024, ge=64 * 1024, description="bytes of one file of the tick log"
+    )
+    log_max_bytes: int = Field(
+        default=10_000_000_000,
+        ge=0,
+        description="bytes of the tick log that are kept although they are not needed any more, "
+        "0: no limit",
+    )
+    log_max_age_s: float = Field(
+        default=604_800.0,
+        ge=0,
+        description="how long records are kept that are not needed any more, 0: no limit",
+    )
+    log_max_waiting_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1,
+        description="bytes that may wait in memory to be written; beyond, producers wait",
+    )
+    log_max_unsynced_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        ge=1,
+        description="bytes that may be written and not synced; beyond, producers wait",
+    )
+    log_max_sync_s: float = Field(
+        default=1.0, gt=0, description="how long a sync may take before producers wait"
+    )
+
     @field_validator("bars")
     @classmethod
     def _check_bars(cls, names: str) -> str:
@@ -167,6 +209,23 @@ class AggregatorSettings(ServiceSettings):
     def value_limits(self) -> ValueLimits:
         """The largest values of a tick."""
         return ValueLimits(self.max_price, self.max_volume)
+
+    @property
+    def log_directory(self) -> Path | None:
+        """The directory of the tick log; None: there is no log."""
+        return None if self.log == "off" else Path(self.log)
+
+    def log_options(self) -> LogOptions:
+        """Return how the tick log is kept."""
+        return LogOptions(
+            durability=parse_durability(self.log_fsync),
+            segment_bytes=self.log_segment_bytes,
+            max_bytes=self.log_max_bytes or None,
+            max_age_s=self.log_max_age_s or None,
+            max_waiting_bytes=self.log_max_waiting_bytes,
+            max_unsynced_bytes=self.log_max_unsynced_bytes,
+            max_sync_s=self.log_max_sync_s,
+        )
 
     def tick_rules(self, *, one_unit: bool = False) -> TickRules:
         """Return the rules of ticks that ingest has not checked."""

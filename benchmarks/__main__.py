@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import (
     bars,
     bars_store,
+    checkpoints,
     deliveries,
     ingest,
     kernels,
@@ -26,6 +27,7 @@ from benchmarks import (
     rabbitmq,
     rest,
     stalled,
+    tick_log,
 )
 from benchmarks.limits import MachineLimits
 from benchmarks.messages import Messages
@@ -37,6 +39,7 @@ from benchmarks.results import RESULTS, Results, write_json
 Part = Callable[[MachineLimits, Messages, bool], Awaitable[Outcome]]
 PARTS: dict[str, Part] = {
     "kernels": lambda _limits, _messages, full: kernels.measure(full=full),
+    "checkpoints": lambda _limits, _messages, full: checkpoints.measure(full=full),
     "ingest": lambda found, one, full: ingest.measure(found, one.ticks_per_s, full=full),
     "bars": lambda _limits, _messages, full: bars.measure(full=full),
     "nats": lambda found, _messages, full: nats.measure(found, full=full),
@@ -45,6 +48,7 @@ PARTS: dict[str, Part] = {
     "rabbitmq": lambda found, _messages, full: rabbitmq.measure(found, full=full),
     "stalled": lambda _limits, _messages, full: stalled.measure(full=full),
     "rest": lambda found, one, full: rest.measure(found, one, full=full),
+    "log": lambda _limits, _messages, full: tick_log.measure(2.0 if full else 0.1),
     "store": lambda _limits, _messages, full: bars_store.measure(
         bars_store.FULL if full else bars_store.QUICK
     ),

@@ -123,7 +123,7 @@ async def measure_reads(database: Database, bars: int, symbols: int, reads: int)
         intervals={INTERVAL.name: INTERVAL},
         hours=lambda _symbol: EveryHour(),
         coverage=lambda _start, _end: Coverage.FULL,
-        epoch=1,
+        epoch=lambda: 1,
     )
     random = Random(2)
     each = bars // symbols

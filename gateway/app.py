@@ -179,7 +179,6 @@ def build_app(
     ``tasks``.
     """
     allow_origin = origin_check(settings)
-    allow_host = host_check(settings.allowed_hosts, settings.host)
     peer_options = build_peer_options(settings)
     streams = build_streams(settings, sessions, capacity, allow_origin)
     peers = build_peers(settings, sessions, capacity, peer_options, tasks)
@@ -220,12 +219,17 @@ def build_app(
     install_problems(app)
     install_docs(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
-
     pages = PagePolicies(WithRootPath(app))
-    served: ASGIApp = SymbolReads(pages, ReadsTogether(client, tasks))
+    return wrap_app(SymbolReads(pages, ReadsTogether(client, tasks)), settings)
+
+
+def wrap_app(app: ASGIApp, settings: GatewaySettings) -> ASGIApp:
+    """Return ``app`` within what each request passes first; the last line is the outermost."""
+    served = app
     if origins := parse_origins(settings.allowed_origins):
         served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
     served = EncodedSlashes(served)
+    allow_host = host_check(settings.allowed_hosts, settings.host)
     if allow_host is not None:
         served = HostCheck(served, allow_host)
     served = Proxied(served, trusted=settings.trusted_proxies, root_path=settings.root_path)
@@ -268,6 +272,7 @@ def build_sessions(settings: GatewaySettings, hub: Hub, client: AggregatorClient
         max_symbols=settings.max_symbols_per_request,
         message_rate=settings.message_rate,
         message_burst=settings.message_burst,
+        first_message_timeout_s=settings.first_message_timeout_s,
         max_message_bytes=settings.max_message_bytes,
         client_buffer_bytes=settings.client_buffer_bytes,
         buffer=BufferLimits(settings.buffer_bytes, settings.buffer_age_s),
@@ -306,7 +311,10 @@ def build_stomp(
 ) -> StompEndpoint:
     """Return the endpoint of STOMP over WebSocket and SockJS."""
     limits = StompLimits(
-        session=SessionLimits(max_subscriptions=settings.max_subscriptions),
+        session=SessionLimits(
+            max_subscriptions=settings.max_subscriptions,
+            connect_timeout_s=settings.first_message_timeout_s,
+        ),
         signal_rate=settings.signal_rate,
         signal_burst=settings.signal_burst,
         signal_byte_rate=settings.signal_byte_rate,

@@ -143,6 +143,14 @@ class GatewaySettings(ServiceSettings):
         le=3600,
         description="time in which a request has to arrive, from the connection or its first byte",
     )
+    first_message_timeout_s: float = Field(
+        default=10,
+        gt=0,
+        le=300,
+        description="time for the first message of a WebSocket whose client must speak first: "
+        "CONNECT of STOMP, connection_init of GraphQL, any message to /api/v1/stream without "
+        "symbols in its address",
+    )
     max_connections: int = Field(
         default=10_000, ge=1, description="live clients of all endpoints together; others get 503"
     )
@@ -267,12 +275,6 @@ class GatewaySettings(ServiceSettings):
     )
     graphql_max_body_bytes: int = Field(
         default=64 * 1024, ge=1024, description="bytes in the body of one GraphQL request"
-    )
-    graphql_init_timeout_s: float = Field(
-        default=10,
-        gt=0,
-        le=300,
-        description="time a GraphQL WebSocket has for its connection_init",
     )
 
     ready_timeout_s: float = Field(

@@ -114,9 +114,7 @@ def configure_log(name: str, settings: ServiceSettings, log_writer: LogWriter) -
             *([] if brief else [add_service]),
             structlog.processors.add_log_level,
             *([] if brief else [structlog.processors.TimeStamper(fmt="iso", utc=True)]),
-            _EXCEPTION_FIELDS
-            if as_json
-            else structlog.processors.StackInfoRenderer(),
+            _EXCEPTION_FIELDS if as_json else structlog.processors.StackInfoRenderer(),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from aggregator.bars.bar import SESSION, Bar, BarState, Coverage, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.bars.kernel import query, refuse, restore
-from aggregator.bars.kernel.records import PHASES, UNSURE, OpenTables, Tables
+from aggregator.bars.kernel.records import EARLY, PHASES, UNSURE, OpenTables, Tables
 from aggregator.bars.plan import BarPlan
 from aggregator.bars.refusals import Refusals
+from aggregator.bars.saved_tables import dump_tables, load_tables
 from aggregator.bars.schedule import BarSchedule
 from aggregator.bars.tables import NewRow, make_tables, with_room
 from aggregator.sessions.sessions import RuleFor, SessionRule
@@ -59,6 +60,12 @@ class BarTable:
     def add(self, symbol: str) -> int:
         """Return the row of a new symbol."""
         row = self.symbols.add(symbol)
+        rule = self._find_rule(row, symbol)
+        self.tables = self._new_rows[rule].put(self.tables, row)
+        return row
+
+    # Finds out about the symbol of the next row what is not in the tables.
+    def _find_rule(self, row: int, symbol: str) -> SessionRule:
         if self.refusals.knows(symbol):
             self._refused_rows.add(row)
         rule = self._rule_for(symbol)
@@ -66,8 +73,31 @@ class BarTable:
             self._new_rows[rule] = NewRow(self._plan, rule)
             self._schedules[rule] = [BarSchedule(each, rule) for each in self._plan.by_clock]
         self._rules.append(rule)
-        self.tables = self._new_rows[rule].put(self.tables, row)
-        return row
+        return rule
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the symbols, the used parts of the tables, and the refusals."""
+        tables = dump_tables(self.tables, len(self.symbols))
+        # A reader writes down how many ticks were refused so far.
+        early = np.flatnonzero(tables["bars"]["state"] == EARLY)
+        bars = tables["bars"][early]
+        self._count_refused(bars)
+        tables["bars"]["refused"][early] = bars["refused"]
+        return {
+            "symbols": self.symbols.dump_state(),
+            "tables": tables,
+            "refusals": self.refusals.dump_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another table was; this one has no symbols."""
+        if self.symbols.symbols:
+            raise RuntimeError(f"the table has {len(self.symbols)} symbols already")
+        self.symbols.load_state(state["symbols"])
+        self.refusals.load_state(state["refusals"])
+        for row, symbol in enumerate(self.symbols.symbols):
+            self._find_rule(row, symbol)
+        self.tables = load_tables(self.tables, state["tables"])
 
     @property
     def open_tables(self) -> OpenTables:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,6 +194,20 @@ class ClockBars:
         self._publish_noted()
         self._set_timers(np.array(list(self._restored), np.int64))
         self._restored.clear()
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return what the table does not have."""
+        return {
+            "completion": self._completion.dump_state(),
+            "timers": self._timers.dump_state(),
+            "wanted": self._wanted.dump_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was, after the table."""
+        self._completion.load_state(state["completion"])
+        self._timers.load_state(state["timers"])
+        self._wanted.load_state(state["wanted"])
 
     # Listeners.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import Any
 
 
 class Completion:
@@ -45,3 +46,15 @@ class Completion:
         end = self._last[interval] = heappop(ends)
         del counts[end]
         return end
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the counts."""
+        counts = [[list(each) for each in sorted(counts.items())] for counts in self._counts]
+        return {"counts": counts, "last": list(self._last)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on with the counts of another one."""
+        self._counts = [dict(counts) for counts in state["counts"]]
+        # What is sorted is a heap.
+        self._ends = [list(counts) for counts in self._counts]
+        self._last = list(state["last"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from aggregator.bars.bar import SESSION, Bar, CoverageRule, always_covered
 from aggregator.bars.bar_table import BarTable
@@ -228,6 +229,21 @@ class BarEngine:
             self._clock_bars.restore_session(self._restored_row(bar), bar)
         for source in self._sources:
             source.finish_restore()
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return all of it, between two batches."""
+        return {
+            "epoch": self.output.epoch,
+            "table": self.table.dump_state(),
+            "sources": [source.dump_state() for source in self._sources],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another engine was; this one has no symbols, and publishes nothing."""
+        self.output.epoch = state["epoch"]
+        self.table.load_state(state["table"])
+        for source, saved in zip(self._sources, state["sources"], strict=True):
+            source.load_state(saved)
 
     def _restored_row(self, bar: Bar) -> int:
         row = self._row(bar.symbol)

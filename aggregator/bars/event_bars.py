@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from math import ceil, inf
+from typing import Any
 
 from aggregator.bars.bar import Bar, BarState, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
@@ -117,6 +118,30 @@ class EventBars:
         self._reached = newest.candle.last_ts, newest.candle.last_sequence
         if not newest.state.is_closed:
             self._bar = newest
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the trades that wait, the bar that is not full, and the rest."""
+        self._sort()
+        return {
+            "pending": self._pending,
+            "bar": self.open_bar,
+            "reached": self._reached,
+            "last_start": self._last_start,
+            "last_number": self._last_number,
+            "late": self.late,
+            "capped": self.capped,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where other bars were."""
+        self._pending = state["pending"]
+        self._pending_sorted = True
+        self._bar = state["bar"]
+        self._reached = state["reached"]
+        self._last_start = state["last_start"]
+        self._last_number = state["last_number"]
+        self.late = state["late"]
+        self.capped = state["capped"]
 
     def _sort(self) -> None:
         if not self._pending_sorted:

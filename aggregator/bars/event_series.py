@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from aggregator.bars.bar import Bar
 from marketdata.intervals import Interval
@@ -34,6 +34,12 @@ class EventBars(Protocol):
 
     def restore(self, bars: Iterable[Bar]) -> None:
         """Go on after the bars of an earlier epoch."""
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return what to go on with: its bar, and what is saved beside that."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where other bars were."""
 
 
 class EventSeries:
@@ -70,6 +76,22 @@ class EventSeries:
             self.sequence += 1
             bar.sequence = self.sequence
             self.recent.append(bar)
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the bars, and what was published of them."""
+        return {
+            "recent": self.recent,
+            "sequence": self.sequence,
+            "open_sequence": self.open_sequence,
+            **self.bars.dump_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another series was."""
+        self.recent = deque(state["recent"], MAX_RECENT)
+        self.sequence = state["sequence"]
+        self.open_sequence = state["open_sequence"]
+        self.bars.load_state(state)
 
 
 # From a symbol and an interval to its bars.

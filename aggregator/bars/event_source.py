@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from aggregator.bars.bar import Bar
 from aggregator.bars.bar_table import BarTable
 from aggregator.bars.event_series import EventBarsFactory, EventSeries
 from aggregator.bars.listener import BarOutput, Published
+from aggregator.bars.saved_series import dump_series, load_series
 from aggregator.bars.source import Accepted
 from aggregator.bars.timers import Timers
 from aggregator.bars.wanted import Wanted
@@ -184,6 +186,31 @@ class EventBarSource:
             series.bars.restore(bars)
             series.recent.extend(bar for bar in bars if bar.state.is_closed)
         self._restored.clear()
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return all series, and when the clock looks after them."""
+        timers = np.array(sorted(self._timer_at.items()), np.int64)
+        return {
+            "series": dump_series(each for series in self._series for each in series),
+            "timers": self._timers.dump_state(),
+            "timer_at": timers.reshape(-1, 2),
+            "wanted": self._wanted.dump_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was, after the table."""
+        symbols = self._table.symbols.symbols
+        for row, symbol in enumerate(symbols):
+            self.open(symbol, row)
+        named = (
+            (symbol, each)
+            for symbol, series in zip(symbols, self._series, strict=True)
+            for each in series
+        )
+        load_series(named, state["series"])
+        self._timers.load_state(state["timers"])
+        self._timer_at = dict(state["timer_at"].tolist())
+        self._wanted.load_state(state["wanted"])
 
     # Listeners.
 

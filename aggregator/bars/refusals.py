@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
 
 # Times of one symbol that are told apart; beyond, neighbours are joined two by two.
 MAX_RANGES = 1_000
@@ -90,6 +93,24 @@ class Refusals:
                 break
             count += each.ticks
         return count
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the ranges of all symbols."""
+        by_symbol = sorted(self._ranges.items())
+        ranges = [each for _, ranges in by_symbol for each in ranges]
+        return {
+            "symbols": [symbol for symbol, _ in by_symbol],
+            "counts": [len(ranges) for _, ranges in by_symbol],
+            "ranges": np.array(ranges, np.int64).reshape(-1, 3),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over the ranges of another one; the store gets all of them again."""
+        ranges = iter(map(Range._make, state["ranges"].tolist()))
+        counts = zip(state["symbols"], state["counts"], strict=True)
+        self._ranges = {symbol: list(islice(ranges, count)) for symbol, count in counts}
+        self._total = len(state["ranges"])
+        self.changed = set(self._ranges)
 
 
 def _last(each: Range) -> int:

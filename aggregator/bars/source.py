@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aggregator.bars.bar import Bar
 from aggregator.bars.listener import Published
@@ -70,6 +70,12 @@ class BarSource(Protocol):
 
     def finish_restore(self) -> None:
         """Go on after the bars that were taken over."""
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return what the table of symbols does not have."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was, after the table."""
 
     # Listeners.
 

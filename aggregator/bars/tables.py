@@ -115,13 +115,21 @@ class NewRow:
 
     def put(self, tables: Tables, row: int) -> Tables:
         """Return tables with one symbol more, which may be the same ones."""
-        if row == len(tables.symbols):
-            grown = {name: _grown(getattr(tables, name), 2 * row) for name in _BY_ROW}
-            tables = tables._replace(**grown)
+        tables = grow_rows(tables, row + 1)
         tables.bases[row] = self.base
         tables.symbols[row] = self.symbol
         tables.slots[row] = self.slots
         return tables
+
+
+def grow_rows(tables: Tables, count: int) -> Tables:
+    """Return tables with room for so many symbols, which may be the same ones."""
+    size = len(tables.symbols)
+    if count <= size:
+        return tables
+    while size < count:
+        size *= 2
+    return tables._replace(**{name: _grown(getattr(tables, name), size) for name in _BY_ROW})
 
 
 def with_room(tables: Tables, row: int) -> Tables:

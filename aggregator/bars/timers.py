@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,3 +70,25 @@ class Timers:
         heappush(self._times, time)
         if self._times[0] == time:
             self._wake(time)
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the rows, with the calls in which they came."""
+        due = {time: waiting for time, waiting in sorted(self._due.items()) if waiting}
+        calls = [rows for waiting in due.values() for rows in waiting]
+        return {
+            "times": np.array(list(due), np.int64),
+            "calls": np.array([len(waiting) for waiting in due.values()], np.int64),
+            "sizes": np.array([len(rows) for rows in calls], np.int64),
+            "rows": np.concatenate([np.zeros(0, np.int64), *calls]),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was; nobody is woken."""
+        # The loops write into them.
+        rows = state["rows"].copy()
+        calls = iter(np.split(rows, np.cumsum(state["sizes"])[:-1]))
+        self._times = state["times"].tolist()
+        self._due = {
+            time: deque(islice(calls, count))
+            for time, count in zip(self._times, state["calls"].tolist(), strict=True)
+        }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 
 class Wanted:
     """The bars that are wanted by the symbol's name, and the intervals wanted of all symbols."""
@@ -29,3 +33,13 @@ class Wanted:
             self._of_all.add(index)
         else:
             self._of_all.discard(index)
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return what is wanted."""
+        by_name = np.array(sorted(self._by_name), np.int64).reshape(-1, 2)
+        return {"of_all": sorted(self._of_all), "by_name": by_name}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Want what another one wanted."""
+        self._of_all = set(state["of_all"])
+        self._by_name = set(map(tuple, state["by_name"].tolist()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
+from aggregator.coverage.gaps import Gaps
 from aggregator.coverage.spans import Span, Spans
 from aggregator.sessions.sessions import END_OF_TIME, NS_PER_DAY
 from aggregator.wire.batch import Batch
@@ -25,6 +26,7 @@ class Registry(Protocol):
     # What came before this time was not seen, unless the sender says otherwise.
     started_ns: int
     spans: Spans
+    gaps: Gaps
 
     def sender(self, producer_id: str) -> Sender:
         """Return the state of a sender."""
@@ -47,8 +49,10 @@ class Feed:
     caught up becomes live.
     """
 
-    def __init__(self, registry: Registry, now_ns: int) -> None:
+    def __init__(self, registry: Registry, now_ns: int, number: int) -> None:
         self._registry = registry
+        # No two feeds have the same, also after one has ended.
+        self.number = number
         self._sender = ""
         self._reported = False
         # A stream that never reports counts as one producer.
@@ -72,6 +76,8 @@ class Feed:
             # Producers connected before they sent these ticks.
             self.report(batch.producer_id, batch.feed, now_ns)
         times = batch.time_range(latest_ns)
+        if batch.producer_id and self._registry.gaps.note(batch, times):
+            self._registry.changed()
         if times is not None:
             self.heard(*times, now_ns)
 
@@ -108,7 +114,7 @@ class Feed:
         A report without a producer comes after the ticks of its batch, any other before them.
         """
         sender = self._registry.sender(producer_id)
-        sender.feed, sender.report, sender.reported_at = self, _small(report), now_ns
+        sender.feed, sender.report, sender.reported_at = self.number, _small(report), now_ns
         producers = report.producers
         # Clocks differ, and a report says nothing about the future.
         since = min(report.since or now_ns, now_ns)
@@ -133,7 +139,7 @@ class Feed:
     def close(self, now_ns: int) -> None:
         """Note that the stream has ended."""
         sender = self._registry.sender(self._sender) if self._sender else None
-        if sender is not None and sender.feed is self:
+        if sender is not None and sender.feed == self.number:
             sender.feed, sender.places = None, self._places if self._producers else []
         self._leave(now_ns)
         self._registry.remove(self)
@@ -192,6 +198,28 @@ class Feed:
         self._places = []
         self._registry.changed()
 
+    def dump_state(self) -> dict[str, Any]:
+        """Return what it covers, and of whom."""
+        return {
+            "number": self.number,
+            "sender": self._sender,
+            "reported": self._reported,
+            "producers": self._producers,
+            "live_since": self._live_since,
+            "clock": self._clock,
+            "places": list(self._places),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was."""
+        self.number = state["number"]
+        self._sender = state["sender"]
+        self._reported = state["reported"]
+        self._producers = state["producers"]
+        self._live_since = state["live_since"]
+        self._clock = state["clock"]
+        self._places = [Span(*place) for place in state["places"]]
+
 
 class Sender:
     """The last report of one ingest process."""
@@ -199,8 +227,8 @@ class Sender:
     __slots__ = ("feed", "is_resumed", "places", "report", "reported_at", "since")
 
     def __init__(self) -> None:
-        # Its stream, None while it has none.
-        self.feed: Feed | None = None
+        # The number of its stream, None while it has none.
+        self.feed: int | None = None
         self.report = FeedReport()
         self.reported_at = 0
         self.since = 0
@@ -208,6 +236,26 @@ class Sender:
         self.places: list[Span] = []
         # Whether no tick was lost between the orderly stop of the run before and its first batch.
         self.is_resumed = False
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the report, and what goes with it."""
+        return {
+            "feed": self.feed,
+            "report": self.report.SerializeToString(deterministic=True),
+            "reported_at": self.reported_at,
+            "since": self.since,
+            "places": list(self.places),
+            "is_resumed": self.is_resumed,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Be the sender that another one was."""
+        self.feed = state["feed"]
+        self.report = FeedReport.FromString(state["report"])
+        self.reported_at = state["reported_at"]
+        self.since = state["since"]
+        self.places = [Span(*place) for place in state["places"]]
+        self.is_resumed = state["is_resumed"]
 
 
 def _small(report: FeedReport) -> FeedReport:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aggregator.bars.bar import Coverage
 from aggregator.coverage.feed import Feed, Sender
+from aggregator.coverage.gaps import Gaps
 from aggregator.coverage.spans import Span, Spans
 from aggregator.sessions.sessions import END_OF_TIME
 from marketdata.timestamps import NS_PER_S
@@ -47,7 +48,11 @@ class Feeds:
         self.started_ns = started_ns
         # What ended streams covered; open streams are asked themselves.
         self.spans = Spans(MAX_SPANS, spans)
-        self._feeds: set[Feed] = set()
+        # Times of ticks that were sent and did not arrive, whoever else was connected.
+        self.gaps = Gaps()
+        # By number, in the order in which they began.
+        self._feeds: dict[int, Feed] = {}
+        self._next_number = 0
         self._senders: OrderedDict[str, Sender] = OrderedDict()
         # Senders of the run before that have not come back yet.
         self._left: dict[str, SenderMark] = {}
@@ -56,12 +61,22 @@ class Feeds:
         # Times from which on everything up to the present is covered.
         self._endless: set[int] = set()
 
-    def open(self, now_ns: int) -> Feed:
-        """Return the feed of a stream that begins; :meth:`Feed.close` it."""
-        feed = Feed(self, now_ns)
-        self._feeds.add(feed)
+    def open(self, now_ns: int, number: int | None = None) -> Feed:
+        """Return the feed of a stream that begins; :meth:`Feed.close` it.
+
+        Args:
+            now_ns: when it begins.
+            number: larger than that of every feed before; None: the next one.
+        """
+        feed = Feed(self, now_ns, self._next_number if number is None else number)
+        self._next_number = feed.number + 1
+        self._feeds[feed.number] = feed
         self.changed()
         return feed
+
+    def open_feeds(self) -> list[Feed]:
+        """Return the feeds of the streams that have not ended, in the order of their numbers."""
+        return list(self._feeds.values())
 
     def restore(self, marks: Mapping[str, SenderMark]) -> None:
         """Take over the senders of a run that stopped in order; call it before the first batch."""
@@ -106,9 +121,11 @@ class Feeds:
     def all_spans(self, now_ns: int) -> list[Span]:
         """Return when there was a feed, up to now, the earliest first; the store keeps it."""
         whole = Spans(MAX_SPANS, self.spans.all())
-        for feed in self._feeds:
+        for feed in self._feeds.values():
             for span in feed.spans(now_ns):
                 whole.add(*span)
+        for gap in self.gaps.all():
+            whole.remove(*gap)
         return whole.all()
 
     def statuses(self) -> list[FeedStatus]:
@@ -143,27 +160,62 @@ class Feeds:
 
     def remove(self, feed: Feed) -> None:
         """Remove a feed that has ended; the feeds call it."""
-        self._feeds.discard(feed)
+        self._feeds.pop(feed.number, None)
         self.changed()
 
     def _coverage(self, start: int, end: int) -> Coverage:
         reach = start
         while reach < end:
-            further = max((feed.reach(reach) for feed in self._feeds), default=reach)
+            further = max((feed.reach(reach) for feed in self._feeds.values()), default=reach)
             further = max(further, self.spans.reach(reach))
             if further <= reach:
                 break
             reach = further
-        if reach == END_OF_TIME:
+        if self.gaps.touch(start, end):
+            return Coverage.PARTIAL
+        if reach == END_OF_TIME and not self.gaps.touch(start, END_OF_TIME):
             self._endless.add(start)
-        if reach >= end or (reach > start and any(f.grows_at(reach) for f in self._feeds)):
+        if reach >= end or (reach > start and any(f.grows_at(reach) for f in self._feeds.values())):
             return Coverage.FULL
-        if self.spans.touches(start, end) or any(f.touches(start, end) for f in self._feeds):
+        if self.spans.touches(start, end) or any(
+            feed.touches(start, end) for feed in self._feeds.values()
+        ):
             return Coverage.PARTIAL
         # Whether there was a feed before our first one is not known.
         return Coverage.PARTIAL if start < self._first() else Coverage.NO_FEED
 
     def _first(self) -> int:
-        firsts = [span.start for feed in self._feeds for span in feed.spans(END_OF_TIME)]
+        feeds = self._feeds.values()
+        firsts = [span.start for feed in feeds for span in feed.spans(END_OF_TIME)]
         firsts += (span.start for span in self.spans.first())
         return min(firsts, default=END_OF_TIME)
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return all streams, their senders, and what was covered."""
+        return {
+            "started_ns": self.started_ns,
+            "spans": self.spans.dump_state(),
+            "gaps": self.gaps.dump_state(),
+            "next_number": self._next_number,
+            "feeds": [feed.dump_state() for feed in self._feeds.values()],
+            "senders": [[name, sender.dump_state()] for name, sender in self._senders.items()],
+            "left": sorted(self._left.items()),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was; its streams are :meth:`open_feeds`."""
+        self.started_ns = state["started_ns"]
+        self.spans.load_state(state["spans"])
+        self.gaps.load_state(state["gaps"])
+        self._next_number = state["next_number"]
+        self._feeds = {each["number"]: Feed(self, 0, each["number"]) for each in state["feeds"]}
+        for feed, saved in zip(self._feeds.values(), state["feeds"], strict=True):
+            feed.load_state(saved)
+        self._senders = OrderedDict((name, Sender()) for name, _ in state["senders"])
+        for name, saved in state["senders"]:
+            self._senders[name].load_state(saved)
+        self._left = {
+            name: SenderMark(last_sequence, since, [Span(*place) for place in places])
+            for name, (last_sequence, since, places) in state["left"]
+        }
+        self.changed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Span(NamedTuple):
@@ -76,3 +76,17 @@ class Spans:
     def all(self) -> list[Span]:
         """Return all spans, the earliest first."""
         return list(map(Span, self._starts, self._ends))
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the spans, and how many were forgotten."""
+        return {
+            "starts": list(self._starts),
+            "ends": list(self._ends),
+            "forgotten": self.forgotten,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Become the set that another one was."""
+        self._starts = state["starts"]
+        self._ends = state["ends"]
+        self.forgotten = state["forgotten"]

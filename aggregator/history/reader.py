@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -44,6 +43,11 @@ class StoredBars(Protocol):
     async def fetch(self, asked: Range) -> Sequence[Row]:
         """Return the stored bars of a range."""
 
+    async def fetch_refused(
+        self, symbol: str, interval: str, from_ns: int, to_ns: int
+    ) -> Mapping[int, int]:
+        """Return how many rows of imports were refused, by the start of the bar that they lack."""
+
 
 class BarReader:
     """Read the bars of any time, each in its newest state.
@@ -55,7 +59,7 @@ class BarReader:
         hours: how time is divided for a symbol.
         coverage: how much of start <= time < end had a feed.
         refused: how many ticks of a symbol with start <= time < end were refused.
-        epoch: names this run of the memory's sequences.
+        epoch: returns the name of this run of the memory's sequences.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class BarReader:
         hours: Callable[[str], Hours],
         coverage: Callable[[int, int], Coverage],
         refused: Callable[[str, int, int], int] = lambda _symbol, _start, _end: 0,
-        epoch: int,
+        epoch: Callable[[], int],
     ) -> None:
         self._memory = memory
         self._store = store
@@ -98,14 +102,14 @@ class BarReader:
         # One more shows whether there is another page.
         bars, sequence = await self._read(replace(query, limit=query.limit + 1))
         if query.fill:
-            bars = self._fill(query, bars, before)
+            bars = await self._fill(query, bars, before)
         more = len(bars) > query.limit
         bars = bars[-query.limit :] if query.newest else bars[: query.limit]
         cursor = ""
         if more and not query.newest:
             cursor = write_cursor((bars[-1].start, bars[-1].number))
         return wire.BarsResponse(
-            bars=bars, next_cursor=cursor, sequence=sequence, epoch=self._epoch
+            bars=bars, next_cursor=cursor, sequence=sequence, epoch=self._epoch()
         )
 
     async def _read(self, query: BarQuery) -> tuple[list[wire.Bar], int]:
@@ -150,7 +154,7 @@ class BarReader:
         return [chosen[place] for place in places]
 
     async def _to_messages(self, bars: Sequence[Bar | Row]) -> list[wire.Bar]:
-        epoch, found = self._epoch, list[wire.Bar]()
+        epoch, found = self._epoch(), list[wire.Bar]()
         for first in range(0, len(bars), _BARS_AT_ONCE):
             if first:
                 await asyncio.sleep(0)
@@ -169,11 +173,18 @@ class BarReader:
                 count = self._refused(bar.symbol, bar.start, bar.end + by_trades)
                 bar.refused = max(bar.refused, count)
 
-    def _fill(
+    async def _fill(
         self, query: BarQuery, bars: list[wire.Bar], before: wire.Bar | None
     ) -> list[wire.Bar]:
         interval = self._intervals[query.interval]
-        refused = partial(self._refused, query.symbol)
+        imported: Mapping[int, int] = {}
+        if self._store is not None and bars:
+            first, last = (before or bars[0]).start, bars[-1].start
+            imported = await self._store.fetch_refused(query.symbol, query.interval, first, last)
+
+        def refused(start: int, end: int) -> int:
+            return self._refused(query.symbol, start, end) + imported.get(start, 0)
+
         filler = Filler(interval, self._hours(query.symbol), self._coverage, refused)
         after_ns = query.after[0] if query.after is not None else -1
         if query.newest:

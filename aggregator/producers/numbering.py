@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from aggregator.bars.candle import MAX_INT64
 from aggregator.producers.producers import Producers
@@ -64,6 +65,20 @@ class Numbering:
             name = f"{batch.producer_id}{_REFUSALS}"
             refusals = refusals[self._producers.advance(name, batch.first_refusal, len(refusals)) :]
         return refusals
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the next sequence, the sequences of the producers, and the counts."""
+        return {
+            "producers": self._producers.dump_state(),
+            "next_sequence": self._next_sequence,
+            "duplicates": self.duplicates,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was."""
+        self._producers.load_state(state["producers"])
+        self._next_sequence = state["next_sequence"]
+        self.duplicates = state["duplicates"]
 
 
 def count_duplicates(batch: Batch, seen: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Any
 
 
 class Producers:
@@ -48,3 +49,17 @@ class Producers:
         self._last_sequences[producer_id] = last
         self._last_sequences.move_to_end(producer_id)
         return seen
+
+    def dump_state(self) -> dict[str, Any]:
+        """Return the sequences in their order, and the counts."""
+        return {
+            "last_sequences": list(self._last_sequences.items()),
+            "gaps": self.gaps,
+            "forgotten": self.forgotten,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on where another one was."""
+        self._last_sequences = OrderedDict(state["last_sequences"])
+        self.gaps = state["gaps"]
+        self.forgotten = state["forgotten"]

@@ -16,11 +16,13 @@ from marketdata.wire import market_data_pb2 as wire
 
 log = structlog.get_logger()
 
-# To apply ticks costs 60 µs, whether one or a hundred; to read one from gRPC as much. So a tick
-# that comes after a pause is applied at once, others together. While ticks wait to be read, the end
-# of the connection would lose them: gRPC then drops what was not read.
-PAUSE_S = 0.001
+# To apply ticks costs 60 µs, whether one or a hundred; to read one from gRPC as much. So ticks that
+# come in one turn of the event loop after the other are applied together. While ticks wait to be
+# read, the end of the connection would lose them: gRPC then drops what was not read.
+MAX_DELAY_S = 0.001
 MAX_WAITING = 1_000
+# Turns of the event loop without a tick that end a run of ticks: gRPC needs one for each message.
+QUIET_TURNS = 2
 
 
 class SingleTicks:
@@ -50,8 +52,10 @@ class SingleTicks:
         self._units = UnitHistory()
         self._loop = asyncio.get_running_loop()
         self._waiting: list[wire.Tick] = []
-        self._applied_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        # When the first of them came, and how many turns none has come.
+        self._since = 0.0
+        self._quiet_turns = 0
+        self._turn: asyncio.Handle | None = None
         self.received = 0
         self.rejected: Counter[str] = Counter()
 
@@ -61,23 +65,29 @@ class SingleTicks:
         return self.received - len(self._waiting) - self.rejected.total()
 
     def add(self, tick: wire.Tick) -> None:
-        """Take a tick, and apply it now or within a moment."""
+        """Take a tick, and apply it within a moment."""
         self.received += 1
         self._waiting.append(tick)
+        self._quiet_turns = 0
         if len(self._waiting) >= MAX_WAITING:
             self.apply()
-        elif self._timer is None:
-            due = self._applied_at + PAUSE_S
-            if self._loop.time() >= due:
-                self.apply()
-            else:
-                self._timer = self._loop.call_at(due, self.apply)
+        elif self._turn is None:
+            self._since = self._loop.time()
+            self._turn = self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._quiet_turns += 1
+        is_due = self._loop.time() >= self._since + MAX_DELAY_S
+        if is_due or self._quiet_turns > QUIET_TURNS:
+            self.apply()
+        else:
+            self._turn = self._loop.call_soon(self._end_turn)
 
     def apply(self) -> None:
         """Apply all ticks that were taken."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         waiting, self._waiting = self._waiting, []
         now_ns = self._clock()
         rejected: Counter[str] = Counter()
@@ -100,7 +110,6 @@ class SingleTicks:
             rejected.update(reason for _, reason in applied.rejections)
         self.rejected.update(rejected)
         self._drops(rejected)
-        self._applied_at = self._loop.time()
 
     def summary(self) -> str:
         """Return what was received and rejected; the beginning is the original's."""

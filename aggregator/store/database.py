@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -27,10 +29,11 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only
 
 from aggregator.bars.bar import SESSION, BarState
 from aggregator.store.address import describe, sqlite_file
@@ -48,6 +51,8 @@ STORE_ERRORS = (
 )
 # Long enough for another writer's transaction, short enough to try again soon.
 SQLITE_BUSY_S = 2.0
+# A migration takes longer than any other transaction, and another process may be at one now.
+MIGRATION_PATIENCE = 4
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0
 MAX_READS = 4
@@ -63,6 +68,7 @@ _PRAGMAS = (
     # Without it the log stays as large as the largest transaction.
     "journal_size_limit = 67108864",
 )
+_PRAGMA_RETRY_S = 0.01
 # The number of our advisory lock: one process at a time migrates.
 _MIGRATION_LOCK = 0x6D61726B6574
 
@@ -81,6 +87,7 @@ class Database:
         self._password = str(url.password or "")
         self._file = sqlite_file(url)
         self._pragmas = tuple(pragmas)
+        self._busy_s = busy_s
         arguments: dict[str, Any] = {"timeout": busy_s}
         if self._file is None:
             arguments = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
@@ -117,8 +124,21 @@ class Database:
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (*_PRAGMAS, *self._pragmas):
-            cursor.execute(f"PRAGMA {pragma}")
+            self._execute_pragma(cursor, pragma)
         cursor.close()
+
+    def _execute_pragma(self, cursor: DBAPICursor, pragma: str) -> None:
+        # Where two connections turn on the log of a new file, SQLite refuses one without waiting.
+        deadline = time.monotonic() + self._busy_s
+        while True:
+            try:
+                cursor.execute(f"PRAGMA {pragma}")
+            except sqlite3.OperationalError as exc:
+                if "locked" not in str(exc) or time.monotonic() >= deadline:
+                    raise
+                await_only(asyncio.sleep(_PRAGMA_RETRY_S))
+            else:
+                return
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
@@ -199,11 +219,13 @@ class Database:
         if self._had_tables is None:
             # Before a connection makes the file.
             self._had_tables = self._file is not None and await asyncio.to_thread(self._file.exists)
-        async with self.write() as connection:
+        async with self.write(self._busy_s * MIGRATION_PATIENCE) as connection:
             if not self.is_sqlite:
                 await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
             is_new = not await connection.run_sync(_has_tables)
             await connection.run_sync(_migrate)
+        # The connection of the migration would wait too long for a lock.
+        self.refresh()
         self._opened = await asyncio.to_thread(self._identify)
         is_emptied = is_new and self._had_tables
         self._had_tables = True
@@ -244,10 +266,14 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Give the only connection for writing; its transaction ends with the context."""
+    async def write(self, busy_s: float | None = None) -> AsyncIterator[AsyncConnection]:
+        """Give the only connection for writing; its transaction ends with the context.
+
+        Args:
+            busy_s: how long SQLite waits for other writers, if it is not as long as usual.
+        """
         async with self._writing, self._connection() as connection:
-            await connection.execution_options(writes=True)
+            await connection.execution_options(writes=True, busy_s=busy_s)
             async with connection.begin():
                 yield connection
 
@@ -328,5 +354,8 @@ def _migrate(connection: Connection) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # A writer that reads first, and must then wait for another writer, would fail.
-    kind = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
+    options = connection.get_execution_options()
+    kind = "IMMEDIATE" if options.get("writes") else "DEFERRED"
+    if (busy_s := options.get("busy_s")) is not None:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(busy_s * 1000)}")
     connection.exec_driver_sql(f"BEGIN {kind}")

@@ -1,4 +1,4 @@
-"""Say whether the database works: the newest error, a log line and a call at each change."""
+"""Say whether the store works: the newest error, a log line and a call at each change."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from aggregator.store.database import Database
 
 log = structlog.get_logger()
 
+OK, FAILING, OVERFLOWING = "ok", "failing", "overflowing"
+_EVENTS = {FAILING: "store_failing", OVERFLOWING: "store_overflowing"}
+
 
 class StoreHealth:
-    """Whether the last request to the database succeeded.
+    """Whether the last request to the database succeeded, and what was said about the store.
 
     Args:
         database: the one that is watched.
-        tell: called with False when it begins to fail, with True when it works again.
+        tell: called with False when the store begins to fail, with True when it works again.
     """
 
     def __init__(self, database: Database, tell: Callable[[bool], None]) -> None:
@@ -24,7 +27,7 @@ class StoreHealth:
         self._tell = tell
         # None: it works.
         self.problem: str | None = "not opened yet"
-        self._told: bool | None = None
+        self._told: str | None = None
 
     @property
     def is_failing(self) -> bool:
@@ -34,16 +37,27 @@ class StoreHealth:
     def failed(self, error: BaseException) -> None:
         """Note that a request failed."""
         self.problem = self._database.problem(error)
-        if self._told is not False:
-            log.error("store_failing", store=self._database.name, problem=self.problem)
-            self._told = False
-            self._tell(False)
         self._database.refresh()
 
-    def succeeded(self, waiting: int) -> None:
-        """Note that a request succeeded while ``waiting`` bars were not written yet."""
+    def succeeded(self) -> None:
+        """Note that a request succeeded."""
         self.problem = None
-        if self._told is not True:
-            log.info("store_ok", store=self._database.name, waiting=waiting)
-            self._told = True
-            self._tell(True)
+
+    def report(self, state: str, problem: str, waiting: int) -> None:
+        """Say which state the store has now, if it is another one.
+
+        Args:
+            state: :data:`OK`, :data:`FAILING` or :data:`OVERFLOWING`.
+            problem: why it is not ok.
+            waiting: how many bars are not written yet.
+        """
+        before, self._told = self._told, state
+        if state == before:
+            return
+        name = self._database.name
+        if state == OK:
+            log.info("store_ok", store=name, waiting=waiting)
+        else:
+            log.error(_EVENTS[state], store=name, problem=problem)
+        if before is None or OK in {state, before}:
+            self._tell(state == OK)

@@ -43,7 +43,7 @@ class StoreRoom:
     @property
     def is_overdue(self) -> bool:
         """Whether ticks have waited as long as they may."""
-        return self._left_s() <= 0.0
+        return self.left_s <= 0.0
 
     @property
     def is_free(self) -> bool:
@@ -54,10 +54,12 @@ class StoreRoom:
         """Wait until there is room; until the caller's next ``await`` nobody else takes it."""
         while not self.is_free:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._left_s()):
+                async with asyncio.timeout(self.left_s):
                     await self._freed.wait()
 
-    def _left_s(self) -> float:
+    @property
+    def left_s(self) -> float:
+        """How long ticks still wait at most."""
         if self._full_since is None:
             return MAX_WAIT_S
         return self._full_since + MAX_WAIT_S - self._clock()

@@ -21,11 +21,11 @@ from aggregator.coverage.spans import Span
 from aggregator.store.backlog import Backlog, Group
 from aggregator.store.database import STORE_ERRORS, Database, StoreEmptied
 from aggregator.store.feed_spans import load_spans, save_spans
-from aggregator.store.health import StoreHealth
+from aggregator.store.health import FAILING, OK, OVERFLOWING, StoreHealth
 from aggregator.store.last_stop import LastStop, save_last_stop, take_last_stop
 from aggregator.store.queries import Range as BarRange
 from aggregator.store.queries import select_range
-from aggregator.store.refusals import load_refusals, save_refusals
+from aggregator.store.refusals import load_import_refusals, load_refusals, save_refusals
 from aggregator.store.removal import remove_old
 from aggregator.store.restore import load_open, load_recent
 from aggregator.store.room import MAX_WAIT_S, StoreRoom
@@ -110,6 +110,8 @@ class BarStore:
         self.room = StoreRoom(max_waiting)
         # When the transaction began that goes on now.
         self._busy_since: float | None = None
+        # Reports a transaction or a wait for room that takes too long, which no other event shows.
+        self._overdue: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
@@ -134,13 +136,28 @@ class BarStore:
 
     def _state(self) -> tuple[str, str]:
         if self._health.problem is not None:
-            return "failing", self._health.problem
+            return FAILING, self._health.problem
         busy_s = 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
         if busy_s >= MAX_WAIT_S:
-            return "failing", f"no answer for {busy_s:.0f} s"
+            return FAILING, f"no answer for {busy_s:.0f} s"
         if self.room.is_overdue or len(self._backlog) >= self._backlog.max_waiting:
-            return "overflowing", "bars close faster than they are written"
-        return "ok", self._notice
+            return OVERFLOWING, "bars close faster than they are written"
+        return OK, self._notice
+
+    def _report(self) -> None:
+        self._health.report(*self._state(), len(self._backlog))
+        left_s = [self.room.left_s] if not self.room.is_free else []
+        if self._busy_since is not None:
+            left_s.append(self._busy_since + MAX_WAIT_S - time.monotonic())
+        left_s = [each for each in left_s if each > 0]
+        if left_s and self._overdue is None:
+            # A little later: timers may be early.
+            loop = asyncio.get_running_loop()
+            self._overdue = loop.call_later(min(left_s) + 0.01, self._report_overdue)
+
+    def _report_overdue(self) -> None:
+        self._overdue = None
+        self._report()
 
     async def start(self) -> None:
         """Open the database; if that fails, keep trying in the background."""
@@ -186,6 +203,7 @@ class BarStore:
 
     def _update_room(self) -> None:
         self.room.update(len(self._backlog), is_failing=self.is_failing)
+        self._report()
 
     async def flush(self) -> None:
         """Wait until everything is written."""
@@ -225,6 +243,8 @@ class BarStore:
                     with contextlib.suppress(*STORE_ERRORS):
                         await save_spans(self._database, spans)
                         await save_last_stop(self._database, senders)
+        if self._overdue is not None:
+            self._overdue.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -253,6 +273,20 @@ class BarStore:
             # The writer tries again, and reports when it works.
             self._failed(exc)
             self._wake.set()
+            raise StoreUnavailable(self._health.problem or "") from exc
+
+    async def fetch_refused(
+        self, symbol: str, interval: str, from_ns: int, to_ns: int
+    ) -> Mapping[int, int]:
+        """Return how many rows of imports were refused, by the start of the bar that they lack.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        try:
+            return await load_import_refusals(self._database, symbol, interval, from_ns, to_ns)
+        except STORE_ERRORS as exc:
+            self._failed(exc)
             raise StoreUnavailable(self._health.problem or "") from exc
 
     async def load_spans(self) -> list[Span]:
@@ -288,7 +322,7 @@ class BarStore:
         try:
             return await load_refusals(self._database)
         except STORE_ERRORS as exc:
-            self._health.failed(exc)
+            self._failed(exc)
             return {}
 
     async def save_refusals(self, changed: Mapping[str, Sequence[Range]]) -> bool:
@@ -298,7 +332,7 @@ class BarStore:
         try:
             await save_refusals(self._database, changed)
         except STORE_ERRORS as exc:
-            self._health.failed(exc)
+            self._failed(exc)
             return False
         return True
 
@@ -312,12 +346,17 @@ class BarStore:
         if not self._is_prepared:
             self.last_stop = await take_last_stop(self._database)
         self._is_prepared, self._must_prepare = True, False
-        self._health.succeeded(len(self._backlog))
+        self._succeeded()
 
     def _failed(self, error: BaseException) -> None:
         self._must_prepare = self._must_prepare or self._database.lacks_tables(error)
         self._lost_its_file = self._lost_its_file or isinstance(error, StoreEmptied)
         self._health.failed(error)
+        self._update_room()
+
+    def _succeeded(self) -> None:
+        self._health.succeeded()
+        self._update_room()
 
     async def _write_for_ever(self) -> None:
         backoff_s = FIRST_BACKOFF_S
@@ -327,7 +366,6 @@ class BarStore:
                 backoff_s = FIRST_BACKOFF_S
             except STORE_ERRORS as exc:
                 self._failed(exc)
-                self._update_room()
                 await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
                 backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
 
@@ -341,6 +379,7 @@ class BarStore:
         if not batch:
             return
         self._busy_since = time.monotonic()
+        self._report()
         try:
             await self._database.save_bars(list(map(to_row, batch)))
         except BaseException:
@@ -350,8 +389,7 @@ class BarStore:
         finally:
             self._busy_since = None
         self._written += self._backlog.settle()
-        self._health.succeeded(len(self._backlog))
-        self._update_room()
+        self._succeeded()
         if not self._backlog:
             self._drained.set()
 
@@ -363,7 +401,7 @@ class BarStore:
                     await self._wake.wait()
                     return
         await self._database.ping()
-        self._health.succeeded(len(self._backlog))
+        self._succeeded()
 
     async def _remove_for_ever(self) -> None:
         while self._retention:

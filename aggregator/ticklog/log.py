@@ -54,28 +54,31 @@ class TickLog(Protocol):
     def next_offset(self) -> int:
         """The offset of the next record."""
 
-    def append(
-        self, kind: Kind, time_ns: int, payload: Buffer, done: Callable[[int], None]
-    ) -> None:
-        """Append a record; never waits.
+    def append(self, kind: Kind, time_ns: int, payload: Buffer, done: Callable[[int], None]) -> int:
+        """Append a record and return its offset; never waits.
 
         Args:
             kind: what it holds.
             time_ns: when it arrived.
             payload: is not changed until ``done`` is called.
             done: called in the event loop with the offset when the record is as durable as the log
-                is configured; the calls come in the order of the records.
+                is configured; the calls come in the order of the records. While the log cannot be
+                written, nothing is called and nothing is lost.
         """
 
     @property
+    def problem(self) -> str:
+        """Why records cannot be written now, such as "disk full"; "" while they can."""
+
+    @property
     def has_room(self) -> bool:
-        """Whether few enough bytes wait to be written that a producer may send more."""
+        """Whether a producer may send more: the log works, and few enough bytes wait."""
 
     async def wait_for_room(self) -> None:
-        """Wait until there is room; producers are slowed down meanwhile."""
+        """Wait until there is room, or the log is closed; producers are slowed down meanwhile."""
 
     def read_from(self, offset: int) -> Iterator[Record]:
-        """Give the records from ``offset`` on, up to the end of the log as of now.
+        """Give the records from ``offset`` on, up to the last that is written as of now.
 
         Raises:
             OffsetGone: the record was truncated.
@@ -83,16 +86,28 @@ class TickLog(Protocol):
         """
 
     def truncate(self, before: int) -> None:
-        """Forget records before an offset, as far as whole segments allow; never waits."""
+        """Allow that records before an offset are forgotten; never waits.
+
+        Nothing else ever forgets a record. How many of them go is up to the log: it may have limits
+        of bytes and age, and forget whole segments only.
+        """
 
     def checkpoints(self) -> list[Checkpoint]:
         """Return the checkpoints that are whole, the newest first."""
 
     def load_checkpoint(self, offset: int) -> bytes:
-        """Return the content of a checkpoint."""
+        """Return the content of a checkpoint.
+
+        Raises:
+            NoCheckpoint: there is none at this offset, or it is not whole.
+        """
 
     def save_checkpoint(self, checkpoint: Checkpoint, content: Iterable[Buffer]) -> None:
-        """Store a checkpoint, so that a crash leaves either all of it or nothing; blocks."""
+        """Store a checkpoint, so that a crash leaves either all of it or nothing; blocks.
+
+        The two newest are kept. The records before it become durable first, whatever the log is
+        configured to do, so that the log never ends before a checkpoint.
+        """
 
     async def close(self) -> None:
-        """Write and sync what waits, then close."""
+        """Write and sync what waits, as far as possible in the time for it, then close."""

@@ -102,6 +102,32 @@ def slot_of(length: int, name: NDArray[np.int64]) -> int:
     return _fold(mixed)
 
 
+@KERNELS.add(_types.void(_types.int32[::1], _INTS, _types.int64[:, ::1], _INT, _INT))
+def place_rows(
+    slots: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    names: NDArray[np.int64],
+    row: int,
+    stop: int,
+) -> None:
+    """Let the symbols of some rows be found.
+
+    Args:
+        slots: of :class:`Symbols`, with a free one for each of the rows.
+        lengths: how many bytes the symbol of each row has.
+        names: of :class:`Symbols`.
+        row: the first row.
+        stop: the last row, plus 1.
+    """
+    mask = slots.shape[0] - 1
+    while row < stop:
+        slot = slot_of(lengths[row], names[row]) & mask
+        while slots[slot] >= 0:
+            slot = (slot + 1) & mask
+        slots[slot] = row
+        row += 1
+
+
 @inlined_part
 def _read_word(at: int, length: int) -> int:
     # The bytes of one word that belong to a symbol; ``length`` of them are left, at least one. The

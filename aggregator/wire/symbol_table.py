@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.wire.decode import slot_of
+from aggregator.wire.decode import place_rows
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 
 _WORDS = struct.Struct(f"<{MAX_SYMBOL_LENGTH // 8}q")
@@ -44,22 +45,33 @@ class SymbolTable:
         self.names[row] = _WORDS.unpack(data.ljust(MAX_SYMBOL_LENGTH, _PADDING))
         self.heads[row] = self.names[row, :4]
         self.lengths[row] = len(data)
-        self._place(row)
+        place_rows(self.slots, self.lengths, self.names, row, row + 1)
         return row
 
     def _grow(self) -> None:
-        count = len(self.symbols)
         self.slots = np.full(2 * len(self.slots), -1, np.int32)
         self.names = np.concatenate((self.names, np.zeros_like(self.names)))
         self.heads = np.concatenate((self.heads, np.zeros_like(self.heads)))
         self.lengths = np.concatenate((self.lengths, np.zeros_like(self.lengths)))
-        for row in range(count):
-            self._place(row)
+        place_rows(self.slots, self.lengths, self.names, 0, len(self.symbols))
 
-    def _place(self, row: int) -> None:
-        slots = self.slots
-        mask = len(slots) - 1
-        slot = slot_of(int(self.lengths[row]), self.names[row]) & mask
-        while slots[slot] >= 0:
-            slot = (slot + 1) & mask
-        slots[slot] = row
+    def dump_state(self) -> list[str]:
+        """Return the symbol of each row."""
+        return self.symbols
+
+    def load_state(self, symbols: Sequence[str]) -> None:
+        """Take these symbols in, as after :meth:`add` of each."""
+        self.symbols = list(symbols)
+        self.rows = {symbol: row for row, symbol in enumerate(symbols)}
+        count, size = len(symbols), _MIN_SLOTS
+        while 2 * count > size:
+            size *= 2
+        self.slots = np.full(size, -1, np.int32)
+        self.names = np.zeros((size // 2, 8), np.int64)
+        data = [symbol.encode() for symbol in symbols]
+        padded = b"".join(each.ljust(MAX_SYMBOL_LENGTH, _PADDING) for each in data)
+        self.names[:count] = np.frombuffer(padded, np.int64).reshape(count, 8)
+        self.heads = self.names[:, :4].copy()
+        self.lengths = np.zeros(size // 2, np.int64)
+        self.lengths[:count] = [len(each) for each in data]
+        place_rows(self.slots, self.lengths, self.names, 0, count)

@@ -49,7 +49,7 @@ def install_graphql(app: FastAPI, sessions: Sessions, static: Path) -> None:
         sessions,
         capacity,
         allow_origin=allow_origin,
-        limits=WebSocketLimits(init_timeout_s=settings.graphql_init_timeout_s),
+        limits=WebSocketLimits(),
     )
     app.router.routes += [
         Route(PATH, http.__call__, methods=["GET", "POST"]),

@@ -51,8 +51,6 @@ TOO_SLOW = 4490
 class WebSocketLimits:
     """What one client may do besides :class:`~gateway.live.session.LiveLimits`."""
 
-    # Time for connection_init.
-    init_timeout_s: float = 10
     # Symbols named in its subscriptions, all together; about 0.5 KiB each.
     max_symbols: int = 5000
 
@@ -103,7 +101,6 @@ class GraphQLWebSocket(LiveSession):
         super().__init__(endpoint.sessions)
         self._execution = endpoint.execution
         self._max_symbols = endpoint.limits.max_symbols
-        self._init_timeout_s = endpoint.limits.init_timeout_s
         self._session = Session()
         self._timer: asyncio.TimerHandle | None = None
         # Subscription operations by their id, their formats, and running queries by their id.
@@ -116,7 +113,7 @@ class GraphQLWebSocket(LiveSession):
     def begin(self) -> None:
         """Wait for connection_init."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._init_timeout_s, self._time_out)
+        self._timer = loop.call_later(self._limits.first_message_timeout_s, self._time_out)
         if self.connection.peer.subprotocol is None:
             self._session.refuse_subprotocol()
             self._settle()

@@ -54,6 +54,8 @@ class LiveLimits:
     # Messages per second, and at once.
     message_rate: float = 100
     message_burst: int = 2000
+    # For the first message, where a client must speak first.
+    first_message_timeout_s: float = 10
     max_message_bytes: int = 512 * 1024
     # What may wait for one client of any endpoint.
     client_buffer_bytes: int = DEFAULT_MAX_BUFFERED_BYTES

@@ -20,7 +20,7 @@ from gateway.stream.events import EventSession
 from gateway.stream.messages import parse_wanted
 from gateway.stream.plain import DEFAULT_SYMBOL, PlainSession
 from gateway.stream.response import EventStreamConnection, EventStreamResponse
-from gateway.stream.session import StreamSession
+from gateway.stream.timed import TimedStreamSession
 from marketdata.intervals import InvalidInterval
 
 STREAM_PATH = "/api/v1/stream"
@@ -116,7 +116,7 @@ class StreamEndpoint:
 
     async def serve_stream(self, websocket: WebSocket) -> None:
         """Serve messages both ways."""
-        await self._serve(websocket, StreamSession(self._sessions, _query_of(websocket)))
+        await self._serve(websocket, TimedStreamSession(self._sessions, _query_of(websocket)))
 
     async def get_events(
         self,

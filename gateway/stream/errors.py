@@ -14,6 +14,7 @@
         ├── SubscriptionInUse, UnknownSubscription
         ├── TooManySubscriptions
         ├── TooManyMessages
+        ├── FirstMessageTimeout
         └── SlowConsumer
 """
 
@@ -36,6 +37,7 @@ class CloseCode(IntEnum):
     UNSUPPORTED_DATA = 1003
     INTERNAL_ERROR = 1011
     BAD_REQUEST = 4400
+    TIMEOUT = 4408
     LIMIT_EXCEEDED = 4429
     SLOW_CONSUMER = 4490
 
@@ -87,6 +89,14 @@ class TooManyMessages(StreamError):
         self.rate = rate
 
 
+class FirstMessageTimeout(StreamError):
+    """A client asked for nothing."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"no message within {timeout_s:g} s")
+        self.timeout_s = timeout_s
+
+
 class SlowConsumer(StreamError):
     """A client reads too slowly for what it asked to have buffered."""
 
@@ -113,5 +123,6 @@ ENDINGS: Mapping[type[MarketDataError], Ending] = {
     TooManySubscriptions: Ending("too_many_subscriptions", CloseCode.LIMIT_EXCEEDED),
     TooManySymbols: Ending("too_many_symbols", CloseCode.LIMIT_EXCEEDED),
     TooManyMessages: Ending("rate_limited", CloseCode.LIMIT_EXCEEDED),
+    FirstMessageTimeout: Ending("first_message_timeout", CloseCode.TIMEOUT),
     SlowConsumer: Ending("slow_consumer", CloseCode.SLOW_CONSUMER),
 }

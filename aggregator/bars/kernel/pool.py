@@ -134,6 +134,13 @@ def copy_index(bars: NDArray[Any], heads: NDArray[np.int64], new: NDArray[np.int
             place = following
 
 
+@KERNELS.add(VOID(BARS, INTS, INTS))
+def index_bars(bars: NDArray[Any], places: NDArray[np.int64], heads: NDArray[np.int64]) -> None:
+    """Put the bars at some places in an index, which is empty."""
+    for number in range(places.shape[0]):
+        _put_in_index(heads, bars, places[number])
+
+
 @kernel_part
 def link_early(t: Tables, place: int) -> None:
     """Put a bar among those that wait out the grace."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import OperationalError
 
 from aggregator.bars.bar import BarState
 from aggregator.store.queries import Range, select_last_times, select_range, select_recent
@@ -87,6 +91,29 @@ async def test_an_address_may_be_opened_by_two_at_the_same_time(store_address: s
     finally:
         await first.close()
         await second.close()
+
+
+async def test_a_migration_waits_for_that_of_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "bars.db"
+    database = open_database(f"sqlite:///{path}", busy_s=1.0)
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA journal_mode = WAL")
+            other.execute("BEGIN IMMEDIATE")
+            migrating = asyncio.create_task(database.migrate())
+            # Longer than any other transaction waits.
+            await asyncio.wait([migrating], timeout=1.5)
+            assert not migrating.done()
+            other.execute("COMMIT")
+            await migrating
+            # Other transactions wait as long as usual.
+            other.execute("BEGIN IMMEDIATE")
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(OperationalError, match="locked"):
+                await database.save_bars([to_row(make_bar())])
+            assert asyncio.get_running_loop().time() - began < 3.0
+    finally:
+        await database.close()
 
 
 async def test_migrations_make_the_tables_that_the_code_expects(store_address: str) -> None:

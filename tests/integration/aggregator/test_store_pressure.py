@@ -6,15 +6,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from aggregator.core import Core
 from aggregator.store import room, store
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
+from tests.doubles.made_bars import make_bar
 from tests.doubles.pipeline import make_tick, open_stub, run_aggregator
+from tests.doubles.stores import run_store
 
 if TYPE_CHECKING:
     # The stubs alone know it.
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 START = 1_700_000_000
 TIMEOUT_S = 60
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def batches(count: int, size: int) -> AsyncIterator[wire.TickBatch]:
@@ -97,6 +103,46 @@ async def test_a_store_that_hangs_delays_ticks_no_longer_than_its_bound(
         assert found.problem.startswith("no answer for")
         assert found.lost == 12_000 - 1 - 4_000 - 2
         released.set()
+
+
+async def test_the_health_of_the_store_follows_its_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "MAX_WAIT_S", 0.3)
+    monkeypatch.setattr(store, "MAX_WAIT_S", 0.3)
+    settings = {"store": f"sqlite:///{tmp_path}/bars.db", "bars": "1s", "store_max_waiting": 4_000}
+    async with (
+        run_aggregator(**settings) as aggregator,
+        open_stub(aggregator.port) as stub,
+        grpc.aio.insecure_channel(f"127.0.0.1:{aggregator.port}") as channel,
+    ):
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="store"))
+        states = aiter(watch)
+        assert (await anext(states)).status == SERVING
+        # No other request shows that the transaction does not end.
+        released = hang(aggregator._core)
+        await publish(stub, 10, 10)
+        async with asyncio.timeout(TIMEOUT_S):
+            assert (await anext(states)).status == NOT_SERVING
+        assert (await status_of(stub)).state == "failing"
+        released.set()
+        async with asyncio.timeout(TIMEOUT_S):
+            assert (await anext(states)).status == SERVING
+        assert (await status_of(stub)).state == "ok"
+        watch.cancel()
+
+
+async def test_the_health_of_the_store_says_when_it_overflows(tmp_path: Path) -> None:
+    told = asyncio.Queue[bool]()
+    async with run_store(f"sqlite:///{tmp_path}/bars.db", max_waiting=10, told=told) as bars:
+        assert await told.get() is True
+        bars.put([make_bar(n) for n in range(20)])
+        assert bars.status().state == "overflowing"
+        assert told.get_nowait() is False
+        await bars.flush()
+        assert await told.get() is True
+        assert bars.status().state == "ok"
 
 
 def hang(core: Core) -> asyncio.Event:

@@ -29,6 +29,8 @@ from marketdata.wire.market_data_pb2 import (
     IntervalComplete,
     ListSymbolsRequest,
     ListSymbolsResponse,
+    ProducerState,
+    ProducerStateRequest,
     StatusRequest,
     StatusResponse,
     UpdateBatch,
@@ -215,6 +217,9 @@ class FakeAggregator(_Unused):
         except Refused as exc:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
             raise
+
+    async def GetProducer(self, request: ProducerStateRequest, context: Context) -> ProducerState:
+        return ProducerState()
 
     async def GetStatus(self, request: StatusRequest, context: Context) -> StatusResponse:
         await self._take(request, context)

@@ -173,7 +173,7 @@ async def test_without_the_subprotocol_the_socket_closes_with_4406(market: Marke
 
 async def test_without_connection_init_the_socket_closes_with_4408() -> None:
     async with (
-        run_market(graphql_init_timeout_s=0.05) as market,
+        run_market(first_message_timeout_s=0.05) as market,
         open_client(market, init=False) as client,
     ):
         assert await client.closed() == (4408, "Connection initialisation timeout")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from math import inf, nan
 
 import pytest
 from hypothesis import given
@@ -22,12 +21,8 @@ from tests.doubles.bars import read_bar
 from tests.doubles.limits import NO_LIMITS
 from tests.doubles.plain_book import PlainBook
 from tests.doubles.plain_engine import PlainEngine
+from tests.doubles.random_ticks import LATEST, START, SYMBOLS, late, odd, usual
 from tests.doubles.session_rules import HalfHourDays
-
-START = 1_700_006_399 * NS_PER_S  # the last second of a UTC day
-LATEST = START + 10_000 * NS_PER_S
-SYMBOLS = ["A", "BB", "LONGER.NAME", "S" * 32]
-
 
 # What somebody wants, of A alone.
 WANTED = ("1s", "1m")
@@ -133,33 +128,6 @@ def make_plain_engine(rule: SessionRule, plan: BarPlan) -> tuple[PlainEngine, Pl
     return engine, listener
 
 
-usual = st.builds(
-    Tick,
-    symbol=st.sampled_from(SYMBOLS[:2]),
-    price=st.integers(1, 9).map(float),
-    volume=st.integers(1, 9),
-    exchange_timestamp=st.integers(0, 30).map(lambda tenths: START + tenths * NS_PER_S // 10),
-)
-# Of few seconds, so that many of a batch are of the same closed bars.
-late = st.builds(
-    Tick,
-    symbol=st.sampled_from(["A", "A", "BB"]),
-    price=st.integers(1, 9).map(float),
-    volume=st.sampled_from([1, 2, 2**47, 2**61]),
-    exchange_timestamp=st.sampled_from([-2, -1.5, -1.1, -1, 0, 0.5, 1.2, 40]).map(
-        lambda s: START + int(s * NS_PER_S)
-    ),
-)
-odd = st.builds(
-    Tick,
-    symbol=st.sampled_from([*SYMBOLS, "lower", "", "É"]),
-    price=st.sampled_from([1.5, 0.0, -1.0, nan, inf, 1e15, 1e200, 1e308, 5e-324]),
-    volume=st.sampled_from([1, 0, -5, 2**47, 2**48, 2**48 + 1, 2**62, 2**63 - 1]),
-    exchange_timestamp=st.one_of(
-        st.integers(-1_000, 2_000).map(lambda s: START + s * NS_PER_S),
-        st.sampled_from([0, -1, LATEST, LATEST + 1, 1]),
-    ),
-)
 ticks = st.one_of(usual, usual, late, late, odd, st.just(Tick()))
 arrivals = st.sampled_from([0, START, *(START + s * NS_PER_S for s in (5, 30, 90)), LATEST])
 
@@ -244,8 +212,8 @@ def test_large_volumes_in_many_bars_leave_room_for_none() -> None:
     book = Book(engine, max_symbols=3, epoch=1, limits=NO_LIMITS)
     day = 86_400 * NS_PER_S
     # Late trades of earlier days, each as large as a bar can be.
-    for sequence, late in enumerate((0, day, 2 * day, 3 * day), 1):
-        tick = Tick(symbol="A", price=1, volume=2**63 - 1, exchange_timestamp=START - late)
+    for sequence, earlier in enumerate((0, day, 2 * day, 3 * day), 1):
+        tick = Tick(symbol="A", price=1, volume=2**63 - 1, exchange_timestamp=START - earlier)
         book.apply([tick], sequence, LATEST)
     assert book.state("A").volume == 2**63 - 1
     assert book.apply([tick], 9, LATEST).accepted == 1

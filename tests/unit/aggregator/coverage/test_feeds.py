@@ -427,3 +427,56 @@ def test_what_is_removed_from_spans_is_not_in_them(
         want -= set(range(start, end))
     assert {time for span in spans.all() for time in range(*span)} == want
     assert all(a.end < b.start for a, b in itertools.pairwise(spans.all())) or removed
+
+
+def ticks_at(first_sequence: int, *times: int, producer: str = "p") -> Batch:
+    columns = make_ticks(len(times))
+    columns.times[: len(times)] = times
+    return Batch(producer, first_sequence, len(times), columns)
+
+
+def test_skipped_sequences_leave_the_time_around_them_incomplete() -> None:
+    feeds = make_feeds()
+    feed, other = live_feed(feeds), live_feed(feeds)
+    now = NOW + 10 * MINUTE
+    feed.before_batch(ticks_at(1, NOW + 30 * SECOND, NOW + 70 * SECOND), now, now)
+    assert feeds.coverage(NOW, NOW + MINUTE) is FULL
+    # 3 is missing: it was between 70 s and 130 s.
+    feed.before_batch(ticks_at(4, NOW + 130 * SECOND), now, now)
+    minutes = [feeds.coverage(NOW + n * MINUTE, NOW + (n + 1) * MINUTE) for n in range(5)]
+    assert minutes == [FULL, PARTIAL, PARTIAL, FULL, FULL]
+    # Asked twice, and for a bar that is still open.
+    assert feeds.coverage(NOW + 4 * MINUTE, NOW + 5 * MINUTE) is FULL
+    assert feeds.coverage(NOW, NOW + DAY) is PARTIAL
+    other.close(now)
+    feed.close(now)
+    assert feeds.all_spans(now) == [
+        Span(NOW, NOW + 70 * SECOND),
+        Span(NOW + 130 * SECOND + 1, now),
+    ]
+
+
+def test_batches_that_come_again_or_follow_are_no_gap() -> None:
+    feeds = make_feeds()
+    feed = live_feed(feeds)
+    now = NOW + 10 * MINUTE
+    feed.before_batch(ticks_at(5, NOW + SECOND, NOW + 2 * SECOND), now, now)
+    feed.before_batch(ticks_at(5, NOW + SECOND, NOW + 2 * SECOND), now, now)
+    feed.before_batch(ticks_at(7, NOW + 3 * SECOND), now, now)
+    # Each producer counts for itself, and a report has no ticks.
+    feed.before_batch(ticks_at(900, NOW + 4 * SECOND, producer="q"), now, now)
+    feed.before_batch(batch(50, NOW), now, now)
+    feed.before_batch(ticks_at(8, NOW + 5 * SECOND), now, now)
+    assert feeds.coverage(NOW, NOW + MINUTE) is FULL
+
+
+def test_a_gap_is_remembered_until_a_tick_with_a_time_ends_it() -> None:
+    feeds = make_feeds()
+    feed = live_feed(feeds)
+    now = NOW + 10 * MINUTE
+    feed.before_batch(ticks_at(1, NOW + SECOND), now, now)
+    feed.before_batch(ticks_at(3, 0), now, now)
+    assert feeds.coverage(NOW, NOW + MINUTE) is FULL
+    feed.before_batch(ticks_at(4, NOW + 2 * SECOND), now, now)
+    assert feeds.coverage(NOW, NOW + MINUTE) is PARTIAL
+    assert feeds.coverage(NOW + MINUTE, NOW + 2 * MINUTE) is FULL

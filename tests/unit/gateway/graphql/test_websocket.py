@@ -270,7 +270,7 @@ async def test_an_aggregator_that_forgot_is_told_as_such(world: World) -> None:
     world.epoch = 8
     world.hub.begin_epoch(8)
     world.hub.set_status(FeedStatus.LIVE)
-    # Nothing is known in its new life, and what was known is not the present.
+    # Nothing is known in the new epoch, and what was known is not the present.
     assert world.states("1") == [(None, None, LIVE)]
     world.sequences.clear()
     world.publish(AAPL=5.0)
@@ -437,7 +437,7 @@ async def test_a_client_without_the_subprotocol_is_closed_with_4406() -> None:
 
 
 async def test_connection_init_has_to_come_in_time() -> None:
-    world = World(WebSocketLimits(init_timeout_s=0.01))
+    world = World(live_limits=LiveLimits(first_message_timeout_s=0.01))
     client = Client()
     handler = GraphQLWebSocket(world.endpoint)
     handler.on_open(client)
