@@ -33,7 +33,7 @@ COLLECTIONS = 1_000
 
 # Files besides the sockets of clients: the store, libraries, the log.
 OTHER_FILES = 200
-# How long calls may go on after every stream was ended.
+# How long calls may go on after every producer was ended.
 GRACE_S = 1.0
 
 # The health service reports the store under this name.
@@ -101,11 +101,12 @@ class Aggregator:
     async def stop(self) -> None:
         """Report NOT_SERVING, let producers finish, end the streams of updates, then close.
 
-        The streams of updates end last, so that they have what the producers still sent.
+        The streams of updates end last, and each when it has everything that was published. A
+        reader that takes longer than the grace is cut off.
         """
         await self._health.enter_graceful_shutdown()
         await self._service.producers.end(self._settings.drain_s)
-        self.watchers.end_all(ShuttingDown())
+        self.watchers.finish_all(ShuttingDown())
         await self._server.stop(GRACE_S)
         await self._core.stop()
         await asyncio.gather(*self._telling)

@@ -15,7 +15,7 @@ from aggregator.ticklog.durability import parse_durability
 from aggregator.ticklog.file_log import LogOptions
 from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
-from marketdata.settings import ServiceSettings
+from marketdata.settings import ServerSettings
 from marketdata.symbols import SymbolCase
 from marketdata.timestamps import NS_PER_S, TimestampUnit
 from marketdata.validation import (
@@ -25,6 +25,9 @@ from marketdata.validation import (
     TickRules,
     ValueLimits,
 )
+
+# What a stop needs besides its drains: streams of updates, calls in progress, the last log lines.
+OTHER_STOP_S = 4.0
 
 
 def _check_store(value: str) -> str:
@@ -45,7 +48,7 @@ def _check_fsync(value: str) -> str:
     return value
 
 
-class AggregatorSettings(ServiceSettings):
+class AggregatorSettings(ServerSettings):
     """The settings of one aggregator process."""
 
     model_config = SettingsConfigDict(env_prefix="AGGREGATOR_")
@@ -196,6 +199,18 @@ class AggregatorSettings(ServiceSettings):
             # pydantic reports only ValueErrors.
             raise ValueError(str(exc)) from exc
         return names
+
+    @field_validator("store_drain_s")
+    @classmethod
+    def _check_drain(cls, store_drain_s: float, info: ValidationInfo) -> float:
+        drain_s = info.data.get("drain_s", 0.0)
+        deadline_s = info.data.get("shutdown_deadline_s", 0.0)
+        if drain_s + store_drain_s > deadline_s - OTHER_STOP_S:
+            raise ValueError(
+                f"AGGREGATOR_DRAIN_S and AGGREGATOR_STORE_DRAIN_S together leave less than "
+                f"{OTHER_STOP_S:g} s of AGGREGATOR_SHUTDOWN_DEADLINE_S={deadline_s:g}"
+            )
+        return store_drain_s
 
     @field_validator("bar_revise_s")
     @classmethod

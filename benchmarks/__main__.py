@@ -25,6 +25,7 @@ from benchmarks import (
     messages,
     nats,
     rabbitmq,
+    reconnect,
     rest,
     stalled,
     tick_log,
@@ -47,6 +48,7 @@ PARTS: dict[str, Part] = {
     "fanout": lambda found, one, full: deliveries.measure(found, one.updates_per_cpu_s, full=full),
     "rabbitmq": lambda found, _messages, full: rabbitmq.measure(found, full=full),
     "stalled": lambda _limits, _messages, full: stalled.measure(full=full),
+    "reconnect": lambda _limits, _messages, full: reconnect.measure(full=full),
     "rest": lambda found, one, full: rest.measure(found, one, full=full),
     "log": lambda _limits, _messages, full: tick_log.measure(2.0 if full else 0.1),
     "store": lambda _limits, _messages, full: bars_store.measure(

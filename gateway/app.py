@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
-from typing import Protocol
 
 import grpc
 import structlog
@@ -26,10 +25,12 @@ from gateway.backend.together import ReadsTogether
 from gateway.bars.backfills import Backfills
 from gateway.clients.capacity import Capacity
 from gateway.clients.direct import this_turn
+from gateway.clients.farewell import Returns
 from gateway.clients.handshake import OriginCheck
 from gateway.clients.head import HeadAsGet
 from gateway.clients.hosts import HostCheck, host_check
 from gateway.clients.origins import is_allowed, parse_origins
+from gateway.ending import Endpoint, say_farewell
 from gateway.graphql.app import install_graphql
 from gateway.hub.history import History
 from gateway.hub.hub import Hub
@@ -63,9 +64,11 @@ from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 
 log = structlog.get_logger()
 
-# How long live clients may take for the goodbye. It is one write for a client that reads, and one
-# request for one that polls; any other cannot be told.
-GOODBYE_S = 1.0
+# How long slow clients may take for the updates that wait for them; clients that read have
+# everything after some milliseconds. And the shares of the shutdown deadline.
+FLUSH_S = 3.0
+FLUSH_SHARE = 0.25
+REQUESTS_SHARE = 0.5
 # Files besides the sockets of live clients: the channel, logs, requests in progress.
 OTHER_FILES = 1000
 # A full collection looks at the whole history, and pauses every client for 60 ms. Nearly nothing
@@ -77,16 +80,6 @@ COLLECTIONS = 3
 STOMP_PREFIX = "/ws"
 # The files of our pages; `make assets` fills it, and without it only the pages are missing.
 STATIC = Path(__file__).with_name("static")
-
-
-class Endpoint(Protocol):
-    """An endpoint that has more to end than its sessions."""
-
-    def stop(self) -> None:
-        """Take no more clients, and end those that have no session yet."""
-
-    def abort(self) -> None:
-        """End the clients that are left at once."""
 
 
 async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
@@ -109,7 +102,7 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
 async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
     """Accept clients while the body runs, under the host:port it is given.
 
-    At the end live clients get a goodbye and requests in progress their answer, while no new
+    At the end live clients get a farewell and requests in progress their answer, while no new
     clients are accepted; then the channel to the aggregator is closed.
 
     Raises:
@@ -123,11 +116,17 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
             # Jitter, not a secret.
             random = Random()  # noqa: S311
             upstream = Upstream(open_watch(channel), hub, random=random, write=this_turn().write)
-            capacity = Capacity(settings.max_connections)
+            returns = Returns(settings.reconnect_spread_s, random.uniform)
+            capacity = Capacity(
+                settings.max_connections,
+                rate=settings.admission_rate,
+                burst=settings.admission_burst,
+                returns=returns,
+            )
             client = AggregatorClient(
                 MarketDataServiceStub(channel), settings, clock=time.monotonic
             )
-            sessions = build_sessions(settings, hub, client)
+            sessions = build_sessions(settings, hub, client, returns)
             endpoints: list[Endpoint] = []
             async with asyncio.TaskGroup() as tasks:
                 app = build_app(
@@ -135,32 +134,22 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
                     endpoints=endpoints,
                     tasks=tasks,
                 )
-                server = Server(app, settings)
+                server = Server(app, settings, capacity.turn_away)
                 feeding = tasks.create_task(upstream.run())
                 serving = tasks.create_task(server.serve(sockets=[listener]))
                 await server.accepting.wait()
                 try:
                     yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 finally:
-                    await say_goodbye(capacity, sessions, endpoints)
-                    server.should_exit = True
-                    await serving
+                    deadline_s = settings.shutdown_deadline_s
+                    # Not ready from now on.
+                    capacity.close()
+                    upstream.stop()
                     feeding.cancel()
-
-
-async def say_goodbye(
-    capacity: Capacity, sessions: Sessions, endpoints: Sequence[Endpoint]
-) -> None:
-    """Say goodbye to every live client, and end it."""
-    capacity.close()
-    sessions.stop()
-    for endpoint in endpoints:
-        endpoint.stop()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(GOODBYE_S):
-            await capacity.wait_empty()
-    for endpoint in endpoints:
-        endpoint.abort()
+                    flush_s = min(FLUSH_S, FLUSH_SHARE * deadline_s)
+                    await say_farewell(capacity, sessions, endpoints, flush_s)
+                    server.stop(REQUESTS_SHARE * deadline_s)
+                    await serving
 
 
 def build_app(
@@ -191,7 +180,9 @@ def build_app(
     app.state.client = client
     app.state.capacity = capacity
     app.state.allow_origin = allow_origin
-    app.state.readiness = Readiness(channel, timeout_s=settings.ready_timeout_s)
+    app.state.readiness = Readiness(
+        channel, timeout_s=settings.ready_timeout_s, is_stopping=lambda: capacity.is_closed
+    )
     app.state.status = Status(
         MarketDataServiceStub(channel),
         client=client,
@@ -265,7 +256,9 @@ def build_hub(settings: GatewaySettings) -> Hub:
     )
 
 
-def build_sessions(settings: GatewaySettings, hub: Hub, client: AggregatorClient) -> Sessions:
+def build_sessions(
+    settings: GatewaySettings, hub: Hub, client: AggregatorClient, returns: Returns
+) -> Sessions:
     """Return the registry of live sessions."""
     limits = LiveLimits(
         max_subscriptions=settings.max_subscriptions,
@@ -285,6 +278,7 @@ def build_sessions(settings: GatewaySettings, hub: Hub, client: AggregatorClient
         time.monotonic,
         report_bug,
         time_ns=time.time_ns,
+        returns=returns,
     )
 
 

@@ -9,7 +9,7 @@
     ├── RateLimited              the client asks too often
     ├── HistoryTooLong           the client wants more history than a live endpoint gives
     ├── OriginRefused            a page of another origin, which is not allowed, asks
-    ├── TooManyClients           the gateway has as many live clients as it may
+    ├── TooManyClients           a live client is not admitted
     └── AggregatorUnavailable    the aggregator does not answer
 """
 
@@ -99,11 +99,10 @@ class OriginRefused(MarketDataError):
 
 
 class TooManyClients(MarketDataError):
-    """The gateway has as many live clients as it may."""
+    """A live client is not admitted: there are too many, or too many come at once."""
 
-    def __init__(self, limit: int, retry_after_s: float) -> None:
-        super().__init__(f"there are {limit} live clients, which is the limit")
-        self.limit = limit
+    def __init__(self, problem: str, retry_after_s: float) -> None:
+        super().__init__(problem)
         self.retry_after_s = retry_after_s
 
 

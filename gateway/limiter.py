@@ -30,6 +30,11 @@ class RateLimiter:
             self._tokens -= count
         return allowed
 
+    def has(self, now: float) -> bool:
+        """Return whether one more event would be within the limit."""
+        self._refill(now)
+        return self._tokens >= 1 - _SLACK
+
     def spend(self, now: float) -> None:
         """Count an event that happens whether it is within the limit or not."""
         self._refill(now)

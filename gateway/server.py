@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 import uvicorn
@@ -26,29 +26,52 @@ BACKLOG = 2048
 # client that fell behind would have to read before it comes to the present.
 UNSENT_BYTES = 64 * 1024
 PING_TIMEOUT_S = 60.0
+# Turns of the event loop until a connection that was accepted is read.
+READ_TURNS = 3
 
 
 class Server(uvicorn.Server):
-    """Say when clients are accepted, and leave signals to the runtime."""
+    """Say when clients are accepted, and leave signals to the runtime.
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
+    Args:
+        app: serves the requests.
+        settings: the timeouts and bounds.
+        turn_away: see :class:`TimedHttp11`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: GatewaySettings, turn_away: Callable[[], int | None]
+    ) -> None:
         super().__init__(_config(app, settings))
         self._request_timeout_s = settings.request_timeout_s
         self._closed = DropSummary(log, "connections_closed")
+        self._turn_away = turn_away
+        self._acceptors: list[Acceptor] = []
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept, in our way instead of uvicorn's."""
-        acceptors = [Acceptor(each, self._make_connection) for each in sockets or ()]
-        for acceptor in acceptors:
+        self._acceptors = [Acceptor(each, self._make_connection) for each in sockets or ()]
+        for acceptor in self._acceptors:
             acceptor.start()
         # uvicorn closes them.
-        self.servers = acceptors  # type: ignore[assignment]
+        self.servers = self._acceptors  # type: ignore[assignment]
         self.started = True
         self.accepting.set()
 
+    def stop(self, requests_s: float) -> None:
+        """Begin to stop; requests in progress may take so long."""
+        # uvicorn passes it to asyncio, which takes fractions.
+        self.config.timeout_graceful_shutdown = requests_s  # type: ignore[assignment]
+        self.should_exit = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more, and finish the requests in progress."""
+        """Accept those that have connected and no more, and finish the requests in progress."""
+        for acceptor in self._acceptors:
+            await acceptor.finish()
+        for _ in range(READ_TURNS):
+            # Requests that have arrived are read, and so are in progress.
+            await asyncio.sleep(0)
         await super().shutdown(sockets)
         self._closed.flush()
 
@@ -56,6 +79,7 @@ class Server(uvicorn.Server):
         return TimedHttp11(
             request_timeout_s=self._request_timeout_s,
             expired=lambda reason: self._closed.add({reason: 1}),
+            turn_away=self._turn_away,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
@@ -111,5 +135,4 @@ def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         # gateway.prefix does it, together with the path prefix.
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )

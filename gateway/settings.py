@@ -12,7 +12,7 @@ from gateway.clients.hosts import parse_hosts
 from gateway.clients.origins import parse_origins
 from gateway.prefix import parse_prefix
 from gateway.webrtc.servers import parse_ice_servers
-from marketdata.settings import ServiceSettings
+from marketdata.settings import ServerSettings
 
 
 class Fallback(StrEnum):
@@ -23,7 +23,7 @@ class Fallback(StrEnum):
     ERROR = "error"
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(ServerSettings):
     """The settings of the gateway, read from ``GATEWAY_*``."""
 
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
@@ -154,6 +154,14 @@ class GatewaySettings(ServiceSettings):
     max_connections: int = Field(
         default=10_000, ge=1, description="live clients of all endpoints together; others get 503"
     )
+    admission_rate: float = Field(
+        default=1000,
+        ge=0,
+        allow_inf_nan=False,
+        description="live clients admitted per second, all endpoints together; others get 503 and "
+        "try again; 0: no limit",
+    )
+    admission_burst: int = Field(default=1000, ge=1, description="live clients admitted at once")
     max_subscriptions: int = Field(
         default=1000, ge=1, description="subscriptions of one live client"
     )
@@ -280,8 +288,11 @@ class GatewaySettings(ServiceSettings):
     ready_timeout_s: float = Field(
         default=1, gt=0, le=60, description="time the aggregator has to answer /health/ready"
     )
-    shutdown_timeout_s: int = Field(
-        default=5, ge=1, le=300, description="time for requests in progress when stopping"
+    reconnect_spread_s: float = Field(
+        default=5,
+        ge=0,
+        le=600,
+        description="time over which clients come back after a restart or a refusal, from 1 s on",
     )
 
     @field_validator("webrtc_ice_servers")

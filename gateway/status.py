@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from gateway.backend.client import AggregatorClient
-from gateway.clients.capacity import Capacity
+from gateway.clients.capacity import Capacity, Refusal
 from gateway.hub.hub import Hub
 from gateway.hub.updates import FeedStatus
 from marketdata.timestamps import NS_PER_MS
@@ -68,6 +68,9 @@ class Status:
                 "breaker": str(self._client.breaker_state),
                 "clients": self._capacity.count,
                 "maxClients": self._capacity.limit,
+                "refused": {
+                    reason.value: str(self._capacity.refused[reason]) for reason in Refusal
+                },
                 "subscriptions": self._hub.subscriptions,
                 "topics": self._hub.topics,
                 "conflated": str(self._hub.conflated),

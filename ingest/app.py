@@ -29,6 +29,8 @@ from marketdata.warm import load_kernels
 log = structlog.get_logger()
 
 CANCEL_AGAIN_S = 0.2
+# Share of the shutdown deadline; the rest is for the end of the connections.
+DRAIN_SHARE = 0.75
 
 
 class Ingest:
@@ -95,13 +97,13 @@ class Ingest:
 
     async def stop(self) -> int:
         """Read what has arrived, hand it over, and return the exit code: 1 if ticks are lost."""
-        deadline_s = self._settings.shutdown_deadline_s
+        drain_s = DRAIN_SHARE * self._settings.shutdown_deadline_s
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(drain_s):
                 await self.listener.stop()
                 await self._scheduler.drain()
         except TimeoutError:
-            log.warning("shutdown_deadline_passed", deadline_s=deadline_s)
+            log.warning("drain_timed_out", drain_s=drain_s)
         await self.listener.close()
         await self._publisher.end()
         if self._publishing is not None:

@@ -8,13 +8,13 @@ from pydantic_settings import SettingsConfigDict
 from ingest.ring import MAX_BYTES
 from marketdata.channel import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S, MIN_KEEPALIVE_S
 from marketdata.framing import MAX_FRAME_SIZE
-from marketdata.settings import ServiceSettings
+from marketdata.settings import ServerSettings
 from marketdata.symbols import SymbolCase
 from marketdata.timestamps import TimestampUnit
 from marketdata.validation import MAX_MAX_VOLUME, MAX_PRICE, MAX_VOLUME, TickRules, ValueLimits
 
 
-class IngestSettings(ServiceSettings):
+class IngestSettings(ServerSettings):
     """The settings of one ingest process."""
 
     model_config = SettingsConfigDict(env_prefix="INGEST_")
@@ -80,9 +80,6 @@ class IngestSettings(ServiceSettings):
     )
     keepalive_timeout_s: float = Field(
         default=KEEPALIVE_TIMEOUT_S, gt=0, description="how long the answer to a ping may take"
-    )
-    shutdown_deadline_s: float = Field(
-        default=10.0, gt=0, description="how long ingest may take to hand over its ticks at SIGTERM"
     )
 
     def tick_rules(self) -> TickRules:

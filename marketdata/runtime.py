@@ -17,7 +17,7 @@ from structlog.typing import EventDict
 from marketdata.channel import tune_grpc
 from marketdata.errors import SettingsError, StartError
 from marketdata.log_writer import LogWriter, take_over_stderr
-from marketdata.settings import ServiceSettings, load_settings
+from marketdata.settings import ServerSettings, ServiceSettings, load_settings
 
 log = structlog.get_logger()
 
@@ -25,6 +25,9 @@ log = structlog.get_logger()
 _EXCEPTION_FIELDS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
+
+# How long a service whose deadline has passed may take for what must not be cut short.
+CANCEL_S = 0.5
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -80,8 +83,23 @@ async def _run_until_signal(settings: S, main: Main[S]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
+        # A second signal changes nothing: a Ctrl-C in a terminal reaches each process, and `make
+        # run` ends each process too.
         loop.add_signal_handler(number, stop.set)
-    return await main(settings, stop)
+    running = asyncio.ensure_future(main(settings, stop))
+    if not isinstance(settings, ServerSettings):
+        return await running
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        await asyncio.wait([running], timeout=settings.shutdown_deadline_s)
+    stopping.cancel()
+    if not running.done():
+        log.error("shutdown_deadline_passed", deadline_s=settings.shutdown_deadline_s)
+        running.cancel()
+        await asyncio.wait([running], timeout=CANCEL_S)
+        return 1
+    return running.result()
 
 
 def _complain(name: str, error: StartError, code: int) -> int:

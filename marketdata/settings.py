@@ -36,6 +36,18 @@ class ServiceSettings(BaseSettings):
         return value
 
 
+class ServerSettings(ServiceSettings):
+    """The settings of every service that serves others."""
+
+    shutdown_deadline_s: float = Field(
+        default=20.0,
+        gt=0,
+        le=3600,
+        description="time from SIGTERM to the end of the process: to hand over what it holds and "
+        "to tell its clients",
+    )
+
+
 # Kubernetes describes each service of a namespace in the environment of every pod there. For a
 # service called gateway it sets GATEWAY_SERVICE_HOST, GATEWAY_PORT=tcp://ADDRESS:PORT and others.
 _URL = r"(?:tcp|udp|sctp)://\S+:\d+"

@@ -45,6 +45,8 @@ class Watcher:
         self._max_buffered = 0
         self._wake = asyncio.Event()
         self._end: BaseException | None = None
+        # Ends it when nothing waits any more.
+        self._last: BaseException | None = None
         self.bars = BarQueue(bars, self._wake.set)
 
     @property
@@ -89,6 +91,8 @@ class Watcher:
             TooManyBarsWait: the stream is too slow for its bars.
         """
         while not (self.waiting or len(self.bars) or self.bars.overflow or self._end):
+            if self._last is not None:
+                raise self._last
             self._wake.clear()
             await self._wake.wait()
         updates = Updates()
@@ -96,6 +100,11 @@ class Watcher:
             updates.states = await self.next_states(max_states)
         updates.bars, updates.completed = self.bars.take(max_bars)
         return updates
+
+    def finish(self, reason: BaseException) -> None:
+        """Raise ``reason`` as soon as everything that waits was taken."""
+        self._last = reason
+        self._wake.set()
 
     def end(self, reason: BaseException) -> None:
         """Make the next or present :meth:`next_states` raise ``reason``."""
@@ -108,6 +117,8 @@ class Watcher:
         A cancellation loses nothing: states leave the queue only when they are returned.
         """
         while not self._due and not self._buffered and self._end is None:
+            if self._last is not None:
+                raise self._last
             self._wake.clear()
             await self._wake.wait()
         if self._end is not None:

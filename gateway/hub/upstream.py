@@ -69,6 +69,7 @@ class Upstream:
         self._hub = hub
         self._random = random
         self._changed = asyncio.Event()
+        self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
         hub.on_interest_changed = self._interest_changed
 
@@ -79,6 +80,10 @@ class Upstream:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+
+    def stop(self) -> None:
+        """Take note that the gateway stops: the end of the stream is then no news for clients."""
+        self._stopping = True
 
     async def _carry(self, call: Call) -> None:
         # Ends with the stream's error.
@@ -101,7 +106,8 @@ class Upstream:
                 tasks.create_task(self._send(call))
                 tasks.create_task(self._receive(call))
         finally:
-            self._hub.set_status(FeedStatus.STALE)
+            if not self._stopping:
+                self._hub.set_status(FeedStatus.STALE)
 
     def _gone(self, code: grpc.StatusCode, details: str) -> None:
         log.warning("feed_gone", code=code.name, details=details)

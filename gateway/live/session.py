@@ -15,6 +15,7 @@ from functools import partial
 from typing import Protocol
 
 from gateway.clients.connection import INTERNAL_ERROR, Connection
+from gateway.clients.farewell import Farewell, Returns
 from gateway.clients.outbox import DEFAULT_MAX_BUFFERED_BYTES, BufferFull
 from gateway.hub.batch import Batch
 from gateway.hub.hub import Hub
@@ -76,6 +77,7 @@ class Sessions:
         clock: seconds on a clock that never goes back.
         report_bug: called with an exception at hand that ended one session.
         time_ns: the time that clients are told, in nanoseconds since 1970.
+        returns: says when each client should come back after a stop.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Sessions:
         report_bug: Callable[[], None] = _ignore,
         *,
         time_ns: Callable[[], int],
+        returns: Returns | None = None,
     ) -> None:
         self.hub = hub
         self.history = history
@@ -94,8 +97,12 @@ class Sessions:
         self.clock = clock
         self.report_bug = report_bug
         self.time_ns = time_ns
+        self.returns = returns or Returns()
         self._open: set[LiveSession] = set()
         self._stopped = False
+        # Sessions that still have something to send before they end.
+        self._leaving: set[LiveSession] = set()
+        self._all_told = _ignore
 
     def __len__(self) -> int:
         return len(self._open)
@@ -111,12 +118,32 @@ class Sessions:
     def discard(self, session: LiveSession) -> None:
         """Forget a session that ended."""
         self._open.discard(session)
+        self.told(session)
 
-    def stop(self) -> None:
-        """End every session, and those that still come: the gateway stops."""
+    def told(self, session: LiveSession) -> None:
+        """Take note that a session has said its farewell, or is gone."""
+        if session not in self._leaving:
+            return
+        self._leaving.discard(session)
+        if not self._leaving:
+            self._all_told()
+
+    def begin_stop(self, all_told: Callable[[], None]) -> list[LiveSession]:
+        """Let no session begin any more, and return those that have to end.
+
+        Args:
+            all_told: called when each of them has said its farewell.
+        """
         self._stopped = True
-        for session in list(self._open):
-            session.stop()
+        self._leaving = set(self._open)
+        self._all_told = all_told
+        if not self._leaving:
+            all_told()
+        return list(self._leaving)
+
+    def is_leaving(self, session: LiveSession) -> bool:
+        """Return whether a session has not said its farewell yet."""
+        return session in self._leaving
 
 
 class LiveSession(ABC):
@@ -126,6 +153,8 @@ class LiveSession(ABC):
     """
 
     connection: Connection
+    # The last message, while updates that wait are sent before it.
+    _farewell: Farewell | None = None
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -158,8 +187,8 @@ class LiveSession(ABC):
         """Tell the client that it sends too often, and end."""
 
     @abstractmethod
-    def stop(self) -> None:
-        """Tell the client that the gateway stops, and end."""
+    def say_farewell(self, farewell: Farewell) -> None:
+        """Tell the client that the gateway stops and when to come back, and end."""
 
     @abstractmethod
     def fail(self, error: MarketDataError, subscription: Subscription | None = None) -> None:
@@ -170,6 +199,24 @@ class LiveSession(ABC):
                 cannot take another message, or an error of the endpoint itself.
             subscription: the subscription it is about.
         """
+
+    # The end of the gateway
+
+    def stop(self) -> None:
+        """Send the updates that wait, then the farewell."""
+        self._farewell = self._sessions.returns.farewell()
+        self.flush()
+
+    def tell_farewell(self) -> None:
+        """Say the farewell now, whatever still waits."""
+        farewell, self._farewell = self._farewell, None
+        if farewell is None:
+            return
+        try:
+            self.say_farewell(farewell)
+        except Exception:
+            self._give_up()
+        self._sessions.told(self)
 
     # The connection
 
@@ -240,6 +287,8 @@ class LiveSession(ABC):
                     self._sent_at = self._now()
                     # To the end, so that no subscription starves another.
                     waiting[subscription] = None
+            if self._farewell is not None and not waiting:
+                self.tell_farewell()
         except BufferFull as exc:
             self.fail(exc, subscription)
         except Exception:

@@ -228,10 +228,13 @@ async def get_live() -> Response:
     responses={503: {"model": ReadyBody, "description": "`checks` says what is not ready."}},
 )
 async def get_ready(readiness: Annotated[Readiness, Depends(the_readiness)]) -> Response:
-    """Ask the aggregator whether it serves. Neither rate limit nor circuit breaker apply."""
-    aggregator = await readiness.check_aggregator()
-    ready = aggregator == "ok"
-    body = {"status": "ready" if ready else "not ready", "checks": {"aggregator": aggregator}}
+    """Ask the aggregator whether it serves. A gateway that stops is not ready.
+
+    Neither rate limit nor circuit breaker apply.
+    """
+    checks = await readiness.check()
+    ready = set(checks.values()) == {"ok"}
+    body = {"status": "ready" if ready else "not ready", "checks": checks}
     return Response(encode_json(body), 200 if ready else 503, headers=NO_STORE, media_type=JSON)
 
 

@@ -145,6 +145,9 @@ class GatewayStatusBody(_Body):
     )
     clients: int = Field(ge=0, description="live clients of all endpoints")
     maxClients: int  # noqa: N815  the name on the wire
+    refused: dict[str, str] = Field(
+        description="live clients that got 503, by reason: `full`, `rate` or `stopping`"
+    )
     subscriptions: int = Field(ge=0)
     topics: int = Field(ge=0, description="symbols and bars that are followed")
     conflated: str = Field(

@@ -34,6 +34,7 @@ from gateway.prefix import prefix_of
 from gateway.sockjs.connection import SockJsConnection
 from gateway.sockjs.errors import (
     BrokenJsonEncoding,
+    NotAdmitted,
     NotFound,
     OriginRefused,
     PayloadError,
@@ -379,7 +380,7 @@ class SockJs:
         if self._stopped or len(self._connections) >= self._max_sessions:
             raise TooManySessions(self._max_sessions)
         if self._capacity is not None and not self._capacity.try_enter():
-            raise TooManySessions(self._capacity.limit)
+            raise NotAdmitted(self._capacity.explain_refusal(), self._capacity.retry_after_s())
 
         def on_end(connection: SockJsConnection) -> None:
             if connection not in self._connections:

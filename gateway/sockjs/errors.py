@@ -15,6 +15,7 @@
         ├── NotFound                  nothing has this address
         ├── UnknownSession            the session is not, or no longer, there
         ├── TooManySessions           no further session can be opened now
+        ├── NotAdmitted               too many clients, or the server stops
         └── OriginRefused             pages of this origin may not connect
 """
 
@@ -119,6 +120,16 @@ class TooManySessions(SockJsError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"All {limit} sessions are taken.")
         self.limit = limit
+
+
+class NotAdmitted(SockJsError):
+    """The server admits no further client now."""
+
+    reason = "not_admitted"
+
+    def __init__(self, problem: str, retry_after_s: int) -> None:
+        super().__init__(problem)
+        self.retry_after_s = retry_after_s
 
 
 class OriginRefused(SockJsError):

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from gateway.errors import shorten
 from gateway.sockjs.errors import (
+    NotAdmitted,
     NotFound,
     OriginRefused,
     PayloadTimeout,
@@ -30,6 +31,7 @@ _YEAR_S = 365 * 24 * 3600
 
 # Any other is a 500, which is SockJS's status for a payload or callback it cannot use.
 STATUS: dict[type[SockJsError], int] = {
+    NotAdmitted: 503,
     NotFound: 404,
     OriginRefused: 403,
     PayloadTimeout: 408,
@@ -44,7 +46,8 @@ def refusal(error: SockJsError, headers: dict[str, str] | None = None) -> Respon
     status = STATUS.get(type(error), 500)
     headers = (headers or {}) | TEXT
     if status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+        wait_s = error.retry_after_s if isinstance(error, NotAdmitted) else RETRY_AFTER_S
+        headers["Retry-After"] = str(wait_s)
     return Response(f"{shorten(str(error))}\n", status, headers)
 
 

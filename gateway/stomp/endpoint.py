@@ -12,6 +12,7 @@ from typing import Protocol
 from starlette.routing import BaseRoute
 
 from gateway.clients.capacity import Capacity
+from gateway.clients.farewell import SERVER_SHUTDOWN, SERVICE_RESTART, Farewell
 from gateway.clients.handshake import OriginCheck
 from gateway.clients.outbox import BufferFull
 from gateway.clients.websocket import serve_websocket
@@ -146,11 +147,11 @@ class StompEndpoint:
 
     def stop(self) -> None:
         """Take no more sessions; those that do not speak STOMP yet end too."""
-        self._sockjs.stop()
+        self._sockjs.stop(SERVICE_RESTART, SERVER_SHUTDOWN)
 
     def abort(self) -> None:
         """End the sessions that are left."""
-        self._sockjs.abort()
+        self._sockjs.abort(SERVICE_RESTART, SERVER_SHUTDOWN)
 
 
 class StompHandler(LiveSession):
@@ -209,9 +210,9 @@ class StompHandler(LiveSession):
             fmt.told = None
         super().on_status(status)
 
-    def stop(self) -> None:
-        """Tell the client that the server stops."""
-        self.fail(ServerShutdown())
+    def say_farewell(self, farewell: Farewell) -> None:
+        """Tell the client that the server stops and when to come back."""
+        self.fail(ServerShutdown(farewell.reconnect_after_ms))
 
     def fail(self, error: MarketDataError, subscription: Feed | None = None) -> None:
         """End the session, and tell the client why."""

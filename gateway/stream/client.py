@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from gateway.clients.farewell import SERVICE_RESTART, Farewell
 from gateway.clients.outbox import BufferFull
 from gateway.hub.subscription import Subscription
 from gateway.hub.updates import FeedStatus
 from gateway.live.session import LiveSession, Sessions, SubscriptionOverflow
-from gateway.stream.errors import ENDINGS, CloseCode, SlowConsumer, TooManyMessages
+from gateway.stream.errors import ENDINGS, SlowConsumer, TooManyMessages
 from marketdata.errors import MarketDataError
 
 
@@ -20,9 +21,12 @@ class StreamClient(LiveSession):
         # The status that the client knows.
         self.told: FeedStatus | None = None
 
-    def stop(self) -> None:
-        """End the stream: the gateway stops."""
-        self.connection.close(int(CloseCode.GOING_AWAY), "the gateway stops")
+    def say_farewell(self, farewell: Farewell) -> None:
+        """Tell the client when to come back, and end the stream."""
+        message = self.encode_farewell(farewell)
+        if message is not None:
+            self.say(message)
+        self.connection.close(SERVICE_RESTART, farewell.reason)
 
     def on_message(self, message: str | bytes) -> None:
         """Take a message, unless the client sends too many."""
@@ -58,6 +62,10 @@ class StreamClient(LiveSession):
     @abstractmethod
     def encode_status(self, status: FeedStatus) -> bytes | None:
         """Return the message of the feed's status; None: there is none."""
+
+    @abstractmethod
+    def encode_farewell(self, farewell: Farewell) -> bytes | None:
+        """Return the last message before the gateway stops; None: the close frame is enough."""
 
     @abstractmethod
     def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:

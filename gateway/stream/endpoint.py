@@ -97,7 +97,8 @@ class StreamEndpoint:
                 },
                 503: {
                     "model": ProblemBody,
-                    "description": "There are as many live clients as there may be.",
+                    "description": "The client is not admitted: there are as many live clients as "
+                    "there may be, or too many connect at the same time.",
                     "headers": {
                         "Retry-After": {
                             "description": "seconds until another try makes sense",

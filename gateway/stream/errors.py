@@ -33,7 +33,6 @@ from marketdata.intervals import InvalidInterval
 class CloseCode(IntEnum):
     """How a WebSocket ends; 4xxx follow HTTP where it has a status."""
 
-    GOING_AWAY = 1001
     UNSUPPORTED_DATA = 1003
     INTERNAL_ERROR = 1011
     BAD_REQUEST = 4400

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from gateway.bars.query import build_subscription
+from gateway.clients.farewell import Farewell
 from gateway.clients.shared import SharedMessages
 from gateway.encoding import INTERVAL_COMPLETE
 from gateway.hub.hub import TooManySymbols
@@ -15,6 +16,7 @@ from gateway.live.session import Sessions
 from gateway.stream.client import StreamClient
 from gateway.stream.messages import (
     encode_error,
+    encode_farewell,
     encode_marker,
     encode_status,
     encode_update,
@@ -193,6 +195,11 @@ class EventSession(StreamClient):
         # With the first event, because some clients take it for an event of its own.
         retry, self._retry_ms = f"retry: {self._retry_ms}\n", None
         return retry.encode() + event
+
+    def encode_farewell(self, farewell: Farewell) -> bytes:
+        """Return the last event; clients of the standard wait for its ``retry``."""
+        event = encode_event("status", encode_farewell(farewell))
+        return f"retry: {farewell.reconnect_after_ms}\n".encode() + event
 
     def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:
         """Return the last event."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+from gateway.clients.farewell import SERVER_SHUTDOWN, Farewell
 from gateway.encoding import INTERVAL_COMPLETE, encode_json
 from gateway.errors import FieldError, InvalidInput
 from gateway.hub.subscription import Resume
@@ -142,6 +143,15 @@ def encode_pong(received_ns: int, sent_ns: int) -> bytes:
 def encode_status(status: FeedStatus) -> bytes:
     """Return the message of the feed's status."""
     return _encode(type="status", status=str(status))
+
+
+def encode_farewell(farewell: Farewell) -> bytes:
+    """Return the last message before the gateway stops."""
+    return _encode(
+        type="status",
+        status=SERVER_SHUTDOWN,
+        reconnectAfterMs=farewell.reconnect_after_ms,
+    )
 
 
 def encode_error(error: MarketDataError, subscription_id: str | None = None) -> bytes:

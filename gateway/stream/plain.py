@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.clients.farewell import Farewell
 from gateway.clients.shared import SharedMessages
 from gateway.encoding import aggregate_to_dict, encode_json
 from gateway.errors import InvalidInput
@@ -61,6 +62,9 @@ class PlainSession(StreamClient):
 
     def encode_status(self, status: FeedStatus) -> None:
         """Return None: the original sent states and nothing else."""
+
+    def encode_farewell(self, farewell: Farewell) -> None:
+        """Return None: the close frame says it."""
 
     def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:
         """Return the last message."""

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.clients.capacity import Capacity
+from gateway.clients.capacity import Capacity, Refusal
 from gateway.clients.connection import (
     NORMAL_CLOSURE,
     ConnectionHandler,
@@ -22,7 +22,7 @@ from gateway.clients.head import is_head
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
 from gateway.clients.pump import Pump
 from gateway.clients.shared import SharedMessages
-from gateway.clients.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S, RETRY_AFTER_S
+from gateway.clients.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S
 from gateway.errors import TooManyClients
 from gateway.sockjs.receiver import until_disconnect
 from gateway.stream.events import KEEPALIVE
@@ -77,15 +77,16 @@ class EventStreamResponse(Response):
         """Send events until the client goes or the handler closes.
 
         Raises:
-            TooManyClients: nothing was sent; there is no place for one more.
+            TooManyClients: nothing was sent; the client is not admitted.
         """
         if is_head(scope):
             await super().__call__(scope, receive, send)
             return
+        request = Request(scope, receive)
         if not self._capacity.try_enter():
-            raise TooManyClients(self._capacity.limit, RETRY_AFTER_S)
+            await self._refuse(request, send)
+            return
         try:
-            request = Request(scope, receive)
             peer = peer_of(request, "sse")
             handler = self._handler_factory()
             connection = EventStreamConnection(
@@ -102,6 +103,19 @@ class EventStreamResponse(Response):
                 self._connections.discard(connection)
         finally:
             self._capacity.leave()
+
+    async def _refuse(self, request: Request, send: Send) -> None:
+        # HTML standard, 9.2.2: an EventSource never connects again after a status that is not 200.
+        # After the end of a stream it does, and waits as long as "retry" says.
+        capacity = self._capacity
+        retry_after_s = capacity.retry_after_s()
+        is_event_source = MEDIA_TYPE in request.headers.get("accept", "")
+        if not is_event_source or capacity.last_refusal is Refusal.FULL:
+            raise TooManyClients(capacity.explain_refusal(), retry_after_s)
+        body = f": {capacity.explain_refusal()}\nretry: {1000 * retry_after_s}\n\n"
+        headers = self.raw_headers
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body.encode()})
 
 
 class EventStreamConnection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gateway.bars.query import build_subscription
+from gateway.clients.farewell import Farewell
 from gateway.errors import FieldError, InvalidInput
 from gateway.hub.hub import TooManySymbols
 from gateway.hub.subscription import Subscription
@@ -24,6 +25,7 @@ from gateway.stream.messages import (
     Subscribe,
     Unsubscribe,
     encode_error,
+    encode_farewell,
     encode_pong,
     encode_status,
     encode_subscribed,
@@ -138,6 +140,10 @@ class StreamSession(StreamClient):
     def encode_status(self, status: FeedStatus) -> bytes:
         """Return the message of the feed's status."""
         return encode_status(status)
+
+    def encode_farewell(self, farewell: Farewell) -> bytes:
+        """Return the last message before the gateway stops."""
+        return encode_farewell(farewell)
 
     def encode_error(self, error: MarketDataError, subscription: Subscription | None) -> bytes:
         """Return the last message."""

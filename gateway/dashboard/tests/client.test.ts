@@ -136,6 +136,19 @@ describe('a lost connection', () => {
     expect((client.state.retryAt ?? 0) - Date.now()).toBe(250);
   });
 
+  test('comes back when a gateway that stops wants it to', async () => {
+    server.last.accept();
+    server.last.say({ type: 'status', status: 'server-shutdown', reconnectAfterMs: 4321 });
+    expect(client.state.feed).toBe('live');
+    server.last.drop(1012, 'server-shutdown; reconnectAfterMs=4321');
+    expect(client.state).toMatchObject({ phase: 'waiting', retryAt: Date.now() + 4321 });
+    expect(client.state.problem?.message).toBe('the server restarts');
+    await vi.advanceTimersByTimeAsync(4321);
+    // It said so of that one return.
+    server.last.drop();
+    expect((client.state.retryAt ?? 0) - Date.now()).toBe(500);
+  });
+
   test('spreads clients over half of the delay', () => {
     client.close();
     client = open({ random: () => 1 });

@@ -50,9 +50,9 @@ class CloseCode(IntEnum):
     """How a session ends, as the WebSocket close code; 4xxx follow HTTP where it has a status."""
 
     NORMAL = 1000
-    GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
     INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
     BAD_REQUEST = 4400
     FORBIDDEN = 4403
     NOT_FOUND = 4404
@@ -394,10 +394,11 @@ class ServerShutdown(SessionEnded):
     """The server stops; an edge fails its sessions with it."""
 
     reason = "server_shutdown"
-    close_code = CloseCode.GOING_AWAY
+    close_code = CloseCode.SERVICE_RESTART
 
-    def __init__(self) -> None:
-        super().__init__("the server is shutting down")
+    def __init__(self, reconnect_after_ms: int) -> None:
+        super().__init__(f"server-shutdown; reconnectAfterMs={reconnect_after_ms}")
+        self.reconnect_after_ms = reconnect_after_ms
 
 
 def shown(value: str) -> str:

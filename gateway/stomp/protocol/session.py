@@ -25,6 +25,7 @@ from gateway.stomp.protocol.errors import (
     InvalidHeader,
     MissingHeader,
     RateExceeded,
+    ServerShutdown,
     SessionLimitExceeded,
     StompError,
     SubscriptionInUse,
@@ -301,6 +302,8 @@ class StompSession:
             headers["receipt-id"] = error.receipt_id
         if isinstance(error, UnsupportedVersion):
             headers["version"] = error.supported
+        if isinstance(error, ServerShutdown):
+            headers["reconnect-after-ms"] = str(error.reconnect_after_ms)
         self._send_frame(Frame("ERROR", headers), now)
         self._end(Close(error.close_code, _close_reason(str(error)), error))
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.protocol import State
 
 from gateway.app import STATIC
 from tests.doubles.processes import bound
@@ -425,3 +427,93 @@ async def test_a_prefix_comes_from_the_settings_or_from_a_trusted_proxy(
             assert f"url: '{prefix}/openapi.json'" in (await http.get(path)).text
         page = (await http.get(f"{prefix}/ws/iframe.html")).text
         assert f'<script src="{prefix}/static/sockjs.min.js">' in page
+
+
+def two_gateways(first: str, second: str, port: int) -> str:
+    location = documented("prefix")
+    head, _, _ = documented("tls").partition("upstream market")
+    upstream = documented("two gateways").replace("127.0.0.1:8080", first)
+    return (
+        head
+        + upstream.replace("127.0.0.1:8081", second)
+        + f"server {{\nlisten 127.0.0.1:{port};\nserver_name {NAME};\n{location}\n}}\n"
+    )
+
+
+async def follow(proxy: Proxy, resume: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    """Follow AAPL through the proxy; return the client and its first state."""
+    client = await proxy.websocket("/api/v1/stream", None)
+    message = {"type": "subscribe", "id": "1", "symbols": ["AAPL"], "resume": resume}
+    await client.send(json.dumps(message))
+    return client, await until(client, "update")
+
+
+async def until(client: Any, kind: str, status: str | None = None) -> dict[str, Any]:
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            message: dict[str, Any] = json.loads(await client.recv())
+            if message["type"] == kind and status in {None, message.get("status")}:
+                return message
+
+
+async def test_of_two_gateways_each_can_restart_and_nobody_misses_anything(tmp_path: Path) -> None:
+    need("nginx")
+    answers: list[int] = []
+    async with contextlib.AsyncExitStack() as stack:
+        aggregator, feed = await stack.enter_async_context(feeding())
+        await feed.price("AAPL", 1.0)
+        ports = [free_port(), free_port()]
+        gateways = [contextlib.AsyncExitStack(), contextlib.AsyncExitStack()]
+
+        async def start(number: int) -> None:
+            running = gateway_to(aggregator, **{**SETTINGS, "port": ports[number]})
+            address = await gateways[number].enter_async_context(running)
+            await until_status(address, "live")
+            # The gateway follows the symbol.
+            follower = await connect(f"ws://{address}/api/v1/stream?symbols=AAPL", proxy=None)
+            await until(follower, "update")
+            stack.push_async_callback(follower.close)
+
+        for number in range(2):
+            await start(number)
+            stack.push_async_callback(gateways[number].aclose)
+        port = free_port()
+        servers = two_gateways(f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", port)
+        await stack.enter_async_context(running_nginx(servers, port, tmp_path))
+        proxy = Proxy(port, "/market", None)
+
+        async def ask() -> None:
+            async with proxy.http() as http:
+                while True:
+                    answers.append((await http.get("/api/v1/marketdata/AAPL")).status_code)
+
+        asking = asyncio.create_task(ask())
+        client, state = await follow(proxy)
+        moves = 0
+        for number in range(2):
+            await feed.price("AAPL", 10.0 + number)
+            state = await until(client, "update")
+            await gateways[number].aclose()
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await until(client, "status", "server-shutdown")
+            if client.close_code is not None or client.state is not State.OPEN:
+                moves += 1
+            await feed.price("AAPL", 20.0 + number)
+            if client.state is not State.OPEN:
+                assert client.close_code == 1012
+                sequences = {"AAPL": state["sequence"]}
+                client, state = await follow(
+                    proxy, {"epoch": state["epoch"], "sequences": sequences}
+                )
+                assert state["recovered"] is True
+            else:
+                state = await until(client, "update")
+            await start(number)
+        await client.close()
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+    assert moves >= 1
+    assert len(answers) > 10
+    assert set(answers) == {200}

@@ -194,10 +194,11 @@ async def test_more_connections_than_there_may_be_are_told_503() -> None:
                 async with connect(f"ws://{address}/ws", proxy=None):
                     pass
             assert refused.value.response.status_code == 503
-            assert refused.value.response.headers["Retry-After"] == "5"
+            assert 1 <= int(refused.value.response.headers["Retry-After"]) <= 6
             async with httpx.AsyncClient(trust_env=False) as http:
                 sockjs = await http.post(f"http://{address}/ws/0/one/xhr")
-                assert (sockjs.status_code, sockjs.headers["Retry-After"]) == (503, "5")
+                assert sockjs.status_code == 503
+                assert 1 <= int(sockjs.headers["Retry-After"]) <= 6
             await first.websocket.close()
             # Its place is free as soon as the server saw it leave.
             await until_connected(address)
@@ -300,6 +301,6 @@ async def test_a_session_is_told_that_the_server_stops() -> None:
         context = open_stomp(address)
         client = await context.__aenter__()
     error = await client.next()
-    assert (error.command, error["message"]) == ("ERROR", "the server is shutting down")
-    assert await client.wait_closed() == (1001, "the server is shutting down")
+    assert (error.command, error["message"][:15]) == ("ERROR", "server-shutdown")
+    assert await client.wait_closed() == (1012, error["message"])
     await context.__aexit__(None, None, None)

@@ -143,7 +143,7 @@ async def test_a_client_over_the_number_of_connections_is_told_503(http: httpx.A
             await events.next("status")
             response = await http.get(f"http://{gateway.address}{PATH}?symbols=A")
             assert response.status_code == 503
-            assert response.headers["retry-after"] == "5"
+            assert 1 <= int(response.headers["retry-after"]) <= 6
             assert response.json()["type"] == "urn:market-data:too-many-clients"
         await gateway.wait_until_left()
 
@@ -309,7 +309,7 @@ async def test_a_stalled_reader_holds_bounded_memory() -> None:
 
 async def test_when_the_gateway_stops_streams_end(http: httpx.AsyncClient) -> None:
     async with contextlib.AsyncExitStack() as clients:
-        async with run_gateway("127.0.0.1:1", shutdown_timeout_s=60) as gateway:
+        async with run_gateway("127.0.0.1:1", shutdown_deadline_s=60) as gateway:
             events = await clients.enter_async_context(listen(gateway, http, "A"))
             await events.next("status")
             begin = monotonic()

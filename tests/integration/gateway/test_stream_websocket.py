@@ -219,9 +219,9 @@ async def test_a_reader_that_stalls_too_long_for_its_buffer_is_ended_with_4490()
         await gateway.wait_until_left()
 
 
-async def test_when_the_gateway_stops_clients_are_told_1001() -> None:
+async def test_when_the_gateway_stops_clients_are_told_1012() -> None:
     async with contextlib.AsyncExitStack() as clients:
-        async with run_gateway("127.0.0.1:1", shutdown_timeout_s=60) as gateway:
+        async with run_gateway("127.0.0.1:1", shutdown_deadline_s=60) as gateway:
             opened = [
                 await clients.enter_async_context(open_websocket(gateway, path))
                 for path in (STREAM, PLAIN)
@@ -230,7 +230,7 @@ async def test_when_the_gateway_stops_clients_are_told_1001() -> None:
         # The gateway has stopped.
         assert monotonic() - begin < 30
         for client in opened:
-            assert await closed_with(client) == 1001
+            assert await closed_with(client) == 1012
 
 
 async def test_a_client_that_vanishes_leaves_nothing_behind() -> None:

@@ -64,6 +64,7 @@ export interface UpdateSubscription extends Subscription {
 
 // The client's own mistakes: the same would happen again.
 const HOPELESS_CODES: ReadonlySet<number> = new Set([1002, 1003, 1007, 1009, 4400]);
+const SERVICE_RESTART = 1012;
 const DEFAULT_MAX_SYMBOLS = 500;
 const DEFAULT_PING_AFTER_MS = 2_000;
 const DEFAULT_DEAD_AFTER_MS = 6_000;
@@ -91,6 +92,8 @@ export class MarketDataClient {
   private readonly changed = new Set<Wanted>();
   private reconciling = false;
   private lastError: StreamError | null = null;
+  // When a gateway that stops wants us back; it spreads the returns of all clients.
+  private returnAfterMs: number | null = null;
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private livenessTimer: ReturnType<typeof setInterval> | undefined;
   // Looks in a row at which nothing had come since the one before.
@@ -206,6 +209,7 @@ export class MarketDataClient {
     clearTimeout(this.retryTimer);
     this.onWire.clear();
     this.lastError = null;
+    this.returnAfterMs = null;
     const { problem } = this.current;
     this.setState({ phase: 'connecting', feed: 'unknown', retryAt: null, problem, attempts });
     const transport = this.newTransport();
@@ -249,7 +253,8 @@ export class MarketDataClient {
         this.onWire.get(message.id)?.receive(message);
         break;
       case 'status':
-        this.setState({ ...this.current, feed: message.status });
+        if (message.status === 'server-shutdown') this.returnAfterMs = message.reconnectAfterMs;
+        else this.setState({ ...this.current, feed: message.status });
         break;
       case 'interval_complete':
         if (message.id !== undefined) {
@@ -283,13 +288,14 @@ export class MarketDataClient {
 
   private ended(code: number, reason: string): void {
     this.dropTransport();
-    const problem = this.lastError ?? new StreamError(String(code), reason || closeText(code));
+    const text = code === SERVICE_RESTART ? '' : reason;
+    const problem = this.lastError ?? new StreamError(String(code), text || closeText(code));
     if (HOPELESS_CODES.has(code) && this.lastError !== null) {
       this.setState({ phase: 'closed', feed: 'unknown', retryAt: null, problem, attempts: 0 });
       return;
     }
     const attempts = this.current.attempts;
-    const delay = backoffMs(attempts, this.random);
+    const delay = this.returnAfterMs ?? backoffMs(attempts, this.random);
     this.setState({
       phase: 'waiting',
       feed: 'unknown',
@@ -384,6 +390,7 @@ const CLOSE_TEXTS: Readonly<Record<number, string>> = {
   1001: 'the server stops',
   1006: 'the connection was lost',
   1011: 'the server had a problem',
+  1012: 'the server restarts',
 };
 
 function closeText(code: number): string {

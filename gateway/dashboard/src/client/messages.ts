@@ -20,6 +20,12 @@ export interface Update<T> {
 
 export type ServerMessage =
   | { readonly type: 'status'; readonly status: FeedStatus }
+  // The last message of a gateway that stops.
+  | {
+      readonly type: 'status';
+      readonly status: 'server-shutdown';
+      readonly reconnectAfterMs: number;
+    }
   | { readonly type: 'subscribed' | 'unsubscribed'; readonly id: string }
   | { readonly type: 'pong'; readonly receivedNs?: Int64; readonly sentNs?: Int64 }
   | ({ readonly type: 'update' | 'bar'; readonly id: string } & Update<Aggregate | Bar>)

@@ -322,7 +322,15 @@ async def test_a_stopping_gateway_says_so_and_closes_its_peers() -> None:
             await waiting.offer()
             await waiting.reply()
         # Closed before the gateway was over.
-        assert (await peer.next_of("close"))["code"] == 1001
+        told = await peer.next_of("status")
+        while told["status"] != "server-shutdown":
+            told = await peer.next_of("status")
+        after_ms = told["reconnectAfterMs"]
+        assert await peer.next_of("close") == {
+            "type": "close",
+            "code": 1012,
+            "reason": f"server-shutdown; reconnectAfterMs={after_ms}",
+        }
         await peer.wait_closed()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -84,6 +86,30 @@ async def test_a_buffer_keeps_every_state_in_order() -> None:
         ("A", 3),
         ("B", 3),
     ]
+
+
+async def test_a_watcher_that_finishes_gives_everything_first() -> None:
+    market = make_market()
+    watcher = buffering_watcher(market, 10)
+    for i in range(3):
+        market.publish_batch(make_batch(1 + i, 1, symbol="A").SerializeToString(), NOW)
+    reason = RuntimeError("the end")
+    watcher.finish(reason)
+    assert [s.sequence for s in await next_states(watcher, 2)] == [1, 2]
+    assert len((await watcher.next_updates(10, 10)).states) == 1
+    with pytest.raises(RuntimeError, match="the end"):
+        await watcher.next_updates(10, 10)
+    with pytest.raises(RuntimeError, match="the end"):
+        await watcher.next_states(10)
+
+
+async def test_a_watcher_that_waits_finishes_at_once() -> None:
+    watcher = buffering_watcher(make_market(), 10)
+    waiting = asyncio.create_task(watcher.next_updates(10, 10))
+    await asyncio.sleep(0)
+    watcher.finish(RuntimeError("the end"))
+    with pytest.raises(RuntimeError, match="the end"):
+        await waiting
 
 
 async def test_a_full_buffer_skips_to_the_newest_and_then_buffers_again() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import time
 import warnings
 from typing import Any, cast
@@ -16,6 +17,7 @@ from gateway.clients.capacity import Capacity
 from gateway.clients.connection import ANY_BATCH, Connection, Peer
 from gateway.clients.outbox import BufferFull
 from gateway.clients.shared import SharedMessages
+from gateway.ending import end_sessions
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
 from gateway.graphql.schema import build_schema
@@ -394,9 +396,12 @@ async def test_the_symbols_of_a_client_are_limited(world: World) -> None:
 
 
 async def test_a_server_that_stops_says_so(world: World) -> None:
-    world.endpoint.sessions.stop()
-    assert world.client.closed == (1001, "the server stops")
-    world.handler.on_close(1001, "")
+    await end_sessions(world.endpoint.sessions, 0)
+    assert world.client.closed is not None
+    code, reason = world.client.closed
+    assert code == 1012
+    assert re.fullmatch(r"server-shutdown; reconnectAfterMs=[1-6]\d{3}", reason)
+    world.handler.on_close(1012, "")
     assert not list(world.endpoint.sessions)
 
 

@@ -273,7 +273,7 @@ def test_a_close_reason_fits_into_a_close_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(SlowConsumer("5 MB wait"), 4490), (ServerShutdown(), 1001)]
+    ("error", "code"), [(SlowConsumer("5 MB wait"), 4490), (ServerShutdown(1500), 1012)]
 )
 def test_an_edge_can_end_a_session_with_a_documented_code(error: StompError, code: int) -> None:
     client = Client.connected()
@@ -283,6 +283,12 @@ def test_an_edge_can_end_a_session_with_a_documented_code(error: StompError, cod
     assert client.session.close is not None
     assert client.session.close.code == code
     assert not subscription.active
+
+
+def test_a_client_of_a_server_that_stops_is_told_when_to_come_back() -> None:
+    client = Client.connected()
+    client.session.fail(ServerShutdown(1500), client.now)
+    assert client.receive_error().headers["reconnect-after-ms"] == "1500"
 
 
 # Publish and subscribe.

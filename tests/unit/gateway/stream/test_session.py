@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.ending import end_sessions
 from gateway.hub.updates import FeedStatus
 from gateway.stream.session import StreamSession
 from tests.unit.gateway.stream.doubles import EPOCH, Client, Feed
@@ -375,9 +377,56 @@ def test_messages_pass_at_the_rate_and_a_burst_of_them_at_once() -> None:
     assert failure(client) == (None, "rate_limited", 4429)
 
 
-def test_when_the_gateway_stops_streams_end_and_those_that_still_come() -> None:
+def check_farewell(client: Client) -> list[dict[str, Any]]:
+    *before, message = client.take()
+    after_ms = message["reconnectAfterMs"]
+    assert message == {
+        "type": "status",
+        "status": "server-shutdown",
+        "reconnectAfterMs": after_ms,
+    }
+    assert 1000 <= after_ms <= 6000
+    assert client.closed == (1012, f"server-shutdown; reconnectAfterMs={after_ms}")
+    return before
+
+
+async def test_when_the_gateway_stops_streams_end_and_those_that_still_come() -> None:
     feed = Feed()
     before = connect(feed)
-    feed.sessions.stop()
-    assert before.closed == (1001, "the gateway stops")
-    assert connect(feed).closed == (1001, "the gateway stops")
+    await end_sessions(feed.sessions, 0)
+    check_farewell(before)
+    check_farewell(connect(feed))
+
+
+async def test_a_slow_client_gets_what_waits_before_the_farewell() -> None:
+    feed = Feed()
+    client = connect(feed)
+    client.say(type="subscribe", id="1", symbols=["AAPL"], policy="buffer")
+    client.room = 0
+    feed.publish("AAPL")
+    feed.publish("AAPL")
+    stopping = asyncio.create_task(end_sessions(feed.sessions, 60))
+    await asyncio.sleep(0)
+    assert client.closed is None
+    client.drain()
+    await stopping
+    before = check_farewell(client)
+    assert [each["sequence"] for each in before if each["type"] == "update"] == ["1", "2"]
+
+
+async def test_a_client_that_does_not_read_gets_the_farewell_when_its_time_is_over() -> None:
+    feed = Feed()
+    client = connect(feed)
+    client.say(type="subscribe", id="1", symbols=["AAPL"])
+    client.room = 0
+    feed.publish("AAPL")
+    await end_sessions(feed.sessions, 0.01)
+    check_farewell(client)
+
+
+async def test_clients_are_told_different_times() -> None:
+    feed = Feed()
+    clients = [connect(feed) for _ in range(50)]
+    await end_sessions(feed.sessions, 0)
+    times = {client.take()[-1]["reconnectAfterMs"] for client in clients}
+    assert len(times) > 40
