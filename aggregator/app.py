@@ -12,12 +12,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from aggregator.core import Core
+from aggregator.lifetime import Lifetime
 from aggregator.rpc.calls import ShuttingDown
 from aggregator.rpc.malformed import RefuseMalformed
 from aggregator.rpc.reflection import enable_reflection
 from aggregator.rpc.service import SERVICE_NAME, TAKES_BYTES, WRITES_BYTES
 from aggregator.rpc.undecoded import LeaveUndecoded
 from aggregator.settings import AggregatorSettings
+from aggregator.ticklog.file_log import FileLog
 from marketdata.acceptor import RESERVED_FILES, allow_open_files, open_files_limit
 from marketdata.addresses import check_address
 from marketdata.channel import server_options
@@ -36,20 +38,33 @@ OTHER_FILES = 200
 # How long calls may go on after every producer was ended.
 GRACE_S = 1.0
 
-# The health service reports the store under this name.
+# The health service reports the store and the log under these names.
 STORE_NAME = "store"
+LOG_NAME = "log"
 
 
 class Aggregator:
-    """One running aggregator: its core and its gRPC server."""
+    """One running aggregator: its core and its gRPC server.
+
+    Args:
+        settings: the operator's settings.
+        clock: the wall clock in ns.
+        skip_corrupt: leave damaged records of the log out; else they end the start.
+    """
 
     def __init__(
-        self, settings: AggregatorSettings, clock: Callable[[], int] = time.time_ns
+        self,
+        settings: AggregatorSettings,
+        clock: Callable[[], int] = time.time_ns,
+        *,
+        skip_corrupt: bool = False,
     ) -> None:
         self._settings = settings
         allow_open_files(settings.max_streams + OTHER_FILES)
         max_connections = min(settings.max_streams, open_files_limit() - RESERVED_FILES)
-        self._core = Core(settings, clock, self._tell_store)
+        self._skip_corrupt = skip_corrupt
+        self._core = Core(settings, clock, lambda works: self._tell(STORE_NAME, works))
+        self._lifetime = Lifetime(self._core)
         self.feeds = self._core.feeds
         self.market = self._core.market
         self.watchers = self._core.watchers
@@ -91,9 +106,9 @@ class Aggregator:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as exc:
             raise AddressInUse(address) from exc
-        await self._core.restore()
+        await self._lifetime.restore(self._open_log())
         await self._server.start()
-        self._core.start()
+        self._lifetime.start()
         for name in ["", *names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("aggregator_listening", address=f"{host}:{self.port}")
@@ -108,7 +123,7 @@ class Aggregator:
         await self._service.producers.end(self._settings.drain_s)
         self.watchers.finish_all(ShuttingDown())
         await self._server.stop(GRACE_S)
-        await self._core.stop()
+        await self._lifetime.stop()
         await asyncio.gather(*self._telling)
         market = self.market
         log.info(
@@ -122,19 +137,34 @@ class Aggregator:
             rejected=dict(market.rejected),
         )
 
-    def _tell_store(self, works: bool) -> None:
-        # Only the store's status changes: ticks flow without a store.
+    def _open_log(self) -> FileLog | None:
+        directory = self._settings.log_directory
+        if directory is None:
+            return None
+        tick_log = FileLog(
+            directory,
+            self._settings.log_options(),
+            skip_corrupt=self._skip_corrupt,
+            tell=lambda problem: self._tell(LOG_NAME, not problem),
+        )
+        self._tell(LOG_NAME, True)
+        return tick_log
+
+    def _tell(self, name: str, works: bool) -> None:
+        # Only the status of this part changes: reads go on without it.
         serving = health_pb2.HealthCheckResponse
         status = serving.SERVING if works else serving.NOT_SERVING
-        task = asyncio.create_task(self._health.set(STORE_NAME, status))
+        task = asyncio.create_task(self._health.set(name, status))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
 
-async def main(settings: AggregatorSettings, stop: asyncio.Event) -> int:
+async def main(
+    settings: AggregatorSettings, stop: asyncio.Event, *, skip_corrupt: bool = False
+) -> int:
     """Run until ``stop`` is set; return the exit code."""
     collect_rarely(COLLECTIONS)
-    aggregator = Aggregator(settings)
+    aggregator = Aggregator(settings, skip_corrupt=skip_corrupt)
     await aggregator.start()
     await stop.wait()
     await aggregator.stop()

@@ -71,6 +71,16 @@ class Book:
     def __len__(self) -> int:
         return len(self._symbols)
 
+    def start(self, epoch: int) -> None:
+        """Publish the next states under an epoch."""
+        self.engine.output.epoch = epoch
+
+    def limit(self, max_symbols: int, limits: ValueLimits) -> None:
+        """Let other limits hold from now on."""
+        self._max_symbols = max_symbols
+        self._limits = limits
+        set_value_limits(self._table.tables.state, limits)
+
     @property
     def epoch(self) -> int:
         """The name of this run of the state."""

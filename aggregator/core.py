@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -19,9 +19,12 @@ from aggregator.book import Book
 from aggregator.checkpoint.state import CoreState, describe_setup
 from aggregator.coverage.feeds import Feeds
 from aggregator.history.reader import BarReader
+from aggregator.machine.journal import Journal
+from aggregator.machine.machine import Machine
 from aggregator.market import Market
 from aggregator.producers.producers import Producers
 from aggregator.rpc.service import MarketDataService
+from aggregator.rpc.watching import WatchCalls
 from aggregator.sessions.calendars import load_rules
 from aggregator.sessions.sessions import SessionRules
 from aggregator.settings import AggregatorSettings
@@ -31,6 +34,9 @@ from aggregator.store.retention import read_retention
 from aggregator.store.store import BarStore
 from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
+from aggregator.watch.holding import Holding
+from aggregator.watch.recent import Recent
+from aggregator.watch.streams import WatchStreams
 from aggregator.watch.watchers import Watchers
 from marketdata.intervals import Interval
 from marketdata.warm import load_kernels
@@ -41,12 +47,8 @@ log = structlog.get_logger()
 # of an hour 100,000 symbols close four bars each.
 MAX_TOPICS = 1_000_000
 MAX_WAITING_BARS = 500_000
-# How often the times with a feed are stored.
-SAVE_SPANS_S = 60.0
-# How long the wall clock closes nothing after an orderly stop, unless all senders come back
-# earlier, and how long they then have to send what they hold.
-AWAIT_SENDERS_S = 10
-SETTLE_S = 1.0
+# Grows when the same inputs make another state than in the release before.
+RULES = 1
 
 
 def _event_bars(
@@ -81,23 +83,24 @@ class Core:
         tell_store: Callable[[bool], None],
     ) -> None:
         load_kernels()
-        self._clock = clock
-        self._store_drain_s = settings.store_drain_s
+        self.clock = clock
         rules = load_rules(
             settings.session, settings.calendars, anchored=settings.bar_anchor == "session"
         )
         plan = settings.bar_plan()
         self.feeds = Feeds(settings.live_within_s, started_ns=clock())
-        self._refusals = Refusals()
+        self.refusals = Refusals()
         engine = BarEngine(
             plan,
             rules.rule_for,
             self.feeds.coverage,
-            _event_bars(plan, rules, self.feeds, self._refusals),
-            self._refusals,
+            _event_bars(plan, rules, self.feeds, self.refusals),
+            self.refusals,
         )
-        bar_watchers = engine.output.listener = BarWatchers(
-            engine.series, MAX_TOPICS, MAX_WAITING_BARS
+        output = engine.output
+        recent = Recent(settings.watch_recent_bytes, lambda: output.position)
+        bar_watchers = output.listener = BarWatchers(
+            engine.series, MAX_TOPICS, MAX_WAITING_BARS, recent
         )
         book = Book(
             engine,
@@ -107,8 +110,8 @@ class Core:
             limits=settings.value_limits,
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
+        self.streams = WatchStreams(book, self.watchers)
         self.store = store = _open_store(settings, tell_store)
-        self._close_timer = CloseTimer(engine, clock, lambda: store is None or store.room.is_free)
         if self.store is not None:
             engine.output.sink = self.store
         reader = BarReader(
@@ -117,108 +120,54 @@ class Core:
             intervals={interval.name: interval for interval in engine.series.plan.intervals},
             hours=rules.rule_for,
             coverage=self.feeds.coverage,
-            refused=self._refusals.count,
+            refused=self.refusals.count,
             epoch=lambda: book.epoch,
         )
-        self._producers = Producers(settings.max_producers)
+        self.producers = Producers(settings.max_producers)
         self.market = Market(
             book,
-            self._producers,
+            self.producers,
             self.watchers.notify,
             settings.max_future_skew_s,
         )
+        self.machine = Machine(self.market, self.feeds, self.streams)
+        self.journal = Journal(self.machine, clock)
+        self.holding = Holding(self.streams, self.journal.watch_ended, settings.watch_hold_s)
+        self.close_timer = CloseTimer(
+            engine,
+            clock,
+            lambda: store is None or store.room.is_free,
+            self.journal.submit_clock,
+        )
         self.service = MarketDataService(
-            self.market,
+            self.journal,
             settings.tick_rules(),
             reader,
-            self.feeds,
-            self.watchers,
+            WatchCalls(book, self.watchers, self.streams, self.journal, self.holding),
             store=self.store,
             clock=clock,
         )
-        self.state = CoreState(
-            self.market,
-            self.feeds,
-            describe_setup(
+        setup = {
+            **describe_setup(
                 plan,
                 session=settings.session,
                 calendars=settings.calendars,
                 anchor=settings.bar_anchor,
             ),
+            "live_within_ns": plan.live_within_ns,
+            "max_closed": plan.max_closed,
+            "rules": RULES,
+        }
+        self.state = CoreState(
+            self.market,
+            self.feeds,
+            setup,
             version("market-data-server"),
+            {"machine": self.machine},
         )
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def restore(self) -> None:
-        """Load the bars of the last run; call it before the first tick."""
-        if self.store is None:
-            return
-        engine = self.market.book.engine
-        plan = engine.series.plan
-        await self.store.start()
-        stop = self.store.last_stop
-        # After a crash too: the stored bars have at least the trades up to these sequences.
-        self._producers.restore({name: mark.last_sequence for name, mark in stop.senders.items()})
-        if stop.is_last:
-            self.feeds.restore(stop.senders)
-        for start, end in await self.store.load_spans():
-            self.feeds.spans.add(start, end)
-        self._refusals.restore(await self.store.load_refusals())
-        bars = await self.store.restore(plan.intervals, plan.revise_ns, plan.max_closed)
-        engine.restore(bars, self._clock(), is_whole=stop.is_last)
-        self.market.book.open_restored()
-        self._tasks.append(asyncio.create_task(self._keep_spans(self.store)))
-        if bars:
-            log.info("bars_restored", count=len(bars), after_orderly_stop=stop.is_last)
-
-    def start(self) -> None:
-        """Begin to close bars by the wall clock, when the senders of the last run are back."""
-        if self.feeds.awaits_senders:
-            self._tasks.append(asyncio.create_task(self._await_senders()))
-        else:
-            self._close_timer.start()
-
-    async def _await_senders(self) -> None:
-        # They still have trades for the bars that the last run left open.
-        for _ in range(AWAIT_SENDERS_S):
-            if not self.feeds.awaits_senders:
-                break
-            await asyncio.sleep(1.0)
-        await asyncio.sleep(SETTLE_S)
-        self._close_timer.start()
-
-    async def stop(self) -> None:
-        """Stop the timer that closes bars, and store all closed and open bars."""
-        self._close_timer.stop()
-        self.service.log_drops()
-        for task in self._tasks:
-            task.cancel()
-        if self.store is not None:
-            engine = self.market.book.engine
-            await self._save_refusals(self.store)
-            await self.store.stop(
-                self._store_drain_s,
-                engine.last_bars(),
-                self.feeds.all_spans(self._clock()),
-                self.feeds.marks(self._producers.all()),
-            )
-
-    async def _keep_spans(self, store: BarStore) -> None:
-        # Until cancelled. After a crash the last minutes count as a time without a feed: trades of
-        # them may have been on their way.
-        engine = self.market.book.engine
-        while True:
-            await asyncio.sleep(SAVE_SPANS_S)
-            spans = self.feeds.all_spans(self._clock() - self.feeds.live_within_ns)
-            if await self._save_refusals(store):
-                await store.save_spans(spans, engine.open_ends())
-
-    async def _save_refusals(self, store: BarStore) -> bool:
-        changed = self._refusals.take_changes()
-        is_saved = await store.save_refusals(changed)
-        if not is_saved:
-            self._refusals.changed.update(changed)
-        return is_saved
+        self.fingerprint = json.dumps(setup)
+        self.limits = settings.limits()
+        self.settings = settings
 
 
 def _open_store(settings: AggregatorSettings, tell: Callable[[bool], None]) -> BarStore | None:

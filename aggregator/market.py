@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,19 @@ from aggregator.producers.numbering import Numbering, count_duplicates, make_ack
 from aggregator.producers.producers import Producers
 from aggregator.wire.batch import Batch
 from marketdata.timestamps import NS_PER_S
-from marketdata.wire.market_data_pb2 import BatchAck, Refusal, Tick
+from marketdata.validation import DEFAULT_LIMITS, ValueLimits
+from marketdata.wire.market_data_pb2 import BatchAck, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an operator limits; with others, the same state goes on."""
+
+    max_symbols: int = 100_000
+    max_producers: int = 10_000
+    max_future_skew_s: float = 60.0
+    max_price: float = DEFAULT_LIMITS.max_price
+    max_volume: int = DEFAULT_LIMITS.max_volume
 
 
 class Market:
@@ -38,12 +51,31 @@ class Market:
         max_future_skew_s: float,
     ) -> None:
         self.book = book
+        self._producers = producers
         self.last_sequence = producers.last_sequence
+        self.last_sequences = producers.all
         self._numbering = Numbering(producers, book.epoch)
         self._notify = notify
         self._max_future_skew_ns = int(max_future_skew_s * NS_PER_S)
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
+
+    def start(self, epoch: int, now_ns: int, *, begins: bool = True) -> None:
+        """Take batches from now on.
+
+        Args:
+            epoch: names the state's run, which may be that of the process before.
+            now_ns: when.
+            begins: whether no batch came before.
+        """
+        self.book.start(epoch)
+        self._numbering.start(now_ns, begins=begins)
+
+    def limit(self, limits: Limits) -> None:
+        """Let other limits hold from now on."""
+        self.book.limit(limits.max_symbols, ValueLimits(limits.max_price, limits.max_volume))
+        self._producers.limit(limits.max_producers)
+        self._max_future_skew_ns = int(limits.max_future_skew_s * NS_PER_S)
 
     @property
     def duplicates(self) -> int:
@@ -68,25 +100,6 @@ class Market:
         applied = self._apply(batch, first, seen, now_ns, feed, refusals=refusals)
         duplicates = count_duplicates(batch, seen)
         return make_ack(first + batch.count - 1, applied.accepted, duplicates, applied.rejections)
-
-    def publish_ticks(
-        self,
-        ticks: Sequence[Tick],
-        now_ns: int,
-        feed: Feed | None = None,
-        refusals: Sequence[Refusal] = (),
-    ) -> Applied:
-        """Apply ticks that carry no identity.
-
-        Args:
-            ticks: the ticks.
-            now_ns: when they arrived.
-            feed: the stream that sent them.
-            refusals: ticks of the stream that were refused.
-        """
-        batch = self.book.decoder.read(ticks)
-        first, _ = self._numbering.number(batch)
-        return self._apply(batch, first, 0, now_ns, feed, refusals=refusals)
 
     def dump_state(self) -> dict[str, Any]:
         """Return the states, the sequences of producers, and the counts."""

@@ -9,10 +9,13 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from aggregator.bars.plan import BarPlan, InvalidPlan, parse_intervals
+from aggregator.market import Limits
 from aggregator.store.address import InvalidStore, parse_store
 from aggregator.store.retention import read_retention
 from aggregator.ticklog.durability import parse_durability
 from aggregator.ticklog.file_log import LogOptions
+from aggregator.watch.holding import DEFAULT_HOLD_S
+from aggregator.watch.recent import DEFAULT_MAX_BYTES
 from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
 from marketdata.settings import ServerSettings
@@ -123,6 +126,16 @@ class AggregatorSettings(ServerSettings):
     max_volume: int = Field(
         default=MAX_VOLUME, ge=1, le=MAX_MAX_VOLUME, description="the largest volume of a tick"
     )
+    watch_hold_s: float = Field(
+        default=DEFAULT_HOLD_S,
+        ge=0,
+        description="how long a gateway whose Watch stream was lost can come back without a hole",
+    )
+    watch_recent_bytes: int = Field(
+        default=DEFAULT_MAX_BYTES,
+        ge=0,
+        description="memory for the updates of that time; beyond, the oldest are dropped",
+    )
     keepalive_s: float = Field(
         default=SERVER_KEEPALIVE_S,
         ge=MIN_KEEPALIVE_S,
@@ -190,6 +203,18 @@ class AggregatorSettings(ServerSettings):
         default=1.0, gt=0, description="how long a sync may take before producers wait"
     )
 
+    checkpoint_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1_000_000,
+        description="bytes of the tick log after which the state is saved, so that a restart reads "
+        "few records",
+    )
+    checkpoint_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="after this time the state is saved, if a record was logged meanwhile",
+    )
+
     @field_validator("bars")
     @classmethod
     def _check_bars(cls, names: str) -> str:
@@ -224,6 +249,21 @@ class AggregatorSettings(ServerSettings):
     def value_limits(self) -> ValueLimits:
         """The largest values of a tick."""
         return ValueLimits(self.max_price, self.max_volume)
+
+    def to_env(self) -> dict[str, str]:
+        """Return the variables that give another process these settings."""
+        prefix = self.model_config["env_prefix"]
+        return {f"{prefix}{name.upper()}": str(value) for name, value in self.model_dump().items()}
+
+    def limits(self) -> Limits:
+        """Return the limits of what is applied."""
+        return Limits(
+            max_symbols=self.max_symbols,
+            max_producers=self.max_producers,
+            max_future_skew_s=self.max_future_skew_s,
+            max_price=self.max_price,
+            max_volume=self.max_volume,
+        )
 
     @property
     def log_directory(self) -> Path | None:

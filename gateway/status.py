@@ -88,7 +88,7 @@ class Status:
 
 def status_to_dict(status: StatusResponse) -> dict[str, Any]:
     """Return the JSON object of what the aggregator says; counts are decimal strings."""
-    store = status.store
+    store, log = status.store, status.log
     return {
         "epoch": str(status.epoch),
         "symbols": status.symbols,
@@ -107,6 +107,16 @@ def status_to_dict(status: StatusResponse) -> dict[str, Any]:
             "written": str(store.written),
             "lost": str(store.lost),
         },
+        "log": {
+            "state": log.state or "off",
+            "problem": log.problem or None,
+            "firstOffset": str(log.first_offset),
+            "nextOffset": str(log.next_offset),
+            "waitingBytes": str(log.waiting_bytes),
+            "unsyncedBytes": str(log.unsynced_bytes),
+            "checkpointOffset": str(log.checkpoint_offset),
+            "checkpointTime": _milliseconds(log.checkpoint_time),
+        },
     }
 
 
@@ -121,6 +131,10 @@ def _feed_to_dict(feed: ProducerStatus) -> dict[str, Any]:
         "rejected": _counts(report.rejected) if said else None,
         "reportedAt": str(feed.reported_at // NS_PER_MS) if said else None,
     }
+
+
+def _milliseconds(time_ns: int) -> str | None:
+    return str(time_ns // NS_PER_MS) if time_ns else None
 
 
 def _counts(counts: Any) -> dict[str, str]:

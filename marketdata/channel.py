@@ -53,7 +53,7 @@ def client_options(
     return [
         *_common_options(keepalive_s, keepalive_timeout_s),
         # gRPC waits up to 120 s between attempts by default; a restarted peer is back sooner.
-        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.initial_reconnect_backoff_ms", 50),
         ("grpc.max_reconnect_backoff_ms", 500),
         # A restarted container may have a new address; by default gRPC asks every 30 s.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),

@@ -263,6 +263,8 @@ def main() -> int:
         "INGEST_AGGREGATOR": connect_to["aggregator"],
         "GATEWAY_AGGREGATOR": connect_to["aggregator"],
         "FAKECLIENT_SERVER": connect_to["ingest"],
+        # A restart goes on where it was, and no acknowledged tick is lost.
+        "AGGREGATOR_LOG": "data/log",
         # Prices go on from where they were when it ran last.
         "FAKECLIENT_CONTINUE_FROM": connect_to["aggregator"],
         # A line per second would bury everything else.

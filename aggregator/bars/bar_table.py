@@ -176,15 +176,6 @@ class BarTable:
         has_base &= bases["candle"]["volume"] != 0
         return int(np.count_nonzero((slots["candle"]["volume"] != 0) | has_base))
 
-    def renew(self, row: int, slot: int) -> bool:
-        """Count one more state of the bar that is open; return whether there is one."""
-        record = self.tables.slots[row, slot]
-        is_open = bool(record["start"] < record["end"])
-        if is_open:
-            record["sequence"] += 1
-            record["open_sequence"] = record["sequence"]
-        return is_open
-
     def find_open(
         self, series: NDArray[np.int64], step: int
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:

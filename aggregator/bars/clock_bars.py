@@ -238,10 +238,6 @@ class ClockBars:
         slots["open_sequence"][rows, indexes] = sequences
         return self._writer.write_places(early, self._output.epoch), asked[is_open].tolist()
 
-    def renew(self, row: int, index: int) -> bool:
-        """Publish the open bar once more; return whether there is one."""
-        return self._table.renew(row, index)
-
     def partials(self, series: Sequence[int]) -> list[bytes]:
         """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.
 

@@ -200,6 +200,10 @@ class BarEngine:
         self._keep([bar for source in self._sources for bar in source.flush()])
         return LastBars(self.table, self._sources)
 
+    def present_bars(self) -> LastBars:
+        """Return what :meth:`last_bars` does, and let trades wait that wait."""
+        return LastBars(self.table, self._sources)
+
     def open_ends(self) -> list[int]:
         """Return when the bars end that the clock ends and that are not closed."""
         return self.table.open_ends()

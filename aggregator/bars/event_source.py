@@ -226,10 +226,6 @@ class EventBarSource:
         """Publish the bars that are not full, return their series; no bar waits out the grace."""
         return [], [each for each in series if self._of(each).renew()]
 
-    def renew(self, row: int, index: int) -> bool:
-        """Publish the bar that is not full once more; return whether there is one."""
-        return self._series[row][index].renew()
-
     def partials(self, series: Sequence[int]) -> list[bytes]:
         """Return the newest state of each bar that is not full.
 

@@ -81,3 +81,5 @@ class BarOutput:
     sink: BarSink = field(default_factory=NoStore)
     # Names this run of the state; goes out with each bar.
     epoch: int = 0
+    # The place of the present input, a batch or a look at the clock, in the order of all inputs.
+    position: int = 0

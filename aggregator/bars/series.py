@@ -95,12 +95,6 @@ class BarSeries:
             still_open += others
         return published, still_open
 
-    def renew(self, series: int) -> bool:
-        """Publish the open bar of a series once more; return whether there is one."""
-        row, number = divmod(series, len(self.intervals))
-        source, index = self._places[number]
-        return source.renew(row, index)
-
     def partials(self, series: Sequence[int]) -> list[bytes]:
         """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.
 

@@ -88,9 +88,6 @@ class BarSource(Protocol):
     def present(self, series: Iterable[int]) -> tuple[list[Published], list[int]]:
         """Return the bars that wait out the grace; publish the open ones, return their series."""
 
-    def renew(self, row: int, index: int) -> bool:
-        """Publish the open bar once more; return whether there is one."""
-
     def partials(self, series: Sequence[int]) -> list[bytes]:
         """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.
 

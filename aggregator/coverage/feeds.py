@@ -79,8 +79,13 @@ class Feeds:
         return list(self._feeds.values())
 
     def restore(self, marks: Mapping[str, SenderMark]) -> None:
-        """Take over the senders of a run that stopped in order; call it before the first batch."""
+        """Take over the senders of a run that has ended; call it before the first batch."""
+        self._senders.clear()
         self._left = dict(marks)
+
+    def start(self, now_ns: int) -> None:
+        """Know when this process began to listen."""
+        self.started_ns = now_ns
 
     @property
     def awaits_senders(self) -> bool:
@@ -91,6 +96,10 @@ class Feeds:
         """Return where each producer stands, when all streams have ended."""
         found = {}
         for name, last_sequence in last_sequences.items():
+            if name in self._left:
+                # It has not come back since an earlier stop.
+                found[name] = self._left[name]
+                continue
             sender = self._senders.get(name) or Sender()
             since = sender.since if sender.report.producers else 0
             found[name] = SenderMark(last_sequence, since, sender.places)

@@ -33,6 +33,10 @@ class Numbering:
         self._next_sequence = epoch
         self.duplicates = 0
 
+    def start(self, now_ns: int, *, begins: bool) -> None:
+        """Begin, or go on, at the clock."""
+        self._next_sequence = now_ns if begins else max(self._next_sequence, now_ns)
+
     def number(self, batch: Batch) -> tuple[int, int]:
         """Return the sequence of the first tick, and how many of the first ones came before.
 

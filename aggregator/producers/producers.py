@@ -20,6 +20,10 @@ class Producers:
         self.gaps = 0
         self.forgotten = 0
 
+    def limit(self, max_producers: int) -> None:
+        """Let another limit hold from now on."""
+        self._max_producers = max_producers
+
     def last_sequence(self, producer_id: str) -> int:
         """Return the last sequence of ``producer_id``, 0 for an unknown one."""
         return self._last_sequences.get(producer_id, 0)

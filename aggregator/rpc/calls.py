@@ -10,6 +10,9 @@ from marketdata.errors import MarketDataError
 
 # How long a peer that does not read may delay the shutdown after its call was ended.
 END_TIMEOUT_S = 1.0
+# When a peer is lost, its last message looks like the orderly end. The cancellation of the call
+# comes right after.
+CANCELLATION_S = 0.005
 
 
 class ShuttingDown(MarketDataError):

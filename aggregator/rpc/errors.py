@@ -13,6 +13,8 @@ from aggregator.rpc.symbols import TooManyAsked
 from aggregator.store.store import StoreUnavailable
 from aggregator.watch.bar_queue import TooManyBarsWait
 from aggregator.watch.bar_watchers import TooManyTopics
+from aggregator.watch.streams import CannotResume
+from aggregator.watch.watcher import TakenOver
 from aggregator.watch.watchers import TooManyWatched
 from marketdata.errors import InvalidSymbol, MarketDataError
 from marketdata.intervals import InvalidInterval
@@ -37,6 +39,8 @@ STATUS_CODES: dict[type[MarketDataError], grpc.StatusCode] = {
     TooManyWatched: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooManyTopics: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TooManyBarsWait: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    CannotResume: grpc.StatusCode.OUT_OF_RANGE,
+    TakenOver: grpc.StatusCode.ABORTED,
     InvalidBars: grpc.StatusCode.INVALID_ARGUMENT,
     # Not UNAVAILABLE: only the store fails, and an immediate retry would not help.
     StoreUnavailable: grpc.StatusCode.FAILED_PRECONDITION,

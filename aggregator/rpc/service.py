@@ -11,20 +11,19 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 import structlog
 from google.protobuf.message import DecodeError
 
-from aggregator.coverage.feed import Feed
-from aggregator.coverage.feeds import Feeds
 from aggregator.history.query import InvalidBars
 from aggregator.history.reader import BarReader
-from aggregator.market import Market
+from aggregator.machine.inputs import FeedClosed, FeedOpened
+from aggregator.machine.journal import Journal
 from aggregator.producers.numbering import InvalidBatch
-from aggregator.rpc.calls import Calls, ShuttingDown
+from aggregator.rpc.calls import CANCELLATION_S, Calls, ShuttingDown
 from aggregator.rpc.errors import Context, SymbolHasNoData, abort
 from aggregator.rpc.malformed import refuse
+from aggregator.rpc.publishing import Batches
 from aggregator.rpc.single_ticks import SingleTicks
 from aggregator.rpc.symbols import TooManyAsked, list_page, normalize_all
 from aggregator.rpc.watching import WatchCalls
 from aggregator.store.store import BarStore, StoreUnavailable
-from aggregator.watch.watchers import Watchers
 from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
@@ -44,13 +43,10 @@ WRITES_BYTES = frozenset(
     f"/{SERVICE_NAME}/{method}"
     for method in ("GetAggregate", "GetAggregates", "StreamAggregates", "Watch")
 )
-# When a producer is lost, its last message looks like the orderly end. The cancellation of the call
-# comes right after.
-CANCELLATION_S = 0.005
 
 
 class MarketDataService(MarketDataServiceServicer):
-    """Serve one :class:`Market` over gRPC.
+    """Serve one :class:`Machine` over gRPC.
 
     Streams are written with ``context.write``, not yielded: a generator suspended at ``yield`` when
     its call is cancelled would run its ``finally`` whenever it is collected. The stubs know only
@@ -60,34 +56,35 @@ class MarketDataService(MarketDataServiceServicer):
     :data:`WRITES_BYTES` as bytes.
 
     Args:
-        market: the ticks and states.
+        journal: applies ticks and requests to the state.
         rules: how single ticks are checked and normalized.
         bars: reads the bars of any time.
-        feeds: the streams of ticks.
-        watchers: the streams of updates.
+        watching: the streams of updates.
         store: reports its health; None: there is no store.
         clock: the wall clock in ns.
     """
 
     def __init__(
         self,
-        market: Market,
+        journal: Journal,
         rules: TickRules,
         bars: BarReader,
-        feeds: Feeds,
-        watchers: Watchers,
+        watching: WatchCalls,
         *,
         store: BarStore | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._market = market
+        self._market = journal.machine.market
         self._bars = bars
-        self._feeds = feeds
+        self._feeds = journal.machine.feeds
         self._store = store
+        # Returns how the tick log is.
+        self.log_status: Callable[[], wire.LogStatus] = lambda: wire.LogStatus(state="off")
         self._clock = clock
         self._rules = rules
         self._drops = DropSummary(log, "ticks_rejected")
-        self._watching = WatchCalls(market.book, watchers)
+        self._journal = journal
+        self._watching = watching
         self.producers = Calls()
 
     def log_drops(self) -> None:
@@ -100,14 +97,14 @@ class MarketDataService(MarketDataServiceServicer):
         context: Context,
     ) -> wire.Ack:
         """Apply single ticks: each is checked, and invalid ones are dropped."""
-        with self._feed() as feed:
-            ticks = SingleTicks(self._market, self._rules, self._clock, feed, self._drops.add)
+        with self._feed() as stream:
+            ticks = SingleTicks(self._journal, self._rules, self._clock, stream, self._drops.add)
             try:
                 async with self.producers.open():
                     async for tick in request_iterator:
                         ticks.add(tick)
-                        await self._wait_for_store()
-                    ticks.apply()
+                        await self._wait_for_room()
+                    await ticks.settle()
                     await asyncio.sleep(CANCELLATION_S)
             except ShuttingDown as exc:
                 ticks.apply()
@@ -130,18 +127,18 @@ class MarketDataService(MarketDataServiceServicer):
             async with self.producers.open():
                 # At once: the producer then knows that its stream is accepted.
                 await context.send_initial_metadata(())
-                with self._feed() as feed:
-                    async for batch in request_iterator:
-                        await self._wait_for_store()
-                        ack = self._market.publish_batch(batch, self._clock(), feed)
-                        applied += ack.accepted
-                        received += ack.accepted + ack.duplicates + len(ack.rejections)
-                        if ack.rejections:
-                            self._drops.add(Counter(each.reason for each in ack.rejections))
-                        # Watchers are written to before the ack: at 10,000 ticks/s an update
-                        # arrives 0.1 ms sooner.
-                        await asyncio.sleep(0)
-                        await context.write(ack)
+                with self._feed() as stream:
+                    batches = Batches(request_iterator, stream, self._journal, self._wait_for_room)
+                    async with contextlib.aclosing(batches.acks()) as acks:
+                        async for ack in acks:
+                            applied += ack.accepted
+                            received += ack.accepted + ack.duplicates + len(ack.rejections)
+                            if ack.rejections:
+                                self._drops.add(Counter(each.reason for each in ack.rejections))
+                            # Watchers are written to before the ack: at 10,000 ticks/s an update
+                            # arrives 0.1 ms sooner.
+                            await asyncio.sleep(0)
+                            await context.write(ack)
                 await asyncio.sleep(CANCELLATION_S)
         except DecodeError:
             await refuse(context)
@@ -151,21 +148,25 @@ class MarketDataService(MarketDataServiceServicer):
             self._log_lost(context, received, applied)
             raise
 
-    async def _wait_for_store(self) -> None:
+    async def _wait_for_room(self) -> None:
         # The producer then waits for its acks, or for HTTP/2's flow control.
         if self._store is not None and not self._store.room.is_free:
             await self._store.room.wait()
+        if not self._journal.has_room:
+            await self._journal.wait_for_room()
 
     def _log_lost(self, context: Context, received: int, applied: int) -> None:
         log.warning("producer_lost", peer=context.peer(), received=received, applied=applied)
 
     @contextlib.contextmanager
-    def _feed(self) -> Iterator[Feed]:
-        feed = self._feeds.open(self._clock())
+    def _feed(self) -> Iterator[int]:
+        # Gives the number of a stream of ticks.
+        stream = self._journal.new_stream()
+        self._journal.submit(FeedOpened(stream))
         try:
-            yield feed
+            yield stream
         finally:
-            feed.close(self._clock())
+            self._journal.submit(FeedClosed(stream))
 
     async def GetProducer(
         self,
@@ -237,6 +238,7 @@ class MarketDataService(MarketDataServiceServicer):
             rejected=market.rejected,
             feeds=self._feeds.statuses(),
             store=self._store.status() if self._store else wire.StoreStatus(state="off"),
+            log=self.log_status(),
             intervals=[interval.name for interval in market.book.engine.series.plan.intervals],
         )
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import structlog
 
-from aggregator.coverage.feed import Feed
-from aggregator.market import Market
+from aggregator.machine.inputs import Batch
+from aggregator.machine.journal import Journal
+from aggregator.machine.machine import Result
 from marketdata.timestamps import UnitHistory
 from marketdata.validation import TickRules
 from marketdata.wire import market_data_pb2 as wire
@@ -29,25 +30,29 @@ class SingleTicks:
     """The ticks of one ``StreamTicks`` call: each is checked, and invalid ones are dropped.
 
     Args:
-        market: applies the ticks.
+        journal: applies the ticks.
         rules: how ticks are checked and normalized.
         clock: the wall clock in ns.
-        feed: of this stream.
+        stream: the number of this stream.
         drops: called with the ticks that were rejected, by reason.
     """
 
     def __init__(
         self,
-        market: Market,
+        journal: Journal,
         rules: TickRules,
         clock: Callable[[], int],
-        feed: Feed,
+        stream: int,
         drops: Callable[[Counter[str]], None],
     ) -> None:
-        self._market = market
+        self._journal = journal
         self._rules = rules
         self._clock = clock
-        self._feed = feed
+        self._stream = stream
+        # The batches that are not applied yet.
+        self._submitted = 0
+        self._settled = asyncio.Event()
+        self._failure: Exception | None = None
         self._drops = drops
         self._units = UnitHistory()
         self._loop = asyncio.get_running_loop()
@@ -89,6 +94,8 @@ class SingleTicks:
             self._turn.cancel()
             self._turn = None
         waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
         now_ns = self._clock()
         rejected: Counter[str] = Counter()
         valid: list[wire.Tick] = []
@@ -106,10 +113,35 @@ class SingleTicks:
         if self._units.changes > changes == 0:
             log.warning("timestamp_unit_changed", unit_ns=self._units.unit_ns)
         if valid or refusals:
-            applied = self._market.publish_ticks(valid, now_ns, self._feed, refusals)
-            rejected.update(reason for _, reason in applied.rejections)
+            batch = wire.TickBatch(ticks=valid, refusals=refusals)
+            self._submitted += 1
+            self._journal.submit(Batch(self._stream, batch.SerializeToString()), self._applied)
+        self._drop(rejected)
+
+    def _applied(self, result: Result | Exception) -> None:
+        self._submitted -= 1
+        if isinstance(result, wire.BatchAck):
+            self._drop(Counter(each.reason for each in result.rejections))
+        elif isinstance(result, Exception):
+            self._failure = result
+        self._settled.set()
+
+    def _drop(self, rejected: Counter[str]) -> None:
         self.rejected.update(rejected)
         self._drops(rejected)
+
+    async def settle(self) -> None:
+        """Apply all ticks that were taken, and wait until they are.
+
+        Raises:
+            Exception: ticks could not be applied.
+        """
+        self.apply()
+        while self._submitted:
+            self._settled.clear()
+            await self._settled.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def summary(self) -> str:
         """Return what was received and rejected; the beginning is the original's."""

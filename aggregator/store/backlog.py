@@ -30,6 +30,9 @@ class Backlog:
         self._series: dict[Series, Group] = {}
         self._readers: dict[Series, list[Group]] = {}
         self.lost: Counter[str] = Counter()
+        # How many bars were put, and of each that is not written how many before it.
+        self.count = 0
+        self._before: dict[BarKey, int] = {}
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._in_flight)
@@ -45,6 +48,13 @@ class Backlog:
         both = chain(self._waiting.values(), self._in_flight.values())
         return {bar.end for bar in both}
 
+    @property
+    def settled(self) -> int:
+        """How many bars, of those that were put first, are written or lost."""
+        for key in chain(self._in_flight, self._waiting):
+            return self._before[key]
+        return self.count
+
     def put(self, bars: Iterable[Bar]) -> list[Bar]:
         """Queue ``bars``, each in place of its earlier state; return the bars that are lost.
 
@@ -54,6 +64,8 @@ class Backlog:
         for bar in bars:
             key = bar.key
             known = self._waiting.get(key)
+            self._before.setdefault(key, self.count)
+            self.count += 1
             if known is None or known.rank <= bar.rank:
                 self._waiting[key] = bar
                 series, place = (bar.symbol, bar.interval), (bar.start, bar.number)
@@ -114,6 +126,7 @@ class Backlog:
                 self._readers.pop(series, None)
 
     def _forget(self, key: BarKey) -> None:
+        self._before.pop(key, None)
         series = key.symbol, key.interval
         group = self._series[series]
         group.pop((key.start, key.number), None)

@@ -111,6 +111,16 @@ last_stop = Table(
     sqlite_with_rowid=False,
 )
 
+# The last run that took the store: one row, none before the first.
+runs = Table(
+    "runs",
+    metadata,
+    Column("number", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    PrimaryKeyConstraint("number", name="runs_pkey"),
+    sqlite_with_rowid=False,
+)
+
 # Ticks that were refused, with first <= exchange time <= last.
 refusals = Table(
     "refusals",

@@ -22,7 +22,7 @@ from aggregator.store.backlog import Backlog, Group
 from aggregator.store.database import STORE_ERRORS, Database, StoreEmptied
 from aggregator.store.feed_spans import load_spans, save_spans
 from aggregator.store.health import FAILING, OK, OVERFLOWING, StoreHealth
-from aggregator.store.last_stop import LastStop, save_last_stop, take_last_stop
+from aggregator.store.last_stop import LastStop, save_last_stop, save_run, take_last_stop
 from aggregator.store.queries import Range as BarRange
 from aggregator.store.queries import select_range
 from aggregator.store.refusals import load_import_refusals, load_refusals, save_refusals
@@ -100,6 +100,8 @@ class BarStore:
         self._is_prepared = False
         #: How the last run stopped; known when the database answered at the start.
         self.last_stop = LastStop()
+        # The epoch of this run, which takes the store; 0: not yet.
+        self._epoch = 0
         # Whether the tables must be made or found again before the next bar is written.
         self._must_prepare = True
         # Whether the file is not the one that was opened.
@@ -115,6 +117,8 @@ class BarStore:
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
+        # Set after each write.
+        self._progress = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -192,9 +196,32 @@ class BarStore:
                 self._failed(exc)
         return found
 
+    async def take(self, epoch: int) -> None:
+        """Note, now or when the database answers, that the run with this epoch takes the store."""
+        self._epoch = epoch
+        if self._is_prepared:
+            try:
+                await save_run(self._database, epoch)
+            except STORE_ERRORS as exc:
+                self._failed(exc)
+                self._must_prepare = True
+
+    @property
+    def handed(self) -> int:
+        """How many bars were put so far."""
+        return self._backlog.count
+
+    async def wait_written(self, count: int) -> None:
+        """Wait until the first ``count`` bars that were put are written or lost."""
+        while self._backlog.settled < count:
+            self._progress.clear()
+            await self._progress.wait()
+
     def put(self, bars: Iterable[Bar]) -> None:
         """Queue bars for writing; a bar that changes afterwards must be put again at once."""
         lost = self._backlog.put(bars)
+        if lost:
+            self._progress.set()
         for bar in lost:
             self._losses.add({bar.interval: 1})
         self._drained.clear()
@@ -215,8 +242,10 @@ class BarStore:
         last: SizedIterable = (),
         spans: Iterable[Span] = (),
         senders: Mapping[str, SenderMark] | None = None,
-    ) -> None:
+    ) -> bool:
         """Write the waiting and the ``last`` bars within ``timeout_s``; log how many are lost.
+
+        Returns whether all bars that waited are written.
 
         If no bar of this run was lost, what the next run may trust is stored as well.
 
@@ -226,10 +255,11 @@ class BarStore:
             spans: when there was a feed.
             senders: where each producer stands; None: the next run is to trust nothing.
         """
-        left = len(last)
+        left, is_flushed = len(last), False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.flush()
+                is_flushed = True
                 if len(last) and self._is_prepared:
                     with contextlib.suppress(*STORE_ERRORS):
                         await self._database.remove_sessions()
@@ -253,6 +283,7 @@ class BarStore:
         self._losses.flush()
         with contextlib.suppress(*STORE_ERRORS):
             await self._database.close()
+        return is_flushed
 
     def reading(self, symbol: str, interval: str) -> AbstractContextManager[Group]:
         """Give the bars that wait, and those put while the context lasts, by start and number."""
@@ -345,6 +376,8 @@ class BarStore:
             self._lost_its_file = False
         if not self._is_prepared:
             self.last_stop = await take_last_stop(self._database)
+        if self._epoch:
+            await save_run(self._database, self._epoch)
         self._is_prepared, self._must_prepare = True, False
         self._succeeded()
 
@@ -389,6 +422,7 @@ class BarStore:
         finally:
             self._busy_since = None
         self._written += self._backlog.settle()
+        self._progress.set()
         self._succeeded()
         if not self._backlog:
             self._drained.set()

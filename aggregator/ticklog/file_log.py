@@ -150,6 +150,16 @@ class FileLog:
         return offset
 
     @property
+    def waiting_bytes(self) -> int:
+        """How many bytes are not written yet."""
+        return self._waiting_bytes
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """How many bytes are written, and a sync is due for them."""
+        return self._thread.unsynced_bytes
+
+    @property
     def has_room(self) -> bool:
         """Whether the log works, and few enough bytes wait to be written and synced."""
         options, thread = self._options, self._thread

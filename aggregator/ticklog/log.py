@@ -71,6 +71,14 @@ class TickLog(Protocol):
         """Why records cannot be written now, such as "disk full"; "" while they can."""
 
     @property
+    def waiting_bytes(self) -> int:
+        """How many bytes are not written yet."""
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """How many bytes are written, and a sync is due for them."""
+
+    @property
     def has_room(self) -> bool:
         """Whether a producer may send more: the log works, and few enough bytes wait."""
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
 from aggregator.bars.listener import Published
 from aggregator.bars.series import BarSeries
+from aggregator.watch.marks import Marks
 from aggregator.watch.topics import Topic
 from marketdata.errors import MarketDataError
 
-# These wait in place of an open bar's state, which is read when it is sent. _NEWER: that state must
-# be published anew, so that its sequence is above those that wait before it.
+# These wait in place of an open bar's state, which is read when it is sent. _OVERTAKEN: later
+# states of its series wait after it, so it moves to the end when it is published again. Until then
+# it is what it was: a reader, however slow, changes no sequence.
 _NEWEST = None
-_NEWER = b""
+_OVERTAKEN = b""
 
 
 class TooManyBarsWait(MarketDataError):
@@ -48,33 +50,50 @@ class BarQueue:
     """The states of bars that one stream still has to send, as wire bytes.
 
     Every closed state waits; of a bar that is not closed only the newest one does. Beyond the limit
-    :attr:`overflow` is set, and the queue accepts nothing more.
+    :attr:`overflow` is set, and the queue accepts nothing more. While :attr:`is_held` nothing
+    waits: the reader is lost.
     """
 
     def __init__(self, registry: Registry, wake: Callable[[], None]) -> None:
         self._registry = registry
         self._wake = wake
         self.topics: set[Topic] = set()
+        self.is_held = False
+        # From which inputs those that wait come.
+        self.marks = Marks()
         # In the order of publication, so the sequence of each series only grows. The key of an open
-        # bar is its series alone, and it comes after the other bars of its series. Their key is
-        # (series, start, number, revision): each state of a closed bar is sent, so it has its own
-        # revision; an early bar has -1.
+        # bar is its series alone. That of the others is (series, start, number, revision): each
+        # state of a closed bar is sent, so it has its own revision; an early bar has -1.
         self._waiting: dict[int | tuple[int, int, int, int] | Completed, bytes | None] = {}
+        # The open bars that are overtaken.
+        self._overtaken: set[int] = set()
         self.overflow: TooManyBarsWait | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put_partials(self, series: Sequence[int]) -> None:
-        """Queue the newest states of open bars."""
-        if self.overflow is None:
-            # Those that wait already keep their places, so none of them starves.
-            self._waiting.update(dict.fromkeys(series, _NEWEST))
-            self._added()
+    def put_partials(self, series: Sequence[int], position: int = 0) -> None:
+        """Queue the newest states of open bars, of the input at ``position``."""
+        if self.overflow is not None or self.is_held:
+            return
+        waiting = self._waiting
+        if self._overtaken:
+            for each in self._overtaken.intersection(series):
+                waiting.pop(each, None)
+            self._overtaken.difference_update(series)
+        before = len(waiting)
+        # Those that wait already keep their places, so none of them starves.
+        waiting.update(dict.fromkeys(series, _NEWEST))
+        self._added(position, len(waiting) - before)
 
-    def put_bars(self, bars: Iterable[Published]) -> None:
+    def put_overtaken(self, series: Sequence[int], position: int) -> None:
+        """Queue open bars that were counted anew where later states of their series wait."""
+        if self._overtaken:
+            self.put_partials(list(self._overtaken.intersection(series)), position)
+
+    def put_bars(self, bars: Sequence[Published], position: int = 0) -> None:
         """Queue states in their order."""
-        if self.overflow is not None:
+        if self.overflow is not None or self.is_held:
             return
         waiting = self._waiting
         for series, start, number, revision, wire in bars:
@@ -82,22 +101,29 @@ class BarQueue:
             waiting.pop((series, start, number, -1), None)
             waiting[series, start, number, revision] = wire
             if series in waiting:
-                del waiting[series]
-                waiting[series] = _NEWER
-        self._added()
+                waiting[series] = _OVERTAKEN
+                self._overtaken.add(series)
+        self._added(position, len(bars))
 
-    def put_completed(self, completed: Completed) -> None:
+    def put_completed(self, completed: Completed, position: int = 0) -> None:
         """Queue a marker, after the bars of its interval."""
-        if self.overflow is None:
+        if self.overflow is None and not self.is_held:
             self._waiting[completed] = None
-            self._added()
+            self._added(position, 1)
 
-    def _added(self) -> None:
+    def _added(self, position: int, count: int) -> None:
+        self.marks.added(position, count)
         if len(self._waiting) > self._registry.max_waiting:
             self.overflow = TooManyBarsWait(self._registry.max_waiting)
             self._registry.overflows += 1
-            self._waiting.clear()
+            self.clear()
         self._wake()
+
+    def clear(self) -> None:
+        """Let nothing wait."""
+        self._waiting.clear()
+        self._overtaken.clear()
+        self.marks.took(0, 0)
 
     def drop_unwanted(self) -> None:
         """Remove the states of bars that the stream no longer wants."""
@@ -109,6 +135,8 @@ class BarQueue:
                 wanted = self in self._registry.of(series)
             if not wanted:
                 del self._waiting[place]
+                if isinstance(place, int):
+                    self._overtaken.discard(place)
 
     def take(self, limit: int) -> tuple[list[bytes], list[Completed]]:
         """Return up to ``limit`` states and markers, the longest waiting first.
@@ -127,6 +155,7 @@ class BarQueue:
             taken = dict(islice(waiting.items(), limit))
             for place in taken:
                 del waiting[place]
+        self.marks.took(len(taken), len(self._waiting))
         states: list[bytes] = []
         completed: list[Completed] = []
         # The open bars, and their places among the states.
@@ -134,8 +163,7 @@ class BarQueue:
         places: list[int] = []
         for place, wire in taken.items():
             if isinstance(place, int):
-                if wire is not _NEWEST:
-                    self._registry.bars.renew(place)
+                self._overtaken.discard(place)
                 series.append(place)
                 places.append(len(states))
                 states.append(b"")

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from aggregator.bars.listener import Published
 from aggregator.bars.series import BarSeries
 from aggregator.watch.bar_queue import BarQueue, Completed
+from aggregator.watch.recent import Recent
 from aggregator.watch.topics import ALL, Topic
+from aggregator.watch.updates import Closed, Partials
 from marketdata.errors import MarketDataError
 
 
@@ -22,11 +24,19 @@ class TooManyTopics(MarketDataError):
 class BarWatchers:
     """The streams that want bars, by symbol and interval; the engine calls it with changes.
 
-    :attr:`overflows` counts the streams that read too slowly.
+    :attr:`overflows` counts the streams that read too slowly. :attr:`recent` keeps what the streams
+    were sent.
     """
 
-    def __init__(self, bars: BarSeries, max_topics: int, max_waiting: int) -> None:
+    def __init__(
+        self,
+        bars: BarSeries,
+        max_topics: int,
+        max_waiting: int,
+        recent: Recent | None = None,
+    ) -> None:
         self.bars = bars
+        self.recent = Recent() if recent is None else recent
         self._max_topics = max_topics
         self.max_waiting = max_waiting
         self.overflows = 0
@@ -70,8 +80,21 @@ class BarWatchers:
             self._find_everyone()
         if series:
             early, still_open = self.bars.present(list(series))
-            queue.put_bars(early)
-            queue.put_partials(still_open)
+            position = self.recent.position()
+            if early:
+                self.recent.add(Closed(early), owner=queue)
+                queue.put_bars(early, position)
+            # Counted for this stream, but every stream has their new sequences from now on.
+            self.recent.add(Partials(still_open))
+            queue.put_partials(still_open, position)
+            for other in set().union(*self._by_interval.values()):
+                other.put_overtaken(still_open, position)
+
+    def restore(self, queue: BarQueue, topics: Iterable[Topic]) -> None:
+        """Let a stream want what it wanted before; nothing is published for it."""
+        for topic in topics:
+            self._add(queue, topic)
+        self._find_everyone()
 
     # Returns the series of the topic that exist.
     def _add(self, queue: BarQueue, topic: Topic) -> Sequence[int]:
@@ -150,34 +173,60 @@ class BarWatchers:
 
     def partials_changed(self, series: Sequence[int]) -> None:
         """Queue the newest states of open bars for each stream that wants them."""
+        position = self.recent.position()
+        self.recent.add(Partials(series))
         if self._everyone is not None:
             for queue in self._everyone:
-                queue.put_partials(series)
+                queue.put_partials(series, position)
             return
         shares: dict[BarQueue, list[int]] = {}
         for each in series:
             for queue in self.of(each):
                 shares.setdefault(queue, []).append(each)
         for queue, own in shares.items():
-            queue.put_partials(own)
+            queue.put_partials(own, position)
 
     def bars_published(self, bars: Sequence[Published]) -> None:
         """Queue states for each stream that wants them."""
+        position = self.recent.position()
+        self.recent.add(Closed(bars))
         if self._everyone is not None:
             for queue in self._everyone:
-                queue.put_bars(bars)
+                queue.put_bars(bars, position)
             return
         shares: dict[BarQueue, list[Published]] = {}
         for bar in bars:
             for queue in self.of(bar.series):
                 shares.setdefault(queue, []).append(bar)
         for queue, own in shares.items():
-            queue.put_bars(own)
+            queue.put_bars(own, position)
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Queue a marker for each stream that wants bars of the interval."""
-        for queue in self._by_interval.get(interval, {}):
-            queue.put_completed(Completed(interval, end))
+        completed = Completed(interval, end)
+        position = self.recent.position()
+        queues = self._by_interval.get(interval, {})
+        if queues:
+            self.recent.add(completed)
+        for queue in queues:
+            queue.put_completed(completed, position)
+
+    def put_again(self, queue: BarQueue, update: Closed | Partials | Completed, at: int) -> None:
+        """Queue what a stream wants of an update that came while it was lost.
+
+        Args:
+            queue: of the stream.
+            update: the update.
+            at: its position.
+        """
+        match update:
+            case Closed(bars):
+                queue.put_bars([bar for bar in bars if queue in self.of(bar.series)], at)
+            case Partials(series):
+                queue.put_partials([each for each in series if queue in self.of(each)], at)
+            case Completed(interval):
+                if queue in self._by_interval.get(interval, {}):
+                    queue.put_completed(update, at)
 
 
 def _discard(queues: dict[int, set[BarQueue]], key: int, queue: BarQueue) -> None:

@@ -18,21 +18,31 @@ NO_ROOM_DELAY_S = 0.01
 
 
 class CloseTimer:
-    """Call the engine whenever something closes by the wall clock.
+    """Let the engine close bars whenever something closes by the wall clock.
 
     Args:
         engine: makes the bars.
         clock: the wall clock in ns.
         has_room: whether there is room for the bars that close; they close later if not.
+        submit: lets the engine close what is due, of at most so many symbols, and then calls the
+            second argument with whether that was all.
     """
 
     def __init__(
-        self, engine: BarEngine, clock: Callable[[], int], has_room: Callable[[], bool]
+        self,
+        engine: BarEngine,
+        clock: Callable[[], int],
+        has_room: Callable[[], bool],
+        submit: Callable[[int, Callable[[object], None]], None],
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._has_room = has_room
+        self._submit = submit
         self._handle: asyncio.Handle | None = None
+        # Whether the engine has yet to say what it closed; one request waits at most.
+        self._asked = False
+        self._stopped = False
 
     def start(self) -> None:
         """Wake the engine from now on whenever its next bar closes."""
@@ -41,6 +51,7 @@ class CloseTimer:
 
     def stop(self) -> None:
         """Stop waking the engine; bars that would close later stay open."""
+        self._stopped = True
         self._engine.wake_at = lambda _ns: None
         if self._handle is not None:
             self._handle.cancel()
@@ -51,6 +62,9 @@ class CloseTimer:
             self._wake_at(time_ns)
 
     def _wake_at(self, time_ns: int) -> None:
+        if self._asked:
+            # Armed when the engine has closed what is due.
+            return
         if self._handle is not None:
             self._handle.cancel()
         delay_s = (time_ns - self._clock()) / NS_PER_S
@@ -59,10 +73,18 @@ class CloseTimer:
 
     def _close(self) -> None:
         self._handle = None
-        if not self._has_room():
+        if self._has_room():
+            self._asked = True
+            self._submit(SYMBOLS_AT_ONCE, self._closed)
+        else:
             loop = asyncio.get_running_loop()
             self._handle = loop.call_later(NO_ROOM_DELAY_S, self._close)
-        elif self._engine.close_due(self._clock(), SYMBOLS_AT_ONCE):
-            self._arm()
-        else:
+
+    def _closed(self, is_all: object) -> None:
+        self._asked = False
+        if self._stopped:
+            return
+        if is_all is False:
             self._handle = asyncio.get_running_loop().call_soon(self._close)
+        else:
+            self._arm()

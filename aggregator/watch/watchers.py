@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.watch.bar_queue import BarQueue
 from aggregator.watch.bar_watchers import BarWatchers
+from aggregator.watch.updates import Changed
 from aggregator.watch.watcher import Watcher
 from marketdata.errors import MarketDataError
 
@@ -42,6 +45,7 @@ class Watchers:
     def __init__(self, max_symbols_per_watcher: int, states: States, bars: BarWatchers) -> None:
         self._limit = max_symbols_per_watcher
         self.bars = bars
+        self.recent = bars.recent
         self._states = states.states
         self._row = states.row
         states.opened = self._opened
@@ -80,7 +84,9 @@ class Watchers:
         self.unwatch(watcher, list(watcher.symbols))
         self.bars.close(watcher.bars)
         self._all.discard(watcher)
-        self._open.discard(watcher)
+        if watcher in self._open:
+            self._open.discard(watcher)
+            self.recent.readers -= watcher.keeps
 
     def finish_all(self, reason: BaseException) -> None:
         """End each watcher with ``reason`` when it has everything, and future ones at once."""
@@ -88,17 +94,22 @@ class Watchers:
         for watcher in self._open:
             watcher.finish(reason)
 
-    def watch(self, watcher: Watcher, symbols: Iterable[str]) -> None:
+    def watch(self, watcher: Watcher, symbols: Iterable[str]) -> list[str]:
         """Let ``watcher`` watch ``symbols``; they need not have data yet.
+
+        Returns:
+            Those that it did not watch before.
 
         Raises:
             TooManyWatched: it would watch more symbols than the limit.
         """
+        added: list[str] = []
         for symbol in symbols:
             if symbol in watcher.symbols:
                 continue
             if len(watcher.symbols) >= self._limit:
                 raise TooManyWatched(self._limit)
+            added.append(symbol)
             watcher.symbols.add(symbol)
             self._namers.add(watcher)
             row = self._row(symbol)
@@ -107,6 +118,7 @@ class Watchers:
             else:
                 self._by_row.setdefault(row, set()).add(watcher)
                 self._flag(row)
+        return added
 
     def unwatch(self, watcher: Watcher, symbols: Iterable[str]) -> None:
         """Let ``watcher`` no longer watch ``symbols`` by name; remove their states that wait."""
@@ -139,27 +151,77 @@ class Watchers:
             rows = map(self._row, watcher.symbols)
             watcher.keep_only({row for row in rows if row is not None})
 
+    def mark_present(self, watcher: Watcher, rows: Sequence[int]) -> None:
+        """Queue the present states of symbols for ``watcher``; each must have one."""
+        if rows:
+            self._mark({watcher: rows}, owner=watcher.bars)
+
     def notify(self, changed: NDArray[np.int32]) -> None:
         """Mark changed rows, each there once, for the streams that watch them; never waits."""
+        shares: dict[Watcher, Sequence[int]] = {}
         if self._all:
-            rows = changed.tolist()
-            for watcher in self._all:
-                watcher.mark(rows)
+            shares = dict.fromkeys(self._all, changed.tolist())
         named = self._namers - self._all
-        if not named:
-            return
-        self._reach(int(changed.max(initial=0)))
-        rows = changed[self._flags[changed]].tolist()
-        if len(self._namers) == 1:
-            shares = {watcher: rows for watcher in named if rows}
-        else:
-            shares = {}
-            for row in rows:
-                for watcher in self._by_row[row]:
-                    if not watcher.watches_all:
-                        shares.setdefault(watcher, []).append(row)
+        if named:
+            self._reach(int(changed.max(initial=0)))
+            rows = changed[self._flags[changed]].tolist()
+            if len(self._namers) == 1:
+                shares.update((watcher, rows) for watcher in named if rows)
+            else:
+                self._add_shares(shares, rows)
+        if shares:
+            self._mark(shares)
+
+    def _add_shares(self, shares: dict[Watcher, Sequence[int]], rows: Sequence[int]) -> None:
+        by_name: dict[Watcher, list[int]] = {}
+        for row in rows:
+            for watcher in self._by_row[row]:
+                if not watcher.watches_all:
+                    by_name.setdefault(watcher, []).append(row)
+        shares.update(by_name)
+
+    def _mark(self, shares: dict[Watcher, Sequence[int]], owner: BarQueue | None = None) -> None:
+        position = self.recent.position()
+        keeping = {watcher: rows for watcher, rows in shares.items() if watcher.keeps}
+        rows, states = self._keep(keeping, owner) if keeping else ((), None)
+        by_row: dict[int, bytes] | None = None
         for watcher, own in shares.items():
-            watcher.mark(own)
+            if states is None or watcher not in keeping:
+                watcher.mark(own, position)
+            elif own is rows:
+                watcher.mark(own, position, states)
+            elif not watcher.is_held:
+                if by_row is None:
+                    by_row = dict(zip(rows, states, strict=True))
+                watcher.mark(own, position, [by_row[row] for row in own])
+
+    # Keeps what is sent to streams that may come back. Returns the rows and their states, encoded
+    # once; None: all of the streams skip to newer ones.
+    def _keep(
+        self, shares: dict[Watcher, Sequence[int]], owner: BarQueue | None
+    ) -> tuple[Sequence[int], list[bytes] | None]:
+        rows, *others = shares.values()
+        if any(own is not rows for own in others):
+            rows = list(dict.fromkeys(chain.from_iterable(shares.values())))
+        has_room = any(watcher.has_room(len(own)) for watcher, own in shares.items())
+        states = self._states(rows) if has_room else None
+        self.recent.add(Changed(rows, states), owner)
+        return rows, states
+
+    def resume(self, watcher: Watcher, position: int) -> bool:
+        """Let a held watcher go on after ``position``; return False if that is not possible."""
+        missed = self.recent.since(position, owner=watcher.bars)
+        if missed is None:
+            return False
+        rows = {row for symbol in watcher.symbols if (row := self._row(symbol)) is not None}
+        watcher.begin_resume()
+        for at, update, _, _ in missed:
+            if isinstance(update, Changed):
+                _put_again(watcher, update, at, None if watcher.watches_all else rows)
+            else:
+                self.bars.put_again(watcher.bars, update, at)
+        watcher.end_resume()
+        return True
 
     def _opened(self, symbol: str, row: int) -> None:
         # Those that waited for the symbol watch its row from now on.
@@ -177,3 +239,15 @@ class Watchers:
         if missing > 0:
             more = np.zeros(max(missing, len(self._flags)), np.bool_)
             self._flags = np.concatenate((self._flags, more))
+
+
+# Queues what a stream wants of states that were published while it was lost; rows None: all.
+def _put_again(watcher: Watcher, update: Changed, at: int, rows: set[int] | None) -> None:
+    if rows is None:
+        watcher.mark(update.rows, at, update.states)
+    elif update.states is None:
+        watcher.mark([row for row in update.rows if row in rows], at)
+    else:
+        changed = zip(update.rows, update.states, strict=True)
+        own = [(row, state) for row, state in changed if row in rows]
+        watcher.mark([row for row, _ in own], at, [state for _, state in own])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from random import Random
+from typing import NamedTuple
 
 import grpc
 import structlog
@@ -33,6 +34,9 @@ DELIVERIES_PER_TURN = 40_000
 # would look as if its client were slow.
 UPDATES_PER_SLOW_TURN = 100
 
+# After so long a request that was sent has arrived, or its stream was lost.
+ARRIVAL_S = 60.0
+
 Call = grpc.aio.StreamStreamCall[wire.WatchRequest, EncodedUpdates]
 
 
@@ -46,8 +50,28 @@ def open_watch(channel: grpc.aio.Channel) -> OpenStream[Call]:
     return open_stream
 
 
+class Opening(NamedTuple):
+    """What the aggregator says at the begin of a stream."""
+
+    epoch: int
+    # None: unknown.
+    intervals: list[str] | None
+    watcher_id: str
+
+
+class Place(NamedTuple):
+    """Where the stream was when the last updates came."""
+
+    epoch: int
+    watcher_id: str
+    position: int
+
+
 class Upstream:
     """Keep the hub fed.
+
+    After a loss the next stream goes on where the last one was, so that subscribers see no hole and
+    no repeat. If the aggregator does not have all that was missed, it begins with a snapshot.
 
     Args:
         watch: opens a stream of the aggregator, see :func:`open_watch`.
@@ -71,6 +95,12 @@ class Upstream:
         self._changed = asyncio.Event()
         self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
+        # None: the next stream begins with a snapshot.
+        self._place: Place | None = None
+        # The topics of the stream, and when topics were removed from it. What was sent last may not
+        # have arrived when a stream is lost.
+        self._carried: set[Topic] = set()
+        self._removed: dict[Topic, float] = {}
         hub.on_interest_changed = self._interest_changed
 
     async def run(self) -> None:
@@ -87,27 +117,61 @@ class Upstream:
 
     async def _carry(self, call: Call) -> None:
         # Ends with the stream's error.
-        intervals: list[str] | None = None
-        for name, value in await call.initial_metadata() or ():
-            if name == "epoch":
-                self._hub.begin_epoch(int(value))
-            elif name == "intervals":
-                intervals = [each.strip() for each in str(value).split(",") if each.strip()]
-        self._hub.begin_stream(intervals)
-        self._hub.take_interest_changes()
-        followed = self._hub.followed_topics()
-        log.info("feed_connected", topics=len(followed))
-        await call.write(wire.WatchRequest(buffer=BUFFERED_STATES))
-        for request in self._requests(followed, ()):
-            await call.write(request)
-        self._hub.set_status(FeedStatus.LIVE)
+        opening = _read_opening(await call.initial_metadata() or ())
+        place = self._place
+        if place is not None and place.epoch == opening.epoch:
+            first = await self._resume(call, place)
+            self._hub.set_status(FeedStatus.LIVE)
+        else:
+            first = None
+            await self._begin(call, opening)
+            self._hub.set_status(FeedStatus.LIVE)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._send(call))
-                tasks.create_task(self._receive(call))
+                tasks.create_task(self._receive(call, opening, first))
         finally:
             if not self._stopping:
                 self._hub.set_status(FeedStatus.STALE)
+
+    # Begins with the present states.
+    async def _begin(self, call: Call, opening: Opening) -> None:
+        self._place = None
+        if opening.epoch:
+            self._hub.begin_epoch(opening.epoch)
+        self._hub.begin_stream(opening.intervals)
+        self._hub.take_interest_changes()
+        self._removed.clear()
+        self._carried = set(self._hub.followed_topics())
+        log.info("feed_connected", topics=len(self._carried))
+        await call.write(wire.WatchRequest(buffer=BUFFERED_STATES))
+        for request in self._requests(self._carried, ()):
+            await call.write(request)
+
+    # Goes on where the last stream was, and returns the first of what was missed.
+    async def _resume(self, call: Call, place: Place) -> EncodedUpdates:
+        resume = wire.WatchResume(
+            epoch=place.epoch, watcher_id=place.watcher_id, position=place.position
+        )
+        await call.write(wire.WatchRequest(resume=resume))
+        try:
+            first = await call.read()
+        except grpc.aio.AioRpcError as exc:
+            if exc.code() is grpc.StatusCode.OUT_OF_RANGE:
+                self._place = None
+            raise
+        if not isinstance(first, EncodedUpdates):
+            raise StreamOver
+        added, _ = self._hub.take_interest_changes()
+        followed = set(self._hub.followed_topics())
+        known = self._carried | self._removed.keys()
+        # The hub forgot these, so they begin with their present states.
+        again = (added | self._removed.keys()) & followed & known
+        log.info("feed_resumed", topics=len(followed))
+        self._note_changes(followed, known - followed)
+        for request in self._requests(followed, (known - followed) | again):
+            await call.write(request)
+        return first
 
     def _gone(self, code: grpc.StatusCode, details: str) -> None:
         log.warning("feed_gone", code=code.name, details=details)
@@ -115,18 +179,44 @@ class Upstream:
     async def _send(self, call: Call) -> None:
         while True:
             self._changed.clear()
-            for request in self._requests(*self._hub.take_interest_changes()):
+            added, removed = self._hub.take_interest_changes()
+            self._note_changes(added, removed)
+            for request in self._requests(added, removed):
                 await call.write(request)
             await self._changed.wait()
 
-    async def _receive(self, call: Call) -> None:
-        while isinstance(batch := await call.read(), EncodedUpdates):
+    def _note_changes(self, added: Set[Topic], removed: Set[Topic]) -> None:
+        now = asyncio.get_running_loop().time()
+        self._carried |= added
+        self._carried -= removed
+        for topic in removed:
+            self._removed.pop(topic, None)
+            self._removed[topic] = now
+        while self._removed:
+            oldest = next(iter(self._removed))
+            if self._removed[oldest] > now - ARRIVAL_S:
+                break
+            del self._removed[oldest]
+
+    async def _receive(self, call: Call, opening: Opening, batch: EncodedUpdates | None) -> None:
+        if batch is None:
+            batch = await self._read(call)
+        while batch is not None:
             try:
                 await self._publish(batch)
             except DecodeError as exc:
                 log.warning("feed_malformed", problem=str(exc))
+                self._place = None
                 break
+            # Not before: what of a batch was not published must come again.
+            if batch.position:
+                self._place = Place(opening.epoch, opening.watcher_id, batch.position)
+            batch = await self._read(call)
         raise StreamOver
+
+    async def _read(self, call: Call) -> EncodedUpdates | None:
+        batch = await call.read()
+        return batch if isinstance(batch, EncodedUpdates) else None
 
     async def _publish(self, batch: EncodedUpdates) -> None:
         updates, bars = batch.updates, batch.bars
@@ -194,3 +284,16 @@ class Upstream:
     def _expire(self) -> None:
         self._timer = None
         self._hub.expire(asyncio.get_running_loop().time())
+
+
+def _read_opening(metadata: Iterable[tuple[str, str | bytes]]) -> Opening:
+    epoch, watcher_id = 0, ""
+    intervals: list[str] | None = None
+    for name, value in metadata:
+        if name == "epoch":
+            epoch = int(value)
+        elif name == "intervals":
+            intervals = [each.strip() for each in str(value).split(",") if each.strip()]
+        elif name == "watcher-id":
+            watcher_id = str(value)
+    return Opening(epoch, intervals, watcher_id)

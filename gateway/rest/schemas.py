@@ -179,6 +179,29 @@ class StoreStatusBody(_Body):
     )
 
 
+class LogStatusBody(_Body):
+    """The state of the tick log of the aggregator."""
+
+    state: Literal["off", "ok", "disk full", "failing"] = Field(
+        description="while it is neither off nor ok, no tick is acknowledged"
+    )
+    problem: str | None
+    firstOffset: str = Field(  # noqa: N815  the name on the wire
+        description="the oldest record that is kept", pattern=_DIGITS
+    )
+    nextOffset: str = Field(pattern=_DIGITS)  # noqa: N815  the name on the wire
+    waitingBytes: str = Field(  # noqa: N815  the name on the wire
+        description="not written yet", pattern=_DIGITS
+    )
+    unsyncedBytes: str = Field(  # noqa: N815  the name on the wire
+        description="written, and not synced to the disk", pattern=_DIGITS
+    )
+    checkpointOffset: str = Field(  # noqa: N815  the name on the wire
+        description="a start applies the records from here on", pattern=_DIGITS
+    )
+    checkpointTime: str | None  # noqa: N815  the name on the wire
+
+
 class AggregatorStatusBody(_Body):
     """The status of the aggregator; only `status`, not ok, while it does not answer."""
 
@@ -195,6 +218,7 @@ class AggregatorStatusBody(_Body):
     intervals: list[str] | None = Field(default=None, description="that bars are made of")
     feeds: list[FeedStatusBody] | None = None
     store: StoreStatusBody | None = None
+    log: LogStatusBody | None = None
 
 
 class StatusBody(_Body):

@@ -960,6 +960,7 @@ class StatusResponse(_message.Message):
     STORE_FIELD_NUMBER: _builtins.int
     INTERVALS_FIELD_NUMBER: _builtins.int
     OUT_OF_SESSION_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     symbols: _builtins.int
     accepted: _builtins.int
@@ -982,6 +983,8 @@ class StatusResponse(_message.Message):
     def intervals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The intervals of the bars that the aggregator makes."""
 
+    @_builtins.property
+    def log(self) -> Global___LogStatus: ...
     def __init__(
         self,
         *,
@@ -996,10 +999,11 @@ class StatusResponse(_message.Message):
         store: Global___StoreStatus | None = ...,
         intervals: _abc.Iterable[_builtins.str] | None = ...,
         out_of_session: _builtins.int = ...,
+        log: Global___LogStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["store", b"store"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["log", b"log", "store", b"store"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bars_late", b"bars_late", "duplicates", b"duplicates", "epoch", b"epoch", "feeds", b"feeds", "intervals", b"intervals", "late", b"late", "out_of_session", b"out_of_session", "rejected", b"rejected", "store", b"store", "symbols", b"symbols"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "bars_late", b"bars_late", "duplicates", b"duplicates", "epoch", b"epoch", "feeds", b"feeds", "intervals", b"intervals", "late", b"late", "log", b"log", "out_of_session", b"out_of_session", "rejected", b"rejected", "store", b"store", "symbols", b"symbols"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1076,6 +1080,54 @@ class StoreStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoreStatus: _TypeAlias = StoreStatus  # noqa: Y015
+
+@_typing.final
+class LogStatus(_message.Message):
+    """The tick log: what was acknowledged, so that a restart loses nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    FIRST_OFFSET_FIELD_NUMBER: _builtins.int
+    NEXT_OFFSET_FIELD_NUMBER: _builtins.int
+    WAITING_BYTES_FIELD_NUMBER: _builtins.int
+    UNSYNCED_BYTES_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_OFFSET_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_TIME_FIELD_NUMBER: _builtins.int
+    state: _builtins.str
+    """"off", "ok", "disk full" or "failing". While it is not "ok", no tick is acknowledged."""
+    problem: _builtins.str
+    """Why it is "failing"."""
+    first_offset: _builtins.int
+    """The oldest record that is kept, and the next one."""
+    next_offset: _builtins.int
+    waiting_bytes: _builtins.int
+    """Bytes that are not written yet, and those that are written and not synced to the disk."""
+    unsynced_bytes: _builtins.int
+    checkpoint_offset: _builtins.int
+    """The newest checkpoint: a start applies the records from here on."""
+    checkpoint_time: _builtins.int
+    """When this process saved it; 0: an earlier one did."""
+    def __init__(
+        self,
+        *,
+        state: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        first_offset: _builtins.int = ...,
+        next_offset: _builtins.int = ...,
+        waiting_bytes: _builtins.int = ...,
+        unsynced_bytes: _builtins.int = ...,
+        checkpoint_offset: _builtins.int = ...,
+        checkpoint_time: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_offset", b"checkpoint_offset", "checkpoint_time", b"checkpoint_time", "first_offset", b"first_offset", "next_offset", b"next_offset", "problem", b"problem", "state", b"state", "unsynced_bytes", b"unsynced_bytes", "waiting_bytes", b"waiting_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogStatus: _TypeAlias = LogStatus  # noqa: Y015
 
 @_typing.final
 class ListSymbolsRequest(_message.Message):

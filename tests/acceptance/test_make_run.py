@@ -41,7 +41,12 @@ class Run:
     async def start(self) -> None:
         env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)}
         env |= {f"{name}_PORT": str(port) for name, port in self.ports.items()}
-        env |= {MARK: self.mark, "GATEWAY_RATE_LIMIT": "0", "AGGREGATOR_STORE": "off"}
+        env |= {
+            MARK: self.mark,
+            "GATEWAY_RATE_LIMIT": "0",
+            "AGGREGATOR_STORE": "off",
+            "AGGREGATOR_LOG": "off",
+        }
         self.process = await asyncio.create_subprocess_exec(
             # Its own end is orderly: it stops what it started.
             *bound(sys.executable, "-m", "scripts.run", end=signal.SIGTERM),

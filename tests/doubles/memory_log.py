@@ -66,6 +66,14 @@ class MemoryLog:
         return offset
 
     @property
+    def waiting_bytes(self) -> int:
+        return self._waiting_bytes
+
+    @property
+    def unsynced_bytes(self) -> int:
+        return 0
+
+    @property
     def has_room(self) -> bool:
         return not self.problem and self._waiting_bytes <= self._max_waiting_bytes
 

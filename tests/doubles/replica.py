@@ -74,14 +74,7 @@ class Present(NamedTuple):
     number: int
 
 
-class Renew(NamedTuple):
-    """A stream was slow, and gets a newer state of an open bar."""
-
-    symbol: str
-    number: int
-
-
-Input = OpenFeed | CloseFeed | Batch | Clock | Want | Present | Renew
+Input = OpenFeed | CloseFeed | Batch | Clock | Want | Present
 
 
 @cache
@@ -186,9 +179,6 @@ class Replica:
                 series = self.engine.series
                 bars, still_open = series.present(list(series.of_all(number)))
                 self.seen += [bars, still_open, series.partials(still_open)]
-            case Renew(symbol, number):
-                found = self._series(symbol, number)
-                self.seen.append(found is not None and self.engine.series.renew(found))
             case _:
                 pass
         return self.seen

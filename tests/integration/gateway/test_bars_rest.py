@@ -330,6 +330,9 @@ async def test_the_status_says_how_everything_is(
                 wire.FeedStatus(producer_id="ingest-2"),
             ],
             store=wire.StoreStatus(state="ok", waiting=1, max_waiting=200_000, written=7),
+            log=wire.LogStatus(
+                state="failing", problem="no disk", next_offset=9, checkpoint_time=START
+            ),
         )
     )
     await aggregator.attempts(0)
@@ -369,6 +372,16 @@ async def test_the_status_says_how_everything_is(
             "maxWaiting": "200000",
             "written": "7",
             "lost": "0",
+        },
+        "log": {
+            "state": "failing",
+            "problem": "no disk",
+            "firstOffset": "0",
+            "nextOffset": "9",
+            "waitingBytes": "0",
+            "unsyncedBytes": "0",
+            "checkpointOffset": "0",
+            "checkpointTime": "1735201200000",
         },
     }
     gateway = body["gateway"]

@@ -27,7 +27,6 @@ from tests.doubles.replica import (
     Input,
     OpenFeed,
     Present,
-    Renew,
     Replica,
     Want,
 )
@@ -111,7 +110,6 @@ inputs: st.SearchStrategy[Input] = st.one_of(
     st.builds(Clock, st.one_of(st.none(), seconds(0, 5, 70, 4_000)), st.sampled_from([1, 2, 1000])),
     st.builds(Want, st.sampled_from(["*", *SYMBOLS[:2]]), numbers, st.booleans()),
     st.builds(Present, numbers),
-    st.builds(Renew, st.sampled_from(SYMBOLS[:2]), numbers),
 )
 opening = TickBatch(
     producer_id="p",
