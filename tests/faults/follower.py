@@ -19,6 +19,7 @@ class Follower:
     def __init__(self, symbols: list[str]) -> None:
         self._symbols = symbols
         self._last: dict[str, int] = {}
+        self._last_of_bars: dict[str, int] = {}
         self._epochs: set[str] = set()
         self._changed = asyncio.Condition()
         #: Closed states of bars: symbol, start, revision.
@@ -30,6 +31,13 @@ class Follower:
         async with self._changed:
             await self._changed.wait_for(
                 lambda: all(self._last.get(name, 0) >= at for name, at in sequences.items())
+            )
+
+    async def wait_for_first(self) -> None:
+        """Wait until there is a state and a bar of each symbol."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: len(self._last) == len(self._last_of_bars) == len(self._symbols)
             )
 
     async def follow(self, websocket: ClientConnection) -> None:
@@ -62,13 +70,18 @@ class Follower:
         self._epochs.add(str(message["epoch"]))
         if len(self._epochs) > 1:
             self.faults.append(f"epochs {self._epochs}")
+        symbol, sequence = str(data["symbol"]), int(str(message["sequence"]))
         if message["id"] == "states":
-            symbol, sequence = str(data["symbol"]), int(str(message["sequence"]))
             expected = self._last.get(symbol, 0) + 1
             if sequence != expected:
                 self.faults.append(f"{symbol}: state {sequence} instead of {expected}")
             self._last[symbol] = sequence
-        elif data["state"] in ("final", "revised"):
+            return
+        # States of an open bar may be left out where the aggregator had a newer one to send.
+        if sequence <= self._last_of_bars.get(symbol, 0):
+            self.faults.append(f"{symbol}: bar state {sequence} again")
+        self._last_of_bars[symbol] = sequence
+        if data["state"] in ("final", "revised"):
             self.closed.append((data["symbol"], data["start"], data["revision"]))
 
 

@@ -14,11 +14,11 @@ from marketdata.producer import Producer
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import connect, frame
 from tests.faults.cluster import Cluster
-from tests.faults.follower import open_follower
+from tests.faults.follower import Follower, open_follower
 from tests.faults.outcome import Difference, Outcome, compare, count_in_bars, read_outcome
 from tests.faults.schedule import WITHOUT_ACKS, Fault, Step, make_schedule
 from tests.faults.shim import Shim
-from tests.faults.workload import Trade, count_trades, last_batch, make_batches, symbols
+from tests.faults.workload import Batch, count_trades, last_batch, make_batches, symbols
 
 if TYPE_CHECKING:  # only the stubs know it
     from marketdata.wire.market_data_pb2_grpc import MarketDataServiceAsyncStub
@@ -91,7 +91,8 @@ class Faults:
             ):
                 send = self._send_with_acks if self._mode == "sessions" else self._send_frames
                 run = Run()
-                run.acked = await send(cluster, steps)
+                batches = _with_faults(cluster, follower, steps)
+                run.acked = await send(cluster, batches)
                 async with cluster.stub() as stub:
                     if not await _settles(_wait_for_all(stub)):
                         run.faults.append("the aggregator lacks trades")
@@ -105,17 +106,17 @@ class Faults:
                 run.faults += follower.faults
                 return run
 
-    async def _send_with_acks(self, cluster: Cluster, steps: list[Step]) -> int:
+    async def _send_with_acks(self, cluster: Cluster, batches: AsyncIterator[Batch]) -> int:
         async with Producer(cluster.producers.address, producer_id="feed") as producer:
-            async for batch in _with_faults(cluster, steps):
+            async for batch in batches:
                 await producer.send_many(batch)
                 # So that the bounds of batches are the same in every run.
                 await producer.flush()
             return producer.acked
 
-    async def _send_frames(self, cluster: Cluster, steps: list[Step]) -> int:
+    async def _send_frames(self, cluster: Cluster, batches: AsyncIterator[Batch]) -> int:
         async with connect(cluster.producers.port) as (_, writer):
-            async for batch in _with_faults(cluster, steps):
+            async for batch in batches:
                 for symbol, price, volume, ts in batch:
                     tick = wire.Tick(
                         symbol=symbol, price=price, volume=volume, exchange_timestamp=ts
@@ -143,15 +144,19 @@ def find_differences(expected: Run, found: Run) -> list[str]:
     return wrong
 
 
-async def _with_faults(cluster: Cluster, steps: list[Step]) -> AsyncIterator[list[Trade]]:
+async def _with_faults(
+    cluster: Cluster, follower: Follower, steps: list[Step]
+) -> AsyncIterator[Batch]:
     # Gives each batch; a fault happens while it is on its way.
     by_batch = {step.after: step for step in steps}
     async with asyncio.TaskGroup() as tasks:
         for number, batch in enumerate(make_batches()):
             if number in by_batch:
                 tasks.create_task(cluster.inject(by_batch[number]))
-            yield list(batch)
-    yield list(last_batch())
+            yield batch
+            if not number:
+                await follower.wait_for_first()
+    yield last_batch()
 
 
 async def _settles(waiting: Awaitable[None]) -> bool:
@@ -167,8 +172,8 @@ async def _settles(waiting: Awaitable[None]) -> bool:
 async def _wait_for_all(stub: MarketDataServiceAsyncStub) -> None:
     # The trades of event bars wait for others, so their bars are the last to have all.
     for symbol, count in count_trades().items():
-        while await count_in_bars(stub, symbol, "100t") < count:
-            # The wall clock lets the last trade of a symbol count.
+        # Nobody tells when the wall clock lets the last trade of a symbol count.
+        while await count_in_bars(stub, symbol, "100t") < count:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 

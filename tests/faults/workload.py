@@ -22,11 +22,15 @@ _NUMBERED_EVERY = 25
 
 #: Symbol, price, volume, exchange time in ns.
 Trade = tuple[str, float, int, int]
+Batch = Sequence[Trade]
 
 
 @cache
-def make_batches() -> Sequence[Sequence[Trade]]:
-    """Return the trades of a real day, thinned out, with numbered ones between them."""
+def make_batches() -> Sequence[Batch]:
+    """Return the trades of a real day, thinned out, with numbered ones between them.
+
+    The first batch has one trade of each symbol, so that clients can know that they follow.
+    """
     trades: list[Trade] = []
     number = 0
     for index, row in enumerate(day().select(COLUMNS).rows()[::_STRIDE]):
@@ -34,17 +38,19 @@ def make_batches() -> Sequence[Sequence[Trade]]:
         if index % _NUMBERED_EVERY == 0:
             number += 1
             trades.append((NUMBERED, float(number), number, row[3]))
-    return [trades[at : at + BATCH_SIZE] for at in range(0, len(trades), BATCH_SIZE)]
+    begin = trades[0][3] - NS_PER_S
+    first = [(symbol, 100.0, 1, begin) for symbol in sorted({trade[0] for trade in trades})]
+    return [first, *(trades[at : at + BATCH_SIZE] for at in range(0, len(trades), BATCH_SIZE))]
 
 
 @cache
 def symbols() -> Sequence[str]:
     """Return the symbols of the trades."""
-    return sorted({trade[0] for batch in make_batches() for trade in batch})
+    return [trade[0] for trade in make_batches()[0]]
 
 
 @cache
-def last_batch() -> Sequence[Trade]:
+def last_batch() -> Batch:
     """Return one trade of each symbol, later than all others; no fault may be left.
 
     Trades of event bars wait until a later one comes, or the wall clock says that none will. After
