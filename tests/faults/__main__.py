@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.faults.disk import has_disks
-from tests.faults.run import Faults
+from tests.faults.run import Faults, open_faults
 
 # A failing schedule differs in many bars; the first ones say why.
 _MAX_LINES = 40
@@ -36,18 +36,21 @@ def main() -> int:
     if not small_disk:
         print("no full disks: mounting one needs root; a seed has other faults than with them")
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        faults = Faults(
-            args.mode, Path(folder), small_disk=small_disk, has_log=not args.without_log
-        )
-        seeds = range(args.first, args.first + args.seeds) if args.seed is None else [args.seed]
         try:
-            return asyncio.run(_run(faults, args.mode, seeds, args.seconds))
+            return asyncio.run(_run(args, Path(folder), small_disk=small_disk))
         except (KeyboardInterrupt, asyncio.CancelledError):
             print("interrupted")
             return 130
 
 
-async def _run(faults: Faults, mode: str, seeds: Iterable[int], seconds: float) -> int:
+async def _run(args: argparse.Namespace, folder: Path, *, small_disk: bool) -> int:
+    seeds = range(args.first, args.first + args.seeds) if args.seed is None else [args.seed]
+    has_log = not args.without_log
+    async with open_faults(args.mode, folder, small_disk=small_disk, has_log=has_log) as faults:
+        return await _check(faults, args.mode, seeds, args.seconds)
+
+
+async def _check(faults: Faults, mode: str, seeds: Iterable[int], seconds: float) -> int:
     task = asyncio.current_task()
     if task is not None:
         # Services and disks are ended as after Ctrl-C.

@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.doubles.link import Link, open_link
 from tests.doubles.pipeline import open_stub
 from tests.doubles.ports import free_port
-from tests.doubles.processes import Service, run_service
+from tests.doubles.processes import Service
 from tests.faults.disk import mount_disk
+from tests.faults.forks import Template
 from tests.faults.schedule import Fault, Step
 from tests.faults.shim import Shim
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:  # only the stubs know it
 _DISK_BYTES = 48 * 1024 * 1024
 # The header and the beginning of a record, as a power failure leaves them.
 _HALF_A_RECORD = 21
+
+# The settings of the shell do not reach a service.
+SETTINGS = ("AGGREGATOR_", "INGEST_", "GATEWAY_")
 
 _ENDED = {
     Fault.KILL_AGGREGATOR: ("aggregator", signal.SIGKILL),
@@ -48,14 +52,24 @@ class Cluster:
 
     Args:
         folder: for the log and the store.
+        templates: the services by name.
         shim: makes syncs slow and clocks wrong.
         fsync: when the log is synced; None: there is no log.
         small_disk: whether the log is on a disk that can be filled.
     """
 
-    def __init__(self, folder: Path, shim: Shim, *, fsync: str | None, small_disk: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        templates: Mapping[str, Template],
+        shim: Shim,
+        *,
+        fsync: str | None,
+        small_disk: bool,
+    ) -> None:
         self._folder = folder
         self._log = folder / "log"
+        self._templates = templates
         self._shim = shim
         self._fsync = fsync
         self._small_disk = small_disk
@@ -144,7 +158,9 @@ class Cluster:
             },
         }[name]
         stack = self._running[name] = contextlib.AsyncExitStack()
-        service = await stack.enter_async_context(run_service(name, env))
+        shell = {key: value for key, value in os.environ.items() if not key.startswith(SETTINGS)}
+        env = {**shell, f"{name.upper()}_LOG_FORMAT": "json", **env}
+        service = await stack.enter_async_context(self._templates[name].run(env))
         self._services[name] = service
         return await service.wait_for_port()
 

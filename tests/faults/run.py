@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import connect, frame
 from tests.faults.cluster import Cluster
 from tests.faults.follower import Follower, open_follower
+from tests.faults.forks import Template, load_template
 from tests.faults.outcome import Difference, Outcome, compare, count_in_bars, read_outcome
 from tests.faults.schedule import WITHOUT_ACKS, Fault, Step, make_schedule
 from tests.faults.shim import Shim
@@ -46,14 +48,24 @@ class Faults:
     Args:
         mode: "sessions": the producer has acks, and anything may fail; "frames": it has none, and
             ingest must live on.
-        folder: for what all runs share.
+        templates: the services by name.
+        shim: loaded into the aggregator.
         small_disk: whether disks can be filled.
         has_log: whether the aggregator has a tick log; without one, schedules must fail.
     """
 
-    def __init__(self, mode: str, folder: Path, *, small_disk: bool, has_log: bool = True) -> None:
+    def __init__(
+        self,
+        mode: str,
+        templates: Mapping[str, Template],
+        shim: Shim,
+        *,
+        small_disk: bool,
+        has_log: bool = True,
+    ) -> None:
         self._mode = mode
-        self._shim = Shim(folder)
+        self._templates = templates
+        self._shim = shim
         self._small_disk = small_disk
         self._has_log = has_log
         self._expected: Run | None = None
@@ -80,6 +92,7 @@ class Faults:
         with tempfile.TemporaryDirectory(prefix="faults-") as name:
             cluster = Cluster(
                 Path(name),
+                self._templates,
                 self._shim,
                 fsync=fsync if self._has_log else None,
                 small_disk=self._small_disk,
@@ -126,6 +139,21 @@ class Faults:
                 # So that faults happen between batches, too.
                 await asyncio.sleep(0.01)
         return 0
+
+
+@contextlib.asynccontextmanager
+async def open_faults(
+    mode: str, folder: Path, *, small_disk: bool, has_log: bool = True
+) -> AsyncIterator[Faults]:
+    """Load the services, for the time of the context; see :class:`Faults`."""
+    shim = Shim(folder)
+    async with (
+        load_template("aggregator", shim.env) as aggregator,
+        load_template("ingest", {}) as ingest,
+        load_template("gateway", {}) as gateway,
+    ):
+        templates = {"aggregator": aggregator, "ingest": ingest, "gateway": gateway}
+        yield Faults(mode, templates, shim, small_disk=small_disk, has_log=has_log)
 
 
 def find_differences(expected: Run, found: Run) -> list[str]:
