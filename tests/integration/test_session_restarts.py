@@ -127,6 +127,7 @@ async def test_a_producer_survives_any_number_of_killed_ingests() -> None:
             await producer.reached(4, 1_400)
             assert await ingest.stop() == 0
         async with run_ingest_at(port, aggregator_port):
+            await producer.finish()
             await producing
         assert producer.connections == 5
         await assert_exact(aggregator_port)
