@@ -23,7 +23,9 @@ PLAN = BarPlan(intervals=parse_intervals("1s,1d,3t"))
 # load_state of its class, unless it follows from saved ones or from the settings.
 DERIVED = {
     "Market": {
+        "_producers": "saved by the numbering",
         "last_sequence": "a method of the producers",
+        "last_sequences": "a method of the producers",
         "_notify": "given to a new one",
         "_max_future_skew_ns": "a setting",
     },
@@ -41,7 +43,11 @@ DERIVED = {
         "series": "has numbers of the settings only",
         "_clock_bars": "one of the sources",
     },
-    "BarOutput": {"listener": "given to a new one", "sink": "given to a new one"},
+    "BarOutput": {
+        "listener": "given to a new one",
+        "sink": "given to a new one",
+        "position": "saved by the machine",
+    },
     "BarTable": {
         "names": "settings",
         "_plan": "settings",
