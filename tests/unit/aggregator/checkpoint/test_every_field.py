@@ -29,6 +29,7 @@ DERIVED = {
         "_notify": "given to a new one",
         "_max_future_skew_ns": "a setting",
     },
+    "Views": {"_views": "a setting"},
     "Numbering": {},
     "Producers": {"_max_producers": "a setting"},
     "Book": {
@@ -123,7 +124,15 @@ def stateful_objects() -> dict[str, Any]:
     series = event_source._series[0][0]  # type: ignore[attr-defined]
     feed = feeds.open_feeds()[0]
     found = [
-        *(market, numbering, numbering._producers, replica.book, engine, engine.output),
+        *(
+            market,
+            market.views,
+            numbering,
+            numbering._producers,
+            replica.book,
+            engine,
+            engine.output,
+        ),
         *(engine.table, engine.table.symbols, replica.refusals, clock_bars, event_source),
         *(clock_bars._completion, clock_bars._timers, clock_bars._wanted),  # type: ignore[attr-defined]
         *(series, series.bars, feeds, feed, feeds.sender("p"), feeds.spans, feeds.gaps),
