@@ -212,7 +212,7 @@ class Book:
         left_out = frozenset(empty).union(index for index, _ in rejected)
         accepted = Accepted(ticks, skip, batch.count, first_sequence, left_out)
         applied = Applied(
-            batch.count - min(skip, batch.count) - len(rejected) - len(empty),
+            batch.count - min(skip, batch.count) - len(left_out),
             [(first_sequence + index, reason) for index, reason in rejected],
             changed,
             accepted,

@@ -36,8 +36,7 @@ class Trades(NamedTuple):
 def accepted_trades(accepted: Accepted, symbols: Sequence[str]) -> Trades:
     """Return the accepted trades of a batch, in columns of their own."""
     ticks, part = accepted.ticks, slice(accepted.start, accepted.stop)
-    # A tick that keeps the place of a refused one has no symbol.
-    chosen = ticks.rows[part] >= 0
+    chosen = np.ones(len(ticks.rows[part]), np.bool_)
     chosen[[index - accepted.start for index in accepted.rejected]] = False
     return Trades(
         symbols,
