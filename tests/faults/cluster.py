@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # only the stubs know it
 
 # A day's log takes 1 MB.
 _DISK_BYTES = 48 * 1024 * 1024
+
 # The header and the beginning of a record, as a power failure leaves them.
 _HALF_A_RECORD = 21
 
@@ -56,6 +57,7 @@ class Cluster:
         shim: makes syncs slow and clocks wrong.
         fsync: when the log is synced; None: there is no log.
         small_disk: whether the log is on a disk that can be filled.
+        checkpoints: whether the state is saved each second or so.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Cluster:
         *,
         fsync: str | None,
         small_disk: bool,
+        checkpoints: bool,
     ) -> None:
         self._folder = folder
         self._log = folder / "log"
@@ -73,6 +76,7 @@ class Cluster:
         self._shim = shim
         self._fsync = fsync
         self._small_disk = small_disk
+        self._checkpoint_s = "1" if checkpoints else "300"
         self._aggregator_port, self._ingest_port = free_port(), free_port()
         self._running: dict[str, contextlib.AsyncExitStack] = {}
         self._services: dict[str, Service] = {}
@@ -142,6 +146,7 @@ class Cluster:
                 "AGGREGATOR_STORE": f"sqlite:///{self._folder}/bars.db",
                 "AGGREGATOR_LOG": str(self._log / "ticks") if self._fsync else "off",
                 "AGGREGATOR_LOG_FSYNC": self._fsync or "never",
+                "AGGREGATOR_CHECKPOINT_S": self._checkpoint_s,
                 "AGGREGATOR_BARS": "1s,1m,5m,15m,1h,1d,100t,5000v",
                 # The last trades count after so long.
                 "AGGREGATOR_BAR_GRACE_S": "0.5",

@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # only the stubs know it
 _TIMEOUT_S = 120.0
 # For what comes after the last trade was sent; on a busy machine, too.
 _SETTLE_S = 30.0
+# A child process needs seconds to load.
+_CHECKPOINTS_EVERY = 4
 _FSYNC = ("batch", "interval:100ms", "never")
 
 
@@ -81,13 +83,14 @@ class Faults:
             self._expected = expected
         steps = make_schedule(seed, len(make_batches()), self._kinds)
         try:
-            found = await self._run(steps, _FSYNC[seed % len(_FSYNC)])
+            checkpoints = seed % _CHECKPOINTS_EVERY == 0
+            found = await self._run(steps, _FSYNC[seed % len(_FSYNC)], checkpoints=checkpoints)
         except Exception as exc:
             return [*map(str, steps), f"failed: {exc!r}"]
         wrong = find_differences(self._expected, found)
         return [*map(str, steps), *wrong] if wrong else []
 
-    async def _run(self, steps: list[Step], fsync: str) -> Run:
+    async def _run(self, steps: list[Step], fsync: str, *, checkpoints: bool = False) -> Run:
         self._shim.reset()
         with tempfile.TemporaryDirectory(prefix="faults-") as name:
             cluster = Cluster(
@@ -96,6 +99,7 @@ class Faults:
                 self._shim,
                 fsync=fsync if self._has_log else None,
                 small_disk=self._small_disk,
+                checkpoints=checkpoints,
             )
             async with (
                 asyncio.timeout(_TIMEOUT_S),
