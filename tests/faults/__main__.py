@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.doubles.trades import REAL_TRADES
 from tests.faults.disk import has_disks
 from tests.faults.run import Faults, open_faults
 
@@ -40,6 +41,8 @@ def main() -> int:
         help="run without a tick log, and return 1 if a schedule is found to be right",
     )
     args = parser.parse_args()
+    if not REAL_TRADES.exists():
+        parser.error(f"the real trades are not at {REAL_TRADES}")
     small_disk = has_disks()
     if not small_disk:
         print("no full disks: mounting one needs root; a seed has other faults than with them")
