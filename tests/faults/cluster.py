@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +81,8 @@ class Cluster:
         self._aggregator_port, self._ingest_port = free_port(), free_port()
         self._running: dict[str, contextlib.AsyncExitStack] = {}
         self._services: dict[str, Service] = {}
+        # Faults may overlap, restarts of one service not.
+        self._restarting: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.producers: Link
         self.batches: Link
         self.watch: Link
@@ -172,16 +175,17 @@ class Cluster:
     async def _restart(
         self, name: str, number: signal.Signals, pause_s: float, *, tear: bool = False
     ) -> None:
-        code = await self._services[name].stop(number)
-        if number == signal.SIGTERM and code != 0:
-            raise AssertionError(f"{name} exited {code}: {self._services[name].logs[-5:]}")
-        await self._running.pop(name).aclose()
-        if tear and self._fsync:
-            newest = max((self._log / "ticks").glob("*.log"))
-            with newest.open("ab") as file:
-                file.write(os.urandom(_HALF_A_RECORD))
-        await asyncio.sleep(pause_s)
-        await self._start(name)
+        async with self._restarting[name]:
+            code = await self._services[name].stop(number)
+            if number == signal.SIGTERM and code != 0:
+                raise AssertionError(f"{name} exited {code}: {self._services[name].logs[-5:]}")
+            await self._running.pop(name).aclose()
+            if tear and self._fsync:
+                newest = max((self._log / "ticks").glob("*.log"))
+                with newest.open("ab") as file:
+                    file.write(os.urandom(_HALF_A_RECORD))
+            await asyncio.sleep(pause_s)
+            await self._start(name)
 
     async def _freeze(self, name: str, seconds: float) -> None:
         process = self._services[name].process

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,16 +82,14 @@ class Faults:
                 return [f"without a fault: {fault}" for fault in expected.faults]
             self._expected = expected
         steps = make_schedule(seed, len(make_batches()), self._kinds)
-        try:
-            checkpoints = seed % _CHECKPOINTS_EVERY == 0
-            found = await self._run(steps, _FSYNC[seed % len(_FSYNC)], checkpoints=checkpoints)
-        except Exception as exc:
-            return [*map(str, steps), f"failed: {exc!r}"]
+        checkpoints = seed % _CHECKPOINTS_EVERY == 0
+        found = await self._run(steps, _FSYNC[seed % len(_FSYNC)], checkpoints=checkpoints)
         wrong = find_differences(self._expected, found)
         return [*map(str, steps), *wrong] if wrong else []
 
     async def _run(self, steps: list[Step], fsync: str, *, checkpoints: bool = False) -> Run:
         self._shim.reset()
+        run = Run()
         with tempfile.TemporaryDirectory(prefix="faults-") as name:
             cluster = Cluster(
                 Path(name),
@@ -101,27 +99,31 @@ class Faults:
                 small_disk=self._small_disk,
                 checkpoints=checkpoints,
             )
-            async with (
-                asyncio.timeout(_TIMEOUT_S),
-                cluster.run(),
-                open_follower(cluster.gateway_port, list(symbols())) as follower,
-            ):
-                send = self._send_with_acks if self._mode == "sessions" else self._send_frames
-                run = Run()
-                batches = _with_faults(cluster, follower, steps)
-                run.acked = await send(cluster, batches)
-                async with cluster.stub() as stub:
-                    if not await _settles(_wait_for_all(stub)):
-                        run.faults.append("the aggregator lacks trades")
-                    last = await _last_sequences(stub)
-                    if not await _settles(follower.wait_for(last)):
-                        run.faults.append("the live client lacks states")
-                    run.outcome = await read_outcome(
-                        stub, list(symbols()), sequences=self._mode == "sessions"
-                    )
-                run.closed = follower.closed
-                run.faults += follower.faults
-                return run
+            try:
+                async with asyncio.timeout(_TIMEOUT_S), cluster.run():
+                    await self._drive(cluster, steps, run)
+            except Exception as exc:
+                run.faults.append(f"failed: {exc!r}")
+        return run
+
+    async def _drive(self, cluster: Cluster, steps: list[Step], run: Run) -> None:
+        send = self._send_with_acks if self._mode == "sessions" else self._send_frames
+        names = list(symbols())
+        async with (
+            open_follower(cluster.gateway_port, names) as follower,
+            contextlib.aclosing(_with_faults(cluster, follower, steps, run.faults)) as batches,
+        ):
+            run.acked = await send(cluster, batches)
+            async with cluster.stub() as stub:
+                if not await _settles(_wait_for_all(stub)):
+                    run.faults.append("the aggregator lacks trades")
+                last = await _last_sequences(stub)
+                if not await _settles(follower.wait_for(last)):
+                    run.faults.append("the live client lacks states")
+                sequences = self._mode == "sessions"
+                run.outcome = await read_outcome(stub, names, sequences=sequences)
+            run.closed = follower.closed
+            run.faults += follower.faults
 
     async def _send_with_acks(self, cluster: Cluster, batches: AsyncIterator[Batch]) -> int:
         async with Producer(cluster.producers.address, producer_id="feed") as producer:
@@ -177,18 +179,30 @@ def find_differences(expected: Run, found: Run) -> list[str]:
 
 
 async def _with_faults(
-    cluster: Cluster, follower: Follower, steps: list[Step]
-) -> AsyncIterator[Batch]:
-    # Gives each batch; a fault happens while it is on its way.
+    cluster: Cluster, follower: Follower, steps: list[Step], wrong: list[str]
+) -> AsyncGenerator[Batch, None]:
+    # Gives each batch; a fault happens while it is on its way. Says what is wrong with a fault.
     by_batch = {step.after: step for step in steps}
-    async with asyncio.TaskGroup() as tasks:
+    tasks: list[asyncio.Task[None]] = []
+    try:
         for number, batch in enumerate(make_batches()):
             if number in by_batch:
-                tasks.create_task(cluster.inject(by_batch[number]))
+                tasks.append(asyncio.create_task(_inject(cluster, by_batch[number], wrong)))
             yield batch
             if not number:
                 await follower.wait_for_first()
-    yield last_batch()
+        await asyncio.gather(*tasks)
+        yield last_batch()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _inject(cluster: Cluster, step: Step, wrong: list[str]) -> None:
+    try:
+        await cluster.inject(step)
+    except Exception as exc:
+        wrong.append(f"{step}: {exc!r}")
 
 
 async def _settles(waiting: Awaitable[None]) -> bool:
