@@ -17,7 +17,7 @@ from tests.faults.disk import has_disks
 from tests.faults.run import Faults, open_faults
 
 # A failing schedule differs in many bars; the first ones say why.
-_MAX_LINES = 40
+_MAX_LINES = 20
 
 
 class Checked(NamedTuple):
@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no more after so long")
+    parser.add_argument("--verbose", action="store_true", help="tell of each schedule")
     parser.add_argument(
         "--without-log",
         action="store_true",
@@ -58,14 +59,16 @@ async def _run(args: argparse.Namespace, folder: Path, *, small_disk: bool) -> i
     seeds = range(args.first, args.first + args.seeds) if args.seed is None else [args.seed]
     has_log = not args.without_log
     async with open_faults(args.mode, folder, small_disk=small_disk, has_log=has_log) as faults:
-        checked = await _check(faults, args.mode, seeds, args.seconds)
+        checked = await _check(faults, args.mode, seeds, args.seconds, verbose=args.verbose)
     if args.without_log:
         print("without a tick log, ticks must be lost, and were found to be:", bool(checked.failed))
         return 0 if checked.failed == checked.done else 1
     return 1 if checked.failed or not checked.done else 0
 
 
-async def _check(faults: Faults, mode: str, seeds: Iterable[int], seconds: float) -> Checked:
+async def _check(
+    faults: Faults, mode: str, seeds: Iterable[int], seconds: float, *, verbose: bool
+) -> Checked:
     task = asyncio.current_task()
     if task is not None:
         # Services and disks are ended as after Ctrl-C.
@@ -74,12 +77,15 @@ async def _check(faults: Faults, mode: str, seeds: Iterable[int], seconds: float
     for seed in seeds:
         if time.monotonic() - began > seconds:
             break
+        starts = time.monotonic()
         wrong = await faults.check(seed)
         checked.done.append(seed)
         if wrong:
             checked.failed.append(seed)
             print(f"seed {seed} failed; again: python -m tests.faults --mode {mode} --seed {seed}")
             print(*(f"  {line}" for line in wrong[:_MAX_LINES]), sep="\n", flush=True)
+        elif verbose:
+            print(f"seed {seed}: {time.monotonic() - starts:.1f} s", flush=True)
     took = time.monotonic() - began
     done, failed = len(checked.done), len(checked.failed)
     print(

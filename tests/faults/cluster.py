@@ -195,12 +195,13 @@ class Cluster:
 
     async def _fill_disk(self, seconds: float) -> None:
         filler = self._log / "filler"
-        with filler.open("wb") as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(64 * 1024))
-                file.flush()
-        await asyncio.sleep(seconds)
-        filler.unlink()
+        try:
+            with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(64 * 1024))
+            await asyncio.sleep(seconds)
+        finally:
+            filler.unlink()
 
     async def _stop_all(self) -> None:
         for stack in self._running.values():

@@ -165,6 +165,9 @@ async def open_faults(
 def find_differences(expected: Run, found: Run) -> list[str]:
     """Return what is wrong with a run, as lines."""
     wrong = list(found.faults)
+    if not found.outcome:
+        # It came to no end, so nothing is known.
+        return [*wrong, "no outcome"]
     if found.acked != expected.acked:
         wrong.append(f"{found.acked} trades acked instead of {expected.acked}")
     wrong += [_show(each) for each in compare(expected.outcome, found.outcome)]
