@@ -124,7 +124,7 @@ class Link:
         writer: asyncio.StreamWriter,
         gates: list[asyncio.Event],
     ) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := await reader.read(READ_SIZE):
                 if self._delay_s:
                     await asyncio.sleep(self._delay_s)
@@ -133,6 +133,9 @@ class Link:
                 writer.write(data)
                 await writer.drain()
             writer.write_eof()
+        except OSError:
+            # A reset goes on, so that the other end hears of it.
+            writer.transport.abort()
 
 
 @contextlib.asynccontextmanager
