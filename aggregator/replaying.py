@@ -196,6 +196,8 @@ async def _send(tick_log: Readable, part: _Part, pace: _Pace, address: str) -> s
             while unacked:
                 await read_ack()
             await call.done_writing()
+            # Else the aggregator takes us for a producer that was lost.
+            await call.code()
         except grpc.aio.AioRpcError as exc:
             raise StartError(f"{address}: {exc.details() or exc.code().name}") from exc
     return f"{accepted:,} ticks accepted, {duplicates:,} duplicates, {rejected:,} rejected"
