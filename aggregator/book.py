@@ -206,12 +206,13 @@ class Book:
             self.engine.refuse(self._refused(batch, rejected, latest_ns))
         n_changed = int(table.tables.state["changed"][0])
         changed = table.tables.noted["changed"][:n_changed].astype(np.int32)
+        empty = batch.empty_within(skip, batch.count)
         applied = Applied(
-            batch.count - min(skip, batch.count) - len(rejected),
+            batch.count - min(skip, batch.count) - len(rejected) - len(empty),
             [(first_sequence + index, reason) for index, reason in rejected],
             changed,
         )
-        left_out = frozenset(index for index, _ in rejected)
+        left_out = frozenset(empty).union(index for index, _ in rejected)
         self.engine.end_batch(Accepted(ticks, skip, batch.count, first_sequence, left_out))
         return applied
 

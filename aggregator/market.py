@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aggregator.book import Applied, Book
 from aggregator.coverage.feed import Feed
-from aggregator.producers.numbering import Numbering, make_ack
+from aggregator.producers.numbering import Numbering, count_duplicates, make_ack
 from aggregator.producers.producers import Producers
 from aggregator.wire.batch import Batch
 from marketdata.timestamps import NS_PER_S
@@ -96,9 +96,10 @@ class Market:
         """
         batch = self.book.decoder.decode(data)
         first, seen = self._numbering.number(batch)
-        refusals = self._numbering.new_refusals(batch)
+        refusals = self._numbering.new_refusals(batch, seen)
         applied = self._apply(batch, first, seen, now_ns, feed, refusals=refusals)
-        return make_ack(first + batch.count - 1, applied.accepted, seen, applied.rejections)
+        duplicates = count_duplicates(batch, seen)
+        return make_ack(first + batch.count - 1, applied.accepted, duplicates, applied.rejections)
 
     def publish_ticks(
         self,

@@ -39,6 +39,17 @@ Retry = Annotated[
     bool | None,
     typer.Option("--retry/--no-retry", help="Without retry, exit 1 when the server is gone."),
 ]
+Acks = Annotated[
+    bool | None,
+    typer.Option(
+        "--acks/--no-acks",
+        help="Send in producer sessions: ticks are acked, and sent again when they are not.",
+    ),
+]
+ProducerId = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="With --acks: names this producer for ever (fakeclient)."),
+]
 Limit = Annotated[int | None, typer.Option(help="Stop after this many ticks.")]
 
 Symbols = Annotated[
@@ -51,7 +62,7 @@ Seed = Annotated[
 ]
 
 # The options that may stand before the name of a command too.
-_SHARED = {"server", "connections", "retry", "limit", "encode_ahead"}
+_SHARED = {"server", "connections", "retry", "acks", "producer_id", "limit", "encode_ahead"}
 
 
 @app.callback(invoke_without_command=True)
@@ -97,6 +108,8 @@ def walk(
         ),
     ] = None,
     retry: Retry = None,
+    acks: Acks = None,
+    producer_id: ProducerId = None,
 ) -> None:
     """Push trades to ingest: a random walk, or the replay of a file.
 
@@ -135,6 +148,8 @@ def replay(
         typer.Option(metavar="TICKS", help="Encode the first ones before the clock starts."),
     ] = None,
     retry: Retry = None,
+    acks: Acks = None,
+    producer_id: ProducerId = None,
 ) -> None:
     """Send the trades of a file, with the timestamps they have there."""
     before: dict[str, object] = ctx.obj

@@ -12,15 +12,17 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
+from fakeclient.acked import AckedConnection
 from fakeclient.bad import BadMix
 from fakeclient.connection import Connection, Server, pause
 from fakeclient.console import Screen, watch_progress
 from fakeclient.files import read_passes
 from fakeclient.pacing import Load, group_sizes, repeat, replay_loads, walk_loads
 from fakeclient.packing import Packer, Parcels
-from fakeclient.report import Counts, summary_lines
-from fakeclient.settings import FakeclientSettings, split_address
+from fakeclient.report import Counts, ack_line, summary_lines
+from fakeclient.settings import FakeclientSettings
 from fakeclient.walk import USUAL_RATE, RandomWalk
+from marketdata.addresses import split_address
 from marketdata.errors import MarketDataError
 from marketdata.printing import print_line
 from marketdata.tradefiles import BadFile
@@ -31,6 +33,9 @@ _DEADLINE_SLACK_S = 0.25
 _MAX_CATCH_UP_S = 1.0
 # A server that does not read may delay the end by so much; then its connection is aborted.
 _STOP_TIMEOUT_S = 3.0
+
+
+Connections = Sequence[Connection | AckedConnection]
 
 
 class Job(NamedTuple):
@@ -64,7 +69,7 @@ def walk_job(settings: FakeclientSettings) -> Job:
         rate=USUAL_RATE if rate == inf else rate,
     )
     bad_mix = BadMix(settings.bad_fraction) if settings.bad_fraction else None
-    packer = Packer(settings.connections, bad_mix)
+    packer = Packer(settings.connections, bad_mix, acks=settings.acks)
     speed = "as fast as possible" if rate == inf else f"{rate:,g} ticks/s"
     title = (
         f"sending a random walk of {len(settings.symbols):,} symbols (seed {settings.seed}) to "
@@ -95,7 +100,7 @@ def replay_job(settings: FakeclientSettings, path: Path) -> Job:
         BadFile: the file cannot be opened, or one of its first rows is wrong.
     """
     passes = read_passes(path, loop=settings.loop, limit=settings.limit)
-    packer = Packer(settings.connections)
+    packer = Packer(settings.connections, acks=settings.acks)
     loads = replay_loads(passes, packer, settings.speed, settings.limit)
     # Read before anything is sent, so that a wrong file is reported at once.
     first = next(loads, None)
@@ -121,14 +126,7 @@ async def run(settings: FakeclientSettings, job: Job, screen: Screen) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     counts = Counts()
-    server = Server(
-        split_address(settings.server),
-        retry=settings.retry,
-        stop=stop,
-        say=screen.say,
-        chance=random.random,
-    )
-    connections = [Connection(server, counts, stop) for _ in range(settings.connections)]
+    connections = _make_connections(settings, counts, stop, screen)
     failure: MarketDataError | None = None
     seconds = 0.0
 
@@ -146,6 +144,7 @@ async def run(settings: FakeclientSettings, job: Job, screen: Screen) -> int:
             progress = tasks.create_task(watch_progress(screen, counts))
             try:
                 await _send(job.loads(ready), connections, stop)
+                await _for_each(connection.flush() for connection in connections)
             finally:
                 seconds = loop.time() - started
                 progress.cancel()
@@ -157,10 +156,35 @@ async def run(settings: FakeclientSettings, job: Job, screen: Screen) -> int:
 
     for line in summary_lines(counts, seconds):
         screen.say(line)
-    if reason := failure or server.failure:
+    if settings.acks:
+        screen.say(ack_line(counts))
+    failures = [connection.failure for connection in connections if connection.failure]
+    if reason := failure or next(iter(failures), None):
         print_line(f"fakeclient: {reason}", "stderr")
         return 1
-    return 0
+    return 1 if settings.acks and counts.unacked else 0
+
+
+def _make_connections(
+    settings: FakeclientSettings, counts: Counts, stop: asyncio.Event, screen: Screen
+) -> Connections:
+    if not settings.acks:
+        server = Server(
+            split_address(settings.server),
+            retry=settings.retry,
+            stop=stop,
+            say=screen.say,
+            chance=random.random,
+        )
+        return [Connection(server, counts, stop) for _ in range(settings.connections)]
+    name, count = settings.producer_id, settings.connections
+    names = [name] if count == 1 else [f"{name}-{number + 1}" for number in range(count)]
+    # All connect together, so one of them says it.
+    says: list[Callable[[str], None]] = [screen.say] + [lambda _: None] * (count - 1)
+    return [
+        AckedConnection(settings.server, each, counts, stop, say, retry=settings.retry)
+        for each, say in zip(names, says, strict=True)
+    ]
 
 
 async def _continue(walk: RandomWalk, settings: FakeclientSettings, screen: Screen) -> None:
@@ -194,9 +218,7 @@ def _packed(load: Load, parcels: Parcels) -> Load:
     return load._replace(pack=lambda _now_ns: parcels)
 
 
-async def _send(
-    loads: Iterator[Load], connections: Sequence[Connection], stop: asyncio.Event
-) -> None:
+async def _send(loads: Iterator[Load], connections: Connections, stop: asyncio.Event) -> None:
     now = asyncio.get_running_loop().time
     started = now()
     for load in loads:
@@ -221,7 +243,7 @@ async def _for_each(actions: Iterable[Awaitable[object]]) -> None:
         await asyncio.gather(*waiting)
 
 
-async def _abort_when_late(stop: asyncio.Event, connections: Sequence[Connection]) -> None:
+async def _abort_when_late(stop: asyncio.Event, connections: Connections) -> None:
     await stop.wait()
     await asyncio.sleep(_STOP_TIMEOUT_S)
     for connection in connections:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from fakeclient.pacing import backoff_s
 from fakeclient.packing import Parcel
 from fakeclient.report import Counts
+from marketdata.addresses import describe_failure
 
 CONNECT_TIMEOUT_S = 5.0
 # How long the server may take to close its side after we closed ours.
@@ -60,7 +59,9 @@ class Server:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     streams = await asyncio.open_connection(self._host, self._port)
             except OSError as exc:  # TimeoutError is one
-                self._gone(f"cannot connect to {self.name}: {_reason(exc)}")
+                self._gone(
+                    f"cannot connect to {self.name}: {describe_failure(exc, CONNECT_TIMEOUT_S)}"
+                )
                 await pause(self._stop, backoff_s(attempt, self._chance()))
                 attempt += 1
             else:
@@ -103,6 +104,14 @@ class Connection:
         # Ends with the reason when the server closes.
         self._closed: asyncio.Task[str] | None = None
         self._opened_at = 0.0
+
+    @property
+    def failure(self) -> str | None:
+        """Why the run must end, if it must."""
+        return self._server.failure
+
+    async def flush(self) -> None:
+        """Do nothing: :meth:`send` returns when the kernel has everything."""
 
     async def open(self) -> asyncio.StreamWriter | None:
         """Return a live connection, the present one if possible; None when stopped."""
@@ -160,7 +169,7 @@ class Connection:
             # A full socket stops us here, so the server sets the pace.
             await writer.drain()
         except OSError as exc:
-            reason = _reason(exc)
+            reason = describe_failure(exc, CONNECT_TIMEOUT_S)
         else:
             if not writer.transport.is_closing():
                 return True
@@ -186,17 +195,5 @@ async def _read_until_closed(reader: asyncio.StreamReader) -> str:
         while await reader.read(65536):
             pass
     except OSError as exc:
-        return _reason(exc)
+        return describe_failure(exc, CONNECT_TIMEOUT_S)
     return "closed by the server"
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, TimeoutError) and error.errno is None:
-        return f"no answer within {CONNECT_TIMEOUT_S:g} s"
-    number = error.errno
-    # asyncio joins the errors of several addresses (127.0.0.1 and ::1) into one text.
-    if number is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
-        number = int(found[1])
-    if number is not None and number > 0:
-        return os.strerror(number)
-    return error.strerror or str(error) or type(error).__name__

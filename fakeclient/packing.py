@@ -10,6 +10,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from fakeclient.bad import BadKind, BadMix, spoil
+from marketdata.producer.encoding import record_head
 from marketdata.symbols import normalize_symbol
 from marketdata.trades import Row
 from marketdata.wire.market_data_pb2 import Tick
@@ -39,11 +40,21 @@ class Packer:
     """Frame ticks for a number of connections.
 
     A symbol always goes to the same connection, however it is spelled. So its ticks stay in order.
+
+    Args:
+        connections: how many there are.
+        bad_mix: which ticks are made bad.
+        acks: whether a tick gets the head that it has in the batch of a producer session, in place
+            of that of a frame.
     """
 
-    def __init__(self, connections: int = 1, bad_mix: BadMix | None = None) -> None:
+    def __init__(
+        self, connections: int = 1, bad_mix: BadMix | None = None, *, acks: bool = False
+    ) -> None:
         self._connections = connections
         self._bad_mix = bad_mix
+        self._acks = acks
+        self._pack_head = record_head if acks else _LENGTH.pack
         # The connection of each spelling. A walk has 100,000 at most; beyond MAX_ROUTES, which only
         # a file can have, it is emptied and filled again.
         self._routes: dict[str, int] = {}
@@ -56,7 +67,7 @@ class Packer:
 
     def _pack_good(self, rows: Iterable[Row]) -> Parcels:
         # The hot loop: one message object reused costs 0.7 µs per tick, a new one each 1.0 µs.
-        routes, pack_length = self._routes, _LENGTH.pack
+        routes, pack_head = self._routes, self._pack_head
         frames: list[list[bytes]] = [[] for _ in range(self._connections)]
         tick = Tick()
         serialize = tick.SerializeToString
@@ -70,7 +81,7 @@ class Packer:
             tick.exchange_timestamp = ts_ns
             payload = serialize()
             # Twice extend by one beats one concatenation per frame.
-            frames[route] += (pack_length(len(payload)), payload)
+            frames[route] += (pack_head(len(payload)), payload)
         return [[Parcel(b"".join(parts), len(parts) // 2)] if parts else [] for parts in frames]
 
     def _pack_mixed(self, rows: Iterable[Row], bad_mix: BadMix) -> Parcels:
@@ -96,8 +107,9 @@ class Packer:
                 payload = spoil(kind, row)
                 bad[route][kind] += 1
             # Not encode_frame: it refuses the empty payload.
-            frames[route].append(_LENGTH.pack(len(payload)) + payload)
-            if kind is BadKind.EMPTY_PAYLOAD:
+            frames[route].append(self._pack_head(len(payload)) + payload)
+            # In a session, an empty tick is one bad tick, and no end of the connection.
+            if kind is BadKind.EMPTY_PAYLOAD and not self._acks:
                 close_parcel(route, closes=True)
         for route, parts in enumerate(frames):
             if parts:

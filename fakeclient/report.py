@@ -18,6 +18,14 @@ class Counts:
     # Frames of writes that the end of a connection cut short. Some may have arrived; none is sent
     # again, because without acks it could count twice.
     cut: int = 0
+    # Of producer sessions: what the server answered.
+    acked: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def unacked(self) -> int:
+        """How many ticks of producer sessions have no answer."""
+        return self.sent - self.acked - self.rejected.total()
 
     def add_sent(self, parcel: Parcel) -> None:
         """Count a parcel that the kernel has accepted completely."""
@@ -34,6 +42,18 @@ def progress_line(counts: Counts, rate: float) -> str:
     line = f"sent {counts.sent:,} ticks, {rate:,.0f} ticks/s"
     if counts.bad:
         line += f", {counts.bad.total():,} bad"
+    return line
+
+
+def ack_line(counts: Counts) -> str:
+    """Return what became of the ticks of producer sessions."""
+    rejected = counts.rejected.total()
+    line = f"acked {counts.acked:,} + rejected {rejected:,} = sent {counts.sent - counts.unacked:,}"
+    if counts.unacked:
+        line += f"; {counts.unacked:,} more were sent and are not acked"
+    if rejected:
+        reasons = " ".join(f"{reason}={count}" for reason, count in sorted(counts.rejected.items()))
+        line += f"; rejected: {reasons}"
     return line
 
 

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from fakeclient.walk import KNOWN_SYMBOLS, USUAL_RATE, choose_symbols
+from marketdata.addresses import split_address
+from marketdata.producer.options import check_producer_id
 from marketdata.settings import ServiceSettings
 
 
@@ -33,16 +35,11 @@ def _check_optional_address(value: str) -> str:
     return _check_address(value) if value else value
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of "localhost:50050" or "[::1]:50050".
-
-    Raises:
-        ValueError: there is no host, or no port from 1 to 65535.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not (port.isascii() and port.isdecimal()) or not 1 <= int(port) <= 65535:
-        raise ValueError("must be HOST:PORT, such as localhost:50050")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+def _check_producer_id(value: str) -> str:
+    # The connections are numbered: feed-1, feed-2, ...
+    check_producer_id(value)
+    check_producer_id(f"{value}-1000")
+    return value
 
 
 class FakeclientSettings(ServiceSettings):
@@ -53,6 +50,9 @@ class FakeclientSettings(ServiceSettings):
     server: Annotated[str, AfterValidator(_check_address)] = "localhost:50050"
     connections: int = Field(default=1, ge=1, le=1000)
     retry: bool = True
+    # Send in producer sessions, whose ticks are acked.
+    acks: bool = False
+    producer_id: Annotated[str, AfterValidator(_check_producer_id)] = "fakeclient"
     limit: int | None = Field(default=None, ge=1)
     # An encoded tick takes about 40 bytes, so this is 800 MB at most.
     encode_ahead: int = Field(default=0, ge=0, le=20_000_000)

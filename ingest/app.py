@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from random import Random
 
+import grpc
 import structlog
 
 from ingest.listener import Listener
@@ -16,6 +17,10 @@ from ingest.publisher import Publisher
 from ingest.reports import FeedState
 from ingest.ring import BatchRing
 from ingest.scheduler import BatchScheduler
+from ingest.session.batches import BatchReader
+from ingest.session.connection import SessionServices
+from ingest.session.lookup import ProducerLookup
+from ingest.session.producers import SessionProducers
 from ingest.settings import IngestSettings
 from marketdata.channel import client_options
 from marketdata.summary import DropSummary
@@ -29,7 +34,7 @@ DRAIN_SHARE = 0.75
 
 
 class Ingest:
-    """One running ingest."""
+    """One running ingest; it is made in a running event loop."""
 
     def __init__(self, settings: IngestSettings) -> None:
         self._settings = settings
@@ -45,18 +50,37 @@ class Ingest:
             first_sequence=time.time_ns(),
             batch_ticks=settings.batch_ticks,
             max_batches=settings.ring_batches,
+            max_bytes=settings.ring_bytes,
         )
         scheduler = BatchScheduler(self.ring, self.feed, settings.batch_linger_s)
         parser = FrameParser(self.rules, self.ring, self.feed, settings.max_frame_size)
-        self.listener = Listener(settings, parser, scheduler, self.rejected, self.closed)
+        self._channel = grpc.aio.insecure_channel(
+            settings.aggregator,
+            options=client_options(settings.keepalive_s, settings.keepalive_timeout_s),
+        )
+        random = Random()  # noqa: S311  jitter, not a secret
+        self.producers = SessionProducers(self.ring)
+        sessions = SessionServices(
+            reader=BatchReader(self.rules, settings.max_session_frame_size),
+            window=parser.window,
+            scheduler=scheduler,
+            producers=self.producers,
+            lookup=ProducerLookup(self._channel, random),
+            feed=self.feed,
+            rejected=self.rejected,
+            max_frame_size=settings.max_session_frame_size,
+            hello_timeout_s=settings.first_tick_timeout_s,
+            frame_timeout_s=settings.frame_timeout_s,
+        )
+        self.listener = Listener(settings, parser, scheduler, sessions, self.closed)
         self._scheduler = scheduler
         self._publisher = Publisher(
             self.ring,
             scheduler,
+            channel=self._channel,
             aggregator=settings.aggregator,
             drops=self.rejected,
-            options=client_options(settings.keepalive_s, settings.keepalive_timeout_s),
-            random=Random(),  # noqa: S311  jitter, not a secret
+            random=random,
         )
         self._publishing: asyncio.Task[None] | None = None
 
@@ -92,7 +116,9 @@ class Ingest:
                 log.error("publishing_failed", exc_info=failure)
         self.rejected.flush()
         self.closed.flush()
-        lost = self.ring.unacked_ticks
+        await self._channel.close()
+        # The producers of sessions send theirs again.
+        lost = self.ring.unowned_ticks
         write = log.error if lost else log.info
         write(
             "ingest_stopped",

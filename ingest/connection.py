@@ -9,11 +9,11 @@ import os
 import socket
 import termios
 import time
-from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 import structlog
 
+from ingest.deadline import FrameDeadline
 from ingest.parser import FrameParser, ProducerStream
 from ingest.scheduler import BatchScheduler
 from marketdata.errors import FrameTimeout, WireError
@@ -28,6 +28,27 @@ _SMALL_READ = 4096
 _LAST_READS = 16
 
 
+class Home(Protocol):
+    """Knows all connections."""
+
+    def admit(self, connection: ProducerConnection) -> bool:
+        """Take in a connection that begins; return whether there is room for it."""
+
+    def forget(self, connection: ProducerConnection, reason: str) -> None:
+        """Note that a connection is over, and why."""
+
+    def begin_session(
+        self, connection: ProducerConnection, transport: asyncio.Transport, early: bytes
+    ) -> None:
+        """Let a producer session take over the transport.
+
+        Args:
+            connection: the connection so far.
+            transport: its transport.
+            early: the bytes of the session that were read.
+        """
+
+
 class ProducerConnection(asyncio.BufferedProtocol):
     """Read one producer.
 
@@ -37,8 +58,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
         rejected: counts the ticks that are dropped.
         first_tick_timeout_s: how long it may take to send a tick, valid or not.
         frame_timeout_s: how long a frame that was begun may take to arrive.
-        opened: called when it is connected; returns whether there is room for it.
-        ended: called when it is over, with the reason.
+        home: knows all connections.
     """
 
     def __init__(
@@ -49,27 +69,22 @@ class ProducerConnection(asyncio.BufferedProtocol):
         *,
         first_tick_timeout_s: float,
         frame_timeout_s: float,
-        opened: Callable[[ProducerConnection], bool],
-        ended: Callable[[ProducerConnection, str], None],
+        home: Home,
     ) -> None:
         self._parser = parser
         self._scheduler = scheduler
         self._rejected = rejected
         self._first_tick_timeout_s = first_tick_timeout_s
         self._frame_timeout_s = frame_timeout_s
-        self._opened = opened
-        self._ended = ended
+        self._home = home
         self._loop = asyncio.get_running_loop()
         self._stream = ProducerStream(parser)
         self._log = log
         # Why we end it, once we do.
         self._reason: str | None = None
-        self._deadline: float | None = None
-        # Looks at the deadline; while one is set, at that time or earlier.
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = FrameDeadline(frame_timeout_s, self._end_late)
         # Ends a connection that sends no tick.
         self._first_tick_timer: asyncio.TimerHandle | None = None
-        self._paused_at: float | None = None
         # The batch that was unacked at the last read.
         self._unacked_batch = 0
         # How many bytes to read before the end, once ingest stops.
@@ -92,7 +107,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._log = log.bind(peer=f"{peer[0]}:{peer[1]}" if peer else "unknown")
-        self._is_admitted = self._opened(self)
+        self._is_admitted = self._home.admit(self)
         if not self._is_admitted:
             transport.close()
             return
@@ -124,8 +139,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
         self._read_rest()
         self._scheduler.stop_waiting(self._resume)
         self._stop_deferring()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._deadline.close()
         if not self._is_admitted:
             return
         self._stop_being_new()
@@ -139,7 +153,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
             )
         if self.has_sent:
             self._scheduler.producer_left()
-        self._ended(self, reason)
+        self._home.forget(self, reason)
         write = self._log.info if self.has_sent else self._log.debug
         write(
             "producer_disconnected",
@@ -213,12 +227,18 @@ class ProducerConnection(asyncio.BufferedProtocol):
             self._rejected.add(result.rejected)
             self._scheduler.ticks_added()
         if stream.failure is not None:
-            raise stream.failure
-        self._set_deadline(is_new_frame=has_ticks)
+            if stream.session_bytes is None:
+                raise stream.failure
+            self._begin_session(stream.session_bytes)
+            return
+        if stream.has_partial_frame:
+            self._deadline.frame_begun(is_new=has_ticks)
+        else:
+            self._deadline.clear()
         if self._scheduler.is_full:
             self._stop_deferring()
             # TCP slows the producer down.
-            self._paused_at = self._loop.time()
+            self._deadline.pause()
             self._transport.pause_reading()
             self._scheduler.wait_for_room(self._resume)
         elif not self._is_deferred and self._last_byte is None:
@@ -264,28 +284,15 @@ class ProducerConnection(asyncio.BufferedProtocol):
         self._scheduler.stop_deferring(self._read_now)
 
     def _resume(self) -> None:
-        if self._paused_at is not None and self._deadline is not None:
-            # The time for which we did not read does not count.
-            self._deadline += self._loop.time() - self._paused_at
-        self._paused_at = None
+        self._deadline.resume()
         self._transport.resume_reading()
 
-    def _set_deadline(self, *, is_new_frame: bool) -> None:
-        if not self._stream.has_partial_frame:
-            self._deadline = None
-        elif is_new_frame or self._deadline is None:
-            self._deadline = self._loop.time() + self._frame_timeout_s
-            if self._timer is None:
-                self._timer = self._loop.call_at(self._deadline, self._check_deadline)
-
-    def _check_deadline(self) -> None:
-        # One timer for many deadlines: setting one at each read would cost more than the read.
-        self._timer = None
-        if self._deadline is None or self._transport.is_closing():
-            return
-        now = self._loop.time()
-        if self._paused_at is None and now >= self._deadline:
+    def _end_late(self) -> None:
+        if not self._transport.is_closing():
             self._end_for(FrameTimeout(self._frame_timeout_s))
-            return
-        again = now + self._frame_timeout_s if self._paused_at is not None else self._deadline
-        self._timer = self._loop.call_at(again, self._check_deadline)
+
+    def _begin_session(self, early: bytes) -> None:
+        self._read_when_ready()
+        self._stop_being_new()
+        self._deadline.close()
+        self._home.begin_session(self, self._transport, early)

@@ -55,17 +55,17 @@ SLACK = 64
 # two numbers and the ingest time in 10, 10 and 11.
 MAX_RECORD = 2 + 66 + 9 + 10 + 10 + 11
 
-_SYMBOL_TAG = 1 << 3 | 2
+SYMBOL_TAG = 1 << 3 | 2
 _PRICE_TAG = 2 << 3 | 1
 _VOLUME_TAG = 3 << 3
 _EXCHANGE_TAG = 4 << 3
 _INGEST_TAG = 5 << 3
-_RECORD_TAG = 3 << 3 | 2
+RECORD_TAG = 3 << 3 | 2
 # A symbol within a frame may have blanks around it.
-_MAX_RAW_SYMBOL = 96
+MAX_RAW_SYMBOL = 96
 _MAX_SYMBOL = MAX_SYMBOL_LENGTH
 # The fewest bytes that follow a symbol: price, volume and exchange time.
-_MIN_NUMBERS = 9 + 2 + 2
+MIN_NUMBERS = 9 + 2 + 2
 
 _HIGH_BITS = -0x7F7F7F7F7F7F7F80  # 0x80 in each byte
 _LOW_BITS = 0x7F7F7F7F7F7F7F7F
@@ -188,7 +188,8 @@ def _is_normal(at: int, size: int, upper: int) -> bool:
 
 
 @inlined_part
-def _read_symbol(start: int, raw_size: int, upper: int) -> _Symbol:
+def read_symbol(start: int, raw_size: int, upper: int) -> _Symbol:
+    """Return where the symbol of a tick is, and whether it is valid."""
     at, size = start + 2, raw_size
     is_normal = _is_normal(at, size, upper)
     is_valid = True
@@ -218,7 +219,8 @@ def _is_ingest_time(at: int, stop: int) -> bool:
 
 
 @inlined_part
-def _read_numbers(start: int, price_at: int, stop: int) -> _Tick:
+def read_numbers(start: int, price_at: int, stop: int) -> _Tick:
+    """Return what follows the symbol of a tick, and whether it is written as usual."""
     volume_at = price_at + 9
     volume = _read_varint(volume_at + 1)
     time_at = volume.end
@@ -236,8 +238,8 @@ def _read_numbers(start: int, price_at: int, stop: int) -> _Tick:
 
 
 @kernel_part
-def _factor_of(time: int, unit_ns: int) -> int:
-    # The nanoseconds in the unit of an exchange time, 0: it is in no unit.
+def factor_of(time: int, unit_ns: int) -> int:
+    """Return the nanoseconds in the unit of an exchange time, 0: it is in no unit."""
     if unit_ns != 0:
         return unit_ns
     if time >= AUTO_NS_FROM:
@@ -250,7 +252,8 @@ def _factor_of(time: int, unit_ns: int) -> int:
 
 
 @kernel_part
-def _latest_in(latest_ns: int, factor: int) -> int:
+def latest_in(latest_ns: int, factor: int) -> int:
+    """Return the latest exchange time that is not in the future, in a unit."""
     # A division by a constant is a multiplication.
     if factor == 1:
         return latest_ns
@@ -270,8 +273,8 @@ def _is_sentinel(price: float) -> bool:
 
 
 @inlined_part
-def _is_usual_trade(tick: _Tick, factor: int, latest: int, rules: Rules) -> bool:
-    # Whether price, volume and time are valid and usual. It costs one branch.
+def is_usual_trade(tick: _Tick, factor: int, latest: int, rules: Rules) -> bool:
+    """Return whether price, volume and time are valid and usual. It costs one branch."""
     is_usual: bool = (
         (tick.price > 0.0)
         & (tick.price < min(rules.max_price, LEAST_SENTINEL))
@@ -315,7 +318,7 @@ def _copy(out: int, at: int, size: int) -> int:
 
 @inlined_part
 def _write_symbol(out: int, at: int, size: int, upper: int) -> int:
-    store_byte(out, _SYMBOL_TAG)
+    store_byte(out, SYMBOL_TAG)
     store_byte(out + 1, size)
     for offset in range(size):
         store_byte(out + 2 + offset, _BYTES[upper, load_byte(at + offset)])
@@ -335,7 +338,8 @@ def _write_time(out: int, time_ns: int) -> int:
 
 
 @inlined_part
-def _write_record(out: int, symbol: _Symbol, tick: _Tick, factor: int, rules: Rules) -> int:
+def write_record(out: int, symbol: _Symbol, tick: _Tick, factor: int, rules: Rules) -> int:
+    """Write the record of a tick; return the address after it."""
     head = out
     if symbol.is_normal and factor == 1:
         out = _copy(out + 2, tick.start, tick.end - tick.start)
@@ -344,11 +348,27 @@ def _write_record(out: int, symbol: _Symbol, tick: _Tick, factor: int, rules: Ru
         # The price and the volume, as they came.
         out = _copy(out, tick.price_at, tick.time_at - tick.price_at)
         out = _write_time(out, tick.time * factor)
-    store_byte(head, _RECORD_TAG)
+    store_byte(head, RECORD_TAG)
     store_byte(head + 1, out - head - 2 + rules.stamp_size)
     store_word(out, rules.stamp)
     store_word(out + 8, rules.stamp_rest)
     return out + rules.stamp_size
+
+
+@inlined_part
+def read_rules(rules: NDArray[np.int64]) -> Rules:
+    """Return the numbers of Rules."""
+    return Rules(
+        rules[0],
+        rules[1],
+        rules[2],
+        rules[3],
+        rules[4],
+        rules[5],
+        rules[6],
+        rules[7],
+        rules.view(np.float64)[8],
+    )
 
 
 @KERNELS.add("UniTuple(int64, 5)(int64, int64, int64, int64, int64[::1], int64[::1])")
@@ -376,17 +396,7 @@ def parse_frames(
     """
     code, size, ticks = MORE, 0, 0
     # Named tuples and arrays of records, as arguments or results, cost 0.7 us more per call.
-    rule = Rules(
-        rules[0],
-        rules[1],
-        rules[2],
-        rules[3],
-        rules[4],
-        rules[5],
-        rules[6],
-        rules[7],
-        rules.view(np.float64)[8],
-    )
+    rule = read_rules(rules)
     count = counts.view(COUNTS)[0]
     unit_ns = count.unit_ns
     while True:
@@ -408,19 +418,19 @@ def parse_frames(
         raw_size = (head >> 8) & 0xFF
         price_at = start + 2 + raw_size
         code = UNUSUAL
-        if (head & 0xFF) != _SYMBOL_TAG or not 0 < raw_size <= _MAX_RAW_SYMBOL:
+        if (head & 0xFF) != SYMBOL_TAG or not 0 < raw_size <= MAX_RAW_SYMBOL:
             break
-        if price_at + _MIN_NUMBERS > stop:
+        if price_at + MIN_NUMBERS > stop:
             break
-        symbol = _read_symbol(start, raw_size, rule.upper)
+        symbol = read_symbol(start, raw_size, rule.upper)
         if not symbol.is_valid:
             break
-        tick = _read_numbers(start, price_at, stop)
+        tick = read_numbers(start, price_at, stop)
         if not tick.is_usual:
             break
-        factor = _factor_of(tick.time, rule.unit_ns)
-        latest = _latest_in(rule.latest_ns, factor)
-        is_valid = _is_usual_trade(tick, factor, latest, rule)
+        factor = factor_of(tick.time, rule.unit_ns)
+        latest = latest_in(rule.latest_ns, factor)
+        is_valid = is_usual_trade(tick, factor, latest, rule)
         if not is_valid:
             if not _has_valid_values(tick, rule):
                 # The bars of its time hear of it.
@@ -429,7 +439,7 @@ def parse_frames(
         code = MORE
         position = stop
         if is_valid:
-            out = _write_record(out, symbol, tick, factor, rule)
+            out = write_record(out, symbol, tick, factor, rule)
             if factor != 1:
                 count.conversions += 1
             if factor != unit_ns:

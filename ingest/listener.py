@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from ingest.connection import ProducerConnection
 from ingest.parser import FrameParser
 from ingest.scheduler import BatchScheduler
+from ingest.session.connection import SessionConnection, SessionServices
 from ingest.settings import IngestSettings
 from marketdata.acceptor import Acceptor, allow_open_files
 from marketdata.addresses import open_listeners
@@ -18,6 +20,23 @@ BACKLOG = 1024
 OTHER_FILES = 200
 
 
+class Connection(Protocol):
+    """The connection of a producer: of v1 frames, or of a session."""
+
+    @property
+    def is_newcomer(self) -> bool:
+        """Whether it is open and has not shown that it is a producer."""
+
+    def make_room(self) -> None:
+        """End a newcomer."""
+
+    def end_reading(self) -> None:
+        """Read the bytes that have arrived by now, then end."""
+
+    def abort(self) -> None:
+        """End now."""
+
+
 class Listener:
     """Accept producers, up to a limit, and know which are connected.
 
@@ -25,7 +44,7 @@ class Listener:
         settings: the address and the limits.
         parser: takes the bytes of every connection.
         scheduler: sends the ticks, and says when not to read.
-        rejected: counts ticks that are dropped.
+        sessions: what producer sessions share.
         closed: counts connections that we ended, by reason.
     """
 
@@ -34,18 +53,19 @@ class Listener:
         settings: IngestSettings,
         parser: FrameParser,
         scheduler: BatchScheduler,
-        rejected: DropSummary,
+        sessions: SessionServices,
         closed: DropSummary,
     ) -> None:
         self._settings = settings
         self._parser = parser
         self._scheduler = scheduler
-        self._rejected = rejected
+        self._sessions = sessions
         self._closed = closed
+        self._is_stopping = False
         self._acceptors: list[Acceptor] = []
-        self._connections: set[ProducerConnection] = set()
+        self._connections: set[Connection] = set()
         # Those that may not have sent a tick yet, the oldest first.
-        self._newcomers: deque[ProducerConnection] = deque()
+        self._newcomers: deque[Connection] = deque()
         self._none_left = asyncio.Event()
         self.port = 0
 
@@ -76,6 +96,7 @@ class Listener:
         """
         for acceptor in self._acceptors:
             await acceptor.finish()
+        self._is_stopping = True
         for connection in self._connections:
             connection.end_reading()
         await self._wait_until_none_is_left()
@@ -95,14 +116,14 @@ class Listener:
         return ProducerConnection(
             self._parser,
             self._scheduler,
-            self._rejected,
+            self._sessions.rejected,
             first_tick_timeout_s=self._settings.first_tick_timeout_s,
             frame_timeout_s=self._settings.frame_timeout_s,
-            opened=self._admit,
-            ended=self._forget,
+            home=self,
         )
 
-    def _admit(self, connection: ProducerConnection) -> bool:
+    def admit(self, connection: Connection) -> bool:
+        """Take in a connection that begins; return whether there is room for it."""
         while self._newcomers and not self._newcomers[0].is_newcomer:
             self._newcomers.popleft()
         if len(self._connections) >= self._settings.max_connections:
@@ -115,7 +136,20 @@ class Listener:
         self._newcomers.append(connection)
         return True
 
-    def _forget(self, connection: ProducerConnection, reason: str) -> None:
+    def begin_session(
+        self, connection: Connection, transport: asyncio.Transport, early: bytes
+    ) -> None:
+        """Let a producer session take over the transport of a connection."""
+        session = SessionConnection(self._sessions, transport, self.forget)
+        self._connections.discard(connection)
+        self._connections.add(session)
+        self._newcomers.append(session)
+        session.begin(early)
+        if self._is_stopping:
+            session.end_reading()
+
+    def forget(self, connection: Connection, reason: str) -> None:
+        """Note that a connection is over, and why."""
         self._connections.discard(connection)
         if reason != "closed_by_producer":
             self._closed.add({reason: 1})

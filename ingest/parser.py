@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from struct import Struct
 
 import numpy as np
 
 from ingest import kernel
+from ingest.packed_rules import PackedRules
 from ingest.reports import FeedState
 from ingest.ring import BatchRing
 from ingest.ticks import TickReader
 from marketdata.errors import EmptyFrame, FrameTooLarge, WireError
 from marketdata.framing import LENGTH_SIZE
-from marketdata.timestamps import UnitHistory, fixed_unit
+from marketdata.timestamps import UnitHistory
 from marketdata.validation import RejectReason, TickRules
-from marketdata.wire.market_data_pb2 import Tick
 
 # The most bytes in one read.
 READ_SIZE = 256 * 1024
@@ -23,11 +22,12 @@ READ_SIZE = 256 * 1024
 # stays with its connection until the frame is whole.
 HEADROOM = 1024
 
+# The first bytes of a producer session. As the length of a frame they would be 1.3 GB.
+SESSION_MAGIC = b"MDS2"
+
 # Ticks that the protobuf library reads in a row before the kernel is tried again.
 _LONGEST_RUN = 64
 
-# kernel.Rules, with the serialized ingest time as bytes.
-_RULES = Struct("=qqqqqq16sd")
 # Of the kernel's counts all but the last three count rejects.
 _REASONS = [RejectReason(name) for name in (kernel.COUNTS.names or ())[:-3]]
 _CONVERSIONS, _UNIT_NS, _UNIT_CHANGES = range(len(_REASONS), len(_REASONS) + 3)
@@ -73,9 +73,7 @@ class FrameParser:
         buffer = np.zeros(HEADROOM + read_size + kernel.SLACK, np.uint8)
         self._bytes = buffer.data
         self._window_address = buffer.ctypes.data + HEADROOM
-        self._unit_ns = fixed_unit(rules.timestamp_unit)
-        self._kernel_rules = np.zeros(len(kernel.Rules._fields), np.int64)
-        self._rules_bytes = self._kernel_rules.view(np.uint8).data
+        self._packed_rules = PackedRules(rules, max_frame_size)
         self._counts = np.zeros(len(_REASONS) + 3, np.int64)
         #: Where the next read of any connection goes.
         self.window = self._bytes[HEADROOM : HEADROOM + read_size]
@@ -90,19 +88,7 @@ class FrameParser:
 
     def parse(self, begin: int, end: int, now_ns: int, result: ReadResult) -> None:
         """Parse the frames between two positions, relative to the window, and count the ticks."""
-        stamp = Tick(ingest_timestamp=now_ns).SerializeToString()
-        _RULES.pack_into(
-            self._rules_bytes,
-            0,
-            self._max_frame_size,
-            self._unit_ns,
-            self._rules.latest_ns(now_ns),
-            self._rules.limits.max_volume,
-            self._rules.symbol_case == "upper",
-            len(stamp),
-            stamp,
-            self._rules.limits.max_price,
-        )
+        self._packed_rules.set_time(now_ns)
         ring, window = self._ring, self._window_address
         counts = self._counts
         run = 1
@@ -113,7 +99,7 @@ class FrameParser:
                 window + end,
                 ring.address,
                 ring.room,
-                self._kernel_rules,
+                self._packed_rules.numbers,
                 counts,
             )
             begin = position - window
@@ -187,6 +173,7 @@ class ProducerStream:
         "failure",
         "received_bytes",
         "rejected",
+        "session_bytes",
         "units",
     )
 
@@ -196,6 +183,8 @@ class ProducerStream:
         self._beginning = bytearray()
         self._needed = LENGTH_SIZE
         self.failure: WireError | None = None
+        # If it failed because it is a producer session: the bytes after the magic.
+        self.session_bytes: bytes | None = None
         self.received_bytes = 0
         self.accepted = 0
         self.rejected = 0
@@ -233,10 +222,19 @@ class ProducerStream:
         self.accepted += result.accepted
         self.rejected += result.rejected.total()
         self.failure = result.failure
-        if self.failure is None and result.position < size:
+        if self.failure is not None:
+            self._look_for_session(result.position, size)
+        elif result.position < size:
             self._carry(result.position, size)
             self._needed = result.needed
         return result
+
+    def _look_for_session(self, begin: int, end: int) -> None:
+        # The first frame of a session has a length that no frame may have.
+        start = begin + len(SESSION_MAGIC)
+        is_first = not self.accepted and not self.rejected
+        if is_first and self._parser.between(begin, start) == SESSION_MAGIC:
+            self.session_bytes = bytes(self._parser.between(start, end))
 
     def _carry(self, begin: int, end: int) -> None:
         self._beginning += self._parser.between(begin, end)

@@ -10,9 +10,8 @@ from random import Random
 import grpc
 import structlog
 
-from ingest.ring import BatchRing
+from ingest.ring import BatchRing, UnexpectedAck
 from ingest.scheduler import BatchScheduler
-from marketdata.channel import Options
 from marketdata.streams import StreamOver, keep_stream
 from marketdata.summary import DropSummary
 from marketdata.wire import market_data_pb2 as wire
@@ -34,10 +33,10 @@ class Publisher:
     Args:
         ring: holds the batches.
         scheduler: closes them, and acts on acks.
-        aggregator: the address.
+        channel: to the aggregator.
+        aggregator: its address.
         drops: counts the ticks that the aggregator rejects.
         random: the jitter between attempts.
-        options: of the channel.
     """
 
     def __init__(
@@ -45,27 +44,26 @@ class Publisher:
         ring: BatchRing,
         scheduler: BatchScheduler,
         *,
+        channel: grpc.aio.Channel,
         aggregator: str,
         drops: DropSummary,
         random: Random,
-        options: Options,
     ) -> None:
         self._ring = ring
         self._scheduler = scheduler
+        self._channel = channel
         self._aggregator = aggregator
         self._drops = drops
         self._random = random
-        self._options = options
         self._call: Call | None = None
         self._is_ending = False
 
     async def run(self) -> None:
         """Keep a stream open until cancelled; log once when it is lost and when it is back."""
-        async with grpc.aio.insecure_channel(self._aggregator, options=self._options) as channel:
-            publish: Publish = channel.stream_stream(
-                PUBLISH_TICKS, response_deserializer=wire.BatchAck.FromString
-            )
-            await keep_stream(publish, self._carry, self._log_loss, self._random)
+        publish: Publish = self._channel.stream_stream(
+            PUBLISH_TICKS, response_deserializer=wire.BatchAck.FromString
+        )
+        await keep_stream(publish, self._carry, self._log_loss, self._random)
 
     async def end(self) -> None:
         """End the stream in order, so that the aggregator does not take us for lost."""
@@ -117,8 +115,17 @@ class Publisher:
 
     async def _receive(self, call: Call) -> None:
         while isinstance(ack := await call.read(), wire.BatchAck):
-            self._ring.acknowledge(ack.last_sequence)
             if ack.rejections:
                 self._drops.add(Counter(rejection.reason for rejection in ack.rejections))
-            self._scheduler.batch_acked()
+            try:
+                acked = self._ring.acknowledge(ack.last_sequence)
+            except UnexpectedAck as exc:
+                log.error("unexpected_ack", error=str(exc))  # noqa: TRY400  the error says all
+                break
+            owner = acked[0].owner if acked else None
+            if owner is None:
+                self._scheduler.batch_acked()
+            else:
+                owner.batch_acked(acked[0], ack)
+                self._scheduler.room_made()
         raise StreamOver

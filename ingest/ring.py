@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ingest.kernel import SLACK
 from ingest.ticks import MAX_RECORD_SIZE
-from marketdata.wire.market_data_pb2 import FeedReport, Refusal, TickBatch
+from marketdata.errors import MarketDataError
+from marketdata.validation import RejectReason
+from marketdata.wire.market_data_pb2 import BatchAck, FeedReport, Refusal, TickBatch
 
 # Refusals of one batch, at most 110 bytes each. Then the batch is closed, so that a producer of
 # nothing else is slowed down as any other.
 MAX_REFUSALS = 256
 # Before the ticks: the first sequence in 11 bytes, and the producer's id after two.
 _HEAD_SIZE = 13
+# 128 batches of 10,000 ticks have 70 MB, and twice as much if every symbol is long.
+MAX_BYTES = 200_000_000
+
+
+class UnexpectedAck(MarketDataError):
+    """The aggregator acked something else than the oldest batch that was sent."""
+
+
+class BatchOwner(Protocol):
+    """The producer session that a batch came from."""
+
+    def batch_acked(self, batch: Batch, ack: BatchAck) -> None:
+        """Take the ack of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +43,36 @@ class Batch:
     ticks: int
     data: bytes
     refusals: int = 0
+    # None: ingest numbered the ticks, which came in v1 frames.
+    owner: BatchOwner | None = None
+    # The ticks that ingest rejected, by sequence. Only batches of sessions have them.
+    rejections: Sequence[tuple[int, RejectReason]] = ()
 
 
 class BatchRing:
-    """Number the ticks of one producer, batch them, and keep the batches until they are acked.
+    """Hold batches until they are acked, in the order in which they are sent.
 
-    The bound is ``max_batches`` unacked batches. Callers look at :attr:`is_full` before they read a
-    connection, so the ring exceeds the bound by at most what one read brings.
+    Ticks of v1 frames are numbered and batched here. The batches of producer sessions come whole.
+
+    The bound is ``max_batches`` unacked batches, or ``max_bytes`` in them. Callers look at
+    :attr:`is_full` before they read a connection, so the ring exceeds the bound by at most what one
+    read brings.
     """
 
     def __init__(
-        self, *, producer_id: str, first_sequence: int, batch_ticks: int, max_batches: int
+        self,
+        *,
+        producer_id: str,
+        first_sequence: int,
+        batch_ticks: int,
+        max_batches: int,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._producer_id = producer_id
         self._next_sequence = first_sequence
         self._batch_ticks = batch_ticks
-        self._max_batches = max_batches
+        self.max_batches = max_batches
+        self.max_bytes = max_bytes
         # The batch that is being filled: its head, since its first sequence is known, and records.
         size = _HEAD_SIZE + len(producer_id.encode()) + batch_ticks * MAX_RECORD_SIZE + SLACK
         buffer = np.empty(size, np.uint8)
@@ -55,6 +86,9 @@ class BatchRing:
         #: How many batches were closed since the start.
         self.closed_batches = 0
         self._unacked: deque[Batch] = deque()
+        self._unacked_bytes = 0
+        # How many of the unacked have no owner.
+        self._unowned = 0
         # How many of the unacked were sent on the present stream.
         self._sent = 0
         # Whether the first of the unacked is the greeting of the stream.
@@ -64,17 +98,19 @@ class BatchRing:
     @property
     def is_full(self) -> bool:
         """Whether no more ticks should be added until an ack comes."""
-        return len(self._unacked) >= self._max_batches
+        return len(self._unacked) >= self.max_batches or self._unacked_bytes >= self.max_bytes
 
     @property
     def is_half_full(self) -> bool:
-        """Whether half of the batches that may be unacked are, or more."""
-        return 2 * len(self._unacked) >= self._max_batches
+        """Whether half of what may be unacked is, or more."""
+        return (
+            2 * len(self._unacked) >= self.max_batches or 2 * self._unacked_bytes >= self.max_bytes
+        )
 
     @property
     def is_idle(self) -> bool:
-        """Whether every batch that was closed is acked."""
-        return not self._unacked
+        """Whether every batch that was closed here is acked; those of sessions do not count."""
+        return not self._unowned
 
     @property
     def is_empty(self) -> bool:
@@ -90,12 +126,18 @@ class BatchRing:
     @property
     def free_batches(self) -> int:
         """How many more batches the ring takes."""
-        return max(self._max_batches - len(self._unacked), 0)
+        return 0 if self.is_full else self.max_batches - len(self._unacked)
 
     @property
     def unacked_ticks(self) -> int:
         """How many ticks the aggregator is not known to have."""
         return sum(batch.ticks for batch in self._unacked) + self._open_ticks
+
+    @property
+    def unowned_ticks(self) -> int:
+        """How many of them no producer sends again."""
+        unowned = (batch.ticks for batch in self._unacked if batch.owner is None)
+        return sum(unowned) + self._open_ticks
 
     @property
     def room(self) -> int:
@@ -141,7 +183,7 @@ class BatchRing:
             first = self._first_refusal if refusals else 0
             tail = TickBatch(feed=report, refusals=refusals, first_refusal=first)
             data += tail.SerializeToString()
-        self._unacked.append(Batch(self._next_sequence - 1, ticks, data, len(refusals)))
+        self._append(Batch(self._next_sequence - 1, ticks, data, len(refusals)))
         self._first_refusal += len(refusals)
         self._refusals = []
         self.closed_batches += 1
@@ -157,6 +199,10 @@ class BatchRing:
         head = TickBatch(producer_id=self._producer_id, first_sequence=first_sequence, feed=report)
         return head.SerializeToString()
 
+    def add_batch(self, batch: Batch) -> None:
+        """Take in the batch of a session, ready to be sent."""
+        self._append(batch)
+
     def next_unsent(self) -> Batch | None:
         """Return the next batch to send on the present stream, or None for "not yet"."""
         if self._sent == len(self._unacked):
@@ -165,28 +211,62 @@ class BatchRing:
         self._sent += 1
         return batch
 
-    def acknowledge(self, last_sequence: int) -> None:
-        """Forget the batches up to ``last_sequence``: the aggregator has them."""
+    def acknowledge(self, last_sequence: int) -> list[Batch]:
+        """Forget the oldest batch, which ends at ``last_sequence``: the aggregator has it.
+
+        Batches without an owner that were sent before it, and end earlier, are acked with it.
+
+        Returns:
+            The batches that were acked.
+
+        Raises:
+            UnexpectedAck: the oldest batch is of a session and ends elsewhere.
+        """
+        acked: list[Batch] = []
         while self._sent and self._unacked[0].last_sequence <= last_sequence:
-            gone = self._unacked.popleft()
-            self._sent -= 1
+            first = self._unacked[0]
+            if first.owner is not None and (acked or first.last_sequence != last_sequence):
+                break
+            acked.append(self._pop())
             self._has_greeting = False
-            if gone.last_sequence == last_sequence:
+            if first.last_sequence == last_sequence:
                 # A batch without ticks after it ends there too, and gets an ack of its own.
                 break
+        if not acked and self._sent and self._unacked[0].owner is not None:
+            expected = self._unacked[0].last_sequence
+            raise UnexpectedAck(f"ack of sequence {last_sequence}, expected {expected}")
+        return acked
 
     def rewind(self, greeting: FeedReport | None = None) -> None:
         """Start over with the oldest unacked batch: the stream is lost.
 
         The next one begins with ``greeting``, which takes the place of the former stream's.
         """
-        self._sent = 0
         if self._has_greeting:
-            self._unacked.popleft()
+            self._sent = 1
+            self._pop()
             self._has_greeting = False
+        self._sent = 0
         if greeting is not None:
             first = self._next_sequence
-            if self._unacked:
-                first = self._unacked[0].last_sequence - self._unacked[0].ticks + 1
-            self._unacked.appendleft(Batch(first - 1, 0, self._head(first, greeting)))
+            oldest = next((each for each in self._unacked if each.owner is None), None)
+            if oldest is not None:
+                first = oldest.last_sequence - oldest.ticks + 1
+            self._append(Batch(first - 1, 0, self._head(first, greeting)), is_first=True)
             self._has_greeting = True
+
+    def _append(self, batch: Batch, *, is_first: bool = False) -> None:
+        if is_first:
+            self._unacked.appendleft(batch)
+        else:
+            self._unacked.append(batch)
+        self._unacked_bytes += len(batch.data)
+        self._unowned += batch.owner is None
+
+    def _pop(self) -> Batch:
+        # Removes the oldest, which was sent.
+        batch = self._unacked.popleft()
+        self._sent -= 1
+        self._unacked_bytes -= len(batch.data)
+        self._unowned -= batch.owner is None
+        return batch

@@ -123,16 +123,26 @@ class BatchScheduler:
         self._read_deferred()
 
     def batch_acked(self) -> None:
-        """Send and read on, after the ring took an ack."""
+        """Send and read on, after the ring took the ack of a batch that was closed here."""
         if self._deferred:
             self._read_deferred()
         self._close_due()
+        self.room_made()
+
+    def session_batch_added(self) -> None:
+        """Let the batch of a session leave; it is never joined to others."""
+        self.batch_closed.set()
+
+    def room_made(self) -> None:
+        """Read on, after the ring took any ack."""
         if self._ring.is_empty:
             self._empty.set()
         # Each may fill a batch.
         for resume in list(islice(self._waiting, self._ring.free_batches)):
-            del self._waiting[resume]
-            resume()
+            if self._ring.is_full:
+                break
+            if self._waiting.pop(resume, resume) is None:
+                resume()
 
     async def drain(self) -> None:
         """Wait until the aggregator has every tick."""

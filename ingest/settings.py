@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from ingest.ring import MAX_BYTES
 from marketdata.channel import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S, MIN_KEEPALIVE_S
 from marketdata.framing import MAX_FRAME_SIZE
 from marketdata.settings import ServerSettings
@@ -41,6 +42,12 @@ class IngestSettings(ServerSettings):
     max_frame_size: int = Field(
         default=MAX_FRAME_SIZE, ge=1, le=MAX_FRAME_SIZE, description="bytes in one frame"
     )
+    max_session_frame_size: int = Field(
+        default=4_000_000,
+        ge=1_000,
+        le=16_000_000,
+        description="bytes in one frame of a producer session",
+    )
     first_tick_timeout_s: float = Field(
         default=10.0, gt=0, description="how long a new connection may take to send its first tick"
     )
@@ -60,6 +67,11 @@ class IngestSettings(ServerSettings):
     )
     ring_batches: int = Field(
         default=128, ge=1, description="unacknowledged batches held; when full, reading stops"
+    )
+    ring_bytes: int = Field(
+        default=MAX_BYTES,
+        ge=1_000_000,
+        description="bytes of unacknowledged batches held; when full, reading stops",
     )
     keepalive_s: float = Field(
         default=KEEPALIVE_S,

@@ -1,8 +1,10 @@
-"""Listen on an address, or check that it can be listened on."""
+"""Read addresses, listen on them, and say why one cannot be reached."""
 
 from __future__ import annotations
 
 import errno
+import os
+import re
 import socket
 
 from marketdata.errors import AddressInUse, StartError
@@ -61,3 +63,28 @@ def listen_error(host: str, port: int, error: OSError) -> StartError:
     if error.errno == errno.EADDRINUSE:
         return AddressInUse(f"{host}:{port}")
     return StartError(f"cannot listen on {host}:{port}: {error.strerror}")
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of "localhost:50050" or "[::1]:50050".
+
+    Raises:
+        ValueError: there is no host, or no port from 1 to 65535.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or not 1 <= int(port) <= 65535:
+        raise ValueError("must be HOST:PORT, such as localhost:50050")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def describe_failure(error: OSError, timeout_s: float) -> str:
+    """Return in words why a connection failed; ``timeout_s`` is how long it was waited for."""
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return f"no answer within {timeout_s:g} s"
+    number = error.errno
+    # asyncio joins the errors of several addresses (127.0.0.1 and ::1) into one text.
+    if number is None and (found := re.search(r"\[Errno (\d+)\]", str(error))):
+        number = int(found[1])
+    if number is not None and number > 0:
+        return os.strerror(number)
+    return error.strerror or str(error) or type(error).__name__

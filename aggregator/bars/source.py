@@ -19,7 +19,7 @@ class Accepted(NamedTuple):
     stop: int
     # The sequence of the first tick of the columns.
     first_sequence: int
-    # The indexes of ticks between that were rejected.
+    # The indexes of ticks between that were rejected, here or by the sender.
     rejected: frozenset[int]
 
 

@@ -32,7 +32,7 @@ class Registry(Protocol):
         """Return the state of a sender."""
 
     def resume(self, producer_id: str, first_sequence: int) -> None:
-        """Note the first batch of a sender."""
+        """Note a batch of a sender with a report; the first one counts."""
 
     def changed(self) -> None:
         """Note that a feed covers other times than before."""
@@ -69,7 +69,8 @@ class Feed:
 
         Exchange times after ``latest_ns`` do not count: such ticks are rejected.
         """
-        if batch.producer_id:
+        if batch.feed is not None and batch.producer_id:
+            # The sender itself. Batches of its producers' sessions have no report.
             self._registry.resume(batch.producer_id, batch.first_sequence)
         if batch.feed is not None and batch.feed.producers:
             # Producers connected before they sent these ticks.

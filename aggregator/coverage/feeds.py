@@ -106,7 +106,7 @@ class Feeds:
         return found
 
     def resume(self, producer_id: str, first_sequence: int) -> None:
-        """Note the first batch of a sender; the feeds call it.
+        """Note a batch of a sender with a report; the feeds call it, and the first one counts.
 
         If the sender goes on where an orderly stop left it, nothing was missed in between.
         """

@@ -38,7 +38,7 @@ class Numbering:
         self._next_sequence = now_ns if begins else max(self._next_sequence, now_ns)
 
     def number(self, batch: Batch) -> tuple[int, int]:
-        """Return the sequence of the first tick, and how many of the first ones are duplicates.
+        """Return the sequence of the first tick, and how many of the first ones came before.
 
         Raises:
             InvalidBatch: the producer id is too long, or a sequence is outside 1..2^63-1.
@@ -49,12 +49,21 @@ class Numbering:
             return first, 0
         _check(batch)
         seen = self._producers.advance(batch.producer_id, batch.first_sequence, batch.count)
-        self.duplicates += seen
+        self.duplicates += count_duplicates(batch, seen)
         return batch.first_sequence, seen
 
-    def new_refusals(self, batch: Batch) -> Sequence[Refusal]:
-        """Return the refusals of a batch that were not seen before."""
+    def new_refusals(self, batch: Batch, seen: int) -> Sequence[Refusal]:
+        """Return the refusals of a batch that were not seen before.
+
+        Args:
+            batch: the batch.
+            seen: how many of its first ticks came before.
+        """
         refusals = batch.refusals
+        if batch.producer_id and refusals and refusals[0].sequence:
+            # Each has the place of a tick.
+            new = batch.first_sequence + seen
+            return [refusal for refusal in refusals if refusal.sequence >= new]
         if batch.producer_id and refusals:
             # They are counted apart from the ticks, as those of another producer.
             name = f"{batch.producer_id}{_REFUSALS}"
@@ -74,6 +83,11 @@ class Numbering:
         self._producers.load_state(state["producers"])
         self._next_sequence = state["next_sequence"]
         self.duplicates = state["duplicates"]
+
+
+def count_duplicates(batch: Batch, seen: int) -> int:
+    """Return how many of the first ``seen`` ticks the sender had accepted."""
+    return seen - len(batch.empty_within(0, seen))
 
 
 def make_ack(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from aggregator.wire.decode import DONE, TICK_TAG, Symbols, decode_ticks
+from aggregator.wire.decode import DONE, MIN_TICK, TICK_TAG, Symbols, decode_ticks
 from aggregator.wire.symbol_table import SymbolTable
-from aggregator.wire.ticks import Ticks, make_ticks
+from aggregator.wire.ticks import EMPTY, Ticks, make_ticks
 from marketdata.wire.market_data_pb2 import FeedReport, Refusal, Tick, TickBatch
 
 _MIN_TICKS = 1024
@@ -22,8 +23,6 @@ _TAIL_TAGS = {
     TickBatch.FEED_FIELD_NUMBER << 3 | 2,
     TickBatch.REFUSALS_FIELD_NUMBER << 3 | 2,
 }
-# A tick that the compiled loop reads has a tag, a length and at least 18 bytes.
-_MIN_TICK = 20
 
 
 @dataclass(slots=True)
@@ -40,6 +39,8 @@ class Batch:
     # Ticks that the sender refused, and the number of the first one.
     refusals: Sequence[Refusal] = ()
     first_refusal: int = 0
+    # How many ticks are empty: the sender refused them.
+    empty: int = 0
 
     @property
     def rows(self) -> NDArray[np.int32]:
@@ -66,11 +67,24 @@ class Batch:
         row = int(self.rows[index])
         return self.unknown[index] if row < 0 else table.symbols[row]
 
+    def count_empty(self) -> None:
+        """Count the ticks that are empty, when all are there."""
+        self.empty = int(np.count_nonzero(self.rows[: self.count] == EMPTY))
+
+    def empty_within(self, start: int, stop: int) -> list[int]:
+        """Return the indexes of empty ticks with start <= index < stop."""
+        if not self.empty:
+            return []
+        found: list[int] = np.flatnonzero(self.rows[start:stop] == EMPTY).tolist()
+        return [start + each for each in found]
+
     def put(self, index: int, tick: Tick, table: SymbolTable) -> None:
         """Write one tick into the columns."""
         row = table.rows.get(tick.symbol, -1)
         if row < 0:
             self.unknown[index] = tick.symbol
+            if not tick.symbol and not tick.ByteSize():
+                row = EMPTY
         self.rows[index] = row
         self.prices[index] = tick.price
         self.volumes[index] = tick.volume
@@ -103,7 +117,7 @@ class Decoder:
             DecodeError: the protobuf library does not parse it.
         """
         start, producer_id, first_sequence = _read_head(data)
-        batch = self._new(producer_id, first_sequence, len(data) // _MIN_TICK + 1)
+        batch = self._new(producer_id, first_sequence, len(data) // MIN_TICK + 1)
         # Usually nothing is left after the last tick.
         rest = self._decode_ticks(data, start, batch)
         if rest < len(data):
@@ -122,6 +136,7 @@ class Decoder:
         batch.count = len(ticks)
         for index, tick in enumerate(ticks):
             batch.put(index, tick, self._table)
+        batch.count_empty()
         return batch
 
     def _new(self, producer_id: str, first_sequence: int, max_ticks: int) -> Batch:
@@ -145,14 +160,28 @@ class Decoder:
             if code == DONE or data[at] != TICK_TAG:
                 break
             # One tick that is written in an unusual way, or has an unknown symbol.
-            size = data[at + 1] if at + 1 < len(data) else 0
+            size = data[at + 1] if at + 1 < len(data) else 128
             if size > 127 or at + 2 + size > len(data):
                 break
+            self._make_room(batch, index, end - position)
+            if size == 0:
+                continue
             batch.put(index, Tick.FromString(data[at + 2 : at + 2 + size]), self._table)
             index += 1
             position += 2 + size
         batch.count = index
+        batch.count_empty()
         return position - address
+
+    def _make_room(self, batch: Batch, index: int, rest: int) -> None:
+        # For one tick at ``index`` of fewer bytes than usual, and usual ones after it.
+        needed = index + 1 + rest // MIN_TICK + 1
+        if len(batch.rows) < needed:
+            former = self._ticks
+            self._make_columns(2 * needed)
+            for column, values in zip(_columns(self._ticks), _columns(former), strict=True):
+                column[:index] = values[:index]
+            batch.ticks = self._ticks
 
     def _decode_by_library(self, data: bytes) -> Batch:
         message = TickBatch.FromString(data)
@@ -183,3 +212,7 @@ def _read_head(data: bytes) -> tuple[int, str, int]:
             if byte < 0x80:
                 return position + 1, producer_id, value
     return at, producer_id, 0
+
+
+def _columns(ticks: Ticks) -> list[NDArray[Any]]:
+    return [ticks.rows, ticks.prices, ticks.volumes, ticks.times]

@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from aggregator.wire.ticks import TICKS, Ticks
+from aggregator.wire.ticks import EMPTY, TICKS, Ticks
 from marketdata.kernels import KERNELS, inlined_part, kernel_part
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.words import load_byte, load_double, load_word
@@ -25,6 +25,8 @@ DONE = 0  # it took every tick
 UNUSUAL = 1  # the next tick is not for this loop
 
 TICK_TAG = 3 << 3 | 2
+# A tick that the loop reads has a tag, a length and at least 18 bytes, if it is not empty.
+MIN_TICK = 20
 _SYMBOL_TAG = 1 << 3 | 2
 _PRICE_TAG = 2 << 3 | 1
 _VOLUME_TAG = 3 << 3
@@ -178,6 +180,18 @@ def _read_length(position: int, end: int) -> int:
     return length
 
 
+@kernel_part
+def _is_empty(position: int, end: int) -> bool:
+    # Whether a tick without fields is at ``position``.
+    return end - position >= 2 and load_byte(position) == TICK_TAG and load_byte(position + 1) == 0
+
+
+@kernel_part
+def _has_room(size: int, index: int, rest: int) -> bool:
+    # Whether the columns have room for an empty tick and as many usual ones as may follow.
+    return index + 1 + rest // MIN_TICK + 1 <= size
+
+
 @inlined_part
 def _read_trade(at: int, stop: int) -> tuple[float, int, int]:
     # Returns price, volume and exchange time; -1 as the time: the tick is not for this loop. There
@@ -222,7 +236,7 @@ def decode_ticks(
     Args:
         position: the address of the first byte of a tick, its tag.
         end: the address after the last byte.
-        index: where in the columns to begin; they have room for all ticks.
+        index: where in the columns to begin; they have room for all ticks of MIN_TICK bytes.
         symbols: the symbols that have a row.
         ticks: takes the ticks.
 
@@ -236,7 +250,13 @@ def decode_ticks(
     while position < end:
         length = _read_length(position, end)
         if length == 0:
-            return UNUSUAL, position, index
+            if not _is_empty(position, end) or not _has_room(rows.shape[0], index, end - position):
+                return UNUSUAL, position, index
+            rows[index] = EMPTY
+            prices[index] = volumes[index] = times[index] = 0
+            position += 2
+            index += 1
+            continue
         at = position + 4
         # A half of exactly 32 bytes may begin a longer symbol; a shorter one has its own end.
         half = _read_half(at, length)

@@ -8,12 +8,15 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+# In place of a row: the sender refused the tick, and only its sequence is left.
+EMPTY = -2
+
 
 class Ticks(NamedTuple):
     """The ticks of a batch, a column for each field.
 
     Attributes:
-        rows: the row of the symbol, -1: the symbol has none yet.
+        rows: the row of the symbol, -1: the symbol has none yet, EMPTY: there is no tick.
         prices: as doubles.
         volumes: as int64.
         times: the exchange times.

@@ -281,7 +281,11 @@ class TickBatch(_message.Message):
     first_refusal: _builtins.int
     """Counts the refusals of this producer: the number of the first one of this batch."""
     @_builtins.property
-    def ticks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tick]: ...
+    def ticks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tick]:
+        """An empty Tick keeps the place of a tick that the sender refused. It is neither accepted nor
+        rejected.
+        """
+
     @_builtins.property
     def feed(self) -> Global___FeedReport:
         """The sender's report about its producers. It is sent at the start of a stream, when the first

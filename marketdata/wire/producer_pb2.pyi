@@ -36,7 +36,7 @@ class ProducerMessage(_message.Message):
 
     @_builtins.property
     def batch(self) -> _market_data_pb2.TickBatch:
-        """After the welcome. The producer_id of the batch stays empty."""
+        """After the welcome: first_sequence and ticks, no other fields."""
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class ProducerHello(_message.Message):
 
     PRODUCER_ID_FIELD_NUMBER: _builtins.int
     producer_id: _builtins.str
-    """1 to 64 characters of printable ASCII. It names one producer for ever: its sequences go on after
-    a reconnect.
+    """1 to 64 characters of printable ASCII without spaces; "ingest-" at the start is reserved. It
+    names one producer for ever: its sequences go on after a reconnect.
     """
     def __init__(
         self,

@@ -10,6 +10,24 @@ from tests.doubles.processes import TIMEOUT_S, run_backend, run_gateway
 from tests.doubles.trades import ROOT
 
 
+async def test_the_producer_with_acks_goes_on_where_it_was() -> None:
+    async with run_backend() as (_, _, _, ingest_port):
+        for known in (0, 6):
+            producer = await asyncio.create_subprocess_exec(
+                *(sys.executable, ROOT / "examples" / "acked_producer.py"),
+                f"localhost:{ingest_port}",
+                stdout=asyncio.subprocess.PIPE,
+            )
+            async with asyncio.timeout(TIMEOUT_S):
+                output, _ = await producer.communicate()
+            assert producer.returncode == 0
+            assert output.decode().splitlines() == [
+                f"the server has {known} ticks of example",
+                f"tick {known + 3} was rejected: price_not_positive: price -1.0",
+                "sent 6 = acked 5 + rejected 1",
+            ]
+
+
 async def test_the_producer_makes_a_bar_of_demo() -> None:
     async with (
         run_backend() as (_, aggregator_port, _, ingest_port),

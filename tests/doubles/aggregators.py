@@ -20,6 +20,8 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
     def __init__(self) -> None:
         self.batches: asyncio.Queue[wire.TickBatch] = asyncio.Queue()
         self.reports: asyncio.Queue[wire.FeedReport] = asyncio.Queue()
+        # What was acked, by producer.
+        self.last_sequences: dict[str, int] = {}
         self._acking = asyncio.Event()
         self._acking.set()
         self._postponing = False
@@ -48,6 +50,8 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
         self, request_iterator: AsyncIterator[wire.TickBatch], context: Any
     ) -> None:
         await context.send_initial_metadata(())
+        # Acks are written in the order of the batches.
+        lock = asyncio.Lock()
         async for batch in request_iterator:
             if batch.HasField("feed"):
                 self.reports.put_nowait(batch.feed)
@@ -57,11 +61,16 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
                     await self._until_acking(context)
             last = batch.first_sequence + len(batch.ticks) - 1
             ack = wire.BatchAck(last_sequence=last, accepted=len(batch.ticks))
-            if self._postponing and batch.ticks:
-                self._later.append(asyncio.create_task(self._write_later(context, ack)))
+            self.last_sequences[batch.producer_id] = last
+            if self._postponing and (batch.ticks or lock.locked()):
+                self._later.append(asyncio.create_task(self._write_later(context, ack, lock)))
             else:
                 await context.write(ack)
         await asyncio.gather(*self._later)
+
+    async def GetProducer(self, request: wire.ProducerStateRequest, context: Any) -> Any:  # noqa: N802
+        last_sequence = self.last_sequences.get(request.producer_id, 0)
+        return wire.ProducerState(last_sequence=last_sequence)
 
     async def _until_acking(self, context: Any) -> None:
         waits = [asyncio.create_task(event.wait()) for event in (self._acking, self._breaking)]
@@ -74,15 +83,16 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
             self._breaking.clear()
             await context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
 
-    async def _write_later(self, context: Any, ack: wire.BatchAck) -> None:
-        await self._acking.wait()
-        await context.write(ack)
+    async def _write_later(self, context: Any, ack: wire.BatchAck, lock: asyncio.Lock) -> None:
+        async with lock:
+            await self._acking.wait()
+            await context.write(ack)
 
 
 @contextlib.asynccontextmanager
 async def run_recording_aggregator() -> AsyncIterator[RecordingAggregator]:
     """Run a recording aggregator for the time of the context."""
-    aggregator = RecordingAggregator()  # type: ignore[abstract]  # it serves one method
+    aggregator = RecordingAggregator()  # type: ignore[abstract]  # it serves two methods
     server = grpc.aio.server(options=server_options())
     market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(aggregator, server)
     aggregator.port = server.add_insecure_port("127.0.0.1:0")

@@ -138,6 +138,9 @@ class PlainBook:
         self.engine.begin_batch(now_ns)
         sent = list(ticks)
         for sequence, tick in enumerate(sent, first_sequence):
+            if not tick.ByteSize():
+                # It keeps the place of a tick that the sender refused.
+                continue
             price, volume, ts = tick.price, tick.volume, tick.exchange_timestamp
             reason = check_values(price, volume, ts, latest_ns, self._limits)
             if reason is not None:

@@ -57,7 +57,7 @@ from aggregator.bars.kernel.records import (
     UniTuple,
 )
 from aggregator.bars.kernel.session import begin_base, latest_time
-from aggregator.wire.ticks import TICKS, Ticks
+from aggregator.wire.ticks import EMPTY, TICKS, Ticks
 from marketdata.kernels import KERNELS, kernel_part
 from marketdata.validation import LEAST_SENTINEL, PRICE_SENTINELS
 
@@ -200,6 +200,9 @@ def apply_ticks(
     while index < count:
         row: int = INT(ticks.rows[index])
         if row < 0:
+            if row == EMPTY:
+                index += 1
+                continue
             return UNUSUAL, index, t.state[0].changed
         if many and index + FAR < count:
             prefetch_base(ahead, ticks.rows[index + FAR])

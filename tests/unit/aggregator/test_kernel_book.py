@@ -128,7 +128,7 @@ def make_plain_engine(rule: SessionRule, plan: BarPlan) -> tuple[PlainEngine, Pl
     return engine, listener
 
 
-ticks = st.one_of(usual, usual, late, late, odd)
+ticks = st.one_of(usual, usual, late, late, odd, st.just(Tick()))
 arrivals = st.sampled_from([0, START, *(START + s * NS_PER_S for s in (5, 30, 90)), LATEST])
 
 

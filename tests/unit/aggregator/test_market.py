@@ -86,3 +86,60 @@ def test_a_batch_that_cannot_be_placed_is_an_error_and_changes_nothing(batch: Ti
     with pytest.raises(InvalidBatch):
         market.publish_batch(batch.SerializeToString(), NOW)
     assert market.accepted == 0
+
+
+def with_refused(batch: TickBatch, *sequences: int) -> bytes:
+    """Return a batch of a session in which ingest refused some ticks, the first as malformed."""
+    for number, sequence in enumerate(sequences):
+        tick = batch.ticks[sequence - batch.first_sequence]
+        if number:
+            batch.refusals.add(
+                symbol=tick.symbol,
+                exchange_timestamp=tick.exchange_timestamp,
+                reason="price_not_positive",
+                sequence=sequence,
+            )
+        tick.Clear()
+    return batch.SerializeToString()
+
+
+def test_an_empty_tick_is_neither_accepted_nor_rejected_and_has_a_sequence() -> None:
+    market = make_market()
+    ack = market.publish_batch(with_refused(make_batch(5, 6), 6, 8, 10), NOW)
+    assert (ack.last_sequence, ack.accepted, ack.duplicates) == (10, 3, 0)
+    assert not ack.rejections
+    assert market.last_sequence("p") == 10
+    state = market.book.state("A")
+    assert (state.trades, state.refused, state.close) == (3, 2, 9)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(1, 10)), max_size=30),
+    st.sets(st.integers(1, 60)),
+)
+def test_however_batches_with_refused_ticks_are_resent_each_tick_counts_once(
+    batches: list[tuple[int, int]], refused: set[int]
+) -> None:
+    market = make_market()
+    reached, accepted, duplicates = 0, 0, 0
+    for start, count in batches:
+        first = min(start, reached + 1)
+        here = sorted(each for each in refused if first <= each < first + count)
+        batch = make_batch(first, count)
+        for each in here:
+            batch.refusals.add(
+                symbol="A", exchange_timestamp=NOW, reason="price_not_positive", sequence=each
+            )
+            batch.ticks[each - first].Clear()
+        ack = market.publish_batch(batch.SerializeToString(), NOW)
+        new = range(max(first, reached + 1), first + count)
+        assert ack.accepted == len(set(new) - refused)
+        assert ack.duplicates == count - len(new) - len({*here} - {*new})
+        accepted += ack.accepted
+        duplicates += ack.duplicates
+        reached = max(reached, first + count - 1)
+    assert trades(market) == accepted == len(set(range(1, reached + 1)) - refused)
+    assert market.duplicates == duplicates
+    state = market.book.aggregate("A")
+    if state is not None:
+        assert state.refused == len(refused & set(range(1, reached + 1)))

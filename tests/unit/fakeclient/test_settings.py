@@ -7,7 +7,8 @@ from math import inf
 
 import pytest
 
-from fakeclient.settings import FakeclientSettings, split_address
+from fakeclient.settings import FakeclientSettings
+from marketdata.addresses import split_address
 from marketdata.errors import SettingsError
 from marketdata.settings import load_settings
 

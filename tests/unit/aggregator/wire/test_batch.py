@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from aggregator.wire.batch import Decoder
 from aggregator.wire.symbol_table import SymbolTable
+from aggregator.wire.ticks import EMPTY
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
 
 KNOWN = [
@@ -35,7 +36,7 @@ KNOWN = [
     "AMpB",
     "/ES",
 ]
-Seen = tuple[str, int, list[tuple[str, float, int, int]], bytes | None]
+Seen = tuple[str, int, list[tuple[str, float, int, int]], bytes | None, list[int]]
 
 symbols = st.sampled_from([*KNOWN, "NEW", "aapl", "", "É", "T" * 33, "S" * 42, "S" * 65, "T" * 120])
 int64s = st.one_of(
@@ -67,7 +68,8 @@ def by_library(data: bytes) -> Seen | None:
         return None
     rows = [(t.symbol, t.price, t.volume, t.exchange_timestamp) for t in batch.ticks]
     feed = batch.feed.SerializeToString(deterministic=True) if batch.HasField("feed") else None
-    return batch.producer_id, batch.first_sequence, rows, feed
+    empty = [index for index, tick in enumerate(batch.ticks) if not tick.ByteSize()]
+    return batch.producer_id, batch.first_sequence, rows, feed, empty
 
 
 def by_columns(data: bytes) -> Seen | None:
@@ -79,11 +81,13 @@ def by_columns(data: bytes) -> Seen | None:
     rows = []
     for index in range(batch.count):
         row = int(batch.rows[index])
-        symbol = batch.unknown[index] if row < 0 else known.symbols[row]
+        symbol = "" if row == EMPTY else batch.symbol(index, known)
         price, volume, ts = batch.prices[index], batch.volumes[index], batch.times[index]
         rows.append((symbol, float(price), int(volume), int(ts)))
     feed = None if batch.feed is None else batch.feed.SerializeToString(deterministic=True)
-    return batch.producer_id, batch.first_sequence, rows, feed
+    empty = batch.empty_within(0, batch.count)
+    assert batch.empty == len(empty)
+    return batch.producer_id, batch.first_sequence, rows, feed, empty
 
 
 def check(data: bytes) -> None:
@@ -96,7 +100,7 @@ def batches(draw: st.DrawFn) -> bytes:
     batch = TickBatch(
         producer_id=draw(st.sampled_from(["", "p", "ingest-1", "x" * 200])),
         first_sequence=draw(st.integers(0, 2**64 - 1)),
-        ticks=draw(st.lists(ticks, max_size=6)),
+        ticks=draw(st.lists(st.one_of(ticks, st.just(Tick())), max_size=6)),
     )
     if draw(st.booleans()):
         batch.feed.producers = draw(st.integers(0, 5))
@@ -159,6 +163,13 @@ def test_fields_in_any_order_or_repeated_are_read_as_the_library_reads_them(
 def test_numbers_written_in_odd_ways_are_read_as_the_library_reads_them(volume: bytes) -> None:
     tick = b"\x0a\x04AAPL\x11" + bytes(6) + b"\xf0\x3f\x18" + volume + b"\x20\x80\x01"
     check(b"\x1a" + bytes((len(tick),)) + tick)
+
+
+@pytest.mark.parametrize("small", [Tick(), Tick(volume=1), Tick(symbol="A"), Tick(symbol="NEW")])
+def test_many_ticks_of_few_bytes_leave_room_for_usual_ones(small: Tick) -> None:
+    usual = Tick(symbol="AAPL", price=1, volume=1, exchange_timestamp=1)
+    sent = [small] * 5_000 + [usual] * 5_000 + [small, usual] * 2_000
+    check(TickBatch(first_sequence=1, ticks=sent).SerializeToString())
 
 
 def test_thousands_of_symbols_are_found() -> None:

@@ -1,0 +1,1 @@
+"""Messages of producers with acks in; whole batches, welcomes and acks out."""
