@@ -18,6 +18,7 @@ from benchmarks import (
     bars_store,
     checkpoints,
     deliveries,
+    durable,
     ingest,
     kernels,
     latency,
@@ -51,6 +52,7 @@ PARTS: dict[str, Part] = {
     "reconnect": lambda _limits, _messages, full: reconnect.measure(full=full),
     "rest": lambda found, one, full: rest.measure(found, one, full=full),
     "log": lambda _limits, _messages, full: tick_log.measure(2.0 if full else 0.1),
+    "durable": lambda _limits, _messages, full: durable.measure(full=full),
     "store": lambda _limits, _messages, full: bars_store.measure(
         bars_store.FULL if full else bars_store.QUICK
     ),
