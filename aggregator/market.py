@@ -17,7 +17,7 @@ from aggregator.producers.producers import Producers
 from aggregator.wire.batch import Batch
 from marketdata.timestamps import NS_PER_S
 from marketdata.validation import DEFAULT_LIMITS, ValueLimits
-from marketdata.wire.market_data_pb2 import BatchAck, Refusal, Tick
+from marketdata.wire.market_data_pb2 import BatchAck, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +100,6 @@ class Market:
         applied = self._apply(batch, first, seen, now_ns, feed, refusals=refusals)
         duplicates = count_duplicates(batch, seen)
         return make_ack(first + batch.count - 1, applied.accepted, duplicates, applied.rejections)
-
-    def publish_ticks(
-        self,
-        ticks: Sequence[Tick],
-        now_ns: int,
-        feed: Feed | None = None,
-        refusals: Sequence[Refusal] = (),
-    ) -> Applied:
-        """Apply ticks that carry no identity.
-
-        Args:
-            ticks: the ticks.
-            now_ns: when they arrived.
-            feed: the stream that sent them.
-            refusals: ticks of the stream that were refused.
-        """
-        batch = self.book.decoder.read(ticks)
-        first, _ = self._numbering.number(batch)
-        return self._apply(batch, first, 0, now_ns, feed, refusals=refusals)
 
     def dump_state(self) -> dict[str, Any]:
         """Return the states, the sequences of producers, and the counts."""

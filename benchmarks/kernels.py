@@ -6,6 +6,7 @@ They are measured in seconds of CPU: one thread that never waits, on a machine t
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,6 +182,22 @@ def check(aggregator: Aggregator, market: Market) -> None:
             )
 
 
+def late_lines(late: Mapping[str, Any]) -> Iterator[Line]:
+    """Return the result of each share of late ticks."""
+    in_order = late[LATE[0][2]]["median"]
+    for share, late_s, name in LATE[1:]:
+        rate = late[name]["median"]
+        yield Line(
+            f"kernel/late/{share:.0%}/{late_s}",
+            f"loop of the aggregator, 500 symbols, {name}",
+            rate,
+            "ticks/s",
+            in_order,
+            "none late",
+            note=f"{in_order / rate:.2f} times the time of none late",
+        )
+
+
 async def measure(*, full: bool) -> Outcome:
     """Measure both loops."""
     load_kernels()
@@ -206,20 +223,7 @@ async def measure(*, full: bool) -> Outcome:
                 )
             )
     late = measure_late(ticks // 2, max(passes, 3))
-    in_order = late[LATE[0][2]]["median"]
-    for share, late_s, name in LATE[1:]:
-        rate = late[name]["median"]
-        lines.append(
-            Line(
-                f"kernel/late/{share:.0%}/{late_s}",
-                f"loop of the aggregator, 500 symbols, {name}",
-                rate,
-                "ticks/s",
-                in_order,
-                "none late",
-                note=f"{in_order / rate:.2f} times the time of none late",
-            )
-        )
+    lines += late_lines(late)
     encoders = []
     for symbols in (500, 50_000) if full else (500,):
         written = measure_encoders(symbols, passes)

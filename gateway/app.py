@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
-from typing import Protocol
 
 import grpc
 import structlog
@@ -31,6 +30,7 @@ from gateway.clients.handshake import OriginCheck
 from gateway.clients.head import HeadAsGet
 from gateway.clients.hosts import HostCheck, host_check
 from gateway.clients.origins import is_allowed, parse_origins
+from gateway.ending import Endpoint, say_farewell
 from gateway.graphql.app import install_graphql
 from gateway.hub.history import History
 from gateway.hub.hub import Hub
@@ -69,9 +69,6 @@ log = structlog.get_logger()
 FLUSH_S = 3.0
 FLUSH_SHARE = 0.25
 REQUESTS_SHARE = 0.5
-# How long live clients may take for the farewell. It is one write for a client that reads, and one
-# request for one that polls; any other cannot be told.
-FAREWELL_S = 1.0
 # Files besides the sockets of live clients: the channel, logs, requests in progress.
 OTHER_FILES = 1000
 # A full collection looks at the whole history, and pauses every client for 60 ms. Nearly nothing
@@ -83,16 +80,6 @@ COLLECTIONS = 3
 STOMP_PREFIX = "/ws"
 # The files of our pages; `make assets` fills it, and without it only the pages are missing.
 STATIC = Path(__file__).with_name("static")
-
-
-class Endpoint(Protocol):
-    """An endpoint that has more to end than its sessions."""
-
-    def stop(self) -> None:
-        """Take no more clients, and end those that have no session yet."""
-
-    def abort(self) -> None:
-        """End the clients that are left at once."""
 
 
 async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
@@ -129,7 +116,7 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
             # Jitter, not a secret.
             random = Random()  # noqa: S311
             upstream = Upstream(open_watch(channel), hub, random=random, write=this_turn().write)
-            returns = Returns(settings.reconnect_spread_s, random)
+            returns = Returns(settings.reconnect_spread_s, random.uniform)
             capacity = Capacity(
                 settings.max_connections,
                 rate=settings.admission_rate,
@@ -165,20 +152,6 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
                     await serving
 
 
-async def say_farewell(
-    capacity: Capacity, sessions: Sessions, endpoints: Sequence[Endpoint], flush_s: float
-) -> None:
-    """Send every live client what waits for it and its farewell, and end it."""
-    await sessions.stop(flush_s)
-    for endpoint in endpoints:
-        endpoint.stop()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(FAREWELL_S):
-            await capacity.wait_empty()
-    for endpoint in endpoints:
-        endpoint.abort()
-
-
 def build_app(
     settings: GatewaySettings,
     channel: grpc.aio.Channel,
@@ -195,7 +168,6 @@ def build_app(
     ``tasks``.
     """
     allow_origin = origin_check(settings)
-    allow_host = host_check(settings.allowed_hosts, settings.host)
     peer_options = build_peer_options(settings)
     streams = build_streams(settings, sessions, capacity, allow_origin)
     peers = build_peers(settings, sessions, capacity, peer_options, tasks)
@@ -238,12 +210,17 @@ def build_app(
     install_problems(app)
     install_docs(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
-
     pages = PagePolicies(WithRootPath(app))
-    served: ASGIApp = SymbolReads(pages, ReadsTogether(client, tasks))
+    return wrap_app(SymbolReads(pages, ReadsTogether(client, tasks)), settings)
+
+
+def wrap_app(app: ASGIApp, settings: GatewaySettings) -> ASGIApp:
+    """Return ``app`` within what each request passes first; the last line is the outermost."""
+    served = app
     if origins := parse_origins(settings.allowed_origins):
         served = Cors(served, origins, sockjs_prefix=STOMP_PREFIX)
     served = EncodedSlashes(served)
+    allow_host = host_check(settings.allowed_hosts, settings.host)
     if allow_host is not None:
         served = HostCheck(served, allow_host)
     served = Proxied(served, trusted=settings.trusted_proxies, root_path=settings.root_path)

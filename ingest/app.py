@@ -18,9 +18,9 @@ from ingest.reports import FeedState
 from ingest.ring import BatchRing
 from ingest.scheduler import BatchScheduler
 from ingest.session.batches import BatchReader
-from ingest.session.connection import SessionServices
 from ingest.session.lookup import ProducerLookup
 from ingest.session.producers import SessionProducers
+from ingest.session.services import SessionServices
 from ingest.settings import IngestSettings
 from marketdata.channel import client_options
 from marketdata.summary import DropSummary

@@ -9,7 +9,8 @@ from typing import Protocol
 from ingest.connection import ProducerConnection
 from ingest.parser import FrameParser
 from ingest.scheduler import BatchScheduler
-from ingest.session.connection import SessionConnection, SessionServices
+from ingest.session.connection import SessionConnection
+from ingest.session.services import SessionServices
 from ingest.settings import IngestSettings
 from marketdata.acceptor import Acceptor, allow_open_files
 from marketdata.addresses import open_listeners

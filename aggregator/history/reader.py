@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -43,6 +42,11 @@ class StoredBars(Protocol):
 
     async def fetch(self, asked: Range) -> Sequence[Row]:
         """Return the stored bars of a range."""
+
+    async def fetch_refused(
+        self, symbol: str, interval: str, from_ns: int, to_ns: int
+    ) -> Mapping[int, int]:
+        """Return how many rows of imports were refused, by the start of the bar that they lack."""
 
 
 class BarReader:
@@ -98,7 +102,7 @@ class BarReader:
         # One more shows whether there is another page.
         bars, sequence = await self._read(replace(query, limit=query.limit + 1))
         if query.fill:
-            bars = self._fill(query, bars, before)
+            bars = await self._fill(query, bars, before)
         more = len(bars) > query.limit
         bars = bars[-query.limit :] if query.newest else bars[: query.limit]
         cursor = ""
@@ -169,11 +173,18 @@ class BarReader:
                 count = self._refused(bar.symbol, bar.start, bar.end + by_trades)
                 bar.refused = max(bar.refused, count)
 
-    def _fill(
+    async def _fill(
         self, query: BarQuery, bars: list[wire.Bar], before: wire.Bar | None
     ) -> list[wire.Bar]:
         interval = self._intervals[query.interval]
-        refused = partial(self._refused, query.symbol)
+        imported: Mapping[int, int] = {}
+        if self._store is not None and bars:
+            first, last = (before or bars[0]).start, bars[-1].start
+            imported = await self._store.fetch_refused(query.symbol, query.interval, first, last)
+
+        def refused(start: int, end: int) -> int:
+            return self._refused(query.symbol, start, end) + imported.get(start, 0)
+
         filler = Filler(interval, self._hours(query.symbol), self._coverage, refused)
         after_ns = query.after[0] if query.after is not None else -1
         if query.newest:

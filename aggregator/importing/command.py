@@ -22,7 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from aggregator.importing.job import Import, Rules, Screen
+from aggregator.importing.job import Choices, Import, Rules, Screen
 from aggregator.importing.progress import Progress as Counts
 from aggregator.importing.statements import Way
 from aggregator.sessions.calendars import load_rules
@@ -89,9 +89,11 @@ def import_files(
                 settings,
                 database,
                 files,
-                way=Way.REPLACE if replace else Way.JOIN if join else Way.ADD,
-                distinct=join,
-                strict=strict,
+                Choices(
+                    Way.REPLACE if replace else Way.JOIN if join else Way.ADD,
+                    distinct=join,
+                    strict=strict,
+                ),
             )
         )
     except MarketDataError as exc:
@@ -106,10 +108,7 @@ async def _import(
     settings: AggregatorSettings,
     database: Database,
     files: list[Path],
-    *,
-    way: Way,
-    distinct: bool,
-    strict: bool,
+    choices: Choices,
 ) -> None:
     plan = settings.bar_plan()
     anchored = settings.bar_anchor == "session"
@@ -132,9 +131,7 @@ async def _import(
                 database,
                 files,
                 rules,
-                way=way,
-                distinct=distinct,
-                strict=strict,
+                choices,
                 retention=read_retention(settings.retention),
                 screen=screen,
                 clock=time.time_ns,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,6 +85,18 @@ class Rules:
     settings: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the operator says of the files."""
+
+    # What happens to bars that are stored already.
+    way: Way = Way.ADD
+    # No trade is in two of the files.
+    distinct: bool = False
+    # One row that is not a valid trade refuses the import.
+    strict: bool = False
+
+
 class Import:
     """One import: either all of its files are stored or, if one of them cannot be used, nothing.
 
@@ -91,9 +104,7 @@ class Import:
         database: where the bars go; its tables must exist.
         paths: the files.
         rules: how trades become bars.
-        way: what happens to bars that are stored already.
-        distinct: whether the operator says that no trade is in two of the files.
-        strict: whether one row that is not a valid trade refuses the import.
+        choices: what the operator says of the files.
         retention: how long bars are kept, in ns by interval.
         screen: shows the progress.
         clock: the time in ns.
@@ -104,10 +115,8 @@ class Import:
         database: Database,
         paths: Sequence[Path],
         rules: Rules,
+        choices: Choices,
         *,
-        way: Way = Way.ADD,
-        distinct: bool = False,
-        strict: bool = False,
         retention: Mapping[str, int],
         screen: Screen,
         clock: Callable[[], int],
@@ -115,9 +124,7 @@ class Import:
         self._database = database
         self._paths = paths
         self._rules = rules
-        self._way = way
-        self._distinct = distinct
-        self._strict = strict
+        self._choices = choices
         self._retention = retention
         self._screen = screen
         self._clock = clock
@@ -149,7 +156,7 @@ class Import:
         settings = json.dumps(list(self._rules.settings))
         name = self._name(sources)
         await finish_interrupted(self._database, name, self._clock())
-        ledger = Ledger(self._database, name, self._way, distinct=self._distinct)
+        ledger = Ledger(self._database, name, self._choices.way, distinct=self._choices.distinct)
         known = await ledger.entries(sources)
         plan = self._plan(sources, known)
         staging = Staging(self._database, name)
@@ -166,7 +173,7 @@ class Import:
                 await ledger.check(sources, [i.name for i in self._rules.intervals if is_day(i)])
                 async with self._database.write() as connection:
                     await staging.begin_to_store(
-                        connection, self._way, self.progress, self._clock()
+                        connection, self._choices.way, self.progress, self._clock()
                     )
                     await ledger.enter(
                         connection, sources, plan, settings, known=known, now_ns=self._clock()
@@ -198,7 +205,7 @@ class Import:
         # afterwards.
         digest = hashlib.sha256()
         names = (interval.name for interval in self._rules.intervals)
-        for text in (*names, *self._rules.settings, *sources, self._way is Way.REPLACE):
+        for text in (*names, *self._rules.settings, *sources, self._choices.way is Way.REPLACE):
             digest.update(f"{text}\0".encode())
         return digest.hexdigest()
 
@@ -208,7 +215,7 @@ class Import:
         for content in sources:
             names = [interval.name for interval in self._rules.intervals]
             entry = known.get(content)
-            if entry is not None and entry.whole and self._way is not Way.REPLACE:
+            if entry is not None and entry.whole and self._choices.way is not Way.REPLACE:
                 names = [name for name in names if name not in entry.intervals]
             if names:
                 plan[content] = names
@@ -234,7 +241,7 @@ class Import:
         settings: str,
     ) -> None:
         for content, entry in known.items():
-            if entry.settings != settings and self._way is not Way.REPLACE:
+            if entry.settings != settings and self._choices.way is not Way.REPLACE:
                 before = ", ".join(sorted({*json.loads(entry.settings)} - {*json.loads(settings)}))
                 raise Undecided(
                     f"{sources[content].path} was imported with other settings ({before}); "
@@ -249,8 +256,8 @@ class Import:
             else:
                 before = self.progress.file, 0
                 self.progress.file += 1
-                await staging.add([], [], [], before, self.progress, now_ns=self._clock())
-        if self._strict and self.progress.bad:
+                await staging.add([], [], {}, before, self.progress, now_ns=self._clock())
+        if self._choices.strict and self.progress.bad:
             raise RowsRefused(self.progress.bad.total())
 
     async def _read(self, staging: Staging, source: SourceFile, names: Collection[str]) -> None:
@@ -297,7 +304,7 @@ class Import:
     ) -> None:
         hours = [(source.content, hour) for hour in segment.hours()]
         bars = list(segment.drain())
-        refused, segment.refused = segment.refused, set()
+        refused, segment.refused = segment.refused, Counter()
         self.progress.out_of_session += segment.out_of_session
         segment.out_of_session = 0
         self.progress.row = row

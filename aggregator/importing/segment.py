@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from math import gcd
 from typing import NamedTuple
@@ -94,8 +95,8 @@ class Segment:
         self._base_ns = gcd(*sizes) if whole else NS_PER_S
         self._candles: dict[str, dict[int, Candle]] = {}
         self._hours: dict[tuple[str, int], _OpenHour] = {}
-        # The bars in whose time a trade was refused: symbol, interval and start.
-        self.refused: set[tuple[str, str, int]] = set()
+        # How many trades were refused in the time of a bar: by symbol, interval and start.
+        self.refused: Counter[tuple[str, str, int]] = Counter()
         self.candles = 0
         self.out_of_session = 0
 
@@ -122,7 +123,7 @@ class Segment:
         for interval in self._intervals:
             bounds = BarSchedule(interval, rule).bounds(ts)
             if bounds is not None:
-                self.refused.add((symbol, interval.name, bounds[0]))
+                self.refused[symbol, interval.name, bounds[0]] += 1
 
     def hours(self) -> list[Hour]:
         """Return the hours of all trades so far."""

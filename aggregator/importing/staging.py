@@ -15,6 +15,7 @@ from aggregator.importing.progress import Progress
 from aggregator.importing.segment import Hour, check
 from aggregator.importing.statements import (
     Way,
+    add_refused,
     select_newest,
     select_staged,
     stage_bars,
@@ -49,8 +50,7 @@ class Staging:
         self._mine = import_bars.c["import"] == name
         self._stage_bars = database.render(stage_bars(database))
         self._stage_hours = database.render(stage_hours(database))
-        refused = database.insert(import_refused).on_conflict_do_nothing()
-        self._stage_refused = database.render(refused)
+        self._stage_refused = database.render(add_refused(database.insert(import_refused)))
         self._newest: dict[Series, Bar] = {}
         # Of all trades that were added, by symbol.
         self.volumes: dict[str, int] = {}
@@ -93,7 +93,7 @@ class Staging:
         self,
         found: Iterable[Bar],
         hours: Iterable[tuple[str, Hour]],
-        refused: Iterable[tuple[str, str, int]],
+        refused: Mapping[tuple[str, str, int], int],
         before: tuple[int, int],
         progress: Progress,
         *,
@@ -104,7 +104,7 @@ class Staging:
         Args:
             found: the bars.
             hours: the hours of the trades, each with the content of its file.
-            refused: the bars in whose time a trade was refused.
+            refused: how many trades were refused in the time of each bar.
             before: the file and row where their trades begin.
             progress: how far the files are read now.
             now_ns: the time.
@@ -136,7 +136,7 @@ class Staging:
             times = [(self._name, h.symbol, h.hour, content, *h[2:]) for content, h in hours]
             if times:
                 await connection.exec_driver_sql(self._stage_hours, times)
-            gaps = [(self._name, *bar) for bar in sorted(refused)]
+            gaps = [(self._name, *bar, count) for bar, count in sorted(refused.items())]
             if gaps:
                 await connection.exec_driver_sql(self._stage_refused, gaps)
 

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     and_,
     case,
+    delete,
     func,
     literal,
     or_,
@@ -52,11 +53,13 @@ _ALIKE = {
 _STAGED = [field.name for field in STAGED]
 _VALUES = [name for name in _STAGED if name not in KEY]
 # A stored bar is revised if one of these differs. The sequences depend on the way of a trade into
-# the store. The phase follows from the start. Sums of money are compared with a tolerance.
+# the store. The phase follows from the start. Refused rows are counted at the end. Sums of money
+# are compared with a tolerance.
 _COMPARED = [
     name
     for name in _VALUES
-    if name not in {"first_sequence", "last_sequence", "phase", "notional", "notional_error"}
+    if name
+    not in {"first_sequence", "last_sequence", "phase", "notional", "notional_error", "refused"}
 ]
 # Such sums may differ in the last bits, by the order in which they were added up.
 _NOTIONAL_TOLERANCE = 1e-12
@@ -170,12 +173,45 @@ def mark_imported(part: ColumnElement[bool]) -> Any:
     )
 
 
-def mark_incomplete(part: ColumnElement[bool]) -> Any:
-    """Return the statement that notes of bars that some of their trades were refused."""
-    names = ("symbol", "interval", "start")
-    key = tuple_(*(bars.c[name] for name in names))
-    refused = select(*(import_refused.c[name] for name in names)).where(part)
-    return update(bars).where(key.in_(refused)).values(coverage=Coverage.PARTIAL.value)
+_REFUSED_KEY = ("symbol", "interval", "start")
+
+
+def add_refused(statement: Any) -> Any:
+    """Return an insert of refused rows that adds to the counts that are there."""
+    return statement.on_conflict_do_update(
+        index_elements=["import", *_REFUSED_KEY],
+        set_={"count": import_refused.c.count + statement.excluded.count},
+    )
+
+
+def mark_incomplete(part: ColumnElement[bool], way: Way) -> Any:
+    """Return the statement that notes of bars how many of their trades were refused."""
+    key = tuple_(*(bars.c[name] for name in _REFUSED_KEY))
+    refused = select(*(import_refused.c[name] for name in _REFUSED_KEY)).where(part)
+    same = [import_refused.c[name] == bars.c[name] for name in _REFUSED_KEY]
+    count: Any = select(import_refused.c.count).where(part, *same).scalar_subquery()
+    if way is not Way.REPLACE:
+        count += bars.c.refused
+    values = {"coverage": Coverage.PARTIAL.value, "refused": count}
+    return update(bars).where(key.in_(refused)).values(**values)
+
+
+def forget_noted(part: ColumnElement[bool]) -> Any:
+    """Return the statement that removes the refused rows of which a bar tells."""
+    same = [import_refused.c[name] == bars.c[name] for name in _REFUSED_KEY]
+    return delete(import_refused).where(part, select(bars.c.start).where(*same).exists())
+
+
+def keep_refused(database: Database, part: ColumnElement[bool], way: Way) -> Any:
+    """Return the statement that keeps the refused rows that no bar tells of."""
+    names = [*_REFUSED_KEY, "count"]
+    rows = select(literal(""), *(import_refused.c[name] for name in names)).where(part)
+    statement = database.insert(import_refused).from_select(["import", *names], rows)
+    if way is not Way.REPLACE:
+        return add_refused(statement)
+    return statement.on_conflict_do_update(
+        index_elements=["import", *_REFUSED_KEY], set_={"count": statement.excluded.count}
+    )
 
 
 _was_open = bars.c.state < BarState.FINAL.value

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from sqlalchemy import and_, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aggregator.importing.progress import Progress
 from aggregator.importing.statements import (
     Way,
+    forget_noted,
+    keep_refused,
     mark_imported,
     mark_incomplete,
     store_bars,
@@ -93,28 +96,42 @@ class Storing:
             How many of its bars are not complete, because rows of their time were refused.
         """
         async with self._database.write() as connection:
-            files = await connection.scalar(
-                select(imports.c.files).where(imports.c.id == self._name)
-            )
-            if files is None:
+            row = (
+                await connection.execute(select(imports).where(imports.c.id == self._name))
+            ).first()
+            if row is None:
                 return 0
             # Each file has all trades between its first and its last one. Of the time between two
             # files it says nothing.
             hours = imported_hours.c
             times = await connection.execute(
                 select(func.min(hours.first_ts), func.max(hours.last_ts) + 1)
-                .where(hours["import"] == "", hours.content.in_(list(json.loads(files))))
+                .where(hours["import"] == "", hours.content.in_(list(json.loads(row.files))))
                 .group_by(hours.content)
             )
             await add_spans(self._database, connection, [tuple(span) for span in times])
-            refused = import_refused.c["import"] == self._name
-            incomplete = 0
-            if await connection.scalar(select(import_refused.c.start).where(refused).limit(1)):
-                result = await connection.execute(mark_incomplete(refused))
-                incomplete = result.rowcount
-                await connection.execute(delete(import_refused).where(refused))
+            incomplete = await self._note_refused(connection, Way(row.storing))
             await connection.execute(delete(imports).where(imports.c.id == self._name))
         return incomplete
+
+    async def _note_refused(self, connection: AsyncConnection, way: Way) -> int:
+        # In the bars of their time. Where there is no bar, the count is kept until there is one.
+        is_mine, is_kept = (import_refused.c["import"] == name for name in (self._name, ""))
+        if way is not Way.REPLACE and await _has_refused(connection, is_kept):
+            await connection.execute(mark_incomplete(is_kept, way))
+        await connection.execute(forget_noted(is_kept))
+        if not await _has_refused(connection, is_mine):
+            return 0
+        marked = await connection.execute(mark_incomplete(is_mine, way))
+        await connection.execute(forget_noted(is_mine))
+        await connection.execute(keep_refused(self._database, is_mine, way))
+        await connection.execute(delete(import_refused).where(is_mine))
+        return marked.rowcount
+
+
+async def _has_refused(connection: AsyncConnection, part: ColumnElement[bool]) -> bool:
+    statement = select(import_refused.c.start).where(part).limit(1)
+    return await connection.scalar(statement) is not None
 
 
 async def finish_interrupted(database: Database, but: str, now_ns: int) -> None:

@@ -16,6 +16,9 @@ from marketdata.errors import MarketDataError
 
 # The number of a stream.
 _STREAM = struct.Struct(">q")
+# The same after a message, as its field 15: readers that do not know it read the message.
+_STREAM_FIELD = struct.Struct("<Bq")
+_STREAM_TAG = 15 << 3 | 1
 _COUNT = struct.Struct(">I")
 
 
@@ -36,7 +39,7 @@ class Batch(NamedTuple):
 
     def payload(self) -> bytes:
         """Return the bytes of the record."""
-        return _STREAM.pack(self.stream) + self.data
+        return self.data + _STREAM_FIELD.pack(_STREAM_TAG, self.stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Watch:
 
     def payload(self) -> bytes:
         """Return the bytes of the record."""
-        return _STREAM.pack(self.stream) + self.data
+        return self.data + _STREAM_FIELD.pack(_STREAM_TAG, self.stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,10 @@ def _parse(kind: Kind, payload: bytes) -> Input:
     if kind is Kind.CLOCK:
         return Clock(*_COUNT.unpack(payload))
     if kind in _WITH_DATA:
-        return _WITH_DATA[kind](_STREAM.unpack_from(payload)[0], payload[_STREAM.size :])
+        tag, stream = _STREAM_FIELD.unpack(payload[-_STREAM_FIELD.size :])
+        if tag != _STREAM_TAG:
+            raise ValueError("it has no stream")
+        return _WITH_DATA[kind](stream, payload[: -_STREAM_FIELD.size])
     return _OF_STREAMS[kind](*_STREAM.unpack(payload))
 
 

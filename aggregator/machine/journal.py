@@ -115,6 +115,9 @@ class Journal:
 
     async def watch(self, stream: int, data: bytes) -> None:
         """Submit a serialized ``WatchRequest``; waits while too much waits."""
+        if self._log is not None and self._log.problem:
+            # It may take hours until the log can be written again.
+            self.machine.watches.show(stream, data)
         await self.wait_for_room()
         self.submit(Watch(stream, data))
 

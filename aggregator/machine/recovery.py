@@ -84,10 +84,10 @@ def find_history(tick_log: Readable, fingerprint: str) -> Found | None:
 
     Raises:
         CorruptRecord: a record in the middle is damaged.
-        CheckpointError: only another release reads the checkpoints.
+        StartError: only another release reads the checkpoints.
     """
     problems: list[CheckpointError] = []
-    loaded: list[Found] = []
+    began_at: int | None = None
     for checkpoint in tick_log.checkpoints():
         try:
             content = tick_log.load_checkpoint(checkpoint.offset)
@@ -97,12 +97,10 @@ def find_history(tick_log: Readable, fingerprint: str) -> Found | None:
             if isinstance(exc, CheckpointError):
                 problems.append(exc)
             continue
-        loaded.append(Found(checkpoint.offset, content, start))
-    # Those of an earlier history say nothing about the present one.
-    began_at = max((each.start.began_at for each in loaded), default=0)
-    for found in loaded:
-        if (found.start.began_at, found.start.fingerprint) == (began_at, fingerprint):
-            return found
+        # Those of an earlier history say nothing about the present one.
+        began_at = start.began_at if began_at is None else began_at
+        if (start.began_at, start.fingerprint) == (began_at, fingerprint):
+            return Found(checkpoint.offset, content, start)
     if tick_log.next_offset == tick_log.first_offset:
         return None
     newest = _newest_start(tick_log)
@@ -110,7 +108,7 @@ def find_history(tick_log: Readable, fingerprint: str) -> Found | None:
         return Found(newest.began_at, None, newest)
     if problems and (newest is None or newest.fingerprint == fingerprint):
         # Here data would be lost that another release, or a repair, still brings back.
-        raise problems[0]
+        raise StartError(f"tick log: {problems[0]}") from problems[0]
     return None
 
 

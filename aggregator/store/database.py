@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -27,10 +29,11 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import await_only
 
 from aggregator.bars.bar import SESSION, BarState
 from aggregator.store.address import describe, sqlite_file
@@ -65,6 +68,7 @@ _PRAGMAS = (
     # Without it the log stays as large as the largest transaction.
     "journal_size_limit = 67108864",
 )
+_PRAGMA_RETRY_S = 0.01
 # The number of our advisory lock: one process at a time migrates.
 _MIGRATION_LOCK = 0x6D61726B6574
 
@@ -120,8 +124,21 @@ class Database:
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (*_PRAGMAS, *self._pragmas):
-            cursor.execute(f"PRAGMA {pragma}")
+            self._execute_pragma(cursor, pragma)
         cursor.close()
+
+    def _execute_pragma(self, cursor: DBAPICursor, pragma: str) -> None:
+        # Where two connections turn on the log of a new file, SQLite refuses one without waiting.
+        deadline = time.monotonic() + self._busy_s
+        while True:
+            try:
+                cursor.execute(f"PRAGMA {pragma}")
+            except sqlite3.OperationalError as exc:
+                if "locked" not in str(exc) or time.monotonic() >= deadline:
+                    raise
+                await_only(asyncio.sleep(_PRAGMA_RETRY_S))
+            else:
+                return
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:

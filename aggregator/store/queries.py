@@ -9,7 +9,7 @@ from sqlalchemy import Delete, Select, Table, and_, delete, func, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
 from aggregator.bars.bar import BarState
-from aggregator.store.schema import bar_columns, bars, symbols
+from aggregator.store.schema import bar_columns, bars, import_refused, symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,14 @@ def select_nth_old(symbol: str, interval: str, before_ns: int, n: int) -> Select
         .order_by(bars.c.start)
         .offset(n)
         .limit(1)
+    )
+
+
+def delete_old_refused(interval: str, before_ns: int) -> Delete:
+    """Return the statement that removes the refused rows of imports from before a time."""
+    table = import_refused.c
+    return delete(import_refused).where(
+        table["import"] == "", table.interval == interval, table.start < before_ns
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, delete, insert, select
 
 from aggregator.bars.refusals import Range
 from aggregator.store.database import Database
-from aggregator.store.schema import refusals
+from aggregator.store.schema import import_refused, refusals
 
 
 async def load_refusals(database: Database) -> dict[str, list[Range]]:
@@ -18,6 +18,22 @@ async def load_refusals(database: Database) -> dict[str, list[Range]]:
         for symbol, first, last, count in await connection.execute(select(refusals)):
             found.setdefault(symbol, []).append(Range(first, last, count))
     return found
+
+
+async def load_import_refusals(
+    database: Database, symbol: str, interval: str, from_ns: int, to_ns: int
+) -> dict[int, int]:
+    """Return how many rows of imports were refused, by the start of the bar that they lack."""
+    table = import_refused.c
+    statement = select(table.start, table.count).where(
+        table["import"] == "",
+        table.symbol == symbol,
+        table.interval == interval,
+        table.start >= from_ns,
+        table.start < to_ns,
+    )
+    async with database.read() as connection:
+        return {start: int(count) for start, count in await connection.execute(statement)}
 
 
 async def save_refusals(database: Database, changed: Mapping[str, Sequence[Range]]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sqlalchemy import select
 
 from aggregator.store.database import Database
-from aggregator.store.queries import delete_old, select_nth_old
+from aggregator.store.queries import delete_old, delete_old_refused, select_nth_old
 from aggregator.store.schema import symbols
 
 # Bars per transaction: it takes a few ms, during which no bar is written.
@@ -26,6 +26,9 @@ async def remove_old(database: Database, retention: Mapping[str, int], now_ns: i
     """
     async with database.read() as connection:
         names = (await connection.execute(select(symbols.c.symbol))).scalars().all()
+    async with database.write() as connection:
+        for interval, kept_ns in retention.items():
+            await connection.execute(delete_old_refused(interval, now_ns - kept_ns))
     removed = 0
     for symbol in names:
         for interval, kept_ns in retention.items():

@@ -160,7 +160,8 @@ import_bars = Table(
     PrimaryKeyConstraint("import", *KEY, name="import_bars_pkey"),
     sqlite_with_rowid=False,
 )
-# The bars of unfinished imports in whose time a row was refused.
+# The bars in whose time rows of an import were refused: those of unfinished imports, and those of
+# finished ones that have no trade, with an empty id. Other bars have the count themselves.
 import_refused = Table(
     "import_refused",
     metadata,
@@ -168,6 +169,7 @@ import_refused = Table(
     Column("symbol", Text, nullable=False),
     Column("interval", Text, nullable=False),
     Column("start", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False, server_default="1"),
     PrimaryKeyConstraint("import", "symbol", "interval", "start", name="import_refused_pkey"),
     sqlite_with_rowid=False,
 )

@@ -25,7 +25,7 @@ from aggregator.store.health import FAILING, OK, OVERFLOWING, StoreHealth
 from aggregator.store.last_stop import LastStop, save_last_stop, save_run, take_last_stop
 from aggregator.store.queries import Range as BarRange
 from aggregator.store.queries import select_range
-from aggregator.store.refusals import load_refusals, save_refusals
+from aggregator.store.refusals import load_import_refusals, load_refusals, save_refusals
 from aggregator.store.removal import remove_old
 from aggregator.store.restore import load_open, load_recent
 from aggregator.store.room import MAX_WAIT_S, StoreRoom
@@ -304,6 +304,20 @@ class BarStore:
             # The writer tries again, and reports when it works.
             self._failed(exc)
             self._wake.set()
+            raise StoreUnavailable(self._health.problem or "") from exc
+
+    async def fetch_refused(
+        self, symbol: str, interval: str, from_ns: int, to_ns: int
+    ) -> Mapping[int, int]:
+        """Return how many rows of imports were refused, by the start of the bar that they lack.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        try:
+            return await load_import_refusals(self._database, symbol, interval, from_ns, to_ns)
+        except STORE_ERRORS as exc:
+            self._failed(exc)
             raise StoreUnavailable(self._health.problem or "") from exc
 
     async def load_spans(self) -> list[Span]:

@@ -28,7 +28,7 @@ log_app = typer.Typer(no_args_is_help=True, help="Show, check and print the tick
 Directory = Annotated[
     str,
     typer.Argument(
-        metavar="[DIR]",
+        metavar="DIR",
         envvar="AGGREGATOR_LOG",
         help="The directory of the log.",
         show_default=False,

@@ -69,7 +69,7 @@ class SegmentFile:
         return self.end - self.synced
 
     def write(self, records: Sequence[Waiting], max_end: int) -> tuple[int, OSError | None]:
-        """Append records while the file ends before ``max_end``, at least one.
+        """Append up to MAX_RECORDS while the file ends before ``max_end``, at least one.
 
         Returns:
             The number of whole records written, and why not all of these are. Of a record that is
@@ -78,7 +78,7 @@ class SegmentFile:
         buffers: list[Buffer] = []
         ends: list[int] = []
         end = self.end
-        for offset, kind, time_ns, payload, _ in records[:MAX_RECORDS]:
+        for offset, kind, time_ns, payload, _ in records:
             size = RECORD_HEADER_SIZE + len(payload)
             if ends and end + size > max_end:
                 break

@@ -17,12 +17,19 @@ from aggregator.ticklog.codec import HEADER_SIZE
 from aggregator.ticklog.durability import Durability
 from aggregator.ticklog.health import LogHealth, describe
 from aggregator.ticklog.loop_calls import call_in
-from aggregator.ticklog.segment_file import SegmentFile, Sync, Waiting, create_segment
+from aggregator.ticklog.segment_file import (
+    MAX_RECORDS,
+    SegmentFile,
+    Sync,
+    Waiting,
+    create_segment,
+)
 
 log = structlog.get_logger()
 
 # Records that become done together; the first should not wait for too many others.
 MAX_GROUP_BYTES = 16 * 1024 * 1024
+MAX_GROUP_RECORDS = 4096
 FIRST_RETRY_S = 0.05
 MAX_RETRY_S = 1.0
 
@@ -135,7 +142,7 @@ class LogThread:
             while record is not None:
                 group.append(record)
                 size += record.size
-                if size >= MAX_GROUP_BYTES:
+                if size >= MAX_GROUP_BYTES or len(group) >= MAX_GROUP_RECORDS:
                     return group, True
                 record = self._queue.get_nowait()
         except Empty:
@@ -151,7 +158,9 @@ class LogThread:
                 file = self._file_for(group[written])
                 if file is None:
                     return
-                count, error = file.write(group[written:], self._plan.segment_bytes)
+                count, error = file.write(
+                    group[written : written + MAX_RECORDS], self._plan.segment_bytes
+                )
             except OSError as exc:
                 count, error = 0, exc
             if count:

@@ -86,6 +86,11 @@ class BarQueue:
         waiting.update(dict.fromkeys(series, _NEWEST))
         self._added(position, len(waiting) - before)
 
+    def put_overtaken(self, series: Sequence[int], position: int) -> None:
+        """Queue open bars that were counted anew where later states of their series wait."""
+        if self._overtaken:
+            self.put_partials(list(self._overtaken.intersection(series)), position)
+
     def put_bars(self, bars: Sequence[Published], position: int = 0) -> None:
         """Queue states in their order."""
         if self.overflow is not None or self.is_held:

@@ -84,8 +84,11 @@ class BarWatchers:
             if early:
                 self.recent.add(Closed(early), owner=queue)
                 queue.put_bars(early, position)
-            self.recent.add(Partials(still_open), owner=queue)
+            # Counted for this stream, but every stream has their new sequences from now on.
+            self.recent.add(Partials(still_open))
             queue.put_partials(still_open, position)
+            for other in set().union(*self._by_interval.values()):
+                other.put_overtaken(still_open, position)
 
     def restore(self, queue: BarQueue, topics: Iterable[Topic]) -> None:
         """Let a stream want what it wanted before; nothing is published for it."""

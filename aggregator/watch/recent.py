@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from aggregator.watch.bar_queue import BarQueue, Completed
+from aggregator.watch.bar_queue import BarQueue
 from aggregator.watch.saved_updates import SavedUpdate, pack, unpack
 from aggregator.watch.updates import Changed, Closed, Partials, Update
 
@@ -151,15 +151,15 @@ class Recent:
 
 
 def _size(update: Update) -> int:
-    match update:
-        case Changed(rows, states):
-            content = _NUMBER_BYTES * len(rows)
-            if states is not None:
-                content += _RECORD_BYTES * len(states) + sum(map(len, states))
-        case Partials(series):
-            content = _NUMBER_BYTES * len(series)
-        case Closed(bars):
-            content = sum(_BAR_BYTES + len(bar.wire) for bar in bars)
-        case Completed():
-            content = _BAR_BYTES
-    return _ENTRY_BYTES + content
+    # Not by match, which takes half a microsecond more.
+    if isinstance(update, Changed):
+        rows, states = update
+        size = _ENTRY_BYTES + _NUMBER_BYTES * len(rows)
+        if states is not None:
+            size += _RECORD_BYTES * len(states) + sum(map(len, states))
+        return size
+    if isinstance(update, Partials):
+        return _ENTRY_BYTES + _NUMBER_BYTES * len(update.series)
+    if isinstance(update, Closed):
+        return _ENTRY_BYTES + sum(_BAR_BYTES + len(bar.wire) for bar in update.bars)
+    return _ENTRY_BYTES + _BAR_BYTES

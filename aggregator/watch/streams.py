@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -91,6 +92,21 @@ class WatchStreams:
         except (MarketDataError, DecodeError) as exc:
             # The handler of the call raises it again, so the call ends with the right status.
             watcher.end(exc)
+
+    def show(self, stream: int, data: bytes) -> None:
+        """Send the states that a request adds before it is an input; these are not counted by it.
+
+        Bars wait: which of them are wanted changes their sequences.
+        """
+        watcher = self._by_stream.get(stream)
+        if watcher is not None:
+            with contextlib.suppress(MarketDataError, DecodeError):
+                request = wire.WatchRequest.FromString(data)
+                early = wire.WatchRequest(add=request.add)
+                if request.HasField("all"):
+                    early.all = request.all
+                if not request.HasField("resume"):
+                    self._apply(watcher, early)
 
     def hold(self, stream: int) -> None:
         """Keep what a stream wants although its reader is lost."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 
 # The registry of RFC 6455 calls it "Service Restart": the client should connect again.
 SERVICE_RESTART = 1012
@@ -30,12 +30,14 @@ class Returns:
 
     Args:
         spread_s: how long after the first client the last one comes back.
-        random: decides when each client comes back.
+        uniform: returns a random number between two; decides when each client comes back.
     """
 
-    def __init__(self, spread_s: float = DEFAULT_SPREAD_S, random: Random | None = None) -> None:
+    def __init__(
+        self, spread_s: float = DEFAULT_SPREAD_S, uniform: Callable[[float, float], float] = max
+    ) -> None:
         self._spread_s = spread_s
-        self._random = random or Random()  # noqa: S311  jitter, not a secret
+        self._uniform = uniform
 
     def farewell(self) -> Farewell:
         """Return the last message to one client."""
@@ -46,4 +48,4 @@ class Returns:
         return int(self._next_s())
 
     def _next_s(self) -> float:
-        return FIRST_RETURN_S + self._random.uniform(0, self._spread_s)
+        return FIRST_RETURN_S + self._uniform(0, self._spread_s)

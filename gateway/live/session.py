@@ -8,8 +8,6 @@ bytes of the subscription's format to the connection, which hands it to the sock
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,9 +24,6 @@ from gateway.hub.updates import FeedStatus
 from gateway.limiter import RateLimiter
 from gateway.live.format import Format, StatusFormat
 from marketdata.errors import MarketDataError
-
-# Sessions that are ended in one turn of the event loop, 50 to 100 µs each.
-STOPS_PER_TURN = 100
 
 
 class SubscriptionOverflow(MarketDataError):
@@ -107,7 +102,7 @@ class Sessions:
         self._stopped = False
         # Sessions that still have something to send before they end.
         self._leaving: set[LiveSession] = set()
-        self._all_told = asyncio.Event()
+        self._all_told = _ignore
 
     def __len__(self) -> int:
         return len(self._open)
@@ -126,32 +121,29 @@ class Sessions:
         self.told(session)
 
     def told(self, session: LiveSession) -> None:
-        """Take note that a session has said its last message."""
+        """Take note that a session has said its farewell, or is gone."""
+        if session not in self._leaving:
+            return
         self._leaving.discard(session)
         if not self._leaving:
-            self._all_told.set()
+            self._all_told()
 
-    async def stop(self, flush_s: float) -> None:
-        """End every session, and those that still come: the gateway stops.
+    def begin_stop(self, all_told: Callable[[], None]) -> list[LiveSession]:
+        """Let no session begin any more, and return those that have to end.
 
         Args:
-            flush_s: how long slow clients may take for the updates that wait for them.
+            all_told: called when each of them has said its farewell.
         """
         self._stopped = True
         self._leaving = set(self._open)
-        self._all_told.clear()
-        for number, session in enumerate(list(self._leaving), 1):
-            if session in self._leaving:
-                session.stop()
-            if number % STOPS_PER_TURN == 0:
-                # Requests go on meanwhile.
-                await asyncio.sleep(0)
-        if self._leaving:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(flush_s):
-                    await self._all_told.wait()
-        for session in list(self._leaving):
-            session.tell_farewell()
+        self._all_told = all_told
+        if not self._leaving:
+            all_told()
+        return list(self._leaving)
+
+    def is_leaving(self, session: LiveSession) -> bool:
+        """Return whether a session has not said its farewell yet."""
+        return session in self._leaving
 
 
 class LiveSession(ABC):

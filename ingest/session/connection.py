@@ -8,24 +8,20 @@ import fcntl
 import termios
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from ingest.deadline import FrameDeadline
-from ingest.reports import FeedState
 from ingest.ring import Batch
-from ingest.scheduler import BatchScheduler
 from ingest.session.acks import AckMerger
-from ingest.session.batches import BatchReader, Hello, SessionBatch
+from ingest.session.batches import Hello, SessionBatch
 from ingest.session.errors import SessionError, SessionReason
 from ingest.session.frames import encode_answer
-from ingest.session.lookup import ProducerLookup
-from ingest.session.producers import SessionProducer, SessionProducers
+from ingest.session.producers import SessionProducer
 from ingest.session.protocol import Phase, SessionProtocol
+from ingest.session.services import SessionServices
 from marketdata.errors import FrameTimeout
-from marketdata.summary import DropSummary
 from marketdata.wire.market_data_pb2 import BatchAck
 
 log = structlog.get_logger()
@@ -34,35 +30,6 @@ log = structlog.get_logger()
 MAX_EARLY_BYTES = 64 * 1024
 # How long a producer may take to read the error before its connection is cut.
 LINGER_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class SessionServices:
-    """What all sessions of an ingest share.
-
-    Attributes:
-        reader: reads the ticks.
-        window: where the bytes of any connection are read into.
-        scheduler: sends the batches, and says when not to read.
-        producers: the producers that have a session.
-        lookup: asks the aggregator for their sequences.
-        feed: counts the ticks.
-        rejected: counts the rejected ticks.
-        max_frame_size: bytes in one frame.
-        hello_timeout_s: how long a hello may take to arrive.
-        frame_timeout_s: how long any frame may take.
-    """
-
-    reader: BatchReader
-    window: memoryview
-    scheduler: BatchScheduler
-    producers: SessionProducers
-    lookup: ProducerLookup
-    feed: FeedState
-    rejected: DropSummary
-    max_frame_size: int
-    hello_timeout_s: float
-    frame_timeout_s: float
 
 
 class SessionConnection(asyncio.BufferedProtocol):

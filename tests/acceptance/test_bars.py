@@ -1,4 +1,4 @@
-"""A real day, replayed through real processes, is in the bars to the last share, at every door."""
+"""A real day, replayed through real processes, is in the bars to the last share everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""History joined to live bars on every door while a real day is replayed, whatever breaks."""
+"""History joined to live bars at every endpoint while a real day is replayed, whatever breaks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from marketdata.wire import market_data_pb2 as wire
-from tests.doubles.bar_doors import DOORS, BarFollower
+from tests.doubles.bar_endpoints import ENDPOINTS, BarFollower
 from tests.doubles.link import open_link
 from tests.doubles.pipeline import open_stub
 from tests.doubles.ports import free_port
@@ -60,7 +60,7 @@ class Market:
 
 
 async def join_all(tasks: asyncio.TaskGroup, http: httpx.AsyncClient) -> list[BarFollower]:
-    followers = [BarFollower(door, SYMBOLS, "1m") for door in DOORS]
+    followers = [BarFollower(endpoint, SYMBOLS, "1m") for endpoint in ENDPOINTS]
     for follower in followers:
         await follower.join(tasks, f"127.0.0.1:{http.base_url.port}")
     return followers
@@ -71,7 +71,7 @@ def stored_in(path: Path) -> dict[str, str]:
     return {"AGGREGATOR_STORE": f"sqlite:///{path}/bars.db", "AGGREGATOR_BARS": "1m,5m,1d"}
 
 
-async def test_history_and_live_are_one_on_every_door(tmp_path: Path) -> None:
+async def test_history_and_live_are_one_at_every_endpoint(tmp_path: Path) -> None:
     async with (
         run_service("aggregator", {"AGGREGATOR_PORT": "0", **stored_in(tmp_path)}) as aggregator,
         run_gateway(port := await aggregator.wait_for_port(), **PATIENT) as (_, http),
@@ -117,7 +117,9 @@ async def test_history_and_live_are_one_on_every_door(tmp_path: Path) -> None:
             follower.leave()
 
 
-async def test_after_a_kill_history_goes_on_from_the_store_on_every_door(tmp_path: Path) -> None:
+async def test_after_a_kill_history_goes_on_from_the_store_at_every_endpoint(
+    tmp_path: Path,
+) -> None:
     settings = {"AGGREGATOR_PORT": str(port := free_port()), **stored_in(tmp_path)}
     async with (
         contextlib.AsyncExitStack() as stack,

@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 
 from aggregator.bars.bar import BarKey, BarState
-from tests.doubles.bars import Desk, Trade
+from tests.doubles.bars import EngineHarness, Trade
 from tests.doubles.real_day import INTERVALS, MINUTES, computed, delayed
 from tests.doubles.trades import needs_real_trades
 
@@ -19,21 +19,21 @@ BATCH = 1_000
 
 @pytest.mark.parametrize("max_delay_s", [0, GRACE_S, REVISE_S])
 def test_every_bar_of_every_interval_is_right(max_delay_s: int) -> None:
-    desk = Desk(",".join(INTERVALS), grace_s=GRACE_S, revise_s=REVISE_S)
+    harness = EngineHarness(",".join(INTERVALS), grace_s=GRACE_S, revise_s=REVISE_S)
     source = (Trade(ts, price, volume, name) for name, price, volume, ts in delayed(max_delay_s))
     ranks: dict[BarKey, tuple[int, int]] = {}
     while batch := list(islice(source, BATCH)):
-        desk.trade(*batch)
-        for bar in desk.published:
+        harness.trade(*batch)
+        for bar in harness.published:
             assert bar.rank > ranks.get(bar.key, (0, 0)) or bar.state is BarState.EARLY
             ranks[bar.key] = bar.rank
-        desk.published.clear()
-    assert desk.engine.counts.bars_late == 0
-    assert any(bar.state is BarState.REVISED for bar in desk.closed) == (max_delay_s > GRACE_S)
+        harness.published.clear()
+    assert harness.engine.counts.bars_late == 0
+    assert any(bar.state is BarState.REVISED for bar in harness.closed) == (max_delay_s > GRACE_S)
     for interval in INTERVALS:
-        ends = [end for name, end in desk.completed if name == interval]
+        ends = [end for name, end in harness.completed if name == interval]
         assert ends == sorted(set(ends))
-    newest = desk.newest()
+    newest = harness.newest()
     for interval in INTERVALS:
         want = computed(interval)
         found = {(k.symbol, k.start): bar for k, bar in newest.items() if k.interval == interval}

@@ -126,8 +126,13 @@ def test_prices_that_are_refused_are_counted(tmp_path: Path) -> None:
     # 18:01 UTC lacks two. 1 is no feed, 2 partial, 3 full.
     with closing(sqlite3.connect(tmp_path / "data" / "bars.db")) as database:
         coverages = database.execute(
-            "SELECT interval, (start / 1000000000 - 1587340800) / 60, coverage FROM bars"
+            "SELECT interval, (start / 1000000000 - 1587340800) / 60, coverage, refused FROM bars"
             " WHERE interval IN ('1m', '1d') ORDER BY interval, start"
         ).fetchall()
-    assert coverages == [("1d", 0, 2), ("1m", 1080, 3), ("1m", 1081, 2), ("1m", 1320, 3)]
+    assert coverages == [
+        ("1d", 0, 2, 4),
+        ("1m", 1080, 3, 0),
+        ("1m", 1081, 2, 2),
+        ("1m", 1320, 3, 0),
+    ]
     assert "bars are not complete" in done.stdout

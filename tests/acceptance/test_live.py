@@ -1,4 +1,4 @@
-"""Clients of every live door during a replay of a real day, through real processes."""
+"""Clients of every live endpoint during a replay of a real day, through real processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.doubles import doors
-from tests.doubles.doors import Door
+from tests.doubles import endpoints
+from tests.doubles.endpoints import Endpoint
 from tests.doubles.follower import Follower, State
 from tests.doubles.ports import free_port
 from tests.doubles.processes import Service, run_gateway, run_service
@@ -24,12 +24,12 @@ from tests.integration.fakeclient.recorder import Fakeclient, started
 pytestmark = needs_real_trades
 
 TIMEOUT_S = 60
-LIST_DOORS: dict[str, Door] = {
-    "STOMP": doors.stomp,
-    "SockJS": doors.sockjs,
-    "/api/v1/stream, WebSocket": doors.stream_websocket,
-    "/api/v1/stream, SSE": doors.sse,
-    "GraphQL": doors.graphql,
+LIST_ENDPOINTS: dict[str, Endpoint] = {
+    "STOMP": endpoints.stomp,
+    "SockJS": endpoints.sockjs,
+    "/api/v1/stream, WebSocket": endpoints.stream_websocket,
+    "/api/v1/stream, SSE": endpoints.sse,
+    "GraphQL": endpoints.graphql,
 }
 SYMBOLS = ("SPY", "BAC", "AIG", "IBM")
 ROWS = 388_417
@@ -211,7 +211,7 @@ async def test_after_a_kill_of_the_aggregator_a_cut_client_gets_a_snapshot_and_g
 
 
 class Visitor:
-    """Somebody at one door, who keeps the newest state of each symbol."""
+    """Somebody at one endpoint, who keeps the newest state of each symbol."""
 
     def __init__(self) -> None:
         self.subscribed = asyncio.Event()
@@ -219,9 +219,9 @@ class Visitor:
         self.received = 0
         self._changed = asyncio.Event()
 
-    async def follow(self, door: Door, address: str, symbols: Sequence[str]) -> None:
+    async def follow(self, endpoint: Endpoint, address: str, symbols: Sequence[str]) -> None:
         """Take states until cancelled; none may be older than the one before."""
-        async with aclosing(door(address, symbols)) as states:
+        async with aclosing(endpoint(address, symbols)) as states:
             async for state in states:
                 if state is None:
                     self.subscribed.set()
@@ -247,24 +247,26 @@ class Visitor:
 
 # At full speed many states are conflated, at the other few.
 @pytest.mark.parametrize("speed", ["max", 2 * SPEED])
-async def test_every_door_ends_with_the_states_that_rest_has(speed: object) -> None:
+async def test_every_endpoint_ends_with_the_states_that_rest_has(speed: object) -> None:
     async with run_pipeline() as pipeline, asyncio.TaskGroup() as tasks:
         visitors: dict[str, tuple[Visitor, Sequence[str]]] = {}
         following: list[asyncio.Task[None]] = []
 
-        async def visit(name: str, door: Door, address: str, symbols: Sequence[str]) -> None:
+        async def visit(
+            name: str, endpoint: Endpoint, address: str, symbols: Sequence[str]
+        ) -> None:
             visitor = Visitor()
             visitors[name] = visitor, symbols
-            following.append(tasks.create_task(visitor.follow(door, address, symbols)))
+            following.append(tasks.create_task(visitor.follow(endpoint, address, symbols)))
             await asyncio.wait_for(visitor.subscribed.wait(), TIMEOUT_S)
 
-        for name, door in LIST_DOORS.items():
-            await visit(name, door, pipeline.gateway, SYMBOLS)
+        for name, endpoint in LIST_ENDPOINTS.items():
+            await visit(name, endpoint, pipeline.gateway, SYMBOLS)
         for symbol in SYMBOLS:
             await visit(
-                f"/ws/marketdata {symbol}", doors.plain_websocket, pipeline.gateway, [symbol]
+                f"/ws/marketdata {symbol}", endpoints.plain_websocket, pipeline.gateway, [symbol]
             )
-        await visit("gRPC", doors.grpc_watch, f"127.0.0.1:{pipeline.aggregator_port}", SYMBOLS)
+        await visit("gRPC", endpoints.grpc_watch, f"127.0.0.1:{pipeline.aggregator_port}", SYMBOLS)
 
         async with replaying(pipeline, speed) as replay:
             states = await pipeline.end_of(replay)

@@ -263,6 +263,12 @@ async def test_a_full_disk_stops_the_acks_and_nothing_else_until_there_is_room(
             state = await stub.GetProducer(wire.ProducerStateRequest(producer_id=PRODUCER))
             assert before <= acked[0] <= state.last_sequence < last_of(batches)
             await describe(stub)
+            watch = stub.Watch()
+            await watch.write(wire.WatchRequest(add=["A"]))
+            update = await watch.read()
+            assert isinstance(update, wire.UpdateBatch)
+            assert [each.symbol for each in update.updates] == ["A"]
+            watch.cancel()
             assert not sending.done()
             disk.make_room()
             await service.wait_for_log("log_ok")

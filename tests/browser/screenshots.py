@@ -40,13 +40,13 @@ MINUTE_NS = 60 * 10**9
 BUSY, KNOWN = 60, 3
 # A trade of this minute before the last comes so many trades of its symbol late.
 LATE_MINUTE, LATE_TRADES = 40, 3 * BUSY
-DESK = {"width": 1440, "height": 860}
+DESKTOP = {"width": 1440, "height": 860}
 PHONE = {"width": 390, "height": 844}
 # Time for sparklines and the histogram to say something.
 WARM_UP_S = 20.0
 SHOTS: dict[str, dict[str, Any]] = {
-    "dark": {"color_scheme": "dark", "viewport": DESK},
-    "light": {"color_scheme": "light", "viewport": DESK},
+    "dark": {"color_scheme": "dark", "viewport": DESKTOP},
+    "light": {"color_scheme": "light", "viewport": DESKTOP},
     "phone": {"color_scheme": "dark", "viewport": PHONE},
 }
 

@@ -14,10 +14,10 @@ import pytest
 
 from marketdata.wire import market_data_pb2 as wire
 from tests.conformance.node_tools import need_node, node_script
-from tests.doubles.bar_doors import (
+from tests.doubles.bar_endpoints import (
     GRAPHQL_BARS,
     BarFollower,
-    Door,
+    Endpoint,
     Event,
     GraphQLEvents,
     stomp_event,
@@ -32,7 +32,7 @@ MINUTE_NS = 60 * SECOND_NS
 # A Thursday, 08:20 UTC.
 START_NS = 1_735_201_200 * SECOND_NS
 SINCE = "2024-12-26T08:20:00Z"
-# Minutes before anybody comes: of a life of the aggregator that has ended, and of the present one.
+# Minutes before anybody comes: of a run of the aggregator that has ended, and of the present one.
 STORED, REMEMBERED = 40, 20
 # Minutes that come when all are there.
 LATER = 15
@@ -45,7 +45,7 @@ def node() -> None:
     need_node()
 
 
-def stompjs(transport: str) -> Door:
+def stompjs(transport: str) -> Endpoint:
     async def follow(
         address: str, symbols: Sequence[str], interval: str, since: str
     ) -> AsyncGenerator[Event | None, None]:
@@ -115,14 +115,15 @@ async def market(path: Path) -> AsyncIterator[tuple[str, Feed]]:
 
 
 async def test_history_and_live_are_one_for_clients_others_wrote(tmp_path: Path) -> None:
-    doors = {
+    endpoints = {
         "stompjs": stompjs("plain"),
         "stompjs over SockJS": stompjs("xhr-streaming"),
         "graphql-ws": graphql_ws,
     }
     async with market(tmp_path) as (address, feed), asyncio.TaskGroup() as tasks:
         followers = {
-            name: BarFollower(door, SYMBOLS, "1m", name=name) for name, door in doors.items()
+            name: BarFollower(endpoint, SYMBOLS, "1m", name=name)
+            for name, endpoint in endpoints.items()
         }
         joining = asyncio.gather(
             *(follower.join(tasks, address, since=SINCE) for follower in followers.values())

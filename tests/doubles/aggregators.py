@@ -38,7 +38,7 @@ class RecordingAggregator(market_data_pb2_grpc.MarketDataServiceServicer):
         self._acking.set()
 
     def break_streams(self) -> None:
-        """End the stream of which an ack is withheld, with an error; the next one lives."""
+        """End the stream of which an ack is withheld, with an error; the next one goes on."""
         self._breaking.set()
 
     def postpone_acks(self) -> None:

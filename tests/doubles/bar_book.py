@@ -88,7 +88,7 @@ class BarBook:
                     own.epoch = own.sequence = 0
 
     def restart(self) -> None:
-        """Begin a new life: closed bars are in the store, open ones are gone."""
+        """Begin a new epoch: closed bars are in the store, open ones are gone."""
         self.epoch += 1
         self._sequences.clear()
         for bars in self._bars.values():

@@ -35,14 +35,14 @@ class Trade(NamedTuple):
     symbol: str = "A"
 
 
-class Desk:
+class EngineHarness:
     """A book and its bars, with all that they publish.
 
     ::
 
-        desk = Desk("1s,1m")
-        desk.trade(Trade(ts), Trade(ts))  # one batch
-        desk.closed[-1]  # the state that the store was given last
+        harness = EngineHarness("1s,1m")
+        harness.trade(Trade(ts), Trade(ts))  # one batch
+        harness.closed[-1]  # the state that the store was given last
 
     """
 

@@ -33,6 +33,10 @@ def batch(first_sequence: int, ticks: Sequence[Tick]) -> bytes:
     return encode_frame(message.SerializeToString(), 16_000_000)
 
 
+class SessionOver(ConnectionError):
+    """Ingest has ended the session with an error; the text is its reason."""
+
+
 class SessionClient:
     """One connection of a producer."""
 
@@ -56,15 +60,21 @@ class SessionClient:
 
     async def welcome(self) -> ProducerWelcome:
         """Return the welcome, which must be the next message."""
-        message = await self.next_message()
+        message = await self._next_answer()
         assert message.WhichOneof("message") == "welcome", message
         return message.welcome
 
     async def ack(self) -> ProducerAck:
         """Return an ack, which must be the next message."""
-        message = await self.next_message()
+        message = await self._next_answer()
         assert message.WhichOneof("message") == "ack", message
         return message.ack
+
+    async def _next_answer(self) -> IngestMessage:
+        message = await self.next_message()
+        if message.HasField("error"):
+            raise SessionOver(message.error.reason)
+        return message
 
     async def acked(self, last_sequence: int) -> ProducerAck:
         """Return the sum of the acks up to a sequence."""

@@ -16,7 +16,7 @@ SOCKJS_500 = (
     *(b"Payload expected.", b"Broken JSON encoding."),
     *(b'"callback" parameter required', b'invalid "callback" parameter'),
 )
-# docs/behavior.md and docs/protocols/graphql.md, without 1001 and 3000 (nothing stops), 1011 (a
+# docs/behavior.md and docs/protocols/graphql.md, without 1001 and 1012 (nothing stops), 1011 (a
 # failure) and 1006 (no code at all).
 CLOSE_CODES = frozenset(
     {1000, 1002, 1003, 1007, 1009, 4400, 4401, 4403, 4404, 4406, 4408, 4409, 4413, 4429, 4490}

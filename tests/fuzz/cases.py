@@ -1,4 +1,4 @@
-"""What is sent to each door: case ``index`` of ``seed`` is the same in every run."""
+"""What is sent to each endpoint: case ``index`` of ``seed`` is the same in every run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ServiceName = Literal["ingest", "aggregator", "gateway"]
 class Case:
     """Bytes for one connection, or messages for one RPC."""
 
-    door: str
+    endpoint: str
     service: ServiceName
     chunks: tuple[bytes, ...]
     # A gRPC method, whose messages the chunks are; without one they are the bytes of a connection.
@@ -41,7 +41,7 @@ HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 def make_case(seed: int, index: int) -> Case:
-    """Return one case; doors take turns."""
+    """Return one case; endpoints take turns."""
     random = Random(f"{seed}:{index}")
     return MAKERS[index % len(MAKERS)](random)
 
@@ -130,8 +130,8 @@ def _http2(random: Random) -> Case:
 # HTTP
 
 
-def _connection(random: Random, door: str, service: ServiceName, *parts: bytes) -> Case:
-    return Case(door, service, tuple(piece for part in parts for piece in split(random, part)))
+def _connection(random: Random, endpoint: str, service: ServiceName, *parts: bytes) -> Case:
+    return Case(endpoint, service, tuple(piece for part in parts for piece in split(random, part)))
 
 
 def request(
@@ -345,9 +345,11 @@ def frames(random: Random, messages: Sequence[bytes]) -> list[bytes]:
 
 
 def _websocket(
-    random: Random, door: str, target: bytes, messages: Sequence[bytes], *protocols: bytes
+    random: Random, endpoint: str, target: bytes, messages: Sequence[bytes], *protocols: bytes
 ) -> Case:
-    return Case(door, "gateway", (handshake(random, target, *protocols), *frames(random, messages)))
+    return Case(
+        endpoint, "gateway", (handshake(random, target, *protocols), *frames(random, messages))
+    )
 
 
 def _raw_frames(random: Random) -> Case:

@@ -1,4 +1,4 @@
-"""Clients that behave, one on each door: whatever happens beside them, they see live data."""
+"""Clients that behave, one at each endpoint: whatever happens beside them, they see live data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Opener = Callable[[], AsyncIterator[str]]
 
 
 class Control:
-    """Live clients of every door that stay connected, and the producer of what they see."""
+    """Live clients of every endpoint that stay connected, and the producer of what they see."""
 
     def __init__(self, ingest: int, aggregator: int, gateway: int) -> None:
         self._ingest, self._aggregator, self._gateway = ingest, aggregator, gateway
@@ -41,7 +41,7 @@ class Control:
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Keep the live clients connected for the time of the context."""
-        doors: dict[str, Opener] = {
+        endpoints: dict[str, Opener] = {
             "grpc": self._watch_grpc,
             "sse": self._watch_sse,
             "sockjs xhr_streaming": self._watch_xhr,
@@ -54,8 +54,8 @@ class Control:
             ),
             "graphql": self._watch_graphql,
         }
-        self._seen = dict.fromkeys(doors, 0.0)
-        running = [asyncio.create_task(self._watch(*each)) for each in doors.items()]
+        self._seen = dict.fromkeys(endpoints, 0.0)
+        running = [asyncio.create_task(self._watch(*each)) for each in endpoints.items()]
         try:
             yield
         finally:

@@ -133,7 +133,7 @@ class Fuzz:
     async def _send(self, seed: int, index: int) -> None:
         async with self._slots:
             case = make_case(seed, index)
-            self.sent[case.door] += 1
+            self.sent[case.endpoint] += 1
             if case.rpc:
                 wrong = await self._call(case)
             else:
@@ -144,7 +144,7 @@ class Fuzz:
                 elif case.service == "ingest" and received:
                     wrong = f"ingest answered {received[:100]!r}"
             if wrong:
-                raise Broken(f"{wrong}\nseed {seed}, index {index}, {case.door}: {shown(case)}")
+                raise Broken(f"{wrong}\nseed {seed}, index {index}, {case.endpoint}: {shown(case)}")
 
     async def _call(self, case: Case) -> str | None:
         async with grpc.aio.insecure_channel(

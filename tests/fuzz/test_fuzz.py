@@ -17,7 +17,9 @@ def test_a_case_is_the_same_in_every_run() -> None:
         assert make_case(7, index) == make_case(7, index)
 
 
-async def test_malformed_input_on_every_door_meets_documented_errors_and_leaves_nothing() -> None:
+async def test_malformed_input_at_every_endpoint_meets_documented_errors_and_leaves_nothing() -> (
+    None
+):
     begun = time.monotonic()
     async with fuzzing() as fuzz:
         for number, span in enumerate(KEPT):

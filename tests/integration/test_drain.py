@@ -104,7 +104,7 @@ async def test_a_watcher_gets_all_that_was_published_before_the_aggregator_stops
                 await call.read()
             await call.done_writing()
             stopping = asyncio.create_task(aggregator.stop())
-            sequences = []
+            sequences: list[int] = []
             with contextlib.suppress(grpc.aio.AioRpcError):
                 while isinstance(batch := await watch.read(), wire.UpdateBatch):
                     sequences.extend(update.sequence for update in batch.updates)

@@ -90,7 +90,7 @@ async def test_an_aggregator_that_stops_alone_ends_its_producers_without_a_trace
 
 
 async def test_both_stop_in_order_when_both_are_told_at_once() -> None:
-    async with run_backend(AGGREGATOR_DRAIN_S="30") as (aggregator, _, ingest, ingest_port):
+    async with run_backend(AGGREGATOR_DRAIN_S="12") as (aggregator, _, ingest, ingest_port):
         # An aggregator that stops takes no new stream.
         await ingest.wait_for_log("aggregator_connected")
         await send(ingest_port, [make_tick()] * 20_000)

@@ -59,7 +59,7 @@ def numbered(first: int, count: int, symbol: str = "AAPL") -> list[Tick]:
 async def until(is_true: Callable[[], bool]) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(TIMEOUT_S):
-        while not is_true():
+        while not is_true():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 

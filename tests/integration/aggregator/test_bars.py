@@ -48,7 +48,7 @@ class Clock:
         return self.now_ns
 
 
-class Desk:
+class AggregatorHarness:
     """An aggregator, with verbs to send to it and read from it."""
 
     def __init__(self, aggregator: Aggregator, stub: Stub, clock: Clock) -> None:
@@ -107,33 +107,33 @@ def bar_topics(topics: Iterable[tuple[str, str]]) -> list[wire.BarTopic]:
 
 
 @contextlib.asynccontextmanager
-async def run_desk(**settings: Any) -> AsyncIterator[Desk]:
+async def run_harness(**settings: Any) -> AsyncIterator[AggregatorHarness]:
     clock = Clock()
     aggregator = Aggregator(AggregatorSettings(**{**DEFAULTS, **settings}), clock)
     await aggregator.start()
     try:
         async with open_stub(aggregator.port) as stub:
-            yield Desk(aggregator, stub, clock)
+            yield AggregatorHarness(aggregator, stub, clock)
     finally:
         await aggregator.stop()
 
 
 async def test_a_watch_says_which_intervals_there_are() -> None:
-    async with run_desk(bars="1s,1m") as desk:
-        watch = await desk.watch()
+    async with run_harness(bars="1s,1m") as harness:
+        watch = await harness.watch()
         assert watch.metadata["intervals"] == "1s,1m"
         watch.call.cancel()
 
 
 async def test_a_bar_goes_through_its_states_by_its_own_ticks() -> None:
-    async with run_desk() as desk:
-        await desk.trade(0, 1)
-        watch = await desk.watch(("A", "1m"))
+    async with run_harness() as harness:
+        await harness.trade(0, 1)
+        watch = await harness.watch(("A", "1m"))
         first = await watch.until_bar(state=PARTIAL)
         assert (first.symbol, first.start, first.trades) == ("A", NOW, 2)
         assert first.epoch == int(watch.metadata["epoch"])
-        await desk.trade(MINUTE, MINUTE + 2 * NS_PER_S)
-        await desk.trade(30 * NS_PER_S)
+        await harness.trade(MINUTE, MINUTE + 2 * NS_PER_S)
+        await harness.trade(30 * NS_PER_S)
         final = await watch.until_bar(start=NOW, state=FINAL)
         revised = await watch.until_bar(start=NOW, state=REVISED)
         assert (final.revision, final.trades, final.coverage) == (0, 2, wire.COVERAGE_FULL)
@@ -149,15 +149,15 @@ async def test_a_bar_goes_through_its_states_by_its_own_ticks() -> None:
 
 
 async def test_the_wall_clock_closes_the_last_bar_of_a_quiet_symbol() -> None:
-    async with run_desk() as desk:
-        desk.clock.now_ns = NOW + MINUTE - 1_000_000
-        await desk.trade(MINUTE - 1_000_000)
-        watch = await desk.watch(("*", "1m"))
+    async with run_harness() as harness:
+        harness.clock.now_ns = NOW + MINUTE - 1_000_000
+        await harness.trade(MINUTE - 1_000_000)
+        watch = await harness.watch(("*", "1m"))
         await watch.until_bar(state=PARTIAL)
-        desk.clock.now_ns = NOW + MINUTE
+        harness.clock.now_ns = NOW + MINUTE
         early = await watch.until_bar(state=EARLY)
         assert (early.end, early.trades) == (NOW + MINUTE, 1)
-        desk.clock.now_ns = NOW + MINUTE + 2 * NS_PER_S
+        harness.clock.now_ns = NOW + MINUTE + 2 * NS_PER_S
         final = await watch.until_bar(state=FINAL)
         assert final.sequence > early.sequence
         assert (await watch.until_completed("1m")).end == NOW + MINUTE
@@ -165,38 +165,38 @@ async def test_the_wall_clock_closes_the_last_bar_of_a_quiet_symbol() -> None:
 
 
 async def test_present_states_are_the_early_bar_and_the_open_one() -> None:
-    async with run_desk() as desk:
-        await desk.trade(0, MINUTE)
-        watch = await desk.watch(("A", "1m"), ("NEW", "1s"))
+    async with run_harness() as harness:
+        await harness.trade(0, MINUTE)
+        watch = await harness.watch(("A", "1m"), ("NEW", "1s"))
         await watch.until_bar(start=NOW + MINUTE)
         assert [(bar.start, bar.state) for bar in watch.bars] == [
             (NOW, EARLY),
             (NOW + MINUTE, PARTIAL),
         ]
-        await desk.trade(0, symbol="NEW")
+        await harness.trade(0, symbol="NEW")
         assert (await watch.until_bar(symbol="NEW")).interval == "1s"
         watch.call.cancel()
 
 
 async def test_removed_bars_are_not_sent_any_more() -> None:
-    async with run_desk() as desk:
-        watch = await desk.watch(("A", "1m"), ("A", "5m"))
-        await desk.trade(0)
+    async with run_harness() as harness:
+        watch = await harness.watch(("A", "1m"), ("A", "5m"))
+        await harness.trade(0)
         await watch.until_bar(interval="1m")
         await watch.until_bar(interval="5m")
         await watch.call.write(wire.WatchRequest(remove_bars=bar_topics([("A", "1m")])))
         await watch.call.write(wire.WatchRequest(add_bars=bar_topics([("A", "15m")])))
         await watch.until_bar(interval="15m")
         watch.bars.clear()
-        await desk.trade(MINUTE, MINUTE + 5)
+        await harness.trade(MINUTE, MINUTE + 5)
         await watch.until_bar(interval="15m", trades=3)
         assert {bar.interval for bar in watch.bars} == {"5m", "15m"}
         watch.call.cancel()
 
 
 async def test_an_interval_that_is_not_made_is_an_invalid_argument_that_names_the_others() -> None:
-    async with run_desk(bars="1s,1m") as desk:
-        call = desk.stub.Watch(iter([wire.WatchRequest(add_bars=bar_topics([("A", "7m")]))]))
+    async with run_harness(bars="1s,1m") as harness:
+        call = harness.stub.Watch(iter([wire.WatchRequest(add_bars=bar_topics([("A", "7m")]))]))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -207,25 +207,25 @@ async def test_a_stream_that_is_too_slow_for_closed_bars_ends_and_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(aggregator_core, "MAX_WAITING_BARS", 1_000)
-    async with run_desk(bars="1s") as desk:
-        slow = await desk.watch(("*", "1s"))
-        await desk.trade(*(n * NS_PER_S for n in range(50)))
+    async with run_harness(bars="1s") as harness:
+        slow = await harness.watch(("*", "1s"))
+        await harness.trade(*(n * NS_PER_S for n in range(50)))
         symbols = [f"S{n}" for n in range(1_100)]
         ticks = [make_tick(s, ts_ns=NOW + n * 3 * NS_PER_S) for n in range(2) for s in symbols]
-        async for _ in desk.stub.PublishTicks(iter([wire.TickBatch(ticks=ticks)])):
+        async for _ in harness.stub.PublishTicks(iter([wire.TickBatch(ticks=ticks)])):
             pass
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await slow.until_bar(symbol="never")
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert desk.aggregator.watchers.bars.overflows == 1
+        assert harness.aggregator.watchers.bars.overflows == 1
 
 
 async def test_streams_that_end_leave_no_topic_behind() -> None:
-    async with run_desk() as desk:
+    async with run_harness() as harness:
         for _ in range(20):
-            watch = await desk.watch(("*", "1m"), ("A", "1s"))
+            watch = await harness.watch(("*", "1m"), ("A", "1s"))
             watch.call.cancel()
         async with asyncio.timeout(TIMEOUT_S):
-            while len(desk.aggregator.watchers):
-                await desk.stub.ListSymbols(wire.ListSymbolsRequest())
-        assert desk.aggregator.watchers.bars.watched_topics == 0
+            while len(harness.aggregator.watchers):
+                await harness.stub.ListSymbols(wire.ListSymbolsRequest())
+        assert harness.aggregator.watchers.bars.watched_topics == 0

@@ -60,7 +60,7 @@ async def get_bars(stub: MarketDataServiceAsyncStub, interval: str, **asked: Any
     return list(response.bars)
 
 
-LIVES = ((0, 1_000), (1_000, 1_007), (1_007, 3_000))
+RUNS = ((0, 1_000), (1_000, 1_007), (1_007, 3_000))
 INTERVALS = ("1s", "1m", "5m", "1h", "1d")
 
 
@@ -81,10 +81,10 @@ async def test_a_graceful_restart_continues_open_bars_exactly(store_address: str
     settings = {"store": store_address, "bar_revise_s": 60.0}
     async with run_aggregator(store="off") as whole, open_stub(whole.port) as stub:
         # In the same batches: late ticks of one batch are one revision.
-        for first, last in LIVES:
+        for first, last in RUNS:
             await publish(stub, ticks[first:last], first + 1)
         expected = await all_bars(stub)
-    for first, last in LIVES:
+    for first, last in RUNS:
         async with run_aggregator(**settings) as part, open_stub(part.port) as stub:
             await publish(stub, ticks[first:last], first + 1)
             found = await all_bars(stub)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -280,16 +281,26 @@ async def test_a_batch_without_a_usable_sequence_is_an_invalid_argument(stub: St
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-@pytest.mark.parametrize("server_s", [1, 3600])
-async def test_keepalive_pings_of_an_idle_connection_are_never_too_many(server_s: float) -> None:
-    async with run_aggregator(keepalive_s=server_s) as aggregator:
-        options = client_options(keepalive_s=1)
-        async with open_stub(aggregator.port, options) as stub:
+# The least and a large value of AGGREGATOR_KEEPALIVE_S, INGEST_KEEPALIVE_S and
+# INGEST_KEEPALIVE_TIMEOUT_S, and their defaults.
+KEEPALIVES = list(itertools.product([1, 60, 3600], [1, 10, 3600], [2, 5, 3600]))
+
+
+async def test_no_combination_of_keepalives_ends_an_idle_connection() -> None:
+    async def stays(server_s: float, client_s: float, timeout_s: float) -> bool:
+        options = client_options(client_s, timeout_s)
+        async with (
+            run_aggregator(keepalive_s=server_s) as aggregator,
+            open_stub(aggregator.port, options) as stub,
+        ):
             call = stub.StreamAggregates(wire.AggregateRequest(symbol="A"))
             await call.initial_metadata()
             # The fourth ping would end the connection.
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(call.read(), 5.0)
+            return True
+
+    assert all(await asyncio.gather(*(stays(*each) for each in KEEPALIVES)))
 
 
 @pytest.mark.parametrize(

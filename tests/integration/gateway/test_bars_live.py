@@ -1,4 +1,4 @@
-"""Bars on every live door: what is open first, then each later state, closed ones always."""
+"""Bars on every live endpoint: what is open first, then each later state, closed ones always."""
 
 from __future__ import annotations
 

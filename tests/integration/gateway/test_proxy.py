@@ -478,7 +478,7 @@ async def test_of_two_gateways_each_can_restart_and_nobody_misses_anything(tmp_p
             await start(number)
             stack.push_async_callback(gateways[number].aclose)
         port = free_port()
-        servers = two_gateways(*(f"127.0.0.1:{each}" for each in ports), port)
+        servers = two_gateways(f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", port)
         await stack.enter_async_context(running_nginx(servers, port, tmp_path))
         proxy = Proxy(port, "/market", None)
 

@@ -1,4 +1,4 @@
-"""The REST door over real HTTP, with an aggregator that answers."""
+"""The REST endpoint over real HTTP, with an aggregator that answers."""
 
 from __future__ import annotations
 

@@ -208,9 +208,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Hub | StompEndpoint]:
 
 async def test_nothing_of_a_client_stays(built: list[Hub | StompEndpoint]) -> None:
     async with live(resume_window_s=0) as (address, feed):
-        hub, door = built
+        hub, endpoint = built
         assert isinstance(hub, Hub)
-        assert isinstance(door, StompEndpoint)
+        assert isinstance(endpoint, StompEndpoint)
         before = asyncio.all_tasks()
         async with httpx.AsyncClient(trust_env=False, base_url=f"http://{address}") as http:
             for number in range(200):
@@ -232,8 +232,8 @@ async def test_nothing_of_a_client_stays(built: list[Hub | StompEndpoint]) -> No
         async with asyncio.timeout(10):
             while asyncio.all_tasks() - before or hub.subscriptions:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        assert not list(door.sessions)
-        assert not door.signaling
+        assert not list(endpoint.sessions)
+        assert not endpoint.signaling
         assert not hub.followed_topics()
         await feed.price("S0", 1.0)
 

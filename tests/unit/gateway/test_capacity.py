@@ -53,6 +53,6 @@ def test_a_server_that_stops_admits_nobody() -> None:
 
 @given(st.floats(0, 600), st.integers())
 def test_clients_come_back_within_the_spread(spread_s: float, seed: int) -> None:
-    returns = Returns(spread_s, Random(seed))
+    returns = Returns(spread_s, Random(seed).uniform)
     assert 1000 <= returns.farewell().reconnect_after_ms <= 1000 * (1 + spread_s) + 1
     assert 1 <= returns.retry_after_s() <= 1 + spread_s

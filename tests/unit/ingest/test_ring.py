@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.ring import BatchRing
-from marketdata.wire.market_data_pb2 import FeedReport, Tick, TickBatch
+from ingest.ring import Batch, BatchRing, UnexpectedAck
+from marketdata.wire.market_data_pb2 import BatchAck, FeedReport, Tick, TickBatch
 
 
 def make_ring(batch_ticks: int = 3, max_batches: int = 2) -> BatchRing:
@@ -216,3 +217,68 @@ def test_whatever_happens_the_aggregator_can_rebuild_the_exact_sequence(
     ring.acknowledge(100 + given_ticks)
     assert ring.is_empty
     assert ring.unacked_ticks == 0
+
+
+class Owner:
+    def batch_acked(self, batch: Batch, ack: BatchAck) -> None:
+        """Take nothing."""
+
+
+def owned(first: int, count: int, producer_id: str = "s") -> Batch:
+    ticks = [Tick(volume=first + index) for index in range(count)]
+    sent = TickBatch(producer_id=producer_id, first_sequence=first, ticks=ticks)
+    return Batch(first + count - 1, count, sent.SerializeToString(), owner=Owner())
+
+
+def test_batches_of_several_producers_are_sent_and_acked_in_their_order() -> None:
+    ring = make_ring(batch_ticks=1, max_batches=9)
+    add(ring, [record(1)])
+    ring.add_batch(owned(1, 5))
+    add(ring, [record(2)])
+    ring.add_batch(owned(1, 3, "t"))
+    sent = [(batch.producer_id, batch.first_sequence) for batch in send_all(ring)]
+    assert sent == [("p", 100), ("s", 1), ("p", 101), ("t", 1)]
+    assert (ring.unacked_ticks, ring.unowned_ticks) == (10, 2)
+    owners = []
+    for last in (100, 5, 101, 3):
+        (acked,) = ring.acknowledge(last)
+        owners.append(acked.owner is not None)
+    assert owners == [False, True, False, True]
+    assert ring.is_empty
+    assert ring.is_idle
+
+
+@pytest.mark.parametrize("wrong", [4, 6, 100])
+def test_an_ack_of_anything_but_the_oldest_batch_of_a_session_is_an_error(wrong: int) -> None:
+    ring = make_ring(batch_ticks=1, max_batches=9)
+    ring.add_batch(owned(1, 5))
+    ring.add_batch(owned(6, 1))
+    send_all(ring)
+    with pytest.raises(UnexpectedAck):
+        ring.acknowledge(wrong)
+    assert ring.unacked_ticks == 6
+
+
+def test_the_greeting_has_the_sequence_of_the_first_unacked_tick_of_v1_frames() -> None:
+    ring = make_ring(batch_ticks=1, max_batches=9)
+    ring.add_batch(owned(7, 2))
+    add(ring, [record(1)])
+    ring.rewind(REPORT)
+    sent = [(batch.producer_id, batch.first_sequence) for batch in send_all(ring)]
+    assert sent == [("p", 100), ("s", 7), ("p", 100)]
+    ring.rewind(REPORT)
+    assert len(send_all(ring)) == 3
+
+
+def test_the_ring_is_full_by_bytes_and_idle_without_batches_of_its_own() -> None:
+    ring = BatchRing(producer_id="p", first_sequence=1, batch_ticks=3, max_batches=9, max_bytes=500)
+    while not ring.is_full:
+        ring.add_batch(owned(1, 20))
+    assert ring.free_batches == 0
+    assert ring.is_half_full
+    assert ring.is_idle
+    assert ring.unacked_ticks < 9 * 20
+    send_all(ring)
+    while ring.unacked_ticks:
+        ring.acknowledge(20)
+    assert not ring.is_half_full

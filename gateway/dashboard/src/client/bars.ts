@@ -24,7 +24,7 @@ export function isNewer(bar: Bar, known: Bar): boolean {
   if ((bar.filler === null) !== (known.filler === null)) return bar.filler === null;
   if (bar.revision !== known.revision) return bar.revision > known.revision;
   if (isClosed(bar) !== isClosed(known)) return isClosed(bar);
-  // Epochs are times, so a later life of the aggregator has the greater one.
+  // Epochs are times, so a later run of the aggregator has the greater one.
   const byEpoch = compareDecimal(bar.epoch, known.epoch);
   return byEpoch !== 0 ? byEpoch > 0 : compareDecimal(bar.sequence, known.sequence) > 0;
 }

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from random import Random
 
@@ -157,7 +158,7 @@ async def test_any_damage_in_a_full_segment_is_found(
     tmp_path: Path, seed: int, damage: int
 ) -> None:
     random = Random(seed)
-    directory = tmp_path / f"{seed}-{damage}"
+    directory = Path(tempfile.mkdtemp(dir=tmp_path))
     given_payloads = [random.randbytes(random.choice((0, 10, 100))) for _ in range(60)]
     await write_log(directory, given_payloads, options("never", segment_bytes=2000))
     *full, _ = list_segments(directory)
@@ -165,6 +166,7 @@ async def test_any_damage_in_a_full_segment_is_found(
     data = bytearray(path.read_bytes())
     begin = random.randrange(len(data))
     data[begin : begin + damage] = random.randbytes(len(data[begin : begin + damage]))
+    data[begin] = path.read_bytes()[begin] ^ random.randrange(1, 256)
     path.write_bytes(data)
     async with opened(lambda: FileLog(directory, NEVER)) as log:
         # Only the last segment is read at the start.

@@ -8,28 +8,28 @@ from aggregator.bars.bar import BarState, always_covered
 from aggregator.bars.event_bars import EventBars
 from marketdata.intervals import Interval
 from marketdata.timestamps import NS_PER_S
-from tests.doubles.bars import Desk, Trade
+from tests.doubles.bars import EngineHarness, Trade
 
 S = NS_PER_S
 DAY = 16_000 * 86_400 * S
 PARTIAL, EARLY, FINAL, REVISED = BarState.PARTIAL, BarState.EARLY, BarState.FINAL, BarState.REVISED
 
 
-def let_clock_come_to(desk: Desk, now: int) -> None:
-    while (due := desk.engine.next_timer()) is not None and due <= now:
-        desk.close_due(max(due, now - S))
+def let_clock_come_to(harness: EngineHarness, now: int) -> None:
+    while (due := harness.engine.next_timer()) is not None and due <= now:
+        harness.close_due(max(due, now - S))
 
 
 def run_feed(lag_ns: int, seconds: int = 6) -> list[tuple[int, BarState, int]]:
     """Return the states that a feed of 50 trades per second gets, whose trades are so old."""
-    desk = Desk("1s", watched={"1s"})
+    harness = EngineHarness("1s", watched={"1s"})
     for number in range(seconds * 50):
         now = DAY + 100 * S + number * S // 50
-        let_clock_come_to(desk, now)
-        desk.trade(Trade(now - lag_ns), now_ns=now)
-    let_clock_come_to(desk, now + 3600 * S)
+        let_clock_come_to(harness, now)
+        harness.trade(Trade(now - lag_ns), now_ns=now)
+    let_clock_come_to(harness, now + 3600 * S)
     first = DAY + 100 * S - lag_ns
-    return [((bar.start - first) // S, bar.state, bar.revision) for bar in desk.published]
+    return [((bar.start - first) // S, bar.state, bar.revision) for bar in harness.published]
 
 
 @pytest.mark.parametrize("lag_s", [1, 5, 30, 59])
@@ -50,30 +50,30 @@ def test_no_bar_of_a_feed_whose_lag_is_no_whole_number_is_revised() -> None:
 
 
 def test_a_quiet_symbol_closes_a_grace_and_its_lag_after_the_end() -> None:
-    desk = Desk("1s", watched={"1s"})
-    desk.trade(Trade(DAY + S // 2), now_ns=DAY + S // 2 + 5 * S)
-    assert desk.engine.next_timer() == DAY + S + 5 * S
-    desk.close_due(DAY + 6 * S - 1)
-    assert [bar.state for bar in desk.published] == [PARTIAL]
-    desk.close_due(DAY + 6 * S)
-    assert [bar.state for bar in desk.published] == [PARTIAL, EARLY]
-    assert desk.engine.next_timer() == DAY + 8 * S
-    desk.close_due(DAY + 8 * S)
-    assert [bar.state for bar in desk.published] == [PARTIAL, EARLY, FINAL]
+    harness = EngineHarness("1s", watched={"1s"})
+    harness.trade(Trade(DAY + S // 2), now_ns=DAY + S // 2 + 5 * S)
+    assert harness.engine.next_timer() == DAY + S + 5 * S
+    harness.close_due(DAY + 6 * S - 1)
+    assert [bar.state for bar in harness.published] == [PARTIAL]
+    harness.close_due(DAY + 6 * S)
+    assert [bar.state for bar in harness.published] == [PARTIAL, EARLY]
+    assert harness.engine.next_timer() == DAY + 8 * S
+    harness.close_due(DAY + 8 * S)
+    assert [bar.state for bar in harness.published] == [PARTIAL, EARLY, FINAL]
 
 
 def test_a_late_trade_says_nothing_of_the_lag() -> None:
-    desk = Desk("1s")
-    desk.trade(Trade(DAY + 30 * S), now_ns=DAY + 30 * S)
-    desk.trade(Trade(DAY + 10 * S), now_ns=DAY + 30 * S)
-    assert desk.engine.next_timer() == DAY + 31 * S
+    harness = EngineHarness("1s")
+    harness.trade(Trade(DAY + 30 * S), now_ns=DAY + 30 * S)
+    harness.trade(Trade(DAY + 10 * S), now_ns=DAY + 30 * S)
+    assert harness.engine.next_timer() == DAY + 31 * S
 
 
 def test_after_a_backlog_the_clock_is_that_of_the_newest_trade() -> None:
-    desk = Desk("1s")
+    harness = EngineHarness("1s")
     now = DAY + 50 * S
-    desk.trade(*(Trade(DAY + n * S) for n in range(51)), now_ns=now)
-    assert desk.engine.next_timer() == now + S
+    harness.trade(*(Trade(DAY + n * S) for n in range(51)), now_ns=now)
+    assert harness.engine.next_timer() == now + S
 
 
 def event_bars(symbol: str, interval: Interval) -> EventBars:
@@ -84,22 +84,22 @@ def event_bars(symbol: str, interval: Interval) -> EventBars:
 
 @pytest.mark.parametrize("age_s", [0, 5, 60, 61, 10**7])
 def test_prints_of_any_age_count_when_their_symbol_is_quiet_for_the_grace(age_s: int) -> None:
-    desk = Desk("20v", event_bars=event_bars)
+    harness = EngineHarness("20v", event_bars=event_bars)
     now = DAY + age_s * S
     prints = [Trade(DAY + n * 20_000, volume=45) for n in range(3)]
-    desk.trade(*prints, now_ns=now)
-    assert desk.bars("20v") == []
-    desk.close_due(now + 3 * S)
+    harness.trade(*prints, now_ns=now)
+    assert harness.bars("20v") == []
+    harness.close_due(now + 3 * S)
     # Three prints of 45 shares fill six bars of 20, and begin one more.
-    assert [bar.candle.volume for bar in desk.bars("20v")] == [20] * 6 + [15]
+    assert [bar.candle.volume for bar in harness.bars("20v")] == [20] * 6 + [15]
 
 
 def test_prints_of_a_feed_that_lags_wait_for_their_place_among_the_others() -> None:
-    desk = Desk("2t", event_bars=event_bars)
+    harness = EngineHarness("2t", event_bars=event_bars)
     now = DAY + 5 * S
-    desk.trade(Trade(DAY + S), now_ns=now + S)
-    let_clock_come_to(desk, now + 2 * S)
-    desk.trade(Trade(DAY + S // 2, price=9.0), now_ns=now + 2 * S)
-    desk.close_due(now + 9 * S)
-    (bar,) = desk.bars("2t")
+    harness.trade(Trade(DAY + S), now_ns=now + S)
+    let_clock_come_to(harness, now + 2 * S)
+    harness.trade(Trade(DAY + S // 2, price=9.0), now_ns=now + 2 * S)
+    harness.close_due(now + 9 * S)
+    (bar,) = harness.bars("2t")
     assert (bar.candle.open, bar.start) == (9.0, DAY + S // 2)

@@ -31,6 +31,7 @@ class StoreInMemory:
     def __init__(self) -> None:
         self.backlog = Backlog(100)
         self.rows: dict[tuple[int, int], Sequence[Any]] = {}
+        self.refused: dict[int, int] = {}
         # Called while the database answers, after it has read.
         self.meanwhile: Callable[[], None] = lambda: None
 
@@ -52,6 +53,11 @@ class StoreInMemory:
         ]
         self.meanwhile()
         return found[: asked.limit]
+
+    async def fetch_refused(
+        self, symbol: str, interval: str, from_ns: int, to_ns: int
+    ) -> Mapping[int, int]:
+        return {start: n for start, n in self.refused.items() if from_ns <= start < to_ns}
 
 
 class Day(NamedTuple):
@@ -228,6 +234,16 @@ def test_any_cursor_is_read_or_refused(cursor: str) -> None:
     except InvalidBars:
         return
     assert read_cursor(write_cursor(place)) == place
+
+
+async def test_a_filler_says_how_many_rows_of_an_import_were_refused(bars: Setup) -> None:
+    bars.put_stored(make_bar(3), make_bar(6))
+    bars.store.refused = {s(4): 7, s(8): 1}
+    response = await bars.read(from_ns=0, to=s(10), fill=wire.FILL_ALL)
+    assert [(bar.filler, bar.refused) for bar in response.bars] == [
+        *((wire.FILLER_NONE, 0), (wire.FILLER_REFUSED, 7)),
+        *((wire.FILLER_NO_TRADES, 0), (wire.FILLER_NONE, 0)),
+    ]
 
 
 async def test_fillers_stand_between_the_bars_only(bars: Setup) -> None:

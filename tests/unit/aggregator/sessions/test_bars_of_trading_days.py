@@ -10,7 +10,7 @@ import pytest
 from aggregator.bars.bar import Bar
 from aggregator.sessions.calendars import load_rules
 from marketdata.timestamps import NS_PER_S
-from tests.doubles.bars import Desk, Trade
+from tests.doubles.bars import EngineHarness, Trade
 
 LONDON = ZoneInfo("Europe/London")
 CHICAGO = ZoneInfo("America/Chicago")
@@ -29,8 +29,8 @@ TRADES = (
 )
 
 
-def desk_of(session: str) -> Desk:
-    return Desk("1m,1d", rule=load_rules(session, "", anchored=False).rule_for("A"))
+def harness_of(session: str) -> EngineHarness:
+    return EngineHarness("1m,1d", rule=load_rules(session, "", anchored=False).rule_for("A"))
 
 
 def numbers(bar: Bar) -> tuple[float, float, float, float, int, int]:
@@ -52,33 +52,33 @@ def numbers(bar: Bar) -> tuple[float, float, float, float, int, int]:
 def test_the_closing_auction_counts_for_its_day(
     session: str, tuesday: tuple[object, ...], order: tuple[int, ...]
 ) -> None:
-    desk = desk_of(session)
+    harness = harness_of(session)
     for index in order:
-        desk.trade(TRADES[index])
-    newest = desk.newest()
+        harness.trade(TRADES[index])
+    newest = harness.newest()
     days = {key.start: numbers(bar) for key, bar in newest.items() if key.interval == "1d"}
     wednesday = (104.0, 104.0, 104.0, 104.0, 7, 1)
     assert days == {at("2024-07-16 08:00"): tuesday, at("2024-07-17 08:00"): wednesday}
-    aggregate = desk.book.aggregate("A")
+    aggregate = harness.book.aggregate("A")
     assert aggregate is not None
     assert (aggregate.open, aggregate.close, aggregate.volume) == (104.0, 104.0, 7)
 
 
 def test_the_aggregate_after_the_auction_is_that_of_the_whole_day() -> None:
-    desk = desk_of("XLON")
-    desk.trade(*TRADES[:3])
-    aggregate = desk.book.aggregate("A")
+    harness = harness_of("XLON")
+    harness.trade(*TRADES[:3])
+    aggregate = harness.book.aggregate("A")
     assert aggregate is not None
     assert (aggregate.open, aggregate.high, aggregate.low, aggregate.close) == (100, 105, 100, 105)
     assert (aggregate.volume, aggregate.session_start) == (5_020, at("2024-07-16 08:00"))
 
 
 def test_the_minute_of_the_auction_is_a_bar_of_its_own() -> None:
-    desk = desk_of("XLON")
-    desk.trade(*TRADES)
+    harness = harness_of("XLON")
+    harness.trade(*TRADES)
     minutes = {
         key.start: (bar.phase, bar.candle.volume)
-        for key, bar in desk.newest().items()
+        for key, bar in harness.newest().items()
         if key.interval == "1m"
     }
     assert minutes == {
@@ -90,15 +90,15 @@ def test_the_minute_of_the_auction_is_a_bar_of_its_own() -> None:
 
 
 def test_a_weekend_of_a_market_that_trades_overnight_belongs_to_the_friday() -> None:
-    desk = desk_of("CMES")
-    desk.trade(
+    harness = harness_of("CMES")
+    harness.trade(
         Trade(at("2024-07-18 17:00", CHICAGO), 10.0, 1),
         Trade(at("2024-07-19 16:59", CHICAGO), 11.0, 2),
         # A correction on Saturday.
         Trade(at("2024-07-20 12:00", CHICAGO), 12.0, 4),
         Trade(at("2024-07-21 17:00", CHICAGO), 13.0, 8),
     )
-    days = {key.start: numbers(b) for key, b in desk.newest().items() if key.interval == "1d"}
+    days = {key.start: numbers(b) for key, b in harness.newest().items() if key.interval == "1d"}
     assert days == {
         at("2024-07-18 17:00", CHICAGO): (10.0, 12.0, 10.0, 12.0, 7, 3),
         at("2024-07-21 17:00", CHICAGO): (13.0, 13.0, 13.0, 13.0, 8, 1),

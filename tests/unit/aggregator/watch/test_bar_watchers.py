@@ -16,7 +16,7 @@ from aggregator.watch.bar_watchers import BarWatchers, TooManyTopics
 from aggregator.watch.topics import Topic
 from marketdata.intervals import Interval, InvalidInterval
 from marketdata.timestamps import NS_PER_S
-from tests.doubles.bars import Desk, Trade, read_bar
+from tests.doubles.bars import EngineHarness, Trade, read_bar
 
 DAY = 16_000 * NS_PER_DAY
 S = NS_PER_S
@@ -24,12 +24,12 @@ PARTIAL, EARLY, FINAL, REVISED = BarState.PARTIAL, BarState.EARLY, BarState.FINA
 
 
 class Floor:
-    """A desk whose bars go to streams."""
+    """A harness whose bars go to streams."""
 
     def __init__(self, max_topics: int = 10, max_waiting: int = 100) -> None:
-        self.desk = Desk("1s,1m")
-        self.watchers = BarWatchers(self.desk.engine.series, max_topics, max_waiting)
-        self.desk.engine.output.listener = self.watchers
+        self.harness = EngineHarness("1s,1m")
+        self.watchers = BarWatchers(self.harness.engine.series, max_topics, max_waiting)
+        self.harness.engine.output.listener = self.watchers
 
     def watch(self, *topics: tuple[str, str]) -> BarQueue:
         """Return the queue of a new stream."""
@@ -53,7 +53,7 @@ def test_an_open_bar_waits_once_with_its_newest_state() -> None:
     floor = Floor()
     queue = floor.watch(("A", "1m"))
     for n in range(5):
-        floor.desk.trade(Trade(DAY + n * S))
+        floor.harness.trade(Trade(DAY + n * S))
     assert len(queue) == 1
     assert taken(queue) == [(0, PARTIAL, 5)]
     assert taken(queue) == []
@@ -62,11 +62,11 @@ def test_an_open_bar_waits_once_with_its_newest_state() -> None:
 def test_every_closed_state_waits_and_the_sequence_only_grows() -> None:
     floor = Floor()
     queue = floor.watch(("A", "1s"))
-    floor.desk.trade(Trade(DAY))
-    floor.desk.trade(Trade(DAY + S))
-    floor.desk.trade(Trade(DAY + 4 * S))
-    floor.desk.trade(Trade(DAY + 1))
-    floor.desk.trade(Trade(DAY + 2))
+    floor.harness.trade(Trade(DAY))
+    floor.harness.trade(Trade(DAY + S))
+    floor.harness.trade(Trade(DAY + 4 * S))
+    floor.harness.trade(Trade(DAY + 1))
+    floor.harness.trade(Trade(DAY + 2))
     bars, completed = take(queue)
     states = [((b.start - DAY) // S, b.revision) for b in bars if b.state.is_closed]
     assert states == [(0, 0), (1, 0), (0, 1), (0, 2)]
@@ -77,8 +77,8 @@ def test_every_closed_state_waits_and_the_sequence_only_grows() -> None:
 def test_a_marker_stays_behind_its_bars_however_little_is_taken_at_once() -> None:
     floor = Floor()
     queue = floor.watch(("*", "1s"))
-    floor.desk.trade(*(Trade(DAY, symbol=s) for s in "ABC"))
-    floor.desk.trade(*(Trade(DAY + 3 * S, symbol=s) for s in "ABC"))
+    floor.harness.trade(*(Trade(DAY, symbol=s) for s in "ABC"))
+    floor.harness.trade(*(Trade(DAY + 3 * S, symbol=s) for s in "ABC"))
     seen: list[object] = []
     while len(queue):
         bars, completed = take(queue, 1)
@@ -89,17 +89,17 @@ def test_a_marker_stays_behind_its_bars_however_little_is_taken_at_once() -> Non
 
 def test_present_states_come_first_and_once() -> None:
     floor = Floor()
-    floor.desk.trade(Trade(DAY), Trade(DAY + S), Trade(DAY, symbol="B"))
+    floor.harness.trade(Trade(DAY), Trade(DAY + S), Trade(DAY, symbol="B"))
     queue = floor.watch(("*", "1s"), ("A", "1s"))
     assert taken(queue) == [(0, EARLY, 1), (1, PARTIAL, 1), (0, PARTIAL, 1)]
-    floor.desk.trade(Trade(DAY + S))
+    floor.harness.trade(Trade(DAY + S))
     assert taken(queue) == [(1, PARTIAL, 2)]
 
 
 def test_beyond_the_limit_the_stream_is_told_and_nothing_more_waits() -> None:
     floor = Floor(max_waiting=3)
     slow, other = floor.watch(("A", "1s")), floor.watch(("A", "1m"))
-    floor.desk.trade(*(Trade(DAY + n * S) for n in range(30)))
+    floor.harness.trade(*(Trade(DAY + n * S) for n in range(30)))
     assert len(slow) == 0
     with pytest.raises(TooManyBarsWait, match="3 bars wait"):
         slow.take(10)
@@ -110,14 +110,14 @@ def test_beyond_the_limit_the_stream_is_told_and_nothing_more_waits() -> None:
 def test_what_is_no_longer_wanted_is_not_sent() -> None:
     floor = Floor()
     queue = floor.watch(("A", "1s"), ("A", "1m"))
-    floor.desk.trade(Trade(DAY), Trade(DAY + 3 * S))
+    floor.harness.trade(Trade(DAY), Trade(DAY + 3 * S))
     floor.watchers.remove(queue, [Topic("A", "1s"), Topic("B", "1s")])
     bars, completed = take(queue)
     assert [bar.interval for bar in bars] == ["1m"]
     assert completed == []
     floor.watchers.remove(queue, list(queue.topics))
     assert floor.watchers.watched_topics == 0
-    floor.desk.trade(Trade(DAY + 90 * S), Trade(DAY, symbol="B"))
+    floor.harness.trade(Trade(DAY + 90 * S), Trade(DAY, symbol="B"))
     assert len(queue) == 0
 
 
@@ -137,16 +137,16 @@ def states_of(bars: Iterable[Bar]) -> list[tuple[int, BarState, int]]:
 def test_an_open_bar_that_waits_is_newer_than_what_the_wall_clock_closed_meanwhile() -> None:
     floor = Floor()
     queue = floor.watch(("A", "1s"))
-    floor.desk.trade(Trade(DAY), now_ns=DAY)
-    floor.desk.trade(Trade(DAY + S), now_ns=DAY + S)
+    floor.harness.trade(Trade(DAY), now_ns=DAY)
+    floor.harness.trade(Trade(DAY + S), now_ns=DAY + S)
     assert states_of(take(queue)[0])[-1] == (1, PARTIAL, 3)
-    floor.desk.trade(Trade(DAY + S + 1), now_ns=DAY + S + 1)
+    floor.harness.trade(Trade(DAY + S + 1), now_ns=DAY + S + 1)
     # The first bar becomes final behind the state of the second.
-    floor.desk.engine.close_due(DAY + 2 * S - 1, 10)
+    floor.harness.engine.close_due(DAY + 2 * S - 1, 10)
     other = floor.watch(("A", "1s"))
     assert states_of(take(other)[0]) == [(0, EARLY, 2), (1, PARTIAL, 5)]
-    floor.desk.trade(Trade(DAY + 2 * S, symbol="B"), now_ns=DAY + 2 * S)
-    floor.desk.engine.close_due(DAY + 3 * S, 10)
+    floor.harness.trade(Trade(DAY + 2 * S, symbol="B"), now_ns=DAY + 2 * S)
+    floor.harness.engine.close_due(DAY + 3 * S, 10)
     bars, _ = take(queue)
     assert states_of(bars) == [(1, EARLY, 6), (0, FINAL, 7)]
 
@@ -154,8 +154,8 @@ def test_an_open_bar_that_waits_is_newer_than_what_the_wall_clock_closed_meanwhi
 def test_a_closed_state_takes_the_place_of_the_early_one_of_its_bar() -> None:
     floor = Floor()
     queue = floor.watch(("A", "1s"))
-    floor.desk.trade(Trade(DAY), Trade(DAY + S))
-    floor.desk.trade(Trade(DAY + 3 * S))
+    floor.harness.trade(Trade(DAY), Trade(DAY + S))
+    floor.harness.trade(Trade(DAY + 3 * S))
     assert [state[:2] for state in states_of(take(queue)[0])] == [
         (1, EARLY),
         (0, FINAL),
@@ -170,7 +170,7 @@ def test_bars_of_a_symbol_that_does_not_exist_are_waited_for() -> None:
     floor.watchers.remove(second, [Topic("NEW", "1s")])
     floor.watchers.remove(first, [Topic("NEW", "1m")])
     assert floor.watchers.watched_topics == 1
-    floor.desk.trade(Trade(DAY, symbol="NEW"))
+    floor.harness.trade(Trade(DAY, symbol="NEW"))
     assert [bar.interval for bar in take(first)[0]] == ["1s"]
     assert taken(second) == []
     assert floor.watchers.watched_topics == 1
@@ -182,8 +182,8 @@ def test_the_engine_is_told_once_that_bars_are_wanted_and_once_that_they_are_not
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     floor = Floor()
-    floor.desk.trade(Trade(DAY))
-    series, told = floor.desk.engine.series, list[tuple[int | str, bool]]()
+    floor.harness.trade(Trade(DAY))
+    series, told = floor.harness.engine.series, list[tuple[int | str, bool]]()
     monkeypatch.setattr(series, "want", lambda number, on: told.append((number, on)))
     monkeypatch.setattr(series, "want_all", lambda number, on: told.append((f"all {number}", on)))
     queues = [floor.watch(("A", "1m"), ("*", "1s")) for _ in range(3)]
@@ -225,9 +225,9 @@ moves = st.lists(
 def test_however_slow_a_stream_is_sequences_grow_and_no_closed_state_is_missing(
     topics: set[Topic], steps: list[object]
 ) -> None:
-    desk = Desk("1s,1m,2t", event_bars=event_bars)
-    watchers = BarWatchers(desk.engine.series, 20, 1_000)
-    desk.engine.output.listener = watchers
+    harness = EngineHarness("1s,1m,2t", event_bars=event_bars)
+    watchers = BarWatchers(harness.engine.series, 20, 1_000)
+    harness.engine.output.listener = watchers
     prompt, slow, fickle = (BarQueue(watchers, lambda: None) for _ in range(3))
     watchers.add(prompt, sorted(topics))
     watchers.add(slow, sorted(topics))
@@ -241,10 +241,10 @@ def test_however_slow_a_stream_is_sequences_grow_and_no_closed_state_is_missing(
         match step:
             case int():
                 now += step * S // 10
-                desk.close_due(now)
+                harness.close_due(now)
             case list():
                 trades = [Trade(max(now + t * S // 10, DAY - S), symbol=s) for s, t in step]
-                desk.trade(*trades, now_ns=now)
+                harness.trade(*trades, now_ns=now)
             case ("add", Topic() as topic):
                 watchers.add(fickle, [topic])
             case ("remove", Topic() as topic):
@@ -263,7 +263,7 @@ def test_however_slow_a_stream_is_sequences_grow_and_no_closed_state_is_missing(
     ]
     assert sorted(closed[0]) == sorted(closed[1])
     newest = {bar.key: bar for bar in seen[slow]}
-    for bar in desk.engine.series.open_and_recent("A", "1s", 0, 2**62):
+    for bar in harness.engine.series.open_and_recent("A", "1s", 0, 2**62):
         if {Topic("A", "1s"), Topic("*", "1s")} & topics:
             got = newest[bar.key]
             assert (got.state, got.candle.trades) == (bar.state, bar.candle.trades)
@@ -274,8 +274,8 @@ def test_however_slow_a_stream_is_sequences_grow_and_no_closed_state_is_missing(
 
 def test_present_states_come_in_the_order_of_their_publication() -> None:
     floor = Floor()
-    floor.desk.trade(Trade(DAY + 2 * S), Trade(DAY + S))
-    floor.desk.trade(Trade(DAY))
+    floor.harness.trade(Trade(DAY + 2 * S), Trade(DAY + S))
+    floor.harness.trade(Trade(DAY))
     bars, _ = take(floor.watch(("A", "1s")))
     assert [state[:2] for state in states_of(bars)] == [(1, EARLY), (0, EARLY), (2, PARTIAL)]
     assert [bar.sequence for bar in bars] == sorted(bar.sequence for bar in bars)

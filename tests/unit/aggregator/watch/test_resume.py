@@ -16,6 +16,8 @@ from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.watch_side import EPOCH, EVERYTHING, Reader, Side
 
+# The number of another stream.
+OTHER = 999
 NOW = 1_700_000_000 * NS_PER_S
 
 
@@ -43,6 +45,13 @@ class Run:
         self.apply(lambda side: side.trade(ticks, now))
         for symbol in symbols:
             self.published[symbol] = self.published.get(symbol, 0) + 1
+
+    def change_other(self, *, wants: bool) -> None:
+        """Let another stream have the bars of a symbol from now on, or no longer."""
+        topic = [wire.BarTopic(symbol="A", interval="1s")]
+        request = wire.WatchRequest(buffer=10)
+        (request.add_bars if wants else request.remove_bars).extend(topic)
+        self.apply(lambda side: side.watch(OTHER, request))
 
     def wait(self, tenths: int) -> None:
         self.now += tenths * NS_PER_S // 10
@@ -75,6 +84,7 @@ moves = st.lists(
     st.one_of(
         st.tuples(st.sets(st.sampled_from("ABC"), min_size=1), st.integers(0, 6)),
         st.integers(1, 15),
+        st.booleans(),
         st.sampled_from(["read", "read", "read and lose", "cut", "connect", "crash", "restore"]),
     ),
     max_size=40,
@@ -87,6 +97,8 @@ async def follow(run: Run, steps: list[object], max_states: int, max_bars: int) 
         match step:
             case (set() as symbols, int() as age):
                 run.trade(symbols, age)
+            case bool():
+                run.change_other(wants=step)
             case int():
                 run.wait(step)
             case "read" if run.reader.is_connected:

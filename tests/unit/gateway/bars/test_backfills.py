@@ -384,7 +384,7 @@ async def test_at_most_one_page_waits_for_a_slow_reader() -> None:
     await world.end()
 
 
-async def test_more_history_than_a_live_door_gives_is_refused_naming_rest() -> None:
+async def test_more_history_than_a_live_endpoint_gives_is_refused_naming_rest() -> None:
     world = World(page=2, max_history=4)
     for start in range(5):
         world.publish(start, FINAL)

@@ -17,6 +17,7 @@ from gateway.clients.capacity import Capacity
 from gateway.clients.connection import ANY_BATCH, Connection, Peer
 from gateway.clients.outbox import BufferFull
 from gateway.clients.shared import SharedMessages
+from gateway.ending import end_sessions
 from gateway.graphql.documents import DocumentLimits, Documents
 from gateway.graphql.execution import Execution
 from gateway.graphql.schema import build_schema
@@ -271,7 +272,7 @@ async def test_an_aggregator_that_forgot_is_told_as_such(world: World) -> None:
     world.epoch = 8
     world.hub.begin_epoch(8)
     world.hub.set_status(FeedStatus.LIVE)
-    # Nothing is known in its new life, and what was known is not the present.
+    # Nothing is known in the new epoch, and what was known is not the present.
     assert world.states("1") == [(None, None, LIVE)]
     world.sequences.clear()
     world.publish(AAPL=5.0)
@@ -395,7 +396,7 @@ async def test_the_symbols_of_a_client_are_limited(world: World) -> None:
 
 
 async def test_a_server_that_stops_says_so(world: World) -> None:
-    await world.endpoint.sessions.stop(0)
+    await end_sessions(world.endpoint.sessions, 0)
     assert world.client.closed is not None
     code, reason = world.client.closed
     assert code == 1012

@@ -240,7 +240,7 @@ def test_a_reader_that_missed_nothing_is_told_with_the_next_state() -> None:
     "where",
     [
         resume(1),  # too long ago
-        resume(3, epoch=EPOCH - 1),  # another life of the aggregator
+        resume(3, epoch=EPOCH - 1),  # another epoch
         resume(99),  # never was
     ],
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 from gateway.clients.connection import ANY_BATCH, Connection, Peer
+from gateway.clients.farewell import Returns
 from gateway.clients.outbox import BufferFull
 from gateway.clients.shared import SharedMessages
 from gateway.hub.history import History
@@ -59,6 +61,7 @@ class Feed:
             LiveLimits(**given),
             self.clock,
             time_ns=lambda: next(self.times),
+            returns=Returns(uniform=Random(12).uniform),
         )
         self.epoch = EPOCH
         self.sequences: dict[str, int] = {}

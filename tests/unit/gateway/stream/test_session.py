@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.ending import end_sessions
 from gateway.hub.updates import FeedStatus
 from gateway.stream.session import StreamSession
 from tests.unit.gateway.stream.doubles import EPOCH, Client, Feed
@@ -392,7 +393,7 @@ def check_farewell(client: Client) -> list[dict[str, Any]]:
 async def test_when_the_gateway_stops_streams_end_and_those_that_still_come() -> None:
     feed = Feed()
     before = connect(feed)
-    await feed.sessions.stop(0)
+    await end_sessions(feed.sessions, 0)
     check_farewell(before)
     check_farewell(connect(feed))
 
@@ -404,7 +405,7 @@ async def test_a_slow_client_gets_what_waits_before_the_farewell() -> None:
     client.room = 0
     feed.publish("AAPL")
     feed.publish("AAPL")
-    stopping = asyncio.create_task(feed.sessions.stop(60))
+    stopping = asyncio.create_task(end_sessions(feed.sessions, 60))
     await asyncio.sleep(0)
     assert client.closed is None
     client.drain()
@@ -419,13 +420,13 @@ async def test_a_client_that_does_not_read_gets_the_farewell_when_its_time_is_ov
     client.say(type="subscribe", id="1", symbols=["AAPL"])
     client.room = 0
     feed.publish("AAPL")
-    await feed.sessions.stop(0.01)
+    await end_sessions(feed.sessions, 0.01)
     check_farewell(client)
 
 
 async def test_clients_are_told_different_times() -> None:
     feed = Feed()
     clients = [connect(feed) for _ in range(50)]
-    await feed.sessions.stop(0)
+    await end_sessions(feed.sessions, 0)
     times = {client.take()[-1]["reconnectAfterMs"] for client in clients}
     assert len(times) > 40

@@ -14,7 +14,7 @@ export function ConnectPage({ symbol }: { readonly symbol: string }) {
       <header>
         <h1>Connect</h1>
         <p>
-          The same numbers by every door, for <strong>{symbol}</strong>. All calls can also be tried
+          The same numbers at every endpoint, for <strong>{symbol}</strong>. All calls can also be tried
           in the <a href="docs">API docs</a> and in <a href="graphiql">GraphiQL</a>.
         </p>
       </header>

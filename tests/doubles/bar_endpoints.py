@@ -1,4 +1,4 @@
-"""A client of bars for each live door, and one who checks what they get."""
+"""A client of bars for each live endpoint, and one who checks what they get."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from gateway.rest.schemas import BarBody
-from tests.doubles.doors import open_http
+from tests.doubles.endpoints import open_http
 from tests.doubles.stomp import open_stomp
 
 TIMEOUT_S = 60
@@ -40,7 +40,7 @@ class Event(NamedTuple):
 
 # Takes the address of the gateway, the symbols, the interval and since when. Yields None when it
 # has subscribed.
-Door = Callable[[str, Sequence[str], str, str], AsyncGenerator[Event | None, None]]
+Endpoint = Callable[[str, Sequence[str], str, str], AsyncGenerator[Event | None, None]]
 
 
 async def stomp(
@@ -148,25 +148,25 @@ class GraphQLEvents:
         return None
 
 
-DOORS: list[Door] = [stomp, stream_websocket, sse, graphql]
+ENDPOINTS: list[Endpoint] = [stomp, stream_websocket, sse, graphql]
 
 
 class BarFollower:
-    """Follow bars through one door; what must not come fails the test."""
+    """Follow bars through one endpoint; what must not come fails the test."""
 
     def __init__(
-        self, door: Door, symbols: Sequence[str], interval: str, name: str | None = None
+        self, endpoint: Endpoint, symbols: Sequence[str], interval: str, name: str | None = None
     ) -> None:
-        self.name = name or door.__name__
-        self._door = door
+        self.name = name or endpoint.__name__
+        self._endpoint = endpoint
         self._symbols = symbols
         self._interval = interval
         # The newest state of each bar, by symbol and start.
         self.bars: dict[tuple[str, int], JsonBar] = {}
-        # Of one life of the aggregator.
+        # Of one epoch.
         self.ends: list[int] = []
         self._epoch = ""
-        # Symbols whose states began a new life of the aggregator, in which what was missed is not
+        # Symbols whose states began a new epoch, in which what was missed is not
         # known.
         self.not_recovered: list[str] = []
         # Of the bars that were open when their end was complete, symbol and start.
@@ -209,7 +209,7 @@ class BarFollower:
 
     async def _follow(self, address: str, since: str) -> None:
         async with contextlib.aclosing(
-            self._door(address, self._symbols, self._interval, since)
+            self._endpoint(address, self._symbols, self._interval, since)
         ) as events:
             async for event in events:
                 if event is None:

@@ -1,4 +1,4 @@
-"""A client for each door with live states; each gives them as REST would write them."""
+"""A client for each endpoint with live states; each gives them as REST would write them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COVERAGES = {
 
 State = dict[str, Any]
 # Takes the address of the gateway and the symbols. Yields None when it has subscribed, then states.
-Door = Callable[[str, Sequence[str]], AsyncGenerator[State | None, None]]
+Endpoint = Callable[[str, Sequence[str]], AsyncGenerator[State | None, None]]
 
 
 async def stomp(address: str, symbols: Sequence[str]) -> AsyncGenerator[State | None, None]:
