@@ -30,7 +30,9 @@ from marketdata.timestamps import NS_PER_S
 # Off, and the values of AGGREGATOR_LOG_FSYNC.
 OFF = "off"
 INTERVAL = "interval:100ms"
-MODES = (OFF, INTERVAL, "batch")
+# The same, and no checkpoint is due meanwhile.
+NO_CHECKPOINTS = "interval:100ms, no checkpoint"
+MODES = (OFF, INTERVAL, NO_CHECKPOINTS, "batch")
 LATENCY_MODES = (OFF, INTERVAL)
 ENDPOINTS = ("Watch", "STOMP")
 
@@ -60,14 +62,15 @@ QUICK = Plan(
 
 
 @contextmanager
-def log_settings(mode: str) -> Iterator[dict[str, str]]:
+def log_settings(mode: str) -> Iterator[dict[str, object]]:
     """Give the settings of an aggregator with a log, which is removed afterwards, or with none."""
     with ExitStack() as stack:
         if mode == OFF:
             yield {"log": OFF}
         else:
             folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
-            yield {"log": folder, "log_fsync": mode}
+            given = {"log": folder, "log_fsync": mode.partition(",")[0]}
+            yield {**given, "checkpoint_bytes": 2**40} if mode == NO_CHECKPOINTS else given
 
 
 async def flood(mode: str, plan: Plan) -> dict[str, Any]:
@@ -124,7 +127,7 @@ async def measure_floods(plan: Plan) -> tuple[list[Line], list[dict[str, Any]]]:
 
 def name_of(mode: str) -> str:
     """Return the mode as a part of a key."""
-    return mode.partition(":")[0]
+    return {NO_CHECKPOINTS: "no-checkpoint"}.get(mode, mode.partition(":")[0])
 
 
 @dataclass(frozen=True, slots=True)

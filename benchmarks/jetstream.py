@@ -40,7 +40,7 @@ BATCH_TICKS = 1_000
 SEND_TOGETHER = 100
 STREAM, INBOX = "TICKS", "_INBOX.bench"
 CONFIG = """
-jetstream {{ store_dir: "{folder}/js", max_file: 20GB, max_memory: 1GB }}
+jetstream {{ store_dir: "{folder}/js", max_file: 20GB }}
 """
 
 
