@@ -50,7 +50,7 @@ class Plan:
 
 
 FULL = Plan(
-    ticks=10_000_000, passes=2, floods=4, latencies=6, watching=Watching(rates=(1_000,), seconds=5)
+    ticks=10_000_000, passes=2, floods=3, latencies=6, watching=Watching(rates=(1_000,), seconds=5)
 )
 QUICK = Plan(
     ticks=100_000,
@@ -69,7 +69,7 @@ def log_settings(mode: str) -> Iterator[dict[str, object]]:
             yield {"log": OFF}
         else:
             folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
-            given = {"log": folder, "log_fsync": mode.partition(",")[0]}
+            given: dict[str, object] = {"log": folder, "log_fsync": mode.partition(",")[0]}
             yield {**given, "checkpoint_bytes": 2**40} if mode == NO_CHECKPOINTS else given
 
 
