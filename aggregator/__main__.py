@@ -1,4 +1,4 @@
-"""``python -m aggregator``, and its commands ``import FILE...`` and ``log ls|verify|cat``."""
+"""``python -m aggregator``, and its commands ``import``, ``replay``, ``rebuild`` and ``log``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from aggregator.app import main
 from aggregator.importing.command import import_files
+from aggregator.replaying import rebuild_app, replay
 from aggregator.saving import make_checkpoint
 from aggregator.settings import AggregatorSettings
 from aggregator.ticklog.command import log_app
@@ -21,6 +22,8 @@ app = typer.Typer(
 )
 app.command("import")(import_files)
 app.command("checkpoint", hidden=True)(make_checkpoint)
+app.command("replay")(replay)
+app.add_typer(rebuild_app, name="rebuild")
 app.add_typer(log_app, name="log")
 
 

@@ -37,6 +37,8 @@ class Applied:
     rejections: list[tuple[int, RejectReason]] = field(default_factory=list)
     # The rows of the symbols with a new state.
     rows: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
+    # The columns of the batch, and which of them count.
+    ticks: Accepted | None = None
 
 
 class Book:
@@ -207,13 +209,15 @@ class Book:
         n_changed = int(table.tables.state["changed"][0])
         changed = table.tables.noted["changed"][:n_changed].astype(np.int32)
         empty = batch.empty_within(skip, batch.count)
+        left_out = frozenset(empty).union(index for index, _ in rejected)
+        accepted = Accepted(ticks, skip, batch.count, first_sequence, left_out)
         applied = Applied(
-            batch.count - min(skip, batch.count) - len(rejected) - len(empty),
+            batch.count - min(skip, batch.count) - len(left_out),
             [(first_sequence + index, reason) for index, reason in rejected],
             changed,
+            accepted,
         )
-        left_out = frozenset(empty).union(index for index, _ in rejected)
-        self.engine.end_batch(Accepted(ticks, skip, batch.count, first_sequence, left_out))
+        self.engine.end_batch(accepted)
         return applied
 
     # Returns the symbols and times of refused ticks, where both are valid.

@@ -32,6 +32,7 @@ from aggregator.store.address import parse_store
 from aggregator.store.database import Database
 from aggregator.store.retention import read_retention
 from aggregator.store.store import BarStore
+from aggregator.views.views import Views, parse_views
 from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
 from aggregator.watch.holding import Holding
@@ -129,6 +130,7 @@ class Core:
             self.producers,
             self.watchers.notify,
             settings.max_future_skew_s,
+            Views(parse_views(settings.views)),
         )
         self.machine = Machine(self.market, self.feeds, self.streams)
         self.journal = Journal(self.machine, clock)

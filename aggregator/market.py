@@ -14,6 +14,8 @@ from aggregator.book import Applied, Book
 from aggregator.coverage.feed import Feed
 from aggregator.producers.numbering import Numbering, count_duplicates, make_ack
 from aggregator.producers.producers import Producers
+from aggregator.views.view import accepted_trades
+from aggregator.views.views import Views
 from aggregator.wire.batch import Batch
 from marketdata.timestamps import NS_PER_S
 from marketdata.validation import DEFAULT_LIMITS, ValueLimits
@@ -41,6 +43,7 @@ class Market:
         producers: the sequences that were applied before.
         notify: called after each batch with the rows of the symbols that changed.
         max_future_skew_s: how far ahead of the clock an exchange time may be.
+        views: kept up to date with the accepted trades.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class Market:
         producers: Producers,
         notify: Callable[[NDArray[np.int32]], None],
         max_future_skew_s: float,
+        views: Views | None = None,
     ) -> None:
         self.book = book
+        self.views = views or Views()
         self._producers = producers
         self.last_sequence = producers.last_sequence
         self.last_sequences = producers.all
@@ -108,6 +113,7 @@ class Market:
             "numbering": self._numbering.dump_state(),
             "accepted": self.accepted,
             "rejected": sorted(self.rejected.items()),
+            "views": self.views.dump_state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -116,6 +122,7 @@ class Market:
         self._numbering.load_state(state["numbering"])
         self.accepted = state["accepted"]
         self.rejected = Counter(dict(state["rejected"]))
+        self.views.load_state(state["views"])
 
     def _apply(
         self,
@@ -137,6 +144,9 @@ class Market:
         self.accepted += applied.accepted
         for _, reason in applied.rejections:
             self.rejected[reason] += 1
+        if len(self.views) and applied.accepted and applied.ticks is not None:
+            symbols = self.book.engine.table.symbols.symbols
+            self.views.add(accepted_trades(applied.ticks, symbols), now_ns)
         if len(applied.rows):
             self._notify(applied.rows)
         if feed is not None:

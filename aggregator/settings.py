@@ -14,6 +14,7 @@ from aggregator.store.address import InvalidStore, parse_store
 from aggregator.store.retention import read_retention
 from aggregator.ticklog.durability import parse_durability
 from aggregator.ticklog.file_log import LogOptions
+from aggregator.views.views import VIEW_NAMES, parse_views
 from aggregator.watch.holding import DEFAULT_HOLD_S
 from aggregator.watch.recent import DEFAULT_MAX_BYTES
 from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
@@ -51,6 +52,13 @@ def _check_fsync(value: str) -> str:
     return value
 
 
+def _check_views(value: str) -> str:
+    for name in parse_views(value):
+        if name not in VIEW_NAMES:
+            raise ValueError(f"there is no view {name!r}; there are {', '.join(VIEW_NAMES)}")
+    return value
+
+
 class AggregatorSettings(ServerSettings):
     """The settings of one aggregator process."""
 
@@ -58,6 +66,10 @@ class AggregatorSettings(ServerSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=50051, ge=0, le=65535, description="port to listen on, 0: any free")
+    views: Annotated[str, AfterValidator(_check_views)] = Field(
+        default="",
+        description=f"views to keep, comma-separated: {', '.join(VIEW_NAMES)}; empty: none",
+    )
     session: str = Field(
         default="utc-day",
         description="the session that one Aggregate covers: utc-day, none, day:<time zone>, or a "

@@ -47,6 +47,7 @@ from gateway.rest.paths import EncodedSlashes
 from gateway.rest.problems import install_problems
 from gateway.rest.reads import SymbolReads
 from gateway.rest.routes import router as rest_router
+from gateway.rest.views import router as views_router
 from gateway.server import Server, open_listener
 from gateway.settings import GatewaySettings
 from gateway.status import Status
@@ -195,6 +196,7 @@ def build_app(
     for router in (
         rest_router,
         bars_router,
+        views_router,
         streams.router(),
         webrtc_router(peer_options),
     ):

@@ -265,6 +265,7 @@ def main() -> int:
         "FAKECLIENT_SERVER": connect_to["ingest"],
         # A restart goes on where it was, and no acknowledged tick is lost.
         "AGGREGATOR_LOG": "data/log",
+        "AGGREGATOR_VIEWS": "last-trade,volume-profile",
         # Prices go on from where they were when it ran last.
         "FAKECLIENT_CONTINUE_FROM": connect_to["aggregator"],
         # A line per second would bury everything else.

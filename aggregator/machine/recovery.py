@@ -112,6 +112,27 @@ def find_history(tick_log: Readable, fingerprint: str) -> Found | None:
     return None
 
 
+def find_beginning(tick_log: Readable, fingerprint: str) -> Found | None:
+    """Return where the log's newest history begins, or its oldest checkpoint.
+
+    None: neither is there, or the checkpoints are of other settings.
+
+    Raises:
+        CorruptRecord: a record in the middle is damaged.
+    """
+    newest = _newest_start(tick_log)
+    if newest is None:
+        return None
+    if newest.began_empty and newest.began_at >= tick_log.first_offset:
+        return Found(newest.began_at, None, newest)
+    for checkpoint in reversed(tick_log.checkpoints()):
+        content = tick_log.load_checkpoint(checkpoint.offset)
+        start = _peek(content)
+        if (start.began_at, start.fingerprint) == (newest.began_at, fingerprint):
+            return Found(checkpoint.offset, content, start)
+    return None
+
+
 def _peek(content: bytes) -> Start:
     return read_start(decode(content)["parts"]["machine"]["started"])
 

@@ -11,6 +11,7 @@ from aggregator.producers.numbering import InvalidBatch
 from aggregator.rpc.calls import ShuttingDown
 from aggregator.rpc.symbols import TooManyAsked
 from aggregator.store.store import StoreUnavailable
+from aggregator.views.views import UnknownView
 from aggregator.watch.bar_queue import TooManyBarsWait
 from aggregator.watch.bar_watchers import TooManyTopics
 from aggregator.watch.streams import CannotResume
@@ -44,6 +45,7 @@ STATUS_CODES: dict[type[MarketDataError], grpc.StatusCode] = {
     InvalidBars: grpc.StatusCode.INVALID_ARGUMENT,
     # Not UNAVAILABLE: only the store fails, and an immediate retry would not help.
     StoreUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
+    UnknownView: grpc.StatusCode.INVALID_ARGUMENT,
     ShuttingDown: grpc.StatusCode.UNAVAILABLE,
 }
 

@@ -24,6 +24,7 @@ from aggregator.rpc.single_ticks import SingleTicks
 from aggregator.rpc.symbols import TooManyAsked, list_page, normalize_all
 from aggregator.rpc.watching import WatchCalls
 from aggregator.store.store import BarStore, StoreUnavailable
+from aggregator.views.views import UnknownView
 from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
@@ -219,6 +220,21 @@ class MarketDataService(MarketDataServiceServicer):
             return await self._bars.read(request)
         except (InvalidSymbol, InvalidInterval, InvalidBars, StoreUnavailable) as exc:
             await abort(context, exc)
+
+    async def GetView(
+        self,
+        request: wire.ViewRequest,
+        context: Context,
+    ) -> wire.ViewResponse:
+        """Return what a view knows of one symbol."""
+        try:
+            symbol = normalize_symbol(request.symbol)
+            state = self._market.views.read(request.view, symbol)
+        except (InvalidSymbol, UnknownView) as exc:
+            await abort(context, exc)
+        if state is None:
+            await abort(context, SymbolHasNoData(symbol, ""))
+        return wire.ViewResponse(json=state)
 
     async def GetStatus(
         self,

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Protocol
 
 import structlog
+from sqlalchemy import select
 
 from aggregator.bars.bar import Bar
 from aggregator.bars.refusals import Range
@@ -30,6 +31,7 @@ from aggregator.store.removal import remove_old
 from aggregator.store.restore import load_open, load_recent
 from aggregator.store.room import MAX_WAIT_S, StoreRoom
 from aggregator.store.rows import to_row
+from aggregator.store.schema import bars
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval
 from marketdata.summary import DropSummary
@@ -195,6 +197,18 @@ class BarStore:
             except STORE_ERRORS as exc:
                 self._failed(exc)
         return found
+
+    async def is_empty(self) -> bool:
+        """Return whether the database has no bars.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        try:
+            async with self._database.read() as connection:
+                return await connection.scalar(select(bars.c.start).limit(1)) is None
+        except STORE_ERRORS as exc:
+            raise StoreUnavailable(self._database.problem(exc)) from exc
 
     async def take(self, epoch: int) -> None:
         """Note, now or when the database answers, that the run with this epoch takes the store."""

@@ -24,6 +24,7 @@ from marketdata.wire.market_data_pb2 import (
     BarsRequest,
     BarsResponse,
     ListSymbolsRequest,
+    ViewRequest,
 )
 
 if TYPE_CHECKING:
@@ -198,6 +199,25 @@ class AggregatorClient:
             AggregatorUnavailable: it does not answer.
         """
         return await self._calls.call(self._stub.GetBars, request, field="interval", caller=caller)
+
+    async def get_view(self, view: str, symbol: str, *, caller: str) -> bytes:
+        """Return what a view knows of one symbol, as JSON.
+
+        Raises:
+            UnknownSymbol: it knows nothing of it.
+            InvalidInput: the aggregator does not keep the view, or refuses the symbol.
+            RateLimited: the caller asks too often.
+            AggregatorUnavailable: it does not answer.
+        """
+        request = ViewRequest(view=view, symbol=symbol)
+        try:
+            response = await self._calls.call(
+                self._stub.GetView, request, field="view", caller=caller
+            )
+        except grpc.aio.AioRpcError as exc:
+            # Only NOT_FOUND comes this way.
+            raise await self.unknown(symbol) from exc
+        return response.json
 
     async def knows(self, symbol: str) -> bool:
         """Return whether the aggregator has data of ``symbol``, or may have.

@@ -115,6 +115,18 @@ class SymbolsBody(_Body):
     )
 
 
+class ViewBody(BaseModel):
+    """What a view knows of one symbol; each view has more fields of its own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    symbol: str
+    view: str
+    sinceNs: str = Field(  # noqa: N815  the name on the wire
+        pattern=_DIGITS, description="the view has all trades that arrived from then on"
+    )
+
+
 class BarBody(_Body):
     """What was traded of one symbol with start <= exchange time < end."""
 

@@ -79,6 +79,11 @@ class MarketDataServiceStub:
                 request_serializer=marketdata_dot_wire_dot_market__data__pb2.BarsRequest.SerializeToString,
                 response_deserializer=marketdata_dot_wire_dot_market__data__pb2.BarsResponse.FromString,
                 _registered_method=True)
+        self.GetView = channel.unary_unary(
+                '/marketdata.MarketDataService/GetView',
+                request_serializer=marketdata_dot_wire_dot_market__data__pb2.ViewRequest.SerializeToString,
+                response_deserializer=marketdata_dot_wire_dot_market__data__pb2.ViewResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/marketdata.MarketDataService/GetStatus',
                 request_serializer=marketdata_dot_wire_dot_market__data__pb2.StatusRequest.SerializeToString,
@@ -152,6 +157,13 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetView(self, request, context):
+        """NOT_FOUND for a symbol without a state, INVALID_ARGUMENT for a view that is not kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -205,6 +217,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.GetBars,
                     request_deserializer=marketdata_dot_wire_dot_market__data__pb2.BarsRequest.FromString,
                     response_serializer=marketdata_dot_wire_dot_market__data__pb2.BarsResponse.SerializeToString,
+            ),
+            'GetView': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetView,
+                    request_deserializer=marketdata_dot_wire_dot_market__data__pb2.ViewRequest.FromString,
+                    response_serializer=marketdata_dot_wire_dot_market__data__pb2.ViewResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -455,6 +472,33 @@ class MarketDataService:
             '/marketdata.MarketDataService/GetBars',
             marketdata_dot_wire_dot_market__data__pb2.BarsRequest.SerializeToString,
             marketdata_dot_wire_dot_market__data__pb2.BarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetView(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marketdata.MarketDataService/GetView',
+            marketdata_dot_wire_dot_market__data__pb2.ViewRequest.SerializeToString,
+            marketdata_dot_wire_dot_market__data__pb2.ViewResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,8 @@ class MarketDataServiceStub:
     """INVALID_ARGUMENT names the valid intervals or the limit. The answer for a symbol without bars
     is empty.
     """
+    GetView: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ViewRequest, _market_data_pb2.ViewResponse]
+    """NOT_FOUND for a symbol without a state, INVALID_ARGUMENT for a view that is not kept."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.StatusRequest, _market_data_pb2.StatusResponse]
 
 @_typing.type_check_only
@@ -81,6 +83,8 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """INVALID_ARGUMENT names the valid intervals or the limit. The answer for a symbol without bars
     is empty.
     """
+    GetView: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ViewRequest, _market_data_pb2.ViewResponse]  # type: ignore[assignment]
+    """NOT_FOUND for a symbol without a state, INVALID_ARGUMENT for a view that is not kept."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_market_data_pb2.StatusRequest, _market_data_pb2.StatusResponse]  # type: ignore[assignment]
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -157,6 +161,14 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         """INVALID_ARGUMENT names the valid intervals or the limit. The answer for a symbol without bars
         is empty.
         """
+
+    @_abc_1.abstractmethod
+    def GetView(
+        self,
+        request: _market_data_pb2.ViewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_pb2.ViewResponse, _abc.Awaitable[_market_data_pb2.ViewResponse]]:
+        """NOT_FOUND for a symbol without a state, INVALID_ARGUMENT for a view that is not kept."""
 
     @_abc_1.abstractmethod
     def GetStatus(

@@ -34,6 +34,8 @@ from marketdata.wire.market_data_pb2 import (
     StatusRequest,
     StatusResponse,
     UpdateBatch,
+    ViewRequest,
+    ViewResponse,
 )
 from marketdata.wire.market_data_pb2_grpc import (
     MarketDataServiceServicer,
@@ -217,6 +219,10 @@ class FakeAggregator(_Unused):
         except Refused as exc:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
             raise
+
+    async def GetView(self, request: ViewRequest, context: Context) -> ViewResponse:
+        await self._take(request, context)
+        return ViewResponse(json=b"{}")
 
     async def GetProducer(self, request: ProducerStateRequest, context: Context) -> ProducerState:
         return ProducerState()

@@ -23,10 +23,13 @@ PLAN = BarPlan(intervals=parse_intervals("1s,1d,3t"))
 # load_state of its class, unless it follows from saved ones or from the settings.
 DERIVED = {
     "Market": {
+        "_producers": "saved by the numbering",
         "last_sequence": "a method of the producers",
+        "last_sequences": "a method of the producers",
         "_notify": "given to a new one",
         "_max_future_skew_ns": "a setting",
     },
+    "Views": {"_views": "a setting"},
     "Numbering": {},
     "Producers": {"_max_producers": "a setting"},
     "Book": {
@@ -41,7 +44,11 @@ DERIVED = {
         "series": "has numbers of the settings only",
         "_clock_bars": "one of the sources",
     },
-    "BarOutput": {"listener": "given to a new one", "sink": "given to a new one"},
+    "BarOutput": {
+        "listener": "given to a new one",
+        "sink": "given to a new one",
+        "position": "saved by the machine",
+    },
     "BarTable": {
         "names": "settings",
         "_plan": "settings",
@@ -117,7 +124,15 @@ def stateful_objects() -> dict[str, Any]:
     series = event_source._series[0][0]  # type: ignore[attr-defined]
     feed = feeds.open_feeds()[0]
     found = [
-        *(market, numbering, numbering._producers, replica.book, engine, engine.output),
+        *(
+            market,
+            market.views,
+            numbering,
+            numbering._producers,
+            replica.book,
+            engine,
+            engine.output,
+        ),
         *(engine.table, engine.table.symbols, replica.refusals, clock_bars, event_source),
         *(clock_bars._completion, clock_bars._timers, clock_bars._wanted),  # type: ignore[attr-defined]
         *(series, series.bars, feeds, feed, feeds.sender("p"), feeds.spans, feeds.gaps),

@@ -1,0 +1,1 @@
+"""Accepted trades in; what follows from all of them, by symbol, out."""

@@ -1,0 +1,59 @@
+"""What a view is: something that follows from all trades of a symbol, kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.bars.source import Accepted
+
+# By symbol: plain values that JSON can say. They are part of the aggregator's state, so a restart
+# or a replay brings them back exactly.
+States = dict[str, dict[str, Any]]
+
+
+class Trades(NamedTuple):
+    """Accepted trades in the order of their arrival, a column for each field.
+
+    Attributes:
+        symbols: the symbol of each row.
+        rows: int32.
+        prices: doubles.
+        volumes: int64.
+        times: exchange times in ns, int64.
+    """
+
+    symbols: Sequence[str]
+    rows: NDArray[np.int32]
+    prices: NDArray[np.float64]
+    volumes: NDArray[np.int64]
+    times: NDArray[np.int64]
+
+
+def accepted_trades(accepted: Accepted, symbols: Sequence[str]) -> Trades:
+    """Return the accepted trades of a batch, in columns of their own."""
+    ticks, part = accepted.ticks, slice(accepted.start, accepted.stop)
+    chosen = np.ones(len(ticks.rows[part]), np.bool_)
+    chosen[[index - accepted.start for index in accepted.rejected]] = False
+    return Trades(
+        symbols,
+        ticks.rows[part][chosen],
+        ticks.prices[part][chosen],
+        ticks.volumes[part][chosen],
+        ticks.times[part][chosen],
+    )
+
+
+class View(Protocol):
+    """A view: a name, and one method that takes trades in.
+
+    What it makes must follow from the trades alone: no clock, no chance.
+    """
+
+    name: str
+
+    def add(self, states: States, trades: Trades) -> None:
+        """Bring the states of the symbols up to date with some trades."""
