@@ -26,9 +26,9 @@ from aggregator.machine.inputs import Batch, FeedOpened
 from aggregator.ticklog.codec import RECORD_HEADER_SIZE
 from aggregator.ticklog.file_log import FileLog
 from aggregator.ticklog.log import Kind
+from benchmarks.acked import cut, to_records
 from benchmarks.frames import Market
 from benchmarks.harness import Service, WrongResult, run_service
-from benchmarks.jetstream import cut, to_records
 from benchmarks.latencies import Spread
 from benchmarks.pacer import run_pacer
 from benchmarks.pipeline import Backend, check_states, run_backend
@@ -274,8 +274,8 @@ async def _wait_for_checkpoint(backend: Backend) -> None:
 
 
 async def measure_lags(plan: LagPlan) -> tuple[list[Line], list[dict[str, Any]]]:
-    """Measure without checkpoints and with one after the other, in turns."""
-    # The least that the setting may be, so that a child works most of the time.
+    """Measure without checkpoints and beside them, in turns."""
+    # The least that the setting may be, so that a child works half of the time.
     kinds: dict[str, dict[str, Any]] = {
         "none": NO_CHECKPOINTS,
         "beside": {"checkpoint_bytes": 1_000_000, "checkpoint_s": 1e6},
@@ -286,7 +286,7 @@ async def measure_lags(plan: LagPlan) -> tuple[list[Line], list[dict[str, Any]]]
             measured = await measure_lag(plan, kinds[kind])
             found.append({"kind": kind, **measured})
     lines = []
-    for kind, when in (("none", "no checkpoint"), ("beside", "checkpoints, one after the other")):
+    for kind, when in (("none", "no checkpoint"), ("beside", "checkpoints beside it")):
         own = [each for each in found if each["kind"] == kind]
         p99, longest = (
             Spread(tuple(each["lag"][name] for each in own)) for name in ("p99_ms", "max_ms")

@@ -17,7 +17,6 @@ from aggregator.machine.checkpointer import (
     SAVED,
     Checkpointer,
     CheckpointFailed,
-    Saved,
 )
 from aggregator.ticklog.log import Checkpoint
 from tests.doubles.memory_log import MemoryLog
