@@ -77,7 +77,7 @@ FULL_LOGS = (
 )
 QUICK_LOGS = (LogPlan("flood", "batches of 1,000", 50_000, 1_000, 3_000_000),)
 FULL_LAGS = LagPlan(symbols=50_000, rate=10_000, seconds=25.0, turns=2)
-QUICK_LAGS = LagPlan(symbols=500, rate=10_000, seconds=2.0, turns=1)
+QUICK_LAGS = LagPlan(symbols=500, rate=10_000, seconds=5.0, turns=1)
 
 
 async def write_log(directory: Path, plan: LogPlan, market: Market) -> list[int]:
