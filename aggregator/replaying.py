@@ -1,4 +1,4 @@
-"""``python -m aggregator replay`` and ``rebuild bars``: what a tick log has, once more."""
+"""``python -m aggregator replay`` and ``rebuild bars``: apply a tick log once more."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ DRAIN_S = 3_600.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-rebuild_app = typer.Typer(no_args_is_help=True, help="Make anew what follows from the tick log.")
+rebuild_app = typer.Typer(
+    no_args_is_help=True, help="Make the stored bars again from the tick log."
+)
 
 Directory = Annotated[
     str,

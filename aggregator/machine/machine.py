@@ -30,7 +30,7 @@ Result = BatchAck | bool | None
 class Machine:
     """Apply inputs in their order: live, after a restart, and in a replay.
 
-    Nothing but an input changes what follows from later ones: no clock, no chance, no reader.
+    Only inputs change the state: no clock, no chance, no reader.
 
     Args:
         market: the ticks, states and bars.
@@ -107,7 +107,7 @@ class Machine:
     def _start(self, start: Start, time_ns: int, before_ns: int) -> None:
         begins = start.began_at == self.position
         if not begins:
-            # What came after the last input of the process before, nobody has seen.
+            # Of the time after the last input of the process before, nothing is known.
             for feed in self.streams.values():
                 feed.close(before_ns)
             self.streams.clear()
