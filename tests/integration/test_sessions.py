@@ -254,7 +254,7 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("data", "reason"), ERRORS)
+@pytest.mark.parametrize(("data", "reason"), ERRORS, ids=[reason for _, reason in ERRORS])
 async def test_an_error_is_told_counted_and_ends_the_session(
     ingest: Ingest, data: bytes, reason: str
 ) -> None:
