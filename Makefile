@@ -19,7 +19,7 @@ KERNEL_SOURCES := $(shell find aggregator ingest marketdata -name '*.py')
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
-.PHONY: setup assets wheel run test test-acceptance test-browsers lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets wheel run test test-acceptance test-browsers faults faults-found lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
 
 help:
 	@sed -n '1,4p' Makefile
@@ -77,6 +77,17 @@ test-acceptance: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
 
 test-browsers: $(VENV)/.setup-dev $(VENV)/.kernels $(STATIC)
 	$(call run_tests,tests/browser)
+
+# Seeded schedules of kills, cut links, full disks and wrong clocks; FAULT_SECONDS bounds each mode.
+FAULT_SEEDS ?= 200
+FAULT_SECONDS ?= 3600
+faults: $(VENV)/.setup-dev $(VENV)/.kernels
+	$(BIN)/python -m tests.faults --mode sessions --seeds $(FAULT_SEEDS) --seconds $(FAULT_SECONDS)
+	$(BIN)/python -m tests.faults --mode frames --seeds $(FAULT_SEEDS) --seconds $(FAULT_SECONDS)
+
+# Without a tick log, a kill costs ticks, and the comparison must say so.
+faults-found: $(VENV)/.setup-dev $(VENV)/.kernels
+	$(BIN)/python -m tests.faults --without-log --seed 6
 
 # The lowest versions that pyproject.toml allows, in an environment of their own: they must work
 # together. What they compile stays there too.

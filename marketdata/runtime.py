@@ -29,6 +29,8 @@ _EXCEPTION_FIELDS = structlog.processors.ExceptionRenderer(
 # How long a service whose deadline has passed may take for what must not be cut short.
 CANCEL_S = 0.5
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
 S = TypeVar("S", bound=ServiceSettings)
 
 # The main function of a service: run until the event is set, stop in order, return the exit code.
@@ -82,10 +84,20 @@ def collect_rarely(full: int) -> None:
 async def _run_until_signal(settings: S, main: Main[S]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPPING:
         # A second signal changes nothing: a Ctrl-C in a terminal reaches each process, and `make
         # run` ends each process too.
         loop.add_signal_handler(number, stop.set)
+    try:
+        return await _run_until_stopped(settings, main, stop)
+    finally:
+        for number in _STOPPING:
+            # Else it ends the process while that ends by itself, and the exit code is the signal's.
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+
+
+async def _run_until_stopped(settings: S, main: Main[S], stop: asyncio.Event) -> int:
     running = asyncio.ensure_future(main(settings, stop))
     if not isinstance(settings, ServerSettings):
         return await running

@@ -51,7 +51,7 @@ async def keep_stream(
         # While the peer is lost, gRPC waits for it.
         call = open_stream(wait_for_ready=is_lost)
         try:
-            await call.wait_for_connection()
+            await _wait_until_accepted(call)
             is_lost = False
             backoff_s = FIRST_BACKOFF_S
             await carry(call)
@@ -67,3 +67,12 @@ async def keep_stream(
             is_lost = True
         await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
         backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+
+
+async def _wait_until_accepted(call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
+    await call.wait_for_connection()
+    # A call that the server refuses has empty metadata, and is mostly not over before it is asked
+    # for them.
+    await call.initial_metadata()
+    if call.done():
+        raise StreamOver

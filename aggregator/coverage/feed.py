@@ -8,6 +8,7 @@ from aggregator.coverage.gaps import Gaps
 from aggregator.coverage.spans import Span, Spans
 from aggregator.sessions.sessions import END_OF_TIME, NS_PER_DAY
 from aggregator.wire.batch import Batch
+from marketdata.timestamps import NS_PER_S
 from marketdata.wire.market_data_pb2 import FeedReport
 
 # A counter for each reason of docs/behavior.md takes 500.
@@ -17,6 +18,9 @@ MAX_PLACES = 4
 # Trades have no weekends, and hardly any market rests longer. Whether the data has all trades of a
 # longer gap is not known.
 REPLAY_STEP_NS = 5 * NS_PER_DAY
+# Between two live ticks of a producer that came back and left no sequence out. After a longer time
+# it may have begun anew and have missed trades before it could number them.
+LIVE_STEP_NS = 3_600 * NS_PER_S
 
 
 class Registry(Protocol):
@@ -30,6 +34,9 @@ class Registry(Protocol):
 
     def sender(self, producer_id: str) -> Sender:
         """Return the state of a sender."""
+
+    def is_sender(self, producer_id: str) -> bool:
+        """Return whether it reports its producers."""
 
     def resume(self, producer_id: str, first_sequence: int) -> None:
         """Note a batch of a sender with a report; the first one counts."""
@@ -76,10 +83,31 @@ class Feed:
             # Producers connected before they sent these ticks.
             self.report(batch.producer_id, batch.feed, now_ns)
         times = batch.time_range(latest_ns)
-        if batch.producer_id and self._registry.gaps.note(batch, times):
-            self._registry.changed()
+        if batch.producer_id:
+            if times is not None and not self._registry.is_sender(batch.producer_id):
+                self._go_on(batch, times, now_ns)
+            if self._registry.gaps.note(batch, times):
+                self._registry.changed()
         if times is not None:
             self.heard(*times, now_ns)
+
+    # Covers the time since the latest tick of a producer with a session, if none is missing since:
+    # its connection broke, or ingest was restarted, and the producer kept its ticks meanwhile.
+    def _go_on(self, batch: Batch, times: tuple[int, int], now_ns: int) -> None:
+        latest = self._registry.gaps.latest_before(batch)
+        first_ts, last_ts = times
+        if not latest or self._holds(latest):
+            return
+        is_live = last_ts >= now_ns - self._registry.live_within_ns
+        if first_ts - latest <= (LIVE_STEP_NS if is_live else REPLAY_STEP_NS):
+            self._registry.spans.add(latest, last_ts + 1)
+            self._registry.changed()
+
+    # Returns whether the times of this stream go on from a time by themselves.
+    def _holds(self, time: int) -> bool:
+        if self._live_since is not None:
+            return self._live_since <= time
+        return any(place.start <= time < place.end for place in self._places)
 
     def after_batch(self, batch: Batch, now_ns: int) -> None:
         """Note that the last producer left, if a batch says so; call it after its ticks."""

@@ -170,6 +170,10 @@ class Feeds:
             sender = self._senders[producer_id] = Sender()
         return sender
 
+    def is_sender(self, producer_id: str) -> bool:
+        """Return whether it reports its producers; the feeds call it."""
+        return producer_id in self._senders
+
     def changed(self) -> None:
         """Drop the remembered answers; the feeds call it."""
         self._answers.clear()

@@ -51,6 +51,11 @@ class Gaps:
             self._producers.popitem(last=False)
         return is_gap
 
+    def latest_before(self, batch: Batch) -> int:
+        """Return the latest exchange time of its producer; 0: unknown, or sequences are missing."""
+        last, latest_ts = self._producers.get(batch.producer_id, (0, 0))
+        return latest_ts if batch.first_sequence <= last + 1 else 0
+
     def touch(self, start: int, end: int) -> bool:
         """Return whether ticks of start <= time < end may be missing."""
         return self._spans.touches(start, end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 
@@ -31,6 +32,19 @@ async def test_ingest_hands_over_all_it_has_read_and_exits_0(number: signal.Sign
         assert stopped["event"] == "ingest_stopped"
         assert stopped["lost"] == 0
         assert stopped["accepted"] == await trades(aggregator_port)
+
+
+async def test_signals_while_a_process_ends_do_not_change_its_exit_code() -> None:
+    async with run_service("ingest", {"INGEST_PORT": "0"}) as ingest:
+        await ingest.wait_for_port()
+        ending = asyncio.create_task(ingest.stop())
+        await ingest.wait_for_log("ingest_stopped")
+        while not ending.done():
+            with contextlib.suppress(ProcessLookupError):
+                # The method of the process would take its exit code.
+                os.kill(ingest.process.pid, signal.SIGTERM)
+            await asyncio.sleep(0.001)
+        assert await ending == 0
 
 
 async def test_what_was_sent_before_the_signal_is_not_lost() -> None:

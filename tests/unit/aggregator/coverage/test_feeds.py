@@ -526,3 +526,69 @@ def test_a_gap_is_remembered_until_a_tick_with_a_time_ends_it() -> None:
     feed.before_batch(ticks_at(4, NOW + 2 * SECOND), now, now)
     assert feeds.coverage(NOW, NOW + MINUTE) is PARTIAL
     assert feeds.coverage(NOW + MINUTE, NOW + 2 * MINUTE) is FULL
+
+
+def restart_ingest(feeds: Feeds, feed: Feed, at: int) -> Feed:
+    feed.close(at)
+    feed = feeds.open(at + 2 * SECOND)
+    feed.report("other", report(1, at + 3 * SECOND), at + 3 * SECOND)
+    return feed
+
+
+def test_a_session_that_goes_on_after_a_restart_of_ingest_leaves_no_hole() -> None:
+    feeds = make_feeds()
+    feed = live_feed(feeds)
+    feed.before_batch(ticks_at(1, NOW + SECOND, producer="s"), NOW + DAY, NOW + SECOND)
+    feed = restart_ingest(feeds, feed, NOW + 20 * SECOND)
+    assert feeds.coverage(NOW, NOW + MINUTE) is PARTIAL
+    # What the producer kept meanwhile comes in several batches.
+    now = NOW + 24 * SECOND
+    for number, ts in enumerate([NOW + 19 * SECOND, NOW + 22 * SECOND, NOW + 24 * SECOND]):
+        feed.before_batch(ticks_at(2 + 2 * number, ts - SECOND, ts, producer="s"), NOW + DAY, now)
+    assert feeds.coverage(NOW, NOW + MINUTE) is FULL
+
+
+@pytest.mark.parametrize(("next_sequence", "want"), [(3, FULL), (4, PARTIAL)])
+def test_a_replaying_session_that_goes_on_after_a_restart_of_ingest_leaves_no_hole(
+    next_sequence: int, want: Coverage
+) -> None:
+    feeds = make_feeds()
+    feed = live_feed(feeds)
+    feed.before_batch(ticks_at(1, OLD, OLD + SECOND, producer="s"), NOW + DAY, NOW + SECOND)
+    feed = restart_ingest(feeds, feed, NOW + 20 * SECOND)
+    later = ticks_at(next_sequence, OLD + 70 * SECOND, OLD + 3 * MINUTE, producer="s")
+    feed.before_batch(later, NOW + DAY, NOW + 24 * SECOND)
+    assert feeds.coverage(OLD, OLD + MINUTE) is want
+
+
+def test_a_session_whose_connection_breaks_leaves_no_hole() -> None:
+    feeds = make_feeds()
+    feed = live_feed(feeds)
+    feed.before_batch(ticks_at(1, OLD, producer="s"), NOW + DAY, NOW + SECOND)
+    feed.report("p", report(0, NOW + 2 * SECOND), NOW + 2 * SECOND)
+    feed.report("p", report(1, NOW + 3 * SECOND), NOW + 3 * SECOND)
+    feed.before_batch(ticks_at(2, OLD + 2 * MINUTE, producer="s"), NOW + DAY, NOW + 3 * SECOND)
+    assert feeds.coverage(OLD, OLD + 2 * MINUTE) is FULL
+
+
+def test_the_ticks_of_frames_leave_a_hole_when_their_producers_left() -> None:
+    feeds = make_feeds()
+    feed = live_feed(feeds)
+    feed.before_batch(ticks_at(1, OLD, producer="p"), NOW + DAY, NOW + SECOND)
+    feed.report("p", report(0, NOW + 2 * SECOND), NOW + 2 * SECOND)
+    feed.report("p", report(1, NOW + 3 * SECOND), NOW + 3 * SECOND)
+    feed.before_batch(ticks_at(2, OLD + 2 * MINUTE, producer="p"), NOW + DAY, NOW + 3 * SECOND)
+    assert feeds.coverage(OLD, OLD + 2 * MINUTE) is PARTIAL
+
+
+@pytest.mark.parametrize(("away", "want"), [(59 * MINUTE, FULL), (61 * MINUTE, PARTIAL)])
+def test_a_live_session_that_was_silent_for_long_may_have_missed_trades(
+    away: int, want: Coverage
+) -> None:
+    feeds = make_feeds()
+    feed = live_feed(feeds)
+    feed.before_batch(ticks_at(1, NOW, producer="s"), NOW + DAY, NOW)
+    feed.report("p", report(0, NOW + SECOND), NOW + SECOND)
+    feed.report("p", report(1, NOW + away), NOW + away)
+    feed.before_batch(ticks_at(2, NOW + away, producer="s"), NOW + DAY, NOW + away)
+    assert feeds.coverage(NOW, NOW + MINUTE) is want
