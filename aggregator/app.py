@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 
@@ -32,6 +33,11 @@ log = structlog.get_logger()
 # A full garbage collection visits every bar in memory and frees nothing, since bars form no cycles.
 # Reads of 1,000 of 10 million stored bars took 36 ms (p99) with Python's thresholds, 11 with these.
 COLLECTIONS = 1_000
+
+# How long a thread that wants to run waits for another one. The thread of the log needs a moment
+# before and after each write: with Python's 5 ms a record took 17.8 ms to be done beside a thread
+# that was never idle, with this 3.1.
+SWITCH_INTERVAL_S = 0.0005
 
 # Files besides the sockets of clients: the store, libraries, the log.
 OTHER_FILES = 200
@@ -141,6 +147,7 @@ class Aggregator:
         directory = self._settings.log_directory
         if directory is None:
             return None
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         tick_log = FileLog(
             directory,
             self._settings.log_options(),

@@ -27,6 +27,7 @@ from marketdata.validation import DEFAULT_LIMITS, RejectReason, ValueLimits, che
 from marketdata.wire.market_data_pb2 import Aggregate, Refusal, Tick
 
 _NO_ROWS = np.zeros(0, np.int32)
+_NO_INDEXES: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -192,7 +193,9 @@ class Book:
         index = skip
         while True:
             # A call costs 3 us, a tick in it 7 ns.
-            code, index, _ = apply_ticks(table.tables, ticks, index, batch.count, first_sequence)
+            code, index, n_changed = apply_ticks(
+                table.tables, ticks, index, batch.count, first_sequence
+            )
             if code == codes.DONE:
                 break
             if code == codes.NEED_ROOM:
@@ -206,10 +209,13 @@ class Book:
                     index += 1
         if rejected:
             self.engine.refuse(self._refused(batch, rejected, latest_ns))
-        n_changed = int(table.tables.state["changed"][0])
+            # Each is a new state of its symbol.
+            n_changed = int(table.tables.state["changed"][0])
         changed = table.tables.noted["changed"][:n_changed].astype(np.int32)
-        empty = batch.empty_within(skip, batch.count)
-        left_out = frozenset(empty).union(index for index, _ in rejected)
+        left_out = _NO_INDEXES
+        if batch.empty or rejected:
+            empty = batch.empty_within(skip, batch.count)
+            left_out = frozenset(empty).union(index for index, _ in rejected)
         accepted = Accepted(ticks, skip, batch.count, first_sequence, left_out)
         applied = Applied(
             batch.count - min(skip, batch.count) - len(left_out),

@@ -1,4 +1,4 @@
-"""``python -m aggregator replay`` and ``rebuild bars``: what a tick log has, once more."""
+"""``python -m aggregator replay`` and ``rebuild bars``: apply a tick log once more."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ DRAIN_S = 3_600.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-rebuild_app = typer.Typer(no_args_is_help=True, help="Make anew what follows from the tick log.")
+rebuild_app = typer.Typer(
+    no_args_is_help=True, help="Make the stored bars again from the tick log."
+)
 
 Directory = Annotated[
     str,
@@ -196,6 +198,8 @@ async def _send(tick_log: Readable, part: _Part, pace: _Pace, address: str) -> s
             while unacked:
                 await read_ack()
             await call.done_writing()
+            # Else the aggregator takes us for a producer that was lost.
+            await call.code()
         except grpc.aio.AioRpcError as exc:
             raise StartError(f"{address}: {exc.details() or exc.code().name}") from exc
     return f"{accepted:,} ticks accepted, {duplicates:,} duplicates, {rejected:,} rejected"

@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from signal import SIGKILL
+from typing import Any
 
 import psutil
 
@@ -29,6 +31,12 @@ class Service:
 
     pid: int
     port: int
+    # What it logged, a dict per line; all of it when the context has ended.
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        os.kill(self.pid, SIGKILL)
 
     @property
     def address(self) -> str:
@@ -86,10 +94,15 @@ def no_collections() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def run_service(module: str, **settings: object) -> AsyncIterator[Service]:
+async def run_service(module: str, program: str = "", **settings: object) -> AsyncIterator[Service]:
     """Run ``python -m module`` on a free port for the time of the context.
 
     Settings are given without their prefix; those of the shell do not reach the service.
+
+    Args:
+        module: the service.
+        program: the module that runs it, if it is another one.
+        settings: of the service.
     """
     prefix = f"{module.upper()}_"
     env = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
@@ -99,15 +112,19 @@ async def run_service(module: str, **settings: object) -> AsyncIterator[Service]
         given = {"store": "off", **given}
     env |= {f"{prefix}{name.upper()}": str(value) for name, value in given.items()}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module), cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", program or module),
+        cwd=ROOT,
+        env=env,
+        stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    reading = asyncio.create_task(_read_log(process.stderr, address))
+    events: list[dict[str, Any]] = []
+    reading = asyncio.create_task(_read_log(process.stderr, address, events))
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             port = int((await address).rpartition(":")[2])
-        yield Service(process.pid, port)
+        yield Service(process.pid, port, events)
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
@@ -115,11 +132,16 @@ async def run_service(module: str, **settings: object) -> AsyncIterator[Service]
         await process.wait()
 
 
-async def _read_log(log: asyncio.StreamReader, address: asyncio.Future[str]) -> None:
+async def _read_log(
+    log: asyncio.StreamReader, address: asyncio.Future[str], events: list[dict[str, Any]]
+) -> None:
     # Reads to the end, so that the service never waits for us.
     last = b""
     async for last in log:
-        if not address.done() and b"listening" in last:
-            address.set_result(json.loads(last)["address"])
+        # Warnings of libraries are no JSON.
+        with suppress(ValueError):
+            events.append(json.loads(last))
+            if not address.done() and events[-1]["event"].endswith("listening"):
+                address.set_result(events[-1]["address"])
     if not address.done():
         address.set_exception(RuntimeError(f"the service did not start: {last.decode()}"))

@@ -39,13 +39,13 @@ CONNECT = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 
 
 @asynccontextmanager
-async def run_nats(program: str) -> AsyncIterator[Service]:
-    """Run a server on a free port."""
+async def run_nats(program: str, config: str = "") -> AsyncIterator[Service]:
+    """Run a server on a free port, with more lines of configuration."""
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "nats.conf"
-        config.write_text(CONFIG.format(folder=folder))
+        file = Path(folder) / "nats.conf"
+        file.write_text(CONFIG.format(folder=folder) + config)
         process = await asyncio.create_subprocess_exec(
-            *(program, "-c", str(config)), stderr=asyncio.subprocess.PIPE
+            *(program, "-c", str(file)), stderr=asyncio.subprocess.PIPE
         )
         assert process.stderr is not None
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -31,7 +31,7 @@ class Backend:
 
 
 @asynccontextmanager
-async def run_backend(**of_aggregator: object) -> AsyncIterator[Backend]:
+async def run_backend(**of_aggregator: Any) -> AsyncIterator[Backend]:
     """Run an aggregator and an ingest for the time of the context."""
     async with (
         run_service("aggregator", **of_aggregator) as aggregator,

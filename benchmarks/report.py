@@ -32,7 +32,7 @@ class Line:
     @property
     def smaller_is_better(self) -> bool:
         """Whether it is a time or a size."""
-        return self.unit in {"ms", "us", "ns", "KB", "%"}
+        return self.unit in {"s", "ms", "us", "ns", "KB", "%"}
 
     def to_dict(self) -> dict[str, Any]:
         """Return what goes into the JSON file."""

@@ -84,6 +84,9 @@ _SPACE = ord(" ")
 # 1 in each byte, and in each byte one that no symbol has though it is printable.
 _ONES = 0x0101010101010101
 _FORBIDDEN = tuple(_ONES * byte for byte in range(_SPACE, 0x7F) if _BYTES[0, byte] < 0)
+# From this byte on, the backslash is the only printable one that no symbol has.
+_PLAIN_FROM = ord("-")
+_BACKSLASHES = _ONES * ord("\\")
 
 
 class Rules(NamedTuple):
@@ -171,8 +174,16 @@ def _is_upper(at: int, end: int) -> bool:
     return True
 
 
-@inlined_part
-def _is_normal(at: int, size: int, upper: int) -> bool:
+@kernel_part
+def _is_plain(word: int, size: int) -> bool:
+    # Whether the first bytes of a word are among those of nearly all symbols. A byte that is not
+    # gets a high bit, and can only make bytes after it wrong.
+    wrong = (word - _ONES * _PLAIN_FROM) | (word + _ONES) | word | ((word ^ _BACKSLASHES) - _ONES)
+    return (wrong << (8 - size << 3)) & _HIGH_BITS == 0
+
+
+@kernel_part
+def _has_allowed_words(at: int, size: int) -> bool:
     if load_byte(at) == _SPACE or load_byte(at + size - 1) == _SPACE:
         return False
     offset = 0
@@ -182,7 +193,13 @@ def _is_normal(at: int, size: int, upper: int) -> bool:
         offset += 8
     # What follows the symbol counts as spaces.
     others = -1 << (size - offset - 1 << 3) << 8
-    if not _is_allowed((load_word(at + offset) & ~others) | (_ONES * _SPACE & others)):
+    return _is_allowed((load_word(at + offset) & ~others) | (_ONES * _SPACE & others))
+
+
+@inlined_part
+def _is_normal(at: int, size: int, upper: int) -> bool:
+    is_plain = size <= 8 and _is_plain(load_word(at), size)
+    if not is_plain and not _has_allowed_words(at, size):
         return False
     return upper == 0 or _is_upper(at, at + size)
 
@@ -311,7 +328,10 @@ def _has_valid_time(tick: _Tick, factor: int, latest: int, counts: Any) -> bool:
 
 @kernel_part
 def _copy(out: int, at: int, size: int) -> int:
-    for offset in range(0, size, 16):
+    # Most have at most 32 bytes; there is slack for more than those.
+    copy_block(out, at)
+    copy_block(out + 16, at + 16)
+    for offset in range(32, size, 16):
         copy_block(out + offset, at + offset)
     return out + size
 

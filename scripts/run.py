@@ -42,8 +42,9 @@ NEEDS: Mapping[str, frozenset[str]] = {
 SERVICES = frozenset({"aggregator", "ingest", "gateway"})
 # Producers before consumers, so that each can hand over what it holds.
 STOP_ORDER = ("fakeclient", "ingest", "gateway", "aggregator")
-# More than any service needs to drain; a process that runs longer is killed.
-STOP_TIMEOUT_S = 12.0
+# A process is killed when it runs so much longer than its own deadline; the fakeclient has none.
+STOP_MARGIN_S = 5.0
+FAKECLIENT_STOP_S = 7.0
 # A second Ctrl-C says what is still waited for, a third kills.
 KILLING_SIGNAL = 3
 # On narrower terminals the time at the front of each line is left out.
@@ -114,14 +115,22 @@ def fold(text: str, width: int) -> str:
 class Supervisor:
     """Run the processes of one ``make run``: start and stop in order, show what they say.
 
-    When one process ends, all end.
+    A service that is killed is started again. When a process ends by itself, all end.
+
+    Args:
+        env: the environment of the processes.
+        banner: what is shown when all services listen for the first time.
+        deadlines_s: how long each process may take to stop.
     """
 
-    def __init__(self, env: Mapping[str, str], banner: str) -> None:
+    def __init__(
+        self, env: Mapping[str, str], banner: str, deadlines_s: Mapping[str, float]
+    ) -> None:
         self._env = dict(env)
         self._banner = banner
+        self._deadlines_s = deadlines_s
         self._screen = Screen()
-        self._colours = get_colours()
+        self._colours = dict(zip(NEEDS, get_colours(), strict=False))
         # Lines, starts and ends from the threads that read the processes; signals. put() of this
         # queue may be called in a signal handler.
         self._events: SimpleQueue[Message] = SimpleQueue()
@@ -144,8 +153,9 @@ class Supervisor:
             try:
                 event = self._events.get(timeout=self._seconds_left())
             except Empty:
-                self._say(f"{self._ending} has not ended in {STOP_TIMEOUT_S:g} s, killing it")
-                self._kill({str(self._ending)})
+                name = str(self._ending)
+                self._say(f"{name} has not ended in {self._time_to_stop(name):g} s, killing it")
+                self._kill({name})
             else:
                 self._handle(event)
         return 1 if any(self._codes.values()) else 0
@@ -180,21 +190,32 @@ class Supervisor:
         for name, needs in NEEDS.items():
             if name in self._running or name in self._codes or not needs <= self._listening:
                 continue
-            self._running.add(name)
-            command = f"exec {shlex.quote(sys.executable)} -m {name}"
-            process = Process(command, name=name, colour=next(self._colours), env=self._env)
-            # The processes are in sessions of their own: Ctrl-C reaches only us.
-            threading.Thread(target=process.run, args=(self._events,), daemon=True).start()
+            self._start(name)
+
+    def _start(self, name: str) -> None:
+        self._running.add(name)
+        command = f"exec {shlex.quote(sys.executable)} -m {name}"
+        process = Process(command, name=name, colour=self._colours[name], env=self._env)
+        # The processes are in sessions of their own: Ctrl-C reaches only us.
+        threading.Thread(target=process.run, args=(self._events,), daemon=True).start()
 
     def _note_listening(self, name: str) -> None:
         self._listening.add(name)
         if not self._stopping:
             self._start_ready()
-            if self._listening == SERVICES:
+            if self._listening == SERVICES and self._banner:
                 self._screen.print(self._banner)
+                self._banner = ""
 
     def _note_end(self, name: str, code: int) -> None:
         self._running.discard(name)
+        self._pids.pop(name, None)
+        if code < 0 and name in self._listening and not self._stopping:
+            # One that is killed before it listens is not started for ever.
+            self._listening.discard(name)
+            self._say(f"{name} was killed by signal {-code}, starting it again")
+            self._start(name)
+            return
         if code == -signal.SIGINT or (self._stopping and code == -signal.SIGTERM):
             # It had only begun to start: it did not yet take signals as a request, and until its
             # session is its own, Ctrl-C reaches it too.
@@ -216,9 +237,12 @@ class Supervisor:
             return
         name = next((name for name in STOP_ORDER if name in self._running), None)
         if name in self._pids:
-            self._ending, self._deadline = name, monotonic() + STOP_TIMEOUT_S
+            self._ending, self._deadline = name, monotonic() + self._time_to_stop(name)
             with suppress(ProcessLookupError):
                 os.kill(self._pids[name], signal.SIGTERM)
+
+    def _time_to_stop(self, name: str) -> float:
+        return self._deadlines_s[name] + STOP_MARGIN_S
 
     def _kill(self, names: set[str]) -> None:
         self._deadline = None
@@ -274,7 +298,13 @@ def main() -> int:
         "PYTHONUNBUFFERED": "1",
         **os.environ,
     }
-    return Supervisor(env, BANNER.format(**shown)).run()
+    deadlines_s = {
+        "aggregator": aggregator.shutdown_deadline_s,
+        "ingest": ingest.shutdown_deadline_s,
+        "gateway": gateway.shutdown_deadline_s,
+        "fakeclient": FAKECLIENT_STOP_S,
+    }
+    return Supervisor(env, BANNER.format(**shown), deadlines_s).run()
 
 
 def check_ports(addresses: Mapping[str, tuple[str, int]]) -> None:

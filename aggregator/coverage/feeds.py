@@ -60,6 +60,9 @@ class Feeds:
         self._answers: dict[tuple[int, int], Coverage] = {}
         # Times from which on everything up to the present is covered.
         self._endless: set[int] = set()
+        # By their start, the least known end of a time that is covered in part. So is the time up
+        # to any later end: an open bar, whose trades come ever later, asks no more.
+        self._partial_to: dict[int, int] = {}
 
     def open(self, now_ns: int, number: int | None = None) -> Feed:
         """Return the feed of a stream that begins; :meth:`Feed.close` it.
@@ -120,11 +123,16 @@ class Feeds:
         """Return how much of start <= time < end, as far as it has passed, had a feed."""
         if start in self._endless:
             return Coverage.FULL
+        least_end = self._partial_to.get(start)
+        if least_end is not None and end >= least_end:
+            return Coverage.PARTIAL
         answer = self._answers.get((start, end))
         if answer is None:
             if len(self._answers) >= MAX_REMEMBERED:
                 self.changed()
             answer = self._answers[start, end] = self._coverage(start, end)
+            if answer is Coverage.PARTIAL:
+                self._partial_to[start] = end
         return answer
 
     def all_spans(self, now_ns: int) -> list[Span]:
@@ -170,6 +178,7 @@ class Feeds:
         """Drop the remembered answers; the feeds call it."""
         self._answers.clear()
         self._endless.clear()
+        self._partial_to.clear()
 
     def remove(self, feed: Feed) -> None:
         """Remove a feed that has ended; the feeds call it."""

@@ -39,8 +39,8 @@ class Gaps:
             # The next batch with times ends the gap.
             return False
         if times is not None:
-            first_ts = min(max(int(batch.times[0]), times[0]), times[1])
             if is_gap:
+                first_ts = min(max(int(batch.times[0]), times[0]), times[1])
                 before = latest_ts or first_ts
                 self._spans.add(min(before, first_ts), max(before, first_ts) + 1)
             latest_ts = max(latest_ts, times[1])

@@ -105,6 +105,7 @@ class Checkpointer:
             self._enough.clear()
             if self._position() + 1 == self.saved.offset:
                 continue
+            began = time.monotonic()
             try:
                 await self.make()
                 problem, retry_s = "", FIRST_RETRY_S
@@ -116,6 +117,10 @@ class Checkpointer:
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, MAX_RETRY_S)
                 self._enough.set()
+            else:
+                # In a flood enough is logged meanwhile, and a child that always works costs a
+                # third of the ticks per second.
+                await asyncio.sleep(time.monotonic() - began)
 
     async def make(self) -> None:
         """Make a checkpoint of the present state.

@@ -1,4 +1,4 @@
-"""Log each input, then apply it: nothing that anyone has seen can be undone by a crash."""
+"""Log each input, then apply it: so a crash cannot undo what a client has seen."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Journal:
         self._log = tick_log
 
     def notify(self, every_bytes: int, enough: Callable[[], None]) -> None:
-        """Call ``enough`` whenever so many more bytes were logged."""
+        """Call ``enough`` each time that ``every_bytes`` more bytes were logged."""
         self._every_bytes, self._enough, self._left = every_bytes, enough, every_bytes
 
     @property
@@ -140,7 +140,7 @@ class Journal:
         try:
             result = self.machine.apply(each, position, time_ns)
         except Exception as exc:
-            # Whoever waits for a batch tells its sender; nobody else would hear of it.
+            # The failure of a batch goes to its sender; that of another input only to the log.
             if not isinstance(each, Batch):
                 log.exception("input_failed", kind=each.kind.name, position=position)
             result = exc

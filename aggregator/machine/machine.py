@@ -30,7 +30,7 @@ Result = BatchAck | bool | None
 class Machine:
     """Apply inputs in their order: live, after a restart, and in a replay.
 
-    Nothing but an input changes what follows from later ones: no clock, no chance, no reader.
+    Only inputs change the state: no clock, no chance, no reader.
 
     Args:
         market: the ticks, states and bars.
@@ -40,6 +40,8 @@ class Machine:
 
     def __init__(self, market: Market, feeds: Feeds, watches: WatchStreams) -> None:
         self.market = market
+        # Says what position the bars and states of an input have.
+        self._output = market.book.engine.output
         self.feeds = feeds
         self.watches = watches
         # The feeds of the open streams of ticks.
@@ -55,7 +57,7 @@ class Machine:
     def begin(self, start: Start) -> None:
         """Begin a history with a state that does not come from inputs; the start comes next."""
         self.started = start
-        self.position = self.market.book.engine.output.position = start.began_at - 1
+        self.position = self._output.position = start.began_at - 1
 
     def apply(self, each: Input, position: int, time_ns: int) -> Result:
         """Apply one input and return what it says.
@@ -69,7 +71,7 @@ class Machine:
             DecodeError: a message does not parse; nothing has changed.
             InvalidBatch: the producer id or the sequences are invalid; nothing has changed.
         """
-        self.position = self.market.book.engine.output.position = position
+        self.position = self._output.position = position
         before_ns, self.last_ns = self.last_ns, time_ns
         if type(each) is Batch:
             return self._apply_batch(each, time_ns)
@@ -107,7 +109,7 @@ class Machine:
     def _start(self, start: Start, time_ns: int, before_ns: int) -> None:
         begins = start.began_at == self.position
         if not begins:
-            # What came after the last input of the process before, nobody has seen.
+            # Of the time after the last input of the process before, nothing is known.
             for feed in self.streams.values():
                 feed.close(before_ns)
             self.streams.clear()
@@ -130,7 +132,7 @@ class Machine:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on where another machine was, after the market and the feeds."""
-        self.position = self.market.book.engine.output.position = state["position"]
+        self.position = self._output.position = state["position"]
         self.last_ns = state["last_ns"]
         self.failed = set(state["failed"])
         self.started = read_start(state["started"]) if state["started"] else None

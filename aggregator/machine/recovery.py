@@ -60,7 +60,7 @@ class Replayed:
 
     records: int = 0
     ticks: int = 0
-    # Inputs that failed for another reason than their content; they failed when they came, too.
+    # Inputs that failed for another reason than their content. They failed when they came, too.
     failed: int = 0
     seconds: float = 0.0
 
@@ -216,7 +216,7 @@ class Replay:
         try:
             result = self._machine.apply(each, offset, time_ns)
         except (DecodeError, InvalidBatch):
-            # Its sender was told.
+            # Its sender got the error when it came.
             return
         except Exception:
             # It failed like this when it came, and changed as much.

@@ -87,7 +87,7 @@ class Numbering:
 
 def count_duplicates(batch: Batch, seen: int) -> int:
     """Return how many of the first ``seen`` ticks the sender had accepted."""
-    return seen - len(batch.empty_within(0, seen))
+    return seen - len(batch.empty_within(0, seen)) if seen else 0
 
 
 def make_ack(
@@ -97,12 +97,10 @@ def make_ack(
     rejections: Iterable[tuple[int, RejectReason]],
 ) -> BatchAck:
     """Return the answer to a batch."""
-    return BatchAck(
-        last_sequence=last_sequence,
-        accepted=accepted,
-        duplicates=duplicates,
-        rejections=[Rejection(sequence=sequence, reason=reason) for sequence, reason in rejections],
-    )
+    ack = BatchAck(last_sequence=last_sequence, accepted=accepted, duplicates=duplicates)
+    for sequence, reason in rejections:
+        ack.rejections.append(Rejection(sequence=sequence, reason=reason))
+    return ack
 
 
 def _check(batch: Batch) -> None:

@@ -155,8 +155,8 @@ def _check_segments(directory: Path) -> Iterator[dict[str, Any]]:
             records = end.next_offset - offset_of(path) - sum(part.records for part in skipped)
         result = f"{records:,} records" if not skipped else f"{records:,} records, DAMAGED"
         if torn:
-            # Of a running aggregator, it may be a record that is being written.
-            result += f", then {torn:,} bytes that the next start cuts"
+            # A running aggregator may be writing it. After a crash the next start cuts it off.
+            result += f", then {torn:,} bytes of an unfinished record"
         damages = [_describe_damage(part) for part in skipped]
         yield {"file": path.name, "result": result, "torn_bytes": torn, "damages": damages}
 

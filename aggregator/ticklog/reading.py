@@ -136,7 +136,11 @@ def find_end(path: Path, on_skip: OnSkip | None = None) -> End:
         while True:
             # Reads all and keeps nothing.
             deque(reader.records(), maxlen=0)
+            size = reader.size()
             found = None if reader.position == size else reader.find_next()
+            # The writer of a log that is only read may have gone on meanwhile.
+            if reader.is_valid_at(Place(reader.position, reader.expected)):
+                continue
             if found is None:
                 break
             _skip(reader, found, wanted=True, on_skip=on_skip)

@@ -1,1 +1,1 @@
-"""Accepted trades in; what follows from all of them, by symbol, out."""
+"""Accepted trades in; the states of views by symbol out."""

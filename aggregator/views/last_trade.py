@@ -8,7 +8,10 @@ from aggregator.views.view import States, Trades
 
 
 class LastTrade:
-    """Price, volume and time of the trade with the latest exchange time; a tie goes by arrival."""
+    """Price, volume and time of the trade with the latest exchange time.
+
+    Of equal times, the last that arrived counts.
+    """
 
     name = "last-trade"
 

@@ -1,4 +1,4 @@
-"""What a view is: something that follows from all trades of a symbol, kept up to date."""
+"""The interface of a view: it keeps something of all trades of a symbol."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from aggregator.bars.source import Accepted
 
-# By symbol: plain values that JSON can say. They are part of the aggregator's state, so a restart
-# or a replay brings them back exactly.
+# By symbol: plain values that JSON knows. They are part of the aggregator's state, so a restart or
+# a replay makes the same ones again.
 States = dict[str, dict[str, Any]]
 
 
@@ -48,9 +48,9 @@ def accepted_trades(accepted: Accepted, symbols: Sequence[str]) -> Trades:
 
 
 class View(Protocol):
-    """A view: a name, and one method that takes trades in.
+    """A view: a name, and one method that takes trades.
 
-    What it makes must follow from the trades alone: no clock, no chance.
+    Its states must follow from the trades alone: no clock, no chance.
     """
 
     name: str

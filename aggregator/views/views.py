@@ -1,4 +1,4 @@
-"""Keep the views that an operator asked for."""
+"""Keep the views that are turned on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parse_views(text: str) -> list[str]:
 
 
 class UnknownView(MarketDataError):
-    """There is no such view, or the operator did not ask for it."""
+    """There is no such view, or it is not turned on."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         names = ", ".join(known)
@@ -43,14 +43,14 @@ class Views:
         by_name = {view.name: view for view in VIEWS}
         self._views = {name: by_name[name] for name in names}
         self._states: dict[str, States] = {name: {} for name in self._views}
-        # The time of the first trade that a view has had a chance to take in.
+        # The arrival time of the first trade since a view was turned on.
         self._since: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._views)
 
     def add(self, trades: Trades, now_ns: int) -> None:
-        """Take the trades of a batch in, which arrived now."""
+        """Take the trades of a batch that arrived now."""
         for name, view in self._views.items():
             self._since.setdefault(name, now_ns)
             view.add(self._states[name], trades)
@@ -74,7 +74,7 @@ class Views:
         return {"states": self._states, "since": self._since}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on where others were; a view that they lack begins now."""
+        """Take the states of other views; a view without one begins now."""
         for name in self._views:
             if name in state["states"]:
                 self._states[name] = state["states"][name]

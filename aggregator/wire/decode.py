@@ -227,10 +227,10 @@ def _differs_after(names: NDArray[np.int64], row: int, at: int, length: int) -> 
     )
 
 
-@KERNELS.add(_types.UniTuple(_INT, 3)(_INT, _INT, _INT, _SYMBOLS, TICKS))
+@KERNELS.add(_types.UniTuple(_INT, 4)(_INT, _INT, _INT, _SYMBOLS, TICKS))
 def decode_ticks(
     position: int, end: int, index: int, symbols: Symbols, ticks: Ticks
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
     """Read ticks into columns, up to the first that is not for this loop.
 
     Args:
@@ -241,18 +241,21 @@ def decode_ticks(
         ticks: takes the ticks.
 
     Returns:
-        Why it stopped, the address and the index of the tick that was not taken.
+        Why it stopped, the address and the index of the tick that was not taken, and how many of
+        those that were taken are empty.
     """
     # A function that takes arrays would count their references, which takes as long as all else.
     slots, heads = symbols.slots, symbols.heads
     rows, prices, volumes, times = ticks.rows, ticks.prices, ticks.volumes, ticks.times
     mask = slots.shape[0] - 1
+    empty = 0
     while position < end:
         length = _read_length(position, end)
         if length == 0:
             if not _is_empty(position, end) or not _has_room(rows.shape[0], index, end - position):
-                return UNUSUAL, position, index
+                return UNUSUAL, position, index, empty
             rows[index] = EMPTY
+            empty += 1
             prices[index] = volumes[index] = times[index] = 0
             position += 2
             index += 1
@@ -276,14 +279,14 @@ def decode_ticks(
             row = slots[slot]
         stop = position + 2 + load_byte(position + 1)
         if row < 0:
-            return UNUSUAL, position, index
+            return UNUSUAL, position, index, empty
         price, volume, time = _read_trade(at + length, stop)
         if time < 0:
-            return UNUSUAL, position, index
+            return UNUSUAL, position, index, empty
         rows[index] = row
         prices[index] = price
         volumes[index] = volume
         times[index] = time
         position = stop
         index += 1
-    return DONE, position, index
+    return DONE, position, index, empty

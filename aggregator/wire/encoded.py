@@ -43,8 +43,8 @@ class EncodedRoom:
 
     def cut(self, count: int) -> list[bytes]:
         """Return the first records that were written; some may be empty."""
-        if not count:
-            return []
+        if count <= 1:
+            return [self.out.data[: self.out.ends[0]].tobytes()] if count else []
         stops = self.out.ends[:count].tolist()
         data = self.out.data[: stops[-1]].tobytes()
         return [data[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]

@@ -89,10 +89,10 @@ def _array(name: str, column: Any) -> NDArray[Any]:
         raise InvalidTick(name, f"has {nulls} nulls")
     if not isinstance(column, np.ndarray):
         if not hasattr(column, "to_numpy") and hasattr(column, "__arrow_c_array__"):
-            # Some Arrow library without numpy; only who has Arrow arrays needs pyarrow.
+            # Some Arrow library without numpy. Only programs with Arrow arrays need pyarrow.
             column = import_module("pyarrow").array(column)
         if hasattr(column, "to_numpy"):
-            # Arrow's own arrays copy only when they are told to.
+            # Arrow's own arrays copy only on request.
             copies = type(column).__module__.startswith("pyarrow")
             column = column.to_numpy(zero_copy_only=False) if copies else column.to_numpy()
         else:

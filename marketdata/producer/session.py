@@ -273,7 +273,7 @@ class ProducerSession:
                 batch = next(batches)
                 payloads = split_records(batch.records)
             tick = _read_tick(payloads[place - batch.first])
-            # Step by step, so that the counts are right for whoever looks at them in on_reject.
+            # Step by step, so that on_reject can read the right counts.
             self.answered = place
             self.rejected += 1
             self.answered = place + 1

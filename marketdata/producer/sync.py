@@ -334,7 +334,7 @@ class SyncProducer:
 
     def _take_outbox(self) -> None:
         with self._changed:
-            # Before the lock is released: whoever adds a tick after it must know what to do.
+            # Before the lock is released: a thread that adds a tick after it must know what to do.
             self._is_woken = False
             for data, ticks in self._outbox:
                 self._session.add(data, ticks)

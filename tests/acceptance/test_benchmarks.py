@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=600,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:]
@@ -98,12 +98,27 @@ def test_fan_out_stalled_readers_rest_and_the_store_are_in_it(lines: Lines) -> N
     assert lines["store/p50"].value <= lines["store/p99"].value
 
 
+def test_the_log_is_measured_with_acks_starts_and_checkpoints(lines: Lines) -> None:
+    for mode in ("off", "interval", "no-checkpoint", "batch"):
+        assert lines[f"durable/flood/{mode}"].value > 0
+    for endpoint in ("Watch", "STOMP"):
+        for mode in ("off", "interval"):
+            p50, p99 = (lines[f"durable/latency/{endpoint}/{mode}/{p}"] for p in ("p50", "p99"))
+            assert 0 < p50.value <= p99.value
+    for key in ("without", "given", "replay"):
+        assert lines[f"recovery/flood/{key}"].value > 0
+    assert "checkpoints of" in lines["recovery/lag/beside"].note
+    for way in ("send", "send_many", "send_columns"):
+        assert lines[f"producers/{way}"].value > 0
+
+
 def test_peers_are_measured_where_they_are_and_named_where_they_are_not(
     run: dict[str, Any], lines: Lines
 ) -> None:
     for name, module, key in (
         ("rabbitmq", rabbitmq, "rabbitmq/100"),
         ("nats", nats, "nats/1"),
+        ("jetstream", nats, "jetstream/nats"),
     ):
         if module.is_installed():
             assert lines[key].value > 0

@@ -98,6 +98,17 @@ class Run:
         return self.lines[-1]
 
 
+def find_processes(run: Run, name: str) -> list[psutil.Process]:
+    """Return the processes of a service."""
+    return [each for each in run.left_behind() if each.cmdline()[-1:] == [name]]
+
+
+def find_process(run: Run, name: str) -> psutil.Process:
+    """Return the process of a service that runs once."""
+    (process,) = find_processes(run, name)
+    return process
+
+
 @asynccontextmanager
 async def started(run: Run | None = None) -> AsyncIterator[Run]:
     run = run or Run()
@@ -191,8 +202,7 @@ async def test_ctrl_c_in_the_middle_of_the_start_leaves_nothing_running() -> Non
 async def test_a_second_ctrl_c_says_what_is_waited_for_and_a_third_kills() -> None:
     async with started() as run:
         await run.wait_for_line("producer_connected")
-        (feed,) = [each for each in run.left_behind() if each.cmdline()[-1] == "fakeclient"]
-        feed.suspend()
+        find_process(run, "fakeclient").suspend()
         run.press_ctrl_c()
         await run.wait_for_line("stopping fakeclient, then ")
         run.press_ctrl_c()
@@ -225,12 +235,41 @@ def test_lines_are_folded_between_words_to_the_width_of_the_terminal() -> None:
     assert fold('    File "x.py"', 40) == '    File "x.py"'
 
 
-async def test_when_one_service_dies_the_others_stop_in_order_and_it_exits_1() -> None:
+async def test_a_killed_service_is_started_again_and_everything_goes_on() -> None:
+    async with started() as run, open_http(run.ports["GATEWAY"]) as http:
+        await run.wait_for_line("fakeclient | connected to ")
+        before = await get_aapl(http)
+        find_process(run, "aggregator").kill()
+        await run.wait_for_line("aggregator was killed by signal 9, starting it again")
+        # Without a log it begins anew.
+        async with asyncio.timeout(TIMEOUT_S):
+            while (await get_aapl(http))["epoch"] == before["epoch"]:
+                pass
+        run.press_ctrl_c()
+        assert await run.end() == 0, run.lines
+        assert run.left_behind() == []
+    assert sum("the market at work" in line for line in run.lines) == 1
+
+
+async def test_when_one_service_ends_by_itself_the_others_stop_in_order() -> None:
     async with started() as run:
         await run.wait_for_line("producer_connected")
-        (ingest,) = [each for each in run.left_behind() if each.cmdline()[-1] == "ingest"]
-        ingest.kill()
-        assert await run.end() == 1
+        find_process(run, "ingest").terminate()
+        assert await run.end() == 0, run.lines
         assert run.left_behind() == []
-    assert any("ingest has ended with code -9, so everything ends" in line for line in run.lines)
+    assert any("ingest has ended with code 0, so everything ends" in line for line in run.lines)
     assert any("aggregator_stopped" in line for line in run.lines)
+
+
+async def test_a_service_that_is_killed_before_it_listens_ends_everything() -> None:
+    async with started() as run:
+        for _ in range(1_000):
+            if found := find_processes(run, "aggregator"):
+                break
+            await asyncio.sleep(0.01)
+        found[0].kill()
+        assert await run.end() == 1, run.lines
+        assert run.left_behind() == []
+    assert any(
+        "aggregator has ended with code -9, so everything ends" in each for each in run.lines
+    )

@@ -126,6 +126,7 @@ async def test_a_replay_into_another_aggregator_counts_each_tick_once(tmp_path: 
         _, first = await run("replay", "--into", address, env=env)
         _, again = await run("replay", "--into", address, env=env)
         assert await service.stop() == 0
+    assert service.said("producer_lost") == []
     assert first.startswith("38,843 ticks accepted, 2,000 duplicates, 0 rejected")
     assert again.startswith("0 ticks accepted, 40,843 duplicates")
     # Without a log, trades that wait for others count when the aggregator stops.

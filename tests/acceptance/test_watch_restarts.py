@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from websockets.asyncio.client import ClientConnection
 
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import open_stub
@@ -103,10 +104,9 @@ async def test_clients_see_every_state_once_while_the_aggregator_is_killed_and_r
     producer = Producer(port)
     async with contextlib.AsyncExitStack() as stack:
         gateway = await stack.enter_async_context(run_gateway(f"127.0.0.1:{port}"))
-        websocket = await stack.enter_async_context(open_websocket(gateway, "/api/v1/stream"))
         asked: dict[str, Any] = {"symbols": SYMBOLS, "policy": "buffer"}
 
-        async def collect() -> None:
+        async def collect(websocket: ClientConnection) -> None:
             while True:
                 client.take(await receive(websocket))
 
@@ -117,9 +117,11 @@ async def test_clients_see_every_state_once_while_the_aggregator_is_killed_and_r
                 await aggregator.wait_for_port()
                 if len(tasks) == 1:
                     await eventually(lambda: gateway.hub.status == "live")
+                    opening = open_websocket(gateway, "/api/v1/stream")
+                    websocket = await stack.enter_async_context(opening)
                     await send(websocket, type="subscribe", id="states", **asked)
                     await send(websocket, type="subscribe", id="bars", interval="1s", **asked)
-                    tasks.append(asyncio.create_task(collect()))
+                    tasks.append(asyncio.create_task(collect(websocket)))
                 seen = len(client.completed)
                 await eventually(lambda: len(client.completed) > seen + 10)  # noqa: B023
                 if how is None:

@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from aggregator.machine.checkpointer import MADE, SAVED, Checkpointer, CheckpointFailed
+from aggregator.machine.checkpointer import (
+    MADE,
+    SAVED,
+    Checkpointer,
+    CheckpointFailed,
+)
 from aggregator.ticklog.log import Checkpoint
 from tests.doubles.memory_log import MemoryLog
 
 # A child that does what it should, and saves nothing.
 WELL = f"print({MADE!r}, flush=True); input(); print({SAVED!r}, flush=True)"
 FAILS = "import sys; sys.exit('no room')"
+# Takes this long.
+SLOW_S = 0.4
+SLOW = f"import time; time.sleep({SLOW_S}); {WELL}"
 STAYS = f"print({MADE!r}, flush=True); import time; time.sleep(600)"
 
 
@@ -26,6 +35,7 @@ class Store:
 
     def __init__(self) -> None:
         self.handed = 7
+        self.position = 41
         self.asked: list[int] = []
         self.was_asked = asyncio.Event()
         self.written = asyncio.Event()
@@ -42,7 +52,7 @@ async def checkpointer(
 ) -> AsyncIterator[Checkpointer]:
     made = Checkpointer(
         log or MemoryLog(),
-        position=lambda: 41,
+        position=lambda: store.position,
         handed=lambda: store.handed,
         written=store.wait_written,
         env={},
@@ -87,6 +97,26 @@ async def test_a_failure_is_logged_and_the_service_goes_on() -> None:
                 # Another process has to fail.
                 await asyncio.sleep(0.01)
     assert [line["event"] for line in logs] == ["checkpoint_failed"]
+
+
+async def test_the_next_checkpoint_waits_as_long_as_the_last_one_took() -> None:
+    class Busy(Store):
+        async def wait_written(self, count: int) -> None:
+            times.append(time.monotonic())
+            # More is logged meanwhile, and enough for the next checkpoint.
+            self.position += 1
+            made.ask()
+            if len(times) == 2:
+                self.was_asked.set()
+
+    times: list[float] = []
+    store = Busy()
+    async with checkpointer(SLOW, store) as made, asyncio.timeout(30):
+        made.start()
+        made.ask()
+        await store.was_asked.wait()
+    # A rest, and the work of the second child.
+    assert times[1] - times[0] > 2 * SLOW_S
 
 
 async def test_a_stop_ends_a_child_that_works() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from math import nan
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketdata.errors import EmptyFrame, FrameTooLarge
+from marketdata.errors import EmptyFrame, FrameTooLarge, InvalidSymbol
 from marketdata.framing import encode_frame
+from marketdata.symbols import normalize_symbol
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
 from tests.doubles.compiled_parser import CompiledParser
@@ -185,6 +187,24 @@ def test_an_absurd_number_refuses_its_own_tick_alone(make: Make, tick: Tick, rea
     )
     assert decode(records) == [accepted(make_tick())] * 2
     assert rejected == {reason: 1}
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 16, 17])
+def test_every_byte_at_every_place_of_a_symbol_is_checked(make: Make, size: int) -> None:
+    parser = make_parser(make)
+    symbols = [
+        f"{'A' * at}{chr(byte)}{after * (size - at - 1)}"
+        for byte in range(128)
+        for at in range(size)
+        for after in "A-"
+    ]
+    records, rejected = parser.receive_data(b"".join(frame(make_tick(s)) for s in symbols), NOW)
+    expected = []
+    for symbol in symbols:
+        with suppress(InvalidSymbol):
+            expected.append(normalize_symbol(symbol))
+    assert [tick.symbol for tick in decode(records)] == expected
+    assert rejected.total() == len(symbols) - len(expected)
 
 
 def test_two_symbols_that_differ_in_case_stay_two(make: Make) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from typer.testing import CliRunner
 from aggregator.__main__ import app
 from aggregator.ticklog.codec import HEADER_SIZE, RECORD_HEADER_SIZE
 from aggregator.ticklog.file_log import FileLog
-from aggregator.ticklog.log import Checkpoint, Kind
-from aggregator.ticklog.segment import list_segments
+from aggregator.ticklog.log import Checkpoint, Kind, Record
+from aggregator.ticklog.segment import NO_END, SegmentReader, list_segments
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
 from tests.doubles.logs import Acks, opened, options
 
@@ -104,6 +105,30 @@ def test_verify_is_content_with_a_sound_log(directory: Path) -> None:
         file.write(b"begun")
     rows = run_json("verify", directory)
     assert [row["torn_bytes"] for row in rows[:2]] == [0, 5]
+
+
+def test_verify_takes_records_that_are_written_meanwhile_for_no_damage(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A log of one segment, of which only the first record is written when verify reads it.
+    for path in list_segments(directory)[1:]:
+        path.unlink()
+    for path in directory.glob("*.ckpt"):
+        path.unlink()
+    (path,) = list_segments(directory)
+    whole = path.read_bytes()
+    with SegmentReader(path) as reader:
+        next(reader.records())
+        path.write_bytes(whole[: reader.position])
+    read = SegmentReader.records
+
+    def read_beside_a_writer(reader: SegmentReader, until: int = NO_END) -> Iterator[Record]:
+        yield from read(reader, until)
+        path.write_bytes(whole)
+
+    monkeypatch.setattr(SegmentReader, "records", read_beside_a_writer)
+    (row,) = run_json("verify", directory)
+    assert (row["result"], row["torn_bytes"], row["damages"]) == ("2 records", 0, [])
 
 
 @pytest.mark.parametrize("segment", [0, 1])

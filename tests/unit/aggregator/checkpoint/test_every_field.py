@@ -97,6 +97,7 @@ DERIVED = {
         "live_within_ns": "a setting",
         "_answers": "found again when they are asked for",
         "_endless": "found again when they are asked for",
+        "_partial_to": "found again when they are asked for",
     },
     "Gaps": {},
     "Feed": {"_registry": "given to a new one"},

@@ -369,6 +369,52 @@ def test_live_coverage_is_that_of_counting_seconds(
     assert feeds.coverage(NOW + start * SECOND, NOW + (start + length) * SECOND) is expected
 
 
+seconds = st.integers(-200, 400)
+# A stream of one of two producers sends ticks, maybe after a hole, or ends.
+sent = st.tuples(st.integers(0, 1), st.sampled_from([1, 1, 1, 5, 0]), seconds, seconds)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(sent, max_size=12),
+    st.lists(st.tuples(seconds, st.lists(st.integers(0, 300), max_size=5)), max_size=5),
+)
+def test_what_was_asked_before_changes_no_answer(
+    sent: list[tuple[int, int, int, int]], asked: list[tuple[int, list[int]]]
+) -> None:
+    questions = [
+        (NOW + start * SECOND, NOW + (start + length) * SECOND)
+        for start, lengths in asked
+        for length in lengths
+    ]
+
+    def answers(feeds: Feeds) -> list[Coverage]:
+        return [feeds.coverage(*question) for question in questions]
+
+    def play(feeds: Feeds, *, asks: bool) -> None:
+        streams = [feeds.open(NOW), feeds.open(NOW)]
+        last = [0, 0]
+        for who, step, *times in sent:
+            if asks:
+                answers(feeds)
+            if step == 0:
+                streams[who].close(NOW + 400 * SECOND)
+                streams[who] = feeds.open(NOW + 400 * SECOND)
+                continue
+            batch = ticks_at(
+                last[who] + step, *(NOW + each * SECOND for each in times), producer=f"p{who}"
+            )
+            last[who] += step + 1
+            streams[who].before_batch(batch, NOW + DAY, NOW + 400 * SECOND)
+
+    asked_often = make_feeds(Span(NOW + 5 * SECOND, NOW + 30 * SECOND))
+    play(asked_often, asks=True)
+    for question in questions:
+        fresh = make_feeds(Span(NOW + 5 * SECOND, NOW + 30 * SECOND))
+        play(fresh, asks=False)
+        assert asked_often.coverage(*question) is fresh.coverage(*question)
+
+
 @pytest.mark.parametrize("count", [0, 3])
 def test_closing_leaves_nothing_behind(count: int) -> None:
     feeds = make_feeds()
