@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -48,18 +50,20 @@ def main() -> int:
     if not small_disk:
         print("no full disks: mounting one needs root; a seed has other faults than with them")
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        try:
-            return asyncio.run(_run(args, Path(folder), small_disk=small_disk))
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            print("interrupted")
-            return 130
+        return asyncio.run(_run(args, Path(folder), small_disk=small_disk))
 
 
 async def _run(args: argparse.Namespace, folder: Path, *, small_disk: bool) -> int:
     seeds = range(args.first, args.first + args.seeds) if args.seed is None else [args.seed]
     has_log = not args.without_log
-    async with open_faults(args.mode, folder, small_disk=small_disk, has_log=has_log) as faults:
-        checked = await _check(faults, args.mode, seeds, args.seconds, verbose=args.verbose)
+    try:
+        async with open_faults(args.mode, folder, small_disk=small_disk, has_log=has_log) as faults:
+            checked = await _check(faults, args.mode, seeds, args.seconds, verbose=args.verbose)
+    except asyncio.CancelledError:
+        # Services and disks are gone. The end of the event loop was seen to hang after this.
+        print("interrupted", flush=True)
+        shutil.rmtree(folder)
+        os._exit(130)
     if args.without_log:
         print("without a tick log, ticks must be lost, and were found to be:", bool(checked.failed))
         return 0 if checked.failed == checked.done else 1
@@ -72,7 +76,8 @@ async def _check(
     task = asyncio.current_task()
     if task is not None:
         # Services and disks are ended as after Ctrl-C.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     began, checked = time.monotonic(), Checked([], [])
     for seed in seeds:
         if time.monotonic() - began > seconds:

@@ -112,8 +112,10 @@ class Faults:
         async with (
             open_follower(cluster.gateway_port, names) as follower,
             contextlib.aclosing(_with_faults(cluster, follower, steps, run.faults)) as batches,
+            contextlib.AsyncExitStack() as stack,
         ):
-            run.acked = await send(cluster, batches)
+            # The producer stays: from its leaving on, nothing has coverage.
+            run.acked = await stack.enter_async_context(send(cluster, batches))
             async with cluster.stub() as stub:
                 if not await _settles(_wait_for_all(stub)):
                     run.faults.append("the aggregator lacks trades")
@@ -125,15 +127,21 @@ class Faults:
             run.closed = follower.closed
             run.faults += follower.faults
 
-    async def _send_with_acks(self, cluster: Cluster, batches: AsyncIterator[Batch]) -> int:
+    @contextlib.asynccontextmanager
+    async def _send_with_acks(
+        self, cluster: Cluster, batches: AsyncIterator[Batch]
+    ) -> AsyncIterator[int]:
         async with Producer(cluster.producers.address, producer_id="feed") as producer:
             async for batch in batches:
                 await producer.send_many(batch)
                 # So that the bounds of batches are the same in every run.
                 await producer.flush()
-            return producer.acked
+            yield producer.acked
 
-    async def _send_frames(self, cluster: Cluster, batches: AsyncIterator[Batch]) -> int:
+    @contextlib.asynccontextmanager
+    async def _send_frames(
+        self, cluster: Cluster, batches: AsyncIterator[Batch]
+    ) -> AsyncIterator[int]:
         async with connect(cluster.producers.port) as (_, writer):
             async for batch in batches:
                 for symbol, price, volume, ts in batch:
@@ -144,7 +152,7 @@ class Faults:
                 await writer.drain()
                 # So that faults happen between batches, too.
                 await asyncio.sleep(0.01)
-        return 0
+            yield 0
 
 
 @contextlib.asynccontextmanager
