@@ -9,8 +9,8 @@ import typer
 
 from aggregator.app import main
 from aggregator.importing.command import import_files
-from aggregator.replaying import rebuild_app, replay
-from aggregator.saving import make_checkpoint
+from aggregator.runs.replaying import rebuild_app, replay
+from aggregator.runs.saving import make_checkpoint
 from aggregator.settings import AggregatorSettings
 from aggregator.ticklog.command import log_app
 from marketdata.runtime import run_service

@@ -13,12 +13,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from aggregator.core import Core
-from aggregator.lifetime import Lifetime
 from aggregator.rpc.calls import ShuttingDown
 from aggregator.rpc.malformed import RefuseMalformed
 from aggregator.rpc.reflection import enable_reflection
 from aggregator.rpc.service import SERVICE_NAME, TAKES_BYTES, WRITES_BYTES
 from aggregator.rpc.undecoded import LeaveUndecoded
+from aggregator.runs.lifetime import Lifetime
 from aggregator.settings import AggregatorSettings
 from aggregator.ticklog.file_log import FileLog
 from marketdata.acceptor import RESERVED_FILES, allow_open_files, open_files_limit

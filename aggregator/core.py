@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from random import Random
+from typing import Any
 
 import structlog
 
@@ -68,6 +69,26 @@ def _event_bars(
     return make
 
 
+def _make_engine(plan: BarPlan, rules: SessionRules, feeds: Feeds, refusals: Refusals) -> BarEngine:
+    event_bars = _event_bars(plan, rules, feeds, refusals)
+    return BarEngine(plan, rules.rule_for, feeds.coverage, event_bars, refusals)
+
+
+# What the state depends on, besides the inputs.
+def _describe_setup(settings: AggregatorSettings, plan: BarPlan) -> dict[str, Any]:
+    return {
+        **describe_setup(
+            plan,
+            session=settings.session,
+            calendars=settings.calendars,
+            anchor=settings.bar_anchor,
+        ),
+        "live_within_ns": plan.live_within_ns,
+        "max_closed": plan.max_closed,
+        "rules": RULES,
+    }
+
+
 class Core:
     """The trades and bars of all symbols, and the RPCs that read them.
 
@@ -91,13 +112,7 @@ class Core:
         plan = settings.bar_plan()
         self.feeds = Feeds(settings.live_within_s, started_ns=clock())
         self.refusals = Refusals()
-        engine = BarEngine(
-            plan,
-            rules.rule_for,
-            self.feeds.coverage,
-            _event_bars(plan, rules, self.feeds, self.refusals),
-            self.refusals,
-        )
+        engine = _make_engine(plan, rules, self.feeds, self.refusals)
         output = engine.output
         recent = Recent(settings.watch_recent_bytes, lambda: output.position)
         bar_watchers = output.listener = BarWatchers(
@@ -149,17 +164,7 @@ class Core:
             store=self.store,
             clock=clock,
         )
-        setup = {
-            **describe_setup(
-                plan,
-                session=settings.session,
-                calendars=settings.calendars,
-                anchor=settings.bar_anchor,
-            ),
-            "live_within_ns": plan.live_within_ns,
-            "max_closed": plan.max_closed,
-            "rules": RULES,
-        }
+        setup = _describe_setup(settings, plan)
         self.state = CoreState(
             self.market,
             self.feeds,

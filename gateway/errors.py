@@ -5,6 +5,7 @@
     MarketDataError
     ├── InvalidInput             the client sends a value that cannot be used
     ├── UnknownSymbol            the client asks for a symbol without trades
+    ├── UnknownView              the client asks for a view that the aggregator does not keep
     ├── NotAcceptable            the client accepts no form that the gateway has
     ├── RateLimited              the client asks too often
     ├── HistoryTooLong           the client wants more history than a live endpoint gives
@@ -48,6 +49,10 @@ class InvalidInput(MarketDataError):
     def __init__(self, errors: Sequence[FieldError]) -> None:
         super().__init__("; ".join(f"{error.field}: {error.detail}" for error in errors))
         self.errors = tuple(errors)
+
+
+class UnknownView(MarketDataError):
+    """The aggregator does not keep a view."""
 
 
 class UnknownSymbol(MarketDataError):

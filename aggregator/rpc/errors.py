@@ -9,6 +9,7 @@ import grpc
 from aggregator.history.query import InvalidBars
 from aggregator.producers.numbering import InvalidBatch
 from aggregator.rpc.calls import ShuttingDown
+from aggregator.rpc.malformed import MalformedMessage
 from aggregator.rpc.symbols import TooManyAsked
 from aggregator.store.store import StoreUnavailable
 from aggregator.views.views import UnknownView
@@ -46,6 +47,7 @@ STATUS_CODES: dict[type[MarketDataError], grpc.StatusCode] = {
     # Not UNAVAILABLE: only the store fails, and an immediate retry would not help.
     StoreUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     UnknownView: grpc.StatusCode.INVALID_ARGUMENT,
+    MalformedMessage: grpc.StatusCode.INVALID_ARGUMENT,
     ShuttingDown: grpc.StatusCode.UNAVAILABLE,
 }
 

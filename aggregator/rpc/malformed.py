@@ -12,9 +12,18 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
+from marketdata.errors import MarketDataError
+
 _MALFORMED = object()
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class MalformedMessage(MarketDataError):
+    """A message does not parse."""
+
+    def __init__(self) -> None:
+        super().__init__("the request message does not parse")
 
 
 class RefuseMalformed(grpc.aio.ServerInterceptor):
@@ -48,31 +57,35 @@ def _guarded(handler: Any) -> Any:
     check = _check_stream if handler.request_streaming else _check_message
 
     async def call(request: Any, context: Context) -> Any:
-        return await method(await check(request, context), context)
+        try:
+            return await method(check(request), context)
+        except MalformedMessage:
+            await refuse(context)
 
     async def generate(request: Any, context: Context) -> AsyncIterator[Any]:
-        async for response in method(await check(request, context), context):
-            yield response
+        try:
+            async for response in method(check(request), context):
+                yield response
+        except MalformedMessage:
+            await refuse(context)
 
     guarded = generate if inspect.isasyncgenfunction(method) else call
     return handler._replace(request_deserializer=try_parse, **{name: guarded})
 
 
-async def _check_message(request: object, context: Context) -> object:
+def _check_message(request: object) -> object:
     if request is _MALFORMED:
-        await refuse(context)
+        raise MalformedMessage
     return request
 
 
 async def refuse(context: Context) -> NoReturn:
     """Abort a call whose request does not parse."""
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request message does not parse")
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(MalformedMessage()))
     raise AssertionError("abort raises")
 
 
-async def _check_stream(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
-    async def checked() -> AsyncIterator[object]:
-        async for request in requests:
-            yield await _check_message(request, context)
-
-    return checked()
+# The handler ends the call, not the reader of its requests: a response may be on its way.
+async def _check_stream(requests: AsyncIterator[object]) -> AsyncIterator[object]:
+    async for request in requests:
+        yield _check_message(request)

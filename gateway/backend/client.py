@@ -14,7 +14,7 @@ from gateway.backend.breaker import BreakerState
 from gateway.backend.calls import Calls, Clock, Sleep
 from gateway.backend.memory import LastValues
 from gateway.encoding import JsonAggregate, aggregate_to_dict, empty_aggregate
-from gateway.errors import AggregatorUnavailable, InvalidInput, UnknownSymbol
+from gateway.errors import AggregatorUnavailable, InvalidInput, UnknownSymbol, UnknownView
 from gateway.settings import Fallback, GatewaySettings
 from marketdata.symbols import in_other_case
 from marketdata.wire.market_data_pb2 import (
@@ -205,7 +205,8 @@ class AggregatorClient:
 
         Raises:
             UnknownSymbol: it knows nothing of it.
-            InvalidInput: the aggregator does not keep the view, or refuses the symbol.
+            UnknownView: the aggregator does not keep it.
+            InvalidInput: the aggregator refuses the symbol.
             RateLimited: the caller asks too often.
             AggregatorUnavailable: it does not answer.
         """
@@ -214,6 +215,10 @@ class AggregatorClient:
             response = await self._calls.call(
                 self._stub.GetView, request, field="view", caller=caller
             )
+        except InvalidInput as exc:
+            if exc.errors[0].field == "view":
+                raise UnknownView(exc.errors[0].detail) from exc
+            raise
         except grpc.aio.AioRpcError as exc:
             # Only NOT_FOUND comes this way.
             raise await self.unknown(symbol) from exc

@@ -23,6 +23,7 @@ from gateway.errors import (
     RateLimited,
     TooManyClients,
     UnknownSymbol,
+    UnknownView,
     retry_after,
     shorten,
 )
@@ -48,6 +49,7 @@ class Kind:
 INVALID_INPUT = Kind(422, "urn:market-data:invalid-input", "Invalid input")
 
 KINDS: Mapping[type[MarketDataError], Kind] = {
+    UnknownView: Kind(404, "urn:market-data:unknown-view", "Unknown view"),
     UnknownSymbol: Kind(404, "urn:market-data:unknown-symbol", "Unknown symbol"),
     InvalidInput: INVALID_INPUT,
     OriginRefused: Kind(403, "urn:market-data:origin-refused", "Origin refused"),

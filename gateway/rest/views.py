@@ -29,7 +29,7 @@ router = APIRouter()
     response_model=ViewBody,
     responses={
         **COMMON_RESPONSES,
-        404: problem_response("There is no data for the symbol."),
+        404: problem_response("There is no data for the symbol, or no such view."),
         503: problem_response("The aggregator does not answer.", headers=RETRY_AFTER),
     },
 )

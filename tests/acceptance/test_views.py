@@ -52,5 +52,5 @@ async def test_views_are_at_rest_and_survive_a_kill(tmp_path: Path) -> None:
     assert before[1]["levels"] == {"150.2": str(2 * volume), "151": str(volume)}
     assert after == before
     assert unknown.status_code == 404
-    assert refused.status_code == 422
+    assert (refused.status_code, refused.json()["title"]) == (404, "Unknown view")
     assert "AGGREGATOR_VIEWS has last-trade, volume-profile" in refused.json()["detail"]

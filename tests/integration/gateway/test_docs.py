@@ -79,6 +79,7 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
         "/api/v1/marketdata/{symbol}/bars",
         "/api/v1/status",
         "/api/v1/stream",
+        "/api/v1/views/{view}",
         "/api/v1/webrtc",
         "/health/live",
         "/health/ready",

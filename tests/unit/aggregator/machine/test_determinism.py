@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from aggregator.bars.listener import Published
 from aggregator.checkpoint.state import dump, load
 from aggregator.core import Core
-from aggregator.lifetime import Lifetime
 from aggregator.machine.inputs import (
     Batch,
     Clock,
@@ -26,6 +25,7 @@ from aggregator.machine.inputs import (
     parse_input,
 )
 from aggregator.producers.numbering import InvalidBatch
+from aggregator.runs.lifetime import Lifetime
 from aggregator.settings import AggregatorSettings
 from aggregator.watch.bar_watchers import BarWatchers
 from marketdata.timestamps import NS_PER_S
