@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -165,6 +166,10 @@ class Database:
         if (found.st_dev, found.st_ino) != self._opened:
             raise StoreEmptied("the file was replaced by another one")
         if not found.st_size:
+            # What SQLite has in its log are pages of the former content. A connection that closes
+            # would write them into the file, which would then be no database.
+            with suppress(OSError):
+                os.truncate(f"{self._file}-wal", 0)
             raise StoreEmptied("the file was emptied")
 
     def _check_out(
