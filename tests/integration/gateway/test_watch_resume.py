@@ -48,16 +48,18 @@ class Flow:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
+        stopping = asyncio.Event()
+
         async def run() -> None:
-            while True:
+            # Each round is sent as a whole, so that the number of rounds is right.
+            while not stopping.is_set():
                 await self.push()
                 await asyncio.sleep(0.002)
 
         task = asyncio.create_task(run())
         yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        stopping.set()
+        await task
 
 
 @contextlib.asynccontextmanager
