@@ -215,11 +215,11 @@ class AggregatorSettings(ServerSettings):
         default=1.0, gt=0, description="how long a sync may take before producers wait"
     )
 
-    checkpoint_bytes: int = Field(
-        default=64 * 1024 * 1024,
-        ge=1_000_000,
-        description="bytes of the tick log after which the state is saved, so that a restart reads "
-        "few records",
+    checkpoint_replay_s: float = Field(
+        default=1.5,
+        gt=0,
+        description="the state is saved when a restart would take so long to apply the records "
+        "since then, by estimate",
     )
     checkpoint_s: float = Field(
         default=300.0,

@@ -70,7 +70,7 @@ def log_settings(mode: str) -> Iterator[dict[str, object]]:
         else:
             folder = stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
             given: dict[str, object] = {"log": folder, "log_fsync": mode.partition(",")[0]}
-            yield {**given, "checkpoint_bytes": 2**40} if mode == NO_CHECKPOINTS else given
+            yield {**given, "checkpoint_replay_s": 1e6} if mode == NO_CHECKPOINTS else given
 
 
 async def flood(mode: str, plan: Plan) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ import psutil
 
 from aggregator.machine.checkpointer import SAVE
 from aggregator.machine.inputs import Batch, FeedOpened
+from aggregator.machine.journal import BYTE_S, RECORD_S
+from aggregator.settings import AggregatorSettings
 from aggregator.ticklog.codec import RECORD_HEADER_SIZE
 from aggregator.ticklog.file_log import FileLog
 from aggregator.ticklog.log import Kind
@@ -43,7 +45,7 @@ from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 
 STREAM = 1
 # No checkpoint is due on its own.
-NO_CHECKPOINTS: dict[str, Any] = {"checkpoint_bytes": 2**40, "checkpoint_s": 1e6}
+NO_CHECKPOINTS: dict[str, Any] = {"checkpoint_replay_s": 1e6, "checkpoint_s": 1e6}
 # Frames and records that are made at once.
 CHUNK = 1_000_000
 
@@ -175,9 +177,10 @@ async def measure_log(plan: LogPlan) -> dict[str, Any]:
             pass
         ends = await write_log(directory, plan, market)
         without = await measure_start(directory, plan, market)
-        # The default of AGGREGATOR_CHECKPOINT_BYTES may be logged since, and as much again while
-        # the checkpoint is made.
-        behind = min(2 * 64 * 1024 * 1024, ends[-1] // 4)
+        # What AGGREGATOR_CHECKPOINT_REPLAY_S allows since, and as much again while the checkpoint
+        # is made.
+        share = 2 * AggregatorSettings().checkpoint_replay_s / replay_s(ends)
+        behind = int(ends[-1] * min(share, 0.25))
         left = next(number for number, end in enumerate(ends) if end >= ends[-1] - behind)
         seconds, cpu_s = await make_checkpoint(directory, 2 + left)
         given = await measure_start(directory, plan, market)
@@ -189,6 +192,11 @@ async def measure_log(plan: LogPlan) -> dict[str, Any]:
         "checkpoint_cpu_s": cpu_s,
         "given": given,
     }
+
+
+def replay_s(ends: Sequence[int]) -> float:
+    """Return how long a start takes for records that end at these bytes, as the journal does."""
+    return len(ends) * RECORD_S + ends[-1] * BYTE_S
 
 
 def log_lines(plan: LogPlan, found: dict[str, Any]) -> list[Line]:
@@ -275,10 +283,10 @@ async def _wait_for_checkpoint(backend: Backend) -> None:
 
 async def measure_lags(plan: LagPlan) -> tuple[list[Line], list[dict[str, Any]]]:
     """Measure without checkpoints and beside them, in turns."""
-    # The least that the setting may be, so that a child works half of the time.
+    # So little that a child works half of the time.
     kinds: dict[str, dict[str, Any]] = {
         "none": NO_CHECKPOINTS,
-        "beside": {"checkpoint_bytes": 1_000_000, "checkpoint_s": 1e6},
+        "beside": {"checkpoint_replay_s": 0.001, "checkpoint_s": 1e6},
     }
     found = []
     for turn in range(plan.turns):

@@ -169,7 +169,7 @@ class Lifetime:
             env={**os.environ, **core.settings.to_env(), "AGGREGATOR_STORE": "off"},
             every_s=core.settings.checkpoint_s,
         )
-        core.journal.notify(core.settings.checkpoint_bytes, checkpointer.ask)
+        core.journal.notify(core.settings.checkpoint_replay_s, checkpointer.ask)
         return checkpointer
 
     async def _await_senders(self) -> None:
