@@ -194,14 +194,12 @@ class Cluster:
         process.send_signal(signal.SIGCONT)
 
     async def _fill_disk(self, seconds: float) -> None:
-        filler = self._log / "filler"
-        try:
-            with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        # A file of its own: two such faults may overlap.
+        with tempfile.NamedTemporaryFile(dir=self._log, buffering=0) as filler:
+            with contextlib.suppress(OSError):
                 while True:
-                    file.write(bytes(64 * 1024))
+                    filler.write(bytes(64 * 1024))
             await asyncio.sleep(seconds)
-        finally:
-            filler.unlink()
 
     async def _stop_all(self) -> None:
         for stack in self._running.values():
