@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
