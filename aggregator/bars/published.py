@@ -27,8 +27,8 @@ class Published(NamedTuple):
     wire: bytes
 
 
-# Series, start, number and revision, as four int64: made at once, and unlike tuples nothing that the
-# garbage collector looks at.
+# Series, start, number and revision, as four int64. Unlike a tuple it is made at once, and the
+# garbage collector does not look at it.
 Key = bytes
 _KEY_BYTES = 4 * 8
 
