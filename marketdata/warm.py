@@ -1,7 +1,7 @@
 """Compile the hot loops ahead: ``python -m marketdata.warm ingest aggregator``.
 
-Compiling takes seconds, loading what was compiled before a tenth of one, so ``make setup`` and the
-image compile when they install.
+Compiling takes seconds, loading the library milliseconds, so ``make setup`` and the image compile
+when they install.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from numba.core import event
 
+if __name__ == "__main__":
+    # Whatever library there is.
+    os.environ["MARKETDATA_KERNELS"] = "numba"
+
+from marketdata import kernels
 from marketdata.kernels import KERNELS
 
 log = structlog.get_logger()
@@ -32,8 +36,12 @@ _REGISTERED = re.compile(r"^@KERNELS\.add\(", re.MULTILINE)
 
 def load_kernels() -> None:
     """Make the kernels of all imported modules ready; warn of each that must be compiled."""
+    if kernels.LIBRARY is not None:
+        return
+    from numba.core import event  # as dear as all else of a start, and the library needs none
+
     for dispatcher, signature in KERNELS.waiting:
-        with event.install_listener("numba:compile", _Warn(_name_of(dispatcher))):
+        with event.install_listener("numba:compile", _make_listener(_name_of(dispatcher))):
             _make_ready(dispatcher, signature)
         # Other types would be a mistake, and compiling for them would stop the service for seconds.
         dispatcher.disable_compile()
@@ -41,7 +49,12 @@ def load_kernels() -> None:
 
 
 def compile_ahead(modules: Iterable[str]) -> None:
-    """Compile the kernels of ``modules`` that are not in the cache, side by side."""
+    """Compile the kernels of ``modules`` side by side, and link all of them into the library.
+
+    Without a C compiler numba's own files stay: a start then loads numba.
+    """
+    from marketdata.kernels.build import CannotLink, build_library
+
     for module in modules:
         import_module(module)
     numbers = range(len(KERNELS.waiting))
@@ -53,6 +66,12 @@ def compile_ahead(modules: Iterable[str]) -> None:
     else:
         for number in numbers:
             _compile(number)
+    try:
+        library = build_library(KERNELS.waiting)
+    except CannotLink as exc:
+        log.warning("library_not_built", reason=str(exc), consequence="services start with numba")
+    else:
+        log.info("library_built", path=str(library))
 
 
 def find_kernels(names: Sequence[str]) -> Iterator[str]:
@@ -93,25 +112,28 @@ def _name_of(dispatcher: Any) -> str:
     return f"{dispatcher.py_func.__module__}.{dispatcher.py_func.__qualname__}"
 
 
-class _Warn(event.Listener):
-    # numba starts the event only if the cache has nothing that fits.
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._warned = False
+def _make_listener(name: str) -> Any:
+    from numba.core import event
 
-    def on_start(self, event: object) -> None:
-        # The functions that a kernel calls are compiled within.
-        if not self._warned:
-            self._warned = True
-            log.warning(
-                "compiling_kernel",
-                kernel=self._name,
-                reason="the cache has nothing for this processor and source",
-                hint="python -m marketdata.warm ingest aggregator compiles ahead",
-            )
+    class Warn(event.Listener):
+        # numba starts the event only if the cache has nothing that fits.
+        warned = False
 
-    def on_end(self, event: object) -> None:
-        pass
+        def on_start(self, event: object) -> None:
+            # The functions that a kernel calls are compiled within.
+            if not self.warned:
+                self.warned = True
+                log.warning(
+                    "compiling_kernel",
+                    kernel=name,
+                    reason="the cache has nothing for this processor and source",
+                    hint="python -m marketdata.warm ingest aggregator compiles ahead",
+                )
+
+        def on_end(self, event: object) -> None:
+            pass
+
+    return Warn()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import from_dtype, types
 from numpy.typing import NDArray
 
 from aggregator.bars.kernel.candle import CandleNumbers, copy, is_empty, merge, vwap
@@ -32,7 +31,7 @@ from aggregator.wire.encoded import Out
 from aggregator.wire.message import Rest, Text, make_writer
 from aggregator.wire.put import address_of, put_number
 from marketdata.fields import AGGREGATE_FIELDS, BAR_FIELDS
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, from_dtype, kernel_part, types
 from marketdata.wire.market_data_pb2 import Aggregate, Bar, UpdateBatch
 from marketdata.words import store_byte
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
-from numba import from_dtype, types
 from numpy.typing import NDArray
 
 from aggregator.bars.kernel.candle import MAX_INT64, CandleNumbers
 from marketdata.fields import CANDLE_FIELDS, Kind
+from marketdata.kernels import from_dtype, types
 
 NEVER = MAX_INT64
 # How sessions are found: Python is asked, or the loops know.

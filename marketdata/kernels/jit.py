@@ -1,4 +1,4 @@
-"""Hot loops that numba compiles, each for one signature, and where the compiled code is kept.
+"""Let numba compile kernels, each for one signature, and say where the compiled code is kept.
 
 Compiled code is kept in files that are named by the content of all source it was made of, so code
 of another source is never loaded.
