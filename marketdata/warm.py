@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -27,6 +28,11 @@ if __name__ == "__main__":
 
 from marketdata import kernels
 from marketdata.kernels import KERNELS
+from marketdata.kernels.library import folders
+
+if TYPE_CHECKING or kernels.LIBRARY is None:
+    from marketdata.kernels.build import CannotLink, build_library
+    from marketdata.kernels.jit import watch_compiling
 
 log = structlog.get_logger()
 
@@ -38,10 +44,8 @@ def load_kernels() -> None:
     """Make the kernels of all imported modules ready; warn of each that must be compiled."""
     if kernels.LIBRARY is not None:
         return
-    from numba.core import event  # as dear as all else of a start, and the library needs none
-
     for dispatcher, signature in KERNELS.waiting:
-        with event.install_listener("numba:compile", _make_listener(_name_of(dispatcher))):
+        with watch_compiling(partial(_warn, _name_of(dispatcher))):
             _make_ready(dispatcher, signature)
         # Other types would be a mistake, and compiling for them would stop the service for seconds.
         dispatcher.disable_compile()
@@ -49,12 +53,7 @@ def load_kernels() -> None:
 
 
 def compile_ahead(modules: Iterable[str]) -> None:
-    """Compile the kernels of ``modules`` side by side, and link all of them into the library.
-
-    Without a C compiler numba's own files stay: a start then loads numba.
-    """
-    from marketdata.kernels.build import CannotLink, build_library
-
+    """Compile the kernels of ``modules`` that are not in numba's cache, side by side."""
     for module in modules:
         import_module(module)
     numbers = range(len(KERNELS.waiting))
@@ -66,8 +65,15 @@ def compile_ahead(modules: Iterable[str]) -> None:
     else:
         for number in numbers:
             _compile(number)
+
+
+def link_kernels() -> None:
+    """Link the compiled kernels into the library.
+
+    Without a C compiler there is none, and services start with numba and its cache.
+    """
     try:
-        library = build_library(KERNELS.waiting)
+        library = build_library(KERNELS.waiting, folders())
     except CannotLink as exc:
         log.warning("library_not_built", reason=str(exc), consequence="services start with numba")
     else:
@@ -112,31 +118,17 @@ def _name_of(dispatcher: Any) -> str:
     return f"{dispatcher.py_func.__module__}.{dispatcher.py_func.__qualname__}"
 
 
-def _make_listener(name: str) -> Any:
-    from numba.core import event
-
-    class Warn(event.Listener):
-        # numba starts the event only if the cache has nothing that fits.
-        warned = False
-
-        def on_start(self, event: object) -> None:
-            # The functions that a kernel calls are compiled within.
-            if not self.warned:
-                self.warned = True
-                log.warning(
-                    "compiling_kernel",
-                    kernel=name,
-                    reason="the cache has nothing for this processor and source",
-                    hint="python -m marketdata.warm ingest aggregator compiles ahead",
-                )
-
-        def on_end(self, event: object) -> None:
-            pass
-
-    return Warn()
+def _warn(kernel: str) -> None:
+    log.warning(
+        "compiling_kernel",
+        kernel=kernel,
+        reason="the cache has nothing for this processor and source",
+        hint="python -m marketdata.warm ingest aggregator compiles ahead",
+    )
 
 
 if __name__ == "__main__":
     # Ctrl-C ends all processes without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     compile_ahead(find_kernels(sys.argv[1:]))
+    link_kernels()

@@ -11,13 +11,10 @@ Modules with kernels import what they need of numba from here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from marketdata.kernels.library import load_library
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,12 +55,7 @@ def _same(function: F) -> F:
     return function
 
 
-KERNELS: Any
-if LIBRARY is not None:
-    KERNELS = _Compiled(LIBRARY)
-    kernel_part = inlined_part = fused_part = inlined = _same
-    cgutils = from_dtype = intrinsic = ir = overload = types = _Unused()
-else:
+if TYPE_CHECKING or LIBRARY is None:
     # Code that was compiled on one machine must run on another one: an image, or a cache of
     # packages. It is as fast as code for the processor at hand alone. numba reads it only once.
     os.environ.setdefault("NUMBA_CPU_NAME", "generic")
@@ -75,6 +67,10 @@ else:
     from numba.extending import intrinsic, overload
 
     from marketdata.kernels.jit import KERNELS, fused_part, inlined, inlined_part, kernel_part
+else:
+    KERNELS = _Compiled(LIBRARY)
+    kernel_part = inlined_part = fused_part = inlined = _same
+    cgutils = from_dtype = intrinsic = ir = overload = types = _Unused()
 
 __all__ = [
     "KERNELS",

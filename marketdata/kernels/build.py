@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marketdata.kernels.jit import sources_of
-from marketdata.kernels.library import MODULE, ROOT, folders, hash_of, manifest_name
+from marketdata.kernels.library import MODULE, ROOT, hash_of, manifest_name
 
 GLUE = Path(__file__).with_name("glue.c")
 # The compiler of this Python, or any other.
@@ -50,11 +50,12 @@ def find_compiler() -> list[str]:
     raise CannotLink("there is no C compiler")
 
 
-def build_library(compiled: Iterable[tuple[Any, Any]]) -> Path:
+def build_library(compiled: Iterable[tuple[Any, Any]], folders: Iterable[Path]) -> Path:
     """Link kernels that numba has compiled and kept; return the library.
 
     Args:
         compiled: numba's dispatchers, and the signatures that they were compiled for.
+        folders: where it may be; the first that can be written to is taken.
 
     Raises:
         CannotLink: there is no C compiler, it fails, or nothing can be written.
@@ -65,7 +66,7 @@ def build_library(compiled: Iterable[tuple[Any, Any]]) -> Path:
     modules = {name for each, _ in pairs for name in sources_of(each.py_func.__module__)}
     sources = {_path_of(name) for name in modules}
     problem = "there is no folder"
-    for folder in folders():
+    for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             return _link(compiler, kernels, sorted(sources), folder)
@@ -117,17 +118,18 @@ def _link(
             *(*compiler, "-shared", "-fPIC", "-O1", "-o", str(made), str(glue), *objects),
             *(f"-I{sysconfig.get_path('include')}", f"-I{np.get_include()}"),
             # numba's code has absolute addresses, which the loader fills in.
-            *("-Wl,-z,notext", "-Wl,--no-warn-execstack"),
+            *("-Wl,-z,notext", "-Wl,-Bsymbolic", "-Wl,--no-warn-execstack"),
         ]
         done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
         if done.returncode:
             raise CannotLink(done.stderr.strip().splitlines()[-1] if done.stderr else "cc failed")
-        hashes = {path: hash_of(path) for path in sources}
+        hashes = {path: hash_of(ROOT / path) for path in sources}
         # Named by its sources: a process that runs has another one open.
         library = folder / f"{MODULE}-{_digest(hashes)}{suffix}"
+        content = {"library": library.name, "hash": hash_of(made), "sources": hashes}
         made.replace(library)
         manifest = Path(work, "manifest.json")
-        manifest.write_text(json.dumps({"library": library.name, "sources": hashes}))
+        manifest.write_text(json.dumps(content))
         manifest.replace(folder / manifest_name())
     for old in folder.glob(f"{MODULE}-*{suffix}"):
         if old != library:

@@ -5,8 +5,34 @@
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+
+static void set_error(PyObject *type, const char *message) {
+    PyObject *text = PyUnicode_FromString(message);
+    if (text != NULL) PyErr_SetObject(type, text);
+    Py_XDECREF(text);
+}
+
+/* numpy's header is not to take the functions below for Python's. */
+#define PyErr_SetString set_error
 #define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
 #include <numpy/arrayobject.h>
+#undef PyErr_SetString
+
+/* In a process with numba, the name of an exception means the exception. Here it means the variable
+ * of Python that points to it, so these three follow the pointer. */
+void PyErr_SetString(PyObject *type, const char *message) {
+    set_error(*(PyObject **)type, message);
+}
+
+void PyErr_SetNone(PyObject *type) { PyErr_SetObject(*(PyObject **)type, NULL); }
+
+PyObject *PyErr_Format(PyObject *type, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    PyErr_FormatV(*(PyObject **)type, format, values);
+    va_end(values);
+    return NULL;
+}
 
 /* An array as kernels take it: then come the lengths and the strides of its dimensions. */
 typedef struct {
@@ -40,7 +66,7 @@ void numba_gil_release(PyGILState_STATE *state) { PyGILState_Release(*state); }
 
 /* Kernels raise nothing; if one did, its caller would get a SystemError. */
 static PyObject *fail(void) {
-    PyErr_SetString(PyExc_SystemError, "a compiled kernel raised an exception");
+    set_error(PyExc_SystemError, "a compiled kernel raised an exception");
     return NULL;
 }
 
