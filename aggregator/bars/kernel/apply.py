@@ -34,15 +34,17 @@ from aggregator.bars.kernel.codes import (
     OVERFLOW,
     UNUSUAL,
 )
-from aggregator.bars.kernel.gather import (
+from aggregator.bars.kernel.events import note_trade
+from aggregator.bars.kernel.gather import add_gathered, gather
+from aggregator.bars.kernel.lag import measure_lag
+from aggregator.bars.kernel.late import take_late
+from aggregator.bars.kernel.limits import (
     MAX_PRICE,
     MAX_TICK_VOLUME,
-    add_gathered,
-    gather,
+    fits,
+    has_space,
+    set_limits,
 )
-from aggregator.bars.kernel.lag import measure_lag
-from aggregator.bars.kernel.late import note_trade, take_late
-from aggregator.bars.kernel.limits import fits, has_space, set_limits
 from aggregator.bars.kernel.records import (
     BY_PYTHON,
     INT,
@@ -172,7 +174,7 @@ def begin_batch(states: NDArray[Any], now: int, latest_allowed: int) -> None:
     state.now = now
     state.latest_allowed = latest_allowed
     state.batch += 1
-    state.changed = state.moved = state.gathered = 0
+    state.changed = state.moved = 0
 
 
 @KERNELS.add(UniTuple(INT, 3)(TABLES, TICKS, INT, INT, INT))

@@ -15,6 +15,7 @@ from aggregator.bars.kernel.ahead import (
 )
 from aggregator.bars.kernel.candle import clear, copy, is_empty
 from aggregator.bars.kernel.events import count_end, publish
+from aggregator.bars.kernel.gather import add_gathered
 from aggregator.bars.kernel.limits import has_space, set_limits
 from aggregator.bars.kernel.pool import (
     link_closed,
@@ -107,6 +108,8 @@ def close_bars(t: Tables, row: int, clock: int, latest: int) -> None:
     symbol: Symbol = t.symbols[row]
     if clock < symbol.due_at:
         return
+    if symbol.gathered_to:
+        add_gathered(t, row)
     if not is_empty(t.bases[row].candle) and clock >= symbol.base_end:
         fold_base(t, row)
     for index in range(t.state[0].slots):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aggregator.bars.kernel.candle import MAX_INT64, add, has_room, is_empty
 from aggregator.bars.kernel.close import close_bars
 from aggregator.bars.kernel.codes import DONE, OVERFLOW, UNUSUAL
-from aggregator.bars.kernel.events import count_end, touch
-from aggregator.bars.kernel.gather import begin_gathering
+from aggregator.bars.kernel.events import count_end, note_trade
+from aggregator.bars.kernel.gather import add_to_closed, begin_gathering
 from aggregator.bars.kernel.lag import measure_lag
 from aggregator.bars.kernel.limits import set_limits
 from aggregator.bars.kernel.pool import find_bar, link_early, make_bar
@@ -17,7 +17,6 @@ from aggregator.bars.kernel.records import (
     MISSING,
     OPEN,
     Base,
-    PooledBar,
     Slot,
     Symbol,
     Tables,
@@ -31,21 +30,6 @@ from aggregator.bars.kernel.session import (
     start_session,
 )
 from marketdata.kernels import kernel_part
-
-
-@kernel_part
-def note_trade(t: Tables, row: int, clock: int) -> None:
-    """Note that the symbol had a trade that was more than an addition."""
-    state = t.state[0]
-    symbol: Symbol = t.symbols[row]
-    if symbol.moved != state.batch:
-        symbol.moved = state.batch
-        t.noted[state.moved].moved = row
-        state.moved += 1
-    state.clock = max(state.clock, clock)
-    symbol.live = state.now != 0 and clock >= state.now - state.live_within
-    if not symbol.live:
-        symbol.timer_at = 0
 
 
 @kernel_part
@@ -175,10 +159,7 @@ def _add_late(t: Tables, row: int, index: int, trade: Trade) -> None:
         # A bar that this trade began in another slot took its place.
         t.state[0].bars_evicted += 1
     if slot.target >= 0:
-        place = slot.target
-        touch(t, place)
-        bar: PooledBar = t.bars[place]
-        add(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence)
+        add_to_closed(t, slot.target, trade)
 
 
 @kernel_part

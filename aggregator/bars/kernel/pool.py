@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.bars.kernel.candle import clear, copy
-from aggregator.bars.kernel.gather import add_gathered
 from aggregator.bars.kernel.records import (
     BARS,
     BY_PYTHON,
@@ -29,7 +28,7 @@ from aggregator.bars.kernel.records import (
     Symbol,
     Tables,
 )
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, fused_part, kernel_part
 
 
 @kernel_part
@@ -93,7 +92,7 @@ def _unlink(t: Tables, bar: PooledBar) -> None:
         t.bars[bar.next].previous = bar.previous
 
 
-@kernel_part
+@fused_part
 def _head_of(heads: NDArray[np.int64], row: int, index: int, start: int) -> int:
     """Return the head at which the index has a bar."""
     # Any numbers do: they mix the bits, whose lowest are alike in most starts.
@@ -179,6 +178,8 @@ def unlink_closed(t: Tables, place: int) -> None:
     slot: Slot = t.slots[bar.row, bar.slot]
     _unlink(t, bar)
     _take_from_index(t, place)
+    if slot.target == place:
+        slot.target = EVICTED
     if bar.previous < 0:
         slot.closed_first = bar.next
     if bar.next < 0:
@@ -227,15 +228,11 @@ def _evict(t: Tables, place: int) -> None:
     bar: PooledBar = t.bars[place]
     slot: Slot = t.slots[bar.row, bar.slot]
     slot.evicted_until = max(slot.evicted_until, bar.start)
-    if slot.target == place:
-        # Late trades that came before go to it.
-        add_gathered(t, bar.row)
-        slot.target = EVICTED
     t.state[0].evicted += 1
     unlink_closed(t, place)
 
 
-@kernel_part
+@fused_part
 def find_bar(t: Tables, row: int, index: int, start: int) -> int:
     """Return the place of the bar of a slot with a start that is not open, or NONE."""
     place: int = t.heads[_head_of(t.heads, row, index, start)]

@@ -16,13 +16,13 @@ from aggregator.bars.kernel.records import (
     Symbol,
     Tables,
 )
-from marketdata.kernels import kernel_part
+from marketdata.kernels import fused_part, kernel_part
 from marketdata.timestamps import NS_PER_S
 
 NS_PER_DAY = 86_400 * NS_PER_S
 
 
-@kernel_part
+@fused_part
 def latest_time(t: Tables | OpenTables, row: int) -> int:
     """Return the latest exchange time of the symbol, -1 before the first."""
     base: Base = t.bases[row]
@@ -41,7 +41,7 @@ def session_of(symbol: Symbol, ts: int) -> tuple[int, int]:
     return symbol.known_start, symbol.known_end
 
 
-@kernel_part
+@fused_part
 def bounds_of(symbol: Symbol, slot: Slot, ts: int) -> tuple[int, int]:
     """Return start and end of the bar that a time belongs to, the same between two days."""
     if slot.size:
