@@ -14,16 +14,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from aggregator.bars.kernel.ahead import (
-    FAR,
-    NEAR,
-    NEXT,
-    addresses_of,
-    ends_base,
-    prefetch_base,
-    prefetch_early,
-    prefetch_rest,
-)
+from aggregator.bars.kernel.ahead import FAR, addresses_of, look_ahead
 from aggregator.bars.kernel.candle import add, is_empty
 from aggregator.bars.kernel.close import close_bars
 from aggregator.bars.kernel.codes import (
@@ -207,13 +198,7 @@ def apply_ticks(
                 continue
             return UNUSUAL, index, t.state[0].changed
         if many and index + FAR < count:
-            prefetch_base(ahead, ticks.rows[index + FAR])
-            near: int = ticks.rows[index + NEAR]
-            if ends_base(ahead, near, ticks.times[index + NEAR]):
-                prefetch_rest(ahead, near)
-            near = ticks.rows[index + NEXT]
-            if ends_base(ahead, near, ticks.times[index + NEXT]):
-                prefetch_early(ahead, near)
+            look_ahead(ahead, ticks, index)
         trade = Trade(
             ticks.prices[index], ticks.volumes[index], ticks.times[index], first_sequence + index
         )

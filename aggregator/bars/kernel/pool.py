@@ -93,18 +93,18 @@ def _unlink(t: Tables, bar: PooledBar) -> None:
 
 
 @fused_part
-def _head_of(heads: NDArray[np.int64], row: int, index: int, start: int) -> int:
-    """Return the head at which the index has a bar."""
+def head_of(count: int, row: int, index: int, start: int) -> int:
+    """Return the head, of so many, at which the index has a bar."""
     # Any numbers do: they mix the bits, whose lowest are alike in most starts.
     mixed = start * 0x1E3779B97F4A7C15 + row * 0x3C6EF372FE94F82A + index * 0x5851F42D4C957F2D
-    head: int = ((mixed >> 32) ^ (mixed >> 17)) & (heads.shape[0] - 1)
+    head: int = ((mixed >> 32) ^ (mixed >> 17)) & (count - 1)
     return head
 
 
 @kernel_part
 def _put_in_index(heads: NDArray[np.int64], bars: NDArray[Any], place: int) -> None:
     bar: PooledBar = bars[place]
-    head = _head_of(heads, bar.row, bar.slot, bar.start)
+    head = head_of(heads.shape[0], bar.row, bar.slot, bar.start)
     bar.next_alike = heads[head]
     heads[head] = place
 
@@ -112,7 +112,7 @@ def _put_in_index(heads: NDArray[np.int64], bars: NDArray[Any], place: int) -> N
 @kernel_part
 def _take_from_index(t: Tables, place: int) -> None:
     bar: PooledBar = t.bars[place]
-    head = _head_of(t.heads, bar.row, bar.slot, bar.start)
+    head = head_of(t.heads.shape[0], bar.row, bar.slot, bar.start)
     other: int = t.heads[head]
     if other == place:
         t.heads[head] = bar.next_alike
@@ -235,7 +235,7 @@ def _evict(t: Tables, place: int) -> None:
 @fused_part
 def find_bar(t: Tables, row: int, index: int, start: int) -> int:
     """Return the place of the bar of a slot with a start that is not open, or NONE."""
-    place: int = t.heads[_head_of(t.heads, row, index, start)]
+    place: int = t.heads[head_of(t.heads.shape[0], row, index, start)]
     while place >= 0:
         bar: PooledBar = t.bars[place]
         if bar.start == start and bar.row == row and bar.slot == index:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -40,7 +41,7 @@ late_feeds = st.lists(
 def split(trades: Sequence[Trade], data: st.DataObject) -> list[Sequence[Trade]]:
     """Cut trades into batches."""
     cuts = sorted(data.draw(st.sets(st.integers(1, len(trades)))) | {0, len(trades)})
-    return [trades[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [trades[a:b] for a, b in pairwise(cuts)]
 
 
 @given(late_feeds, st.data())
@@ -102,14 +103,29 @@ def test_late_trades_of_several_seconds_are_one_revision_of_each() -> None:
     assert harness.bars("1m")[0].candle.trades == 60
 
 
-def test_a_bar_that_is_given_up_takes_no_more_late_trades() -> None:
+def test_a_bar_that_another_symbol_displaced_takes_no_more_late_trades() -> None:
     harness = EngineHarness("1s", max_closed=3)
     harness.trade(*(Trade(START + n * S) for n in range(6)))
     harness.trade(Trade(START + S), Trade(START + S + 1))
     assert harness.engine.counts.bars_evicted == 0
-    # The bars of two more seconds close, and take its place.
-    harness.trade(Trade(START + 8 * S))
+    harness.trade(*(Trade(START + n * S, symbol="B") for n in range(6)))
     harness.trade(Trade(START + S + 2), Trade(START + S + 3))
     assert harness.engine.counts.bars_evicted == 2
-    state = harness.book.state("A")
-    assert (state.trades, state.volume) == (11, 11)
+    assert max(b.candle.trades for b in harness.closed if b.symbol == "A") == 3
+    assert harness.book.state("A").trades == 10
+
+
+@given(late_feeds, st.data())
+def test_bars_that_the_wall_clock_closes_have_the_late_trades(
+    made: list[Trade], data: st.DataObject
+) -> None:
+    harness = EngineHarness(INTERVALS)
+    latest = 0
+    for batch in split(made, data):
+        latest = max(latest, *(trade.ts for trade in batch))
+        harness.trade(*batch, now_ns=latest)
+        harness.close_due(latest + data.draw(st.sampled_from([0, S, 3 * S, 60 * S])))
+    newest = harness.newest()
+    for name in NAMES:
+        found = {(k.symbol, k.start): bar for k, bar in newest.items() if k.interval == name}
+        assert_bars(found, expected_bars(list(enumerate(made, 1)), name))
