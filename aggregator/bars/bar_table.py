@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from aggregator.bars.bar import SESSION, Bar, BarState, Coverage, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
+from aggregator.bars.closed_bars import ClosedBars, copy_records
 from aggregator.bars.kernel import query, refuse, restore
 from aggregator.bars.kernel.records import EARLY, PHASES, UNSURE, OpenTables, Tables
 from aggregator.bars.plan import BarPlan
@@ -20,13 +21,8 @@ from aggregator.sessions.sessions import RuleFor, SessionRule
 from aggregator.wire.symbol_table import SymbolTable
 
 _NO_PLACES = np.zeros(0, np.int64)
-_STATES = {state.value: state for state in BarState}
-_COVERAGES = {coverage.value + unsure: coverage for coverage in Coverage for unsure in (0, UNSURE)}
-# What a bar of the pool has besides its candle, as a Bar takes it.
-_BAR_COLUMNS = [
-    *("row", "slot", "start", "end", "state", "revision", "coverage", "refused", "phase"),
-    "sequence",
-]
+# What decides the coverage of a bar of the pool.
+_COVERED = ("row", "slot", "start", "end", "state", "coverage")
 
 
 class BarTable:
@@ -328,7 +324,7 @@ class BarTable:
         n_groups, unknown = query.group_bars(bars, self.tables.slots, places, firsts, group_of)
         if n_groups:
             answers = []
-            for row, slot, start, end, state, _, coverage, *_ in _columns(bars, firsts[:n_groups]):
+            for row, slot, start, end, state, coverage in _columns(bars, firsts[:n_groups]):
                 hours = self._schedule(row, slot).hours(start, end)
                 if state != BarState.REVISED or not coverage:
                     answers.append(self._coverage(*hours))
@@ -356,37 +352,14 @@ class BarTable:
         found: list[int] = np.unique(np.concatenate([open_ends, early_ends])).tolist()
         return found
 
-    def bars(self, places: NDArray[np.int64]) -> list[Bar]:
+    def bars(self, places: NDArray[np.int64]) -> ClosedBars:
         """Return copies of bars that are filled in."""
-        symbols, names = self.symbols.symbols, self.names
-        states, coverages = _STATES, _COVERAGES
-        bars = self.tables.bars
-        found = []
-        for columns, candle in zip(
-            _columns(bars, places), bars["candle"][places].tolist(), strict=True
-        ):
-            row, slot, start, end, state, revision, coverage, refused, phase, sequence = columns
-            found.append(
-                Bar(
-                    symbols[row],
-                    names[slot],
-                    start,
-                    end,
-                    Candle(candle),
-                    0,
-                    states[state],
-                    revision,
-                    coverages[coverage],
-                    refused,
-                    PHASES[phase],
-                    sequence,
-                )
-            )
-        return found
+        records = copy_records(self.tables.bars, places)
+        return ClosedBars(records, self.symbols, self.names)
 
 
 def _columns(bars: NDArray[Any], places: NDArray[np.int64]) -> Any:
-    return zip(*(bars[name][places].tolist() for name in _BAR_COLUMNS), strict=True)
+    return zip(*(bars[name][places].tolist() for name in _COVERED), strict=True)
 
 
 def _read_candle(record: Any) -> Candle:
