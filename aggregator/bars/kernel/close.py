@@ -38,10 +38,10 @@ from aggregator.bars.kernel.records import (
     Tables,
 )
 from aggregator.bars.kernel.session import fold_base, latest_time
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, fused_part, kernel_part
 
 
-@kernel_part
+@fused_part
 def find_due(t: Tables, row: int) -> None:
     """Find the time before which nothing of a symbol ends."""
     base: Base = t.bases[row]
@@ -56,7 +56,7 @@ def find_due(t: Tables, row: int) -> None:
     symbol.due_at = due
 
 
-@kernel_part
+@fused_part
 def _make_early(t: Tables, row: int, index: int, clock: int) -> None:
     """End the open bar of a slot, whose end has passed."""
     symbol: Symbol = t.symbols[row]
@@ -74,7 +74,7 @@ def _make_early(t: Tables, row: int, index: int, clock: int) -> None:
         publish(t, place)
 
 
-@kernel_part
+@fused_part
 def _make_final(t: Tables, place: int, latest: int) -> None:
     """End the grace of a bar; the symbol's latest trade is of ``latest``."""
     bar: PooledBar = t.bars[place]
@@ -91,7 +91,7 @@ def _make_final(t: Tables, place: int, latest: int) -> None:
     publish(t, place)
 
 
-@kernel_part
+@fused_part
 def _first_early(t: Tables, row: int) -> int:
     """Return the early bar that ends first, of those the one of the shortest interval; or NONE."""
     first = NONE

@@ -56,7 +56,7 @@ def is_wanted(all_wanted: NDArray[np.bool_], slot: Slot, index: int) -> bool:
     return wanted
 
 
-@kernel_part
+@fused_part
 def publish(t: Tables, place: int) -> None:
     """Count one more state of a bar that is not open, and note it if it concerns anyone."""
     state = t.state[0]
@@ -72,7 +72,7 @@ def publish(t: Tables, place: int) -> None:
         bar.event = state.events
 
 
-@kernel_part
+@fused_part
 def count_end(t: Tables, index: int, end: int, began: int, closed: int) -> None:
     """Count bars of a slot with an end that began or closed."""
     count = t.state[0].ends
@@ -111,7 +111,7 @@ def touch(t: Tables, place: int) -> None:
     bar.touched = state.touched
 
 
-@kernel_part
+@fused_part
 def _keep_event(t: Tables, place: int) -> None:
     # A state that is not published yet is published as it was, from a twin of the bar.
     bar: PooledBar = t.bars[place]
@@ -124,7 +124,7 @@ def _keep_event(t: Tables, place: int) -> None:
     give_up(t, twin)
 
 
-@kernel_part
+@fused_part
 def _publish_touched(t: Tables) -> None:
     """Publish the bars that late trades changed."""
     for index in range(t.state[0].touched):

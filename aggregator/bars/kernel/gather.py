@@ -25,7 +25,7 @@ from aggregator.bars.kernel.records import (
     Trade,
 )
 from aggregator.bars.kernel.session import bounds_of, latest_time
-from marketdata.kernels import fused_part, kernel_part
+from marketdata.kernels import fused_part
 
 
 @fused_part
@@ -85,7 +85,7 @@ def add_to_closed(t: Tables, place: int, trade: Trade) -> None:
     add(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence)
 
 
-@kernel_part
+@fused_part
 def begin_gathering(t: Tables, row: int) -> None:
     """Open the window of a late trade of the session, whose targets are known."""
     state: EngineState = t.state[0]
@@ -110,7 +110,7 @@ def begin_gathering(t: Tables, row: int) -> None:
     symbol.gathered_slots = open_slots
 
 
-@kernel_part
+@fused_part
 def add_gathered(t: Tables, row: int) -> None:
     """Add the gathered trades to the session and the open bars, and gather no more."""
     symbol: Symbol = t.symbols[row]

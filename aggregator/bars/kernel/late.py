@@ -29,7 +29,7 @@ from aggregator.bars.kernel.session import (
     session_of,
     start_session,
 )
-from marketdata.kernels import kernel_part
+from marketdata.kernels import fused_part, kernel_part
 
 
 @kernel_part
@@ -68,7 +68,7 @@ def take_late(t: Tables, row: int, trade: Trade) -> int:
     return DONE
 
 
-@kernel_part
+@fused_part
 def _find_targets(t: Tables, row: int, trade: Trade, latest: int) -> tuple[int, int]:
     """Find the target of a trade in each slot; return how many there are, and were given up.
 
@@ -104,7 +104,7 @@ def _find_targets(t: Tables, row: int, trade: Trade, latest: int) -> tuple[int, 
     return taken, evicted
 
 
-@kernel_part
+@fused_part
 def _open_bar_fits(t: Tables, row: int, slot: Slot, volume: int, money: float) -> bool:
     """Return whether an open bar can take a late trade besides the base candle."""
     base: Base = t.bases[row]
@@ -116,7 +116,7 @@ def _open_bar_fits(t: Tables, row: int, slot: Slot, volume: int, money: float) -
     return has_room(slot.candle, volume, money)
 
 
-@kernel_part
+@fused_part
 def _add_to_session(t: Tables, row: int, trade: Trade) -> bool:
     """Add a trade to the present session; return whether it has room for it."""
     base: Base = t.bases[row]
@@ -133,7 +133,7 @@ def _add_to_session(t: Tables, row: int, trade: Trade) -> bool:
     return True
 
 
-@kernel_part
+@fused_part
 def _count_outside(t: Tables, symbol: Symbol, ts: int) -> None:
     """Count a trade that is not of the present session."""
     start, end = session_of(symbol, ts)
@@ -143,7 +143,7 @@ def _count_outside(t: Tables, symbol: Symbol, ts: int) -> None:
         t.state[0].late += 1
 
 
-@kernel_part
+@fused_part
 def _add_late(t: Tables, row: int, index: int, trade: Trade) -> None:
     """Add a late trade to its target in a slot, which is made if it has to be."""
     symbol: Symbol = t.symbols[row]
@@ -162,7 +162,7 @@ def _add_late(t: Tables, row: int, index: int, trade: Trade) -> None:
         add_to_closed(t, slot.target, trade)
 
 
-@kernel_part
+@fused_part
 def _make_late(t: Tables, row: int, index: int, ts: int) -> None:
     """Make the bar of a late trade, which no other one has begun."""
     slot: Slot = t.slots[row, index]

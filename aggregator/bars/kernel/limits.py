@@ -32,7 +32,7 @@ def has_space(t: Tables, row: int) -> bool:
     return enough
 
 
-@kernel_part
+@fused_part
 def set_limits(t: Tables, row: int) -> None:
     """Set which trades only add to the base candle."""
     state = t.state[0]
@@ -56,7 +56,7 @@ def set_limits(t: Tables, row: int) -> None:
     base.high_time = high
 
 
-@kernel_part
+@fused_part
 def fits(t: Tables, row: int, trade: Trade) -> bool:
     """Return whether no candle that a trade in or after the base piece adds to would overflow."""
     base: Base = t.bases[row]
@@ -84,7 +84,7 @@ def fits(t: Tables, row: int, trade: Trade) -> bool:
     return True
 
 
-@kernel_part
+@fused_part
 def _joins(t: Tables, row: int, ts: int) -> bool:
     """Return whether a trade goes to a candle that the base candle goes to as well."""
     symbol: Symbol = t.symbols[row]

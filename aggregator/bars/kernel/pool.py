@@ -31,7 +31,7 @@ from aggregator.bars.kernel.records import (
 from marketdata.kernels import KERNELS, fused_part, kernel_part
 
 
-@kernel_part
+@fused_part
 def make_bar(t: Tables, row: int, index: int, start: int, end: int) -> int:
     """Return the place of a new bar without trades."""
     state = t.state[0]
@@ -65,7 +65,7 @@ def copy_bar(t: Tables, place: int, other: int) -> None:
     bar.event = source.event
 
 
-@kernel_part
+@fused_part
 def give_up(t: Tables, place: int) -> None:
     """Let the place of a bar be used again once the events were published."""
     state = t.state[0]
@@ -73,7 +73,7 @@ def give_up(t: Tables, place: int) -> None:
     state.deferred += 1
 
 
-@kernel_part
+@fused_part
 def _link(t: Tables, place: int, before: int, after: int) -> None:
     bar: PooledBar = t.bars[place]
     bar.previous = before
@@ -84,7 +84,7 @@ def _link(t: Tables, place: int, before: int, after: int) -> None:
         t.bars[after].previous = place
 
 
-@kernel_part
+@fused_part
 def _unlink(t: Tables, bar: PooledBar) -> None:
     if bar.previous >= 0:
         t.bars[bar.previous].next = bar.next
@@ -101,7 +101,7 @@ def head_of(count: int, row: int, index: int, start: int) -> int:
     return head
 
 
-@kernel_part
+@fused_part
 def _put_in_index(heads: NDArray[np.int64], bars: NDArray[Any], place: int) -> None:
     bar: PooledBar = bars[place]
     head = head_of(heads.shape[0], bar.row, bar.slot, bar.start)
@@ -109,7 +109,7 @@ def _put_in_index(heads: NDArray[np.int64], bars: NDArray[Any], place: int) -> N
     heads[head] = place
 
 
-@kernel_part
+@fused_part
 def _take_from_index(t: Tables, place: int) -> None:
     bar: PooledBar = t.bars[place]
     head = head_of(t.heads.shape[0], bar.row, bar.slot, bar.start)
@@ -140,7 +140,7 @@ def index_bars(bars: NDArray[Any], places: NDArray[np.int64], heads: NDArray[np.
         _put_in_index(heads, bars, places[number])
 
 
-@kernel_part
+@fused_part
 def link_early(t: Tables, place: int) -> None:
     """Put a bar among those that wait out the grace."""
     bar: PooledBar = t.bars[place]
@@ -158,7 +158,7 @@ def link_early(t: Tables, place: int) -> None:
     symbol.due_at = min(symbol.due_at, bar.end + t.state[0].grace)
 
 
-@kernel_part
+@fused_part
 def unlink_early(t: Tables, place: int) -> None:
     """Take a bar from those that wait out the grace."""
     bar: PooledBar = t.bars[place]
@@ -196,7 +196,7 @@ def unlink_closed(t: Tables, place: int) -> None:
     give_up(t, place)
 
 
-@kernel_part
+@fused_part
 def link_closed(t: Tables, place: int) -> None:
     """Keep a closed bar; beyond the limit the bar that closed longest ago is given up."""
     state = t.state[0]

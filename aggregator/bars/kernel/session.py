@@ -69,7 +69,7 @@ def start_session(symbol: Symbol, ts: int) -> None:
         clear(symbol.session)
 
 
-@kernel_part
+@fused_part
 def fold_base(t: Tables, row: int) -> None:
     """Move the base candle into the session and the open bars."""
     base: Base = t.bases[row]
@@ -86,7 +86,7 @@ def fold_base(t: Tables, row: int) -> None:
     clear(base.candle)
 
 
-@kernel_part
+@fused_part
 def begin_base(t: Tables, row: int, ts: int) -> None:
     """Begin the base piece of a time, and the bars it is in."""
     symbol: Symbol = t.symbols[row]
@@ -112,7 +112,7 @@ def begin_base(t: Tables, row: int, ts: int) -> None:
     symbol.due_at = min(symbol.due_at, end)
 
 
-@kernel_part
+@fused_part
 def _open_bar(t: Tables, symbol: Symbol, index: int, slot: Slot, ts: int) -> None:
     start, end = bounds_of(symbol, slot, ts)
     slot.open_sequence = 0
