@@ -175,8 +175,9 @@ class Feed:
             return ts + 3600 * NS_PER_S
         if case.stalls and self._passes:
             # Nothing came since the last stall ended, but the wall clock went on.
-            since = ts - START
-            return START + since - since % (STALL_S * NS_PER_S) + STALL_S * NS_PER_S
+            # One of the stalls ends a while after a minute does.
+            stall_ns = STALL_S * NS_PER_S
+            return ts + stall_ns - (ts + 2 * NS_PER_S) % stall_ns
         return ts + case.lag_ns + int(case.drift_ns * sin((ts - START) / DRIFT_NS))
 
     def _close(self, now_ns: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from aggregator.bars.kernel.candle import add, clear, has_room, is_empty, merge
 from aggregator.bars.kernel.events import is_live, note_trade, touch
+from aggregator.bars.kernel.lag import measure_lag
 from aggregator.bars.kernel.limits import MAX_PRICE, MAX_TICK_VOLUME, MONEY_MARGIN, has_space
 from aggregator.bars.kernel.pool import find_bar
 from aggregator.bars.kernel.records import (
@@ -36,7 +37,7 @@ def gather(t: Tables, row: int, trade: Trade) -> bool:
         return False
     base: Base = t.bases[row]
     state: EngineState = t.state[0]
-    latest = latest_time(t, row)
+    latest = max(latest_time(t, row), trade.ts)
     if not (
         trade.price < MAX_PRICE
         and trade.volume <= MAX_TICK_VOLUME
@@ -51,6 +52,9 @@ def gather(t: Tables, row: int, trade: Trade) -> bool:
             add_to_closed(t, t.slots[row, index].target, trade)
     add(symbol.gathered, trade.price, trade.volume, trade.ts, trade.sequence)
     base.room -= trade.volume
+    if is_empty(base.candle) and latest > symbol.latest:
+        symbol.latest = latest
+        measure_lag(t, row, latest)
     note_trade(t, row, latest)
     return True
 
@@ -93,20 +97,21 @@ def begin_gathering(t: Tables, row: int) -> None:
     symbol: Symbol = t.symbols[row]
     if symbol.money_room < 2 * MONEY_MARGIN:
         return
-    # Trades of the latest time are not gathered: they may say more of the symbol's time.
-    before, horizon = min(symbol.latest, symbol.next_at), symbol.latest
+    # Later trades do more than to join these.
     first, last, open_slots = symbol.session_start, symbol.session_end, 0
-    if not is_empty(base.candle):
-        # The trades of the base piece move the latest time on, up to the piece's end.
-        before, horizon = symbol.base_start, symbol.base_end
+    before = symbol.base_start
+    if is_empty(base.candle):
+        # The wall clock ended the base piece: those of its time may still come in order.
+        before = min(symbol.next_at, symbol.due_at)
     for index in range(state.slots):
         slot: Slot = t.slots[row, index]
         if slot.target == OPEN:
             first, last = max(first, slot.start), min(last, slot.end)
             open_slots |= 1 << index
-    # Later trades do more than to join these; earlier ones may be too late for bars.
-    symbol.gathered_from = max(first, horizon - state.revise)
     symbol.gathered_to = min(last, before)
+    # Earlier trades may be too late for bars, before the symbol's time comes out of the window.
+    horizon = symbol.base_end if not is_empty(base.candle) else symbol.gathered_to
+    symbol.gathered_from = max(first, max(horizon, symbol.latest) - state.revise)
     symbol.gathered_slots = open_slots
 
 
