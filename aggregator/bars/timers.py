@@ -45,6 +45,13 @@ class Timers:
         time = self._times[0]
         waiting = self._due[time]
         rows = waiting.popleft()
+        if waiting and len(rows) < max_rows:
+            # Rows that came one by one are looked after together from now on.
+            found, count = [rows], len(rows)
+            while waiting and count < max_rows:
+                found.append(waiting.popleft())
+                count += len(found[-1])
+            rows = np.concatenate(found)
         if len(rows) > max_rows:
             waiting.appendleft(rows[max_rows:])
             rows = rows[:max_rows]
