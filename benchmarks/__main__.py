@@ -17,6 +17,7 @@ from benchmarks import (
     bars,
     bars_store,
     checkpoints,
+    closes,
     curve,
     deliveries,
     durable,
@@ -63,6 +64,7 @@ PARTS: dict[str, Part] = {
     "recovery": lambda _limits, _messages, full: recovery.measure(full=full),
     "producers": lambda _limits, _messages, full: producers.measure(full=full),
     "jetstream": lambda _limits, _messages, full: jetstream.measure(full=full),
+    "closes": lambda _limits, _messages, full: closes.measure(full=full),
     "store": lambda _limits, _messages, full: bars_store.measure(
         bars_store.FULL if full else bars_store.QUICK
     ),

@@ -22,6 +22,8 @@ from aggregator.bars.writer import BarWriter
 
 # Symbols whose open bars are made together: some 25 ms.
 ROWS_AT_ONCE = 1_000
+# Of so many symbols whose timer was set anew meanwhile each costs what one costs that closes bars.
+OTHERS_PER_SYMBOL = 8
 
 
 class ClockBars:
@@ -80,9 +82,13 @@ class ClockBars:
     def close_due(self, now_ns: int, max_symbols: int) -> tuple[Sequence[Bar], bool]:
         """Close what ends by the wall clock; return the bars, and whether that was all."""
         parts: list[ClosedBars] = []
-        while max_symbols and self._timers.has_due(now_ns):
-            time, rows = self._timers.take(max_symbols)
-            max_symbols -= len(rows)
+        while max_symbols > 0 and self._timers.has_due(now_ns):
+            time, taken = self._timers.take(max_symbols)
+            rows = taken[: close.keep_due(self._table.tables.symbols, taken, time)]
+            n_others = len(taken) - len(rows)
+            max_symbols -= len(rows) + -(-n_others // OTHERS_PER_SYMBOL)
+            if not len(rows):
+                continue
             index = 0
             while True:
                 index = close.close_rows(self._table.tables, rows, index, now_ns, time)

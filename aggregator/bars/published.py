@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from sys import byteorder
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -26,19 +27,38 @@ class Published(NamedTuple):
     wire: bytes
 
 
-# Series, start, number and revision.
-Key = tuple[int, int, int, int]
+# Series, start, number and revision, as four int64. Unlike a tuple it is made at once, and the
+# garbage collector does not look at it.
+Key = bytes
+_KEY_BYTES = 4 * 8
+
+
+def series_of(key: Key) -> int:
+    """Return the series of a key."""
+    return int.from_bytes(key[:8], byteorder, signed=True)
+
+
+def _keys_of(places: NDArray[np.int64]) -> list[Key]:
+    data = places.tobytes()
+    return [data[at : at + _KEY_BYTES] for at in range(0, len(data), _KEY_BYTES)]
 
 
 class Entries(NamedTuple):
     """The objects that queues hold of the states, made once for all queues."""
 
-    series: list[int]
+    series: NDArray[np.int64]
+    places: NDArray[np.int64]
     keys: list[Key]
     wires: list[bytes]
     # The starts of all of them, and of those that are early.
     starts: set[int]
     early_starts: set[int]
+
+    def early_keys(self) -> list[Key]:
+        """Return the key that each had when it was early."""
+        places = self.places.copy()
+        places[:, 3] = -1
+        return _keys_of(places)
 
 
 class PublishedBars(Sequence[Published]):
@@ -74,9 +94,8 @@ class PublishedBars(Sequence[Published]):
         return list(self)[index]
 
     def __iter__(self) -> Iterator[Published]:
-        entries = self.entries()
-        for key, wire in zip(entries.keys, entries.wires, strict=True):
-            yield Published(*key, wire)
+        for place, wire in zip(self.places.tolist(), self.wires(), strict=True):
+            yield Published(*place, wire)
 
     @property
     def series(self) -> NDArray[np.int64]:
@@ -85,23 +104,26 @@ class PublishedBars(Sequence[Published]):
 
     def entries(self) -> Entries:
         """Return what a queue holds of each state."""
-        columns = self.places.T.tolist()
-        stops, data = self.stops.tolist(), self.data
-        wires = [data[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
-        starts = self.places[:, 1]
+        starts, is_early = self.places[:, 1], self.places[:, 3] < 0
         return Entries(
-            columns[0],
-            list(zip(*columns, strict=True)),
-            wires,
+            self.series,
+            self.places,
+            _keys_of(self.places),
+            self.wires(),
             set(np.unique(starts).tolist()),
-            set(np.unique(starts[self.places[:, 3] < 0]).tolist()),
+            set(np.unique(starts[is_early]).tolist()),
         )
+
+    def wires(self) -> list[bytes]:
+        """Return the encoded states."""
+        stops, data = self.stops.tolist(), self.data
+        return [data[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
 
     def pick(self, indexes: Sequence[int]) -> PublishedBars:
         """Return some of the states."""
         if len(indexes) == len(self):
             return self
-        wires = self.entries().wires
+        wires = self.wires()
         kept = [wires[index] for index in indexes]
         stops = np.cumsum([len(wire) for wire in kept], dtype=int)
         return PublishedBars(self.places[indexes], b"".join(kept), stops)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from aggregator.bars.published import Entries, Key
+from aggregator.bars.published import Entries, Key, series_of
 from aggregator.bars.series import BarSeries
 from aggregator.watch.marks import Marks
 from aggregator.watch.topics import Topic
@@ -107,12 +107,12 @@ class BarQueue:
         waiting = self._waiting
         if not self._early_starts.isdisjoint(bars.starts):
             # A later state replaces an early one.
-            for series, start, number, _ in bars.keys:
-                waiting.pop((series, start, number, -1), None)
+            for key in bars.early_keys():
+                waiting.pop(key, None)
         waiting.update(zip(bars.keys, bars.wires, strict=True))
         self._early_starts |= bars.early_starts
         if self._has_open:
-            overtaken = set(filter(waiting.__contains__, bars.series))
+            overtaken = set(filter(waiting.__contains__, bars.series.tolist()))
             waiting.update(dict.fromkeys(overtaken, _OVERTAKEN))
             self._overtaken |= overtaken
         self._added(position, len(bars.keys))
@@ -148,7 +148,7 @@ class BarQueue:
             if isinstance(place, Completed):
                 wanted = any(topic.interval == place.interval for topic in self.topics)
             else:
-                series = place if isinstance(place, int) else place[0]
+                series = place if isinstance(place, int) else series_of(place)
                 wanted = self in self._registry.of(series)
             if not wanted:
                 del self._waiting[place]

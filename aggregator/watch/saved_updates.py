@@ -51,7 +51,7 @@ def _take_apart(update: Update) -> tuple[int, list[int], list[bytes] | None]:
         case Partials(series):
             return _PARTIALS, list(series), []
         case Closed(bars):
-            return _CLOSED, bars.places.ravel().tolist(), bars.entries().wires
+            return _CLOSED, bars.places.ravel().tolist(), bars.wires()
         case Completed(interval, end):
             return _COMPLETED, [end], [interval.encode()]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +32,7 @@ from aggregator.bars.kernel.records import (
     INTS,
     NEVER,
     NONE,
+    SYMBOLS,
     TABLES,
     Base,
     PooledBar,
@@ -122,6 +125,18 @@ def close_bars(t: Tables, row: int, clock: int, latest: int) -> None:
             break
         _make_final(t, place, latest)
     find_due(t, row)
+
+
+@KERNELS.add(INT(SYMBOLS, INTS, INT))
+def keep_due(symbols: NDArray[Any], rows: NDArray[np.int64], due_at: int) -> int:
+    """Move the rows to the front that wait for this time, in their order; return how many."""
+    count = 0
+    for index in range(rows.shape[0]):
+        row: int = rows[index]
+        if symbols[row].timer_at == due_at:
+            rows[count] = row
+            count += 1
+    return count
 
 
 @KERNELS.add(INT(TABLES, INTS, INT, INT, INT))

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.bars.bar import Bar, BarState
-from aggregator.store.backlog import Backlog
+from aggregator.store.backlog import FEW_BARS, Backlog
 from tests.doubles.made_bars import make_bar
+
+# More than are told apart at once.
+OTHERS = [make_bar(n, "MSFT") for n in range(FEW_BARS + 1)]
 
 
 def take(backlog: Backlog, limit: int) -> list[Bar]:
@@ -117,6 +120,54 @@ def test_every_bar_is_written_in_its_newest_state_or_counted_as_lost(
     written |= {bar.start // 10**9: bar.revision for bar in take(backlog, 100)}
     for start, revision in newest.items():
         assert revision in (written.get(start), lost.get(start))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=8),
+            st.sampled_from(["tell", "take", "settle", "give_back", "read"]),
+            st.integers(1, 9),
+        ),
+        max_size=8,
+    )
+)
+def test_bars_are_told_apart_at_any_time(
+    steps: list[tuple[list[tuple[int, int]], str, int]],
+) -> None:
+    backlog = Backlog(1_000)
+    newest: dict[int, int] = {}
+    written: dict[int, int] = {}
+    taken: list[Bar] = []
+    for puts, verb, count in steps:
+        bars = []
+        for start, revision in puts:
+            newest[start] = max(newest.get(start, -1), revision)
+            bars.append(make_bar(start, revision=newest[start]))
+        backlog.put([*bars, *OTHERS])
+        if verb == "tell":
+            assert backlog.tell_apart(count) == []
+        elif verb == "take" and not taken:
+            taken = take(backlog, 10 * count)
+        elif verb == "settle":
+            written |= {b.start // 10**9: b.revision for b in taken if b.symbol == "AAPL"}
+            assert backlog.settle() == len(taken)
+            taken = []
+        elif verb == "give_back":
+            backlog.give_back()
+            taken = []
+        found = {
+            start // 10**9: bar.revision for (start, _), bar in backlog.find("AAPL", "1s").items()
+        }
+        assert written | found == newest
+        ends = {bar.end for bar in backlog.find("MSFT", "1s").values()}
+        assert backlog.ends >= ends | {(start + 1) * 10**9 for start in found}
+        assert backlog.settled <= backlog.count
+    backlog.give_back()
+    written |= {b.start // 10**9: b.revision for b in take(backlog, 10_000) if b.symbol == "AAPL"}
+    assert written == newest
+    backlog.settle()
+    assert (len(backlog), backlog.settled, backlog.ends) == (0, backlog.count, set())
 
 
 def test_a_full_backlog_gives_up_the_oldest_as_fast_as_an_empty_one_takes_a_bar() -> None:
