@@ -24,6 +24,7 @@ from benchmarks import (
     ingest,
     jetstream,
     kernels,
+    late,
     latency,
     limits,
     messages,
@@ -46,6 +47,7 @@ from benchmarks.results import RESULTS, Results, write_json
 Part = Callable[[MachineLimits, Messages, bool], Awaitable[Outcome]]
 PARTS: dict[str, Part] = {
     "kernels": lambda _limits, _messages, full: kernels.measure(full=full),
+    "late": lambda _limits, _messages, full: late.measure(full=full),
     "checkpoints": lambda _limits, _messages, full: checkpoints.measure(full=full),
     "ingest": lambda found, one, full: ingest.measure(found, one.ticks_per_s, full=full),
     "bars": lambda _limits, _messages, full: bars.measure(full=full),

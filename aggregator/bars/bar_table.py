@@ -147,13 +147,13 @@ class BarTable:
 
     def open_bar(self, row: int, slot: int) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
-        record = self.tables.slots[row, slot]
+        record, symbol = self.tables.slots[row, slot], self.tables.symbols[row]
         start, end = int(record["start"]), int(record["end"])
         candle = _read_candle(record["candle"])
-        if start <= self.tables.symbols[row]["base_start"] < end:
-            base = _read_candle(self.tables.bases[row]["candle"])
-            if base.volume:
-                candle.merge(base)
+        if start <= symbol["base_start"] < end:
+            _merge(candle, self.tables.bases[row]["candle"])
+        if int(symbol["gathered_slots"]) >> slot & 1:
+            _merge(candle, symbol["gathered"])
         if not candle.volume:
             return None
         schedule = self._schedule(row, slot)
@@ -232,9 +232,8 @@ class BarTable:
         symbol = self.tables.symbols[row]
         candle = _read_candle(symbol["session"])
         if symbol["in_session"]:
-            base = _read_candle(self.tables.bases[row]["candle"])
-            if base.volume:
-                candle.merge(base)
+            _merge(candle, self.tables.bases[row]["candle"])
+        _merge(candle, symbol["gathered"])
         if not candle.volume:
             return None
         bounds = int(symbol["session_start"]), int(symbol["session_end"])
@@ -365,6 +364,11 @@ def _columns(bars: NDArray[Any], places: NDArray[np.int64]) -> Any:
 
 def _read_candle(record: Any) -> Candle:
     return Candle(record.item())
+
+
+def _merge(candle: Candle, record: Any) -> None:
+    if record["volume"]:
+        candle.merge(_read_candle(record))
 
 
 def _int64(time: int) -> int:

@@ -22,7 +22,7 @@ SETTINGS = (
     *("max_price", "max_volume"),
 )
 # Lists that are empty between two batches.
-_LISTS = ("deferred", "events", "touched", "gathered", "ends")
+_LISTS = ("deferred", "events", "touched", "ends")
 
 
 def dump_tables(tables: Tables, count: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars.kernel.gather import MAX_MONEY
+from aggregator.bars.kernel.limits import MAX_MONEY
 from aggregator.bars.kernel.pool import copy_index
 from aggregator.bars.kernel.records import (
     BAR,

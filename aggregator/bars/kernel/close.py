@@ -17,6 +17,7 @@ from aggregator.bars.kernel.ahead import (
 )
 from aggregator.bars.kernel.candle import clear, copy, is_empty
 from aggregator.bars.kernel.events import count_end, publish
+from aggregator.bars.kernel.gather import add_gathered
 from aggregator.bars.kernel.limits import has_space, set_limits
 from aggregator.bars.kernel.pool import (
     link_closed,
@@ -40,10 +41,10 @@ from aggregator.bars.kernel.records import (
     Tables,
 )
 from aggregator.bars.kernel.session import fold_base, latest_time
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, fused_part, kernel_part
 
 
-@kernel_part
+@fused_part
 def find_due(t: Tables, row: int) -> None:
     """Find the time before which nothing of a symbol ends."""
     base: Base = t.bases[row]
@@ -58,7 +59,7 @@ def find_due(t: Tables, row: int) -> None:
     symbol.due_at = due
 
 
-@kernel_part
+@fused_part
 def _make_early(t: Tables, row: int, index: int, clock: int) -> None:
     """End the open bar of a slot, whose end has passed."""
     symbol: Symbol = t.symbols[row]
@@ -76,7 +77,7 @@ def _make_early(t: Tables, row: int, index: int, clock: int) -> None:
         publish(t, place)
 
 
-@kernel_part
+@fused_part
 def _make_final(t: Tables, place: int, latest: int) -> None:
     """End the grace of a bar; the symbol's latest trade is of ``latest``."""
     bar: PooledBar = t.bars[place]
@@ -93,7 +94,7 @@ def _make_final(t: Tables, place: int, latest: int) -> None:
     publish(t, place)
 
 
-@kernel_part
+@fused_part
 def _first_early(t: Tables, row: int) -> int:
     """Return the early bar that ends first, of those the one of the shortest interval; or NONE."""
     first = NONE
@@ -110,6 +111,8 @@ def close_bars(t: Tables, row: int, clock: int, latest: int) -> None:
     symbol: Symbol = t.symbols[row]
     if clock < symbol.due_at:
         return
+    if symbol.gathered_to:
+        add_gathered(t, row)
     if not is_empty(t.bases[row].candle) and clock >= symbol.base_end:
         fold_base(t, row)
     for index in range(t.state[0].slots):
