@@ -27,7 +27,7 @@ RUN python -m pip --python /opt/venv/bin/python install --no-deps .
 ENV NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES=
 # Not from /build: there Python would import the sources instead of the installed packages.
 WORKDIR /
-RUN /opt/venv/bin/python -m marketdata.warm ingest aggregator
+RUN /opt/venv/bin/python -m marketdata.warm ingest aggregator gateway
 
 FROM ${BASE}
 # A new volume mounted on /data takes its owner from there.

@@ -1,4 +1,4 @@
-"""Compile the hot loops ahead: ``python -m marketdata.warm ingest aggregator``.
+"""Compile the hot loops ahead: ``python -m marketdata.warm ingest aggregator gateway``.
 
 Compiling takes seconds, loading what was compiled before a tenth of one, so ``make setup`` and the
 image compile when they install.
@@ -107,7 +107,7 @@ class _Warn(event.Listener):
                 "compiling_kernel",
                 kernel=self._name,
                 reason="the cache has nothing for this processor and source",
-                hint="python -m marketdata.warm ingest aggregator compiles ahead",
+                hint="python -m marketdata.warm ingest aggregator gateway compiles ahead",
             )
 
     def on_end(self, event: object) -> None:
