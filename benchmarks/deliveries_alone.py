@@ -103,7 +103,7 @@ async def running_gateway(feed: Feed) -> AsyncIterator[int]:
     ):
         hub = build_hub(settings)
         watch = open_watch(cast("grpc.aio.Channel", feed))
-        upstream = Upstream(watch, hub, random=Random(1), write=this_turn().write)
+        upstream = Upstream(watch, hub, random=Random(1), turn=this_turn())
         returns = Returns(settings.reconnect_spread_s, Random(1).uniform)
         capacity = Capacity(10, rate=0, burst=10, returns=returns)
         client = AggregatorClient(MarketDataServiceStub(channel), settings, clock=time.monotonic)

@@ -29,7 +29,13 @@ class SharedMessages:
         """The WebSocket frames of the messages, one each, encoded once for all."""
         frames = self._frames
         if frames is None:
-            frames = self._frames = encode_text_frames(self.messages)
+            messages = self.messages
+            if len(messages) == 1:
+                (message,) = messages
+                frames = frame_head(TEXT_FRAME, len(message)) + message
+            else:
+                frames = encode_text_frames(messages)
+            self._frames = frames
         return frames
 
     def form(self, encode: Callable[[Iterable[bytes]], T]) -> T:

@@ -14,6 +14,10 @@ Encode = Callable[[Sequence[Delivery]], T]
 Newest = tuple[Update, int]
 
 
+# Without the call of a function in Python.
+_new = tuple.__new__
+
+
 class Batch:
     """Updates that a subscription is sent in one go, in order.
 
@@ -69,7 +73,9 @@ class Batch:
                 self._every = [Delivery(update, None, 0) for update in self.updates]
             return self._every
         if self._newest is None:
-            self._newest = [Delivery(update, None, before) for update, before in self.newest]
+            self._newest = [
+                _new(Delivery, (update, None, before)) for update, before in self.newest
+            ]
         return self._newest
 
 

@@ -293,8 +293,6 @@ class Hub:
             newest = [(own[-1], len(own) - 1) for own in by_symbol.values()]
             self._hand_out(Batch(updates, newest, now), wildcards, woken)
         self._wake(woken)
-        for update in updates:
-            update.let_go()
 
     def publish_bars(self, bars: Iterable[Bar], completed: Iterable[IntervalComplete] = ()) -> None:
         """Send states of bars, and then that intervals are complete, without waiting.

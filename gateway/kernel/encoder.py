@@ -41,6 +41,10 @@ class EncodedState(NamedTuple):
     json: bytes
 
 
+# Without the call of a function in Python.
+_new_state = tuple.__new__
+
+
 class StateEncoder:
     """Turn serialized aggregates and bars into JSON; one per thread.
 
@@ -90,8 +94,22 @@ class StateEncoder:
                 states.append(encode_in_python(message))
             else:
                 text = out[json:json_end].tobytes()
-                states.append(EncodedState(message, data[name:name_end], sequence, epoch, text))
+                states.append(
+                    _new_state(EncodedState, (message, data[name:name_end], sequence, epoch, text))
+                )
         return states, end - begin
+
+    def encode_aggregate(self, data: bytes) -> EncodedState:
+        """Return a serialized ``Aggregate`` with its JSON.
+
+        Raises:
+            DecodeError: it is malformed.
+        """
+        json = self._encode(aggregate_to_json, data)
+        if not json:
+            return encode_in_python(data)
+        _, _, name, name_end, sequence, epoch, _, _ = _NOTES.unpack_from(self._notes)
+        return _new_state(EncodedState, (data, data[name:name_end], sequence, epoch, json))
 
     def aggregate_json(self, data: bytes) -> bytes:
         """Return the JSON of a serialized ``Aggregate``.

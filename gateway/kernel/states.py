@@ -112,9 +112,14 @@ def aggregates_to_json(
 
 
 @KERNELS.add(_INT(_INT, _INT, _INT, _INT))
-def aggregate_to_json(begin: int, end: int, out: int, places: int) -> int:
-    """Write the JSON of one aggregate; return how many bytes it has, 0: Python has to do it."""
-    return max(_write_aggregate(out, begin, end, places) - out, 0)
+def aggregate_to_json(begin: int, end: int, out: int, note: int) -> int:
+    """Write the JSON of one aggregate; return how many bytes it has, 0: Python has to do it.
+
+    ``note`` is the address of NOTE_BYTES and then PLACES_BYTES more.
+    """
+    written = _write_aggregate(out, begin, end, note + NOTE_BYTES)
+    _take_note(note, begin, begin, end, note + NOTE_BYTES)
+    return max(written - out, 0)
 
 
 @KERNELS.add(_INT(_INT, _INT, _INT, _INT))
