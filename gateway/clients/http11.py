@@ -7,7 +7,6 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-
 # The entry of an ASGI scope's extensions under which an application finds its Http11.
 DIRECT_BODY = "marketdata.direct_body"
 

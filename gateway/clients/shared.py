@@ -32,7 +32,12 @@ class SharedMessages:
             messages = self.messages
             if len(messages) == 1:
                 (message,) = messages
-                frames = frame_head(TEXT_FRAME, len(message)) + message
+                size = len(message)
+                # Most messages; a call would cost as much as all of it.
+                if 126 <= size < 65536:
+                    frames = _LENGTH_16.pack(TEXT_FRAME, 126, size) + message
+                else:
+                    frames = frame_head(TEXT_FRAME, size) + message
             else:
                 frames = encode_text_frames(messages)
             self._frames = frames

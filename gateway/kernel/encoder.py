@@ -25,7 +25,7 @@ MAX_RECORDS = 400
 # What the loops read beyond a message.
 _PADDING = 16
 _MIN_DATA = 64 * 1024
-_NOTES = struct.Struct(f"{NOTE_WORDS}q")
+_unpack_note = struct.Struct(f"{NOTE_WORDS}q").unpack_from
 
 # Writes JSON of the bytes from one address to another.
 _OneLoop = Callable[[int, int, int, int], int]
@@ -86,7 +86,7 @@ class StateEncoder:
         )
         out, states = self._out, []
         for note in range(0, count * NOTE_BYTES, NOTE_BYTES):
-            start, stop, name, name_end, sequence, epoch, json, json_end = _NOTES.unpack_from(
+            start, stop, name, name_end, sequence, epoch, json, json_end = _unpack_note(
                 self._notes, note
             )
             message = data[start:stop]
@@ -105,10 +105,17 @@ class StateEncoder:
         Raises:
             DecodeError: it is malformed.
         """
-        json = self._encode(aggregate_to_json, data)
-        if not json:
+        # As :meth:`_encode`, without calls: alone, each is found with cold caches.
+        size = len(data)
+        if size > self._max_data:
+            self._make_room(2 * size)
+        self._data[:size] = data
+        begin = self._data_at
+        written = aggregate_to_json(begin, begin + size, self._out_at, self._notes_at)
+        if not written:
             return encode_in_python(data)
-        _, _, name, name_end, sequence, epoch, _, _ = _NOTES.unpack_from(self._notes)
+        _, _, name, name_end, sequence, epoch, _, _ = _unpack_note(self._notes)
+        json = self._out[:written].tobytes()
         return _new_state(EncodedState, (data, data[name:name_end], sequence, epoch, json))
 
     def aggregate_json(self, data: bytes) -> bytes:
@@ -136,13 +143,14 @@ class StateEncoder:
     def _take_in(self, data: bytes) -> int:
         # Returns the address of a copy: Python has no way to tell that of the bytes themselves.
         size = len(data)
-        if size + _PADDING > len(self._data):
-            self._make_room(2 * size + _PADDING)
+        if size > self._max_data:
+            self._make_room(2 * size)
         self._data[:size] = data
         return self._data_at
 
     def _make_room(self, size: int) -> None:
-        self._data_room = np.zeros(size, np.uint8)
+        self._max_data = size
+        self._data_room = np.zeros(size + _PADDING, np.uint8)
         self._data, self._data_at = self._data_room.data, self._data_room.ctypes.data
 
 

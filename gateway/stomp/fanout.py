@@ -21,10 +21,10 @@ from gateway.stomp.protocol.destinations import (
 from gateway.stomp.protocol.events import AckMode, Subscription
 from gateway.stomp.protocol.messages import (
     JSON,
+    STATE_TAIL,
     SharedHead,
     UpdateMessage,
     encode_destination,
-    encode_state_tail,
 )
 from gateway.stomp.protocol.session import StompSession
 from gateway.stomp.protocol.versions import Version
@@ -143,7 +143,8 @@ def _destination_header(symbol: str, interval: str | None, version: Version) -> 
 def _tail_encoder(version: Version) -> Callable[[Update], bytes]:
     def encode_tail(update: Update) -> bytes:
         destination = _destination_header(update.symbol, update.interval, version)
-        return encode_state_tail(destination, update.sequence, update.epoch, update.json)
+        json = update.json
+        return STATE_TAIL % (destination, update.sequence, update.epoch, len(json), json)
 
     return encode_tail
 

@@ -85,22 +85,9 @@ def encode_destination(destination: str, version: Version) -> bytes:
     return f"{encode_header('destination', destination, version)}\n".encode()
 
 
-def encode_state_tail(destination: bytes, sequence: int, epoch: int, body: bytes) -> bytes:
-    """Return the MESSAGE of a state from the shared headers to the NUL, in one step.
-
-    Args:
-        destination: its header, with the line feed.
-        sequence: position among the states of its symbol.
-        epoch: the epoch of the aggregator that counted ``sequence``.
-        body: JSON.
-    """
-    return b"%bcontent-type:application/json\nsequence:%d\nepoch:%d\ncontent-length:%d\n\n%b\0" % (
-        destination,
-        sequence,
-        epoch,
-        len(body),
-        body,
-    )
+# The MESSAGE of a state from the shared headers to the NUL: its encoded destination, its sequence
+# and epoch, the length of its JSON, and this.
+STATE_TAIL = b"%bcontent-type:application/json\nsequence:%d\nepoch:%d\ncontent-length:%d\n\n%b\0"
 
 
 class UpdateMessage:
