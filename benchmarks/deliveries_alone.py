@@ -31,6 +31,7 @@ from gateway.clients.farewell import Returns
 from gateway.hub.upstream import Upstream, open_watch
 from gateway.server import Server, open_listener
 from gateway.settings import GatewaySettings
+from marketdata.warm import load_kernels
 from marketdata.wire.market_data_pb2 import COVERAGE_FULL, Aggregate, UpdateBatch
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 
@@ -242,7 +243,6 @@ async def measure_endpoint(endpoint: str) -> dict[str, float]:
 async def measure_send() -> dict[str, float]:
     """Return the cost of a ``send`` by a task that is woken as the gateway's is."""
     loop = asyncio.get_running_loop()
-    ours, theirs = socket.socketpair()
     listener = open_listener("127.0.0.1", 0)
     ours = socket.create_connection(listener.getsockname())
     theirs, _ = listener.accept()
@@ -255,14 +255,15 @@ async def measure_send() -> dict[str, float]:
             await feed.read()
             transport.write(data)
 
+    def check() -> None:
+        theirs.recv(4096)
+
     task = asyncio.create_task(forward())
     await asyncio.sleep(0)
     updates = Updates(SYMBOLS)
     found = {}
     for name, cold in (("warm", False), ("cold", True)):
-        found[name] = await _cost_us(
-            lambda: feed.give(updates.next()), lambda: bool(theirs.recv(4096)), cold=cold
-        )
+        found[name] = await _cost_us(lambda: feed.give(updates.next()), check, cold=cold)
     task.cancel()
     transport.abort()
     theirs.close()
@@ -272,6 +273,7 @@ async def measure_send() -> dict[str, float]:
 
 async def measure() -> Outcome:
     """Measure a delivery at each endpoint, and the ``send`` alone."""
+    load_kernels()
     found = {"send": await measure_send()}
     for endpoint in ENDPOINTS:
         found[endpoint] = await measure_endpoint(endpoint)

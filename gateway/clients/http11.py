@@ -26,7 +26,7 @@ class Http11(H11Protocol):
         """
         super().handle_events()
         cycle = self.cycle
-        if cycle is not None and not cycle.response_started:
+        if cycle is not None:
             # ASGI lets a server add entries.
             cast("dict[str, Any]", cycle.scope).setdefault("extensions", {})[DIRECT_BODY] = self
 
@@ -34,9 +34,10 @@ class Http11(H11Protocol):
     def takes_body(self) -> bool:
         """Whether :meth:`write_body` can write now."""
         cycle = self.cycle
+        if cycle is None:
+            return False
         return (
-            cycle is not None
-            and cycle.response_started
+            cycle.response_started
             and not cycle.response_complete
             and not cycle.disconnected
             and not self.flow.write_paused

@@ -179,6 +179,11 @@ class BarUpdate(Update):
         """Its interval and symbol."""
         return BarTopic(self.bar.interval, self.symbol)
 
+    @property
+    def json(self) -> bytes:
+        """The JSON object that every endpoint sends."""
+        return self.form(_encode_bar)
+
     def to_dict(self) -> dict[str, Any]:
         """Return its JSON object."""
         return bar_to_dict(self.bar)
@@ -209,6 +214,12 @@ class CompletionUpdate(Update):
 
 def _encode_json(update: Update) -> bytes:
     return encode_json(update.to_dict())
+
+
+def _encode_bar(update: Update) -> bytes:
+    assert isinstance(update, BarUpdate)  # noqa: S101  it is a form of nothing else
+    # 1.2 us, with the encoding of the message; without the loop 2.5 us.
+    return _ENCODER.bar_json(update.bar.SerializeToString())
 
 
 class Delivery(NamedTuple):

@@ -107,6 +107,8 @@ def _kind_of(column: PublicColumn) -> int:
     field = column.field
     if field.kind is Kind.TIME:
         return QUOTED if column.is_ns else QUOTED_MS
+    if field.kind is Kind.FLAG and field.name != "complete":
+        raise ValueError(f"the loop has no rule for {field.name}")
     if field.kind is Kind.TEXT and field.nullable:
         return TEXT_OR_NULL
     return _KINDS[field.kind]
