@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from marketdata.fields import Field, Kind, PublicColumn
 from marketdata.wire.market_data_pb2 import COVERAGE_FULL
 
-# Field numbers are below.
-MAX_NUMBER = 64
+# A message has at most so many fields.
+MAX_FIELDS = 32
 # How a field is read: not at all, or as the message's type has it. A short one is uint32 or an
 # enumeration, of which the protobuf library cuts off what has more bits.
 UNKNOWN, DOUBLE, INTEGER, SHORT, STRING = range(5)
@@ -54,8 +54,8 @@ COLUMN = np.dtype(
     [
         ("key", np.dtype(_TEXT_DTYPE)),
         ("kind", np.int64),
-        # The field's.
-        ("number", np.int64),
+        # Of the field's place.
+        ("offset", np.int64),
         # Where in the words a CHOICE has its own, and how many; the last is for all other numbers.
         ("first_word", np.int64),
         ("words", np.int64),
@@ -69,7 +69,7 @@ class Layout(NamedTuple):
     """The tables of one kind of message.
 
     Attributes:
-        types: how each field is read, by its number.
+        types: where each field is put and how it is read, by its number: 8 * place + type.
         columns: how the columns are written, in their order.
         words: the words of the columns with choices.
     """
@@ -81,9 +81,11 @@ class Layout(NamedTuple):
 
 def make_layout(message: Descriptor, columns: Sequence[PublicColumn]) -> Layout:
     """Return the tables of a message."""
-    types = np.zeros(MAX_NUMBER, np.int64)
-    for number, described in message.fields_by_number.items():
-        types[number] = _TYPES[described.type]
+    if len(message.fields) > MAX_FIELDS:
+        raise ValueError(f"{message.name} has more than {MAX_FIELDS} fields")
+    types = np.zeros(max(message.fields_by_number) + 1, np.int64)
+    for described in message.fields:
+        types[described.number] = offset_of(message, described.name) + _TYPES[described.type]
     rows = np.zeros(len(columns), COLUMN)
     words: list[tuple[int, str]] = []
     for index, (row, column) in enumerate(zip(rows, columns, strict=True)):
@@ -91,11 +93,16 @@ def make_layout(message: Descriptor, columns: Sequence[PublicColumn]) -> Layout:
         name = "coverage" if field.name == "complete" else field.on_wire
         _put_text(row["key"], f'{"{" if index == 0 else ","}"{column.name}":')
         row["kind"] = _kind_of(column)
-        row["number"] = message.fields_by_name[name].number
+        row["offset"] = offset_of(message, name)
         row["first_word"] = len(words)
         words += _words_of(field)
         row["words"] = len(words) - row["first_word"]
     return Layout(types, rows, _make_words(words))
+
+
+def offset_of(message: Descriptor, name: str) -> int:
+    """Return how far from the first place that of a field is, in bytes."""
+    return 8 * message.fields_by_name[name].index
 
 
 def max_json_bytes(layout: Layout) -> int:

@@ -1,7 +1,7 @@
 """Read the fields of a message into places; parts of the kernels.
 
-The places are words, one for each field number: the bits of a double, a whole number, or the
-address of a text, whose length stands MAX_NUMBER words further on.
+The places are words, one for each field: the bits of a double, a whole number, or the address of a
+text, whose length stands MAX_FIELDS words further on.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.kernel.layout import DOUBLE, INTEGER, MAX_NUMBER, SHORT, STRING
+from gateway.kernel.layout import DOUBLE, INTEGER, MAX_FIELDS, SHORT, STRING
 from marketdata.kernels import inlined_part, kernel_part
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.words import load_byte, load_word, store_word
 
-PLACES_BYTES = 2 * 8 * MAX_NUMBER
+PLACES_BYTES = 2 * 8 * MAX_FIELDS
 # From the address of a text to its length.
-LENGTHS = 8 * MAX_NUMBER
+LENGTHS = 8 * MAX_FIELDS
 
 _VARINT, _FIXED64, _LENGTH = 0, 1, 2
 _MAX_TEXT = MAX_SYMBOL_LENGTH
@@ -50,17 +50,15 @@ def _is_plain(at: int, length: int) -> bool:
 @kernel_part
 def read_fields(at: int, end: int, types: NDArray[np.int64], places: int) -> bool:
     """Read a message up to ``end``; return False unless it is all known, in any order."""
-    for number in range(MAX_NUMBER):
-        if types[number] != 0:
-            store_word(places + 8 * number, 0)
-            store_word(places + 8 * number + LENGTHS, 0)
+    for offset in range(0, PLACES_BYTES, 8):
+        store_word(places + offset, 0)
     while at < end:
         tag, at = read_varint(at, end)
         number, wire_type = tag >> 3, tag & 7
-        if tag < 0 or number >= MAX_NUMBER:
+        if tag < 0 or number >= types.shape[0]:
             return False
-        place = places + 8 * number
-        kind = types[number]
+        kind = types[number] & 7
+        place = places + types[number] - kind
         if wire_type == _VARINT and kind in (INTEGER, SHORT):
             value, at = read_varint(at, end)
             if value < 0 or (kind == SHORT and value > _MAX_SHORT):

@@ -7,7 +7,7 @@ from typing import Any
 from numba import types
 
 from gateway.encoding import AGGREGATE_COLUMNS, BAR_COLUMNS
-from gateway.kernel.layout import make_layout, max_json_bytes
+from gateway.kernel.layout import make_layout, max_json_bytes, offset_of
 from gateway.kernel.numbers import UNUSUAL
 from gateway.kernel.reading import LENGTHS, read_fields, read_varint
 from gateway.kernel.writing import put_json
@@ -30,13 +30,13 @@ MAX_JSON_BYTES = max(max_json_bytes(_AGGREGATE), max_json_bytes(_BAR))
 # Constants of the loops.
 _AGGREGATE_TYPES, _AGGREGATE_ROWS, _AGGREGATE_WORDS = _AGGREGATE
 _BAR_TYPES, _BAR_ROWS, _BAR_WORDS = _BAR
-_SYMBOL = 8 * Aggregate.SYMBOL_FIELD_NUMBER
-_SEQUENCE = 8 * Aggregate.SEQUENCE_FIELD_NUMBER
-_EPOCH = 8 * Aggregate.EPOCH_FIELD_NUMBER
-_REFUSED = 8 * Aggregate.REFUSED_FIELD_NUMBER
+_SYMBOL = offset_of(Aggregate.DESCRIPTOR, "symbol")
+_SEQUENCE = offset_of(Aggregate.DESCRIPTOR, "sequence")
+_EPOCH = offset_of(Aggregate.DESCRIPTOR, "epoch")
+_REFUSED = offset_of(Aggregate.DESCRIPTOR, "refused")
 _NO_FILLER = FILLER_NONE
-_FILLER = 8 * Bar.FILLER_FIELD_NUMBER
-_BAR_REFUSED = 8 * Bar.REFUSED_FIELD_NUMBER
+_FILLER = offset_of(Bar.DESCRIPTOR, "filler")
+_BAR_REFUSED = offset_of(Bar.DESCRIPTOR, "refused")
 
 
 @kernel_part

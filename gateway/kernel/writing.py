@@ -76,7 +76,7 @@ def put_json(at: int, columns: NDArray[Any], words: NDArray[Any], places: int, r
     for index in range(columns.shape[0]):
         column = columns[index]
         at = _put_constant(at, column.key)
-        place = places + 8 * column.number
+        place = places + column.offset
         value = load_word(place)
         kind = column.kind
         if kind == REAL:
