@@ -17,6 +17,7 @@ from benchmarks import (
     bars,
     bars_store,
     checkpoints,
+    closes,
     curve,
     deliveries,
     deliveries_alone,
@@ -24,6 +25,7 @@ from benchmarks import (
     ingest,
     jetstream,
     kernels,
+    late,
     latency,
     limits,
     messages,
@@ -46,6 +48,7 @@ from benchmarks.results import RESULTS, Results, write_json
 Part = Callable[[MachineLimits, Messages, bool], Awaitable[Outcome]]
 PARTS: dict[str, Part] = {
     "kernels": lambda _limits, _messages, full: kernels.measure(full=full),
+    "late": lambda _limits, _messages, full: late.measure(full=full),
     "checkpoints": lambda _limits, _messages, full: checkpoints.measure(full=full),
     "ingest": lambda found, one, full: ingest.measure(found, one.ticks_per_s, full=full),
     "bars": lambda _limits, _messages, full: bars.measure(full=full),
@@ -63,6 +66,7 @@ PARTS: dict[str, Part] = {
     "recovery": lambda _limits, _messages, full: recovery.measure(full=full),
     "producers": lambda _limits, _messages, full: producers.measure(full=full),
     "jetstream": lambda _limits, _messages, full: jetstream.measure(full=full),
+    "closes": lambda _limits, _messages, full: closes.measure(full=full),
     "store": lambda _limits, _messages, full: bars_store.measure(
         bars_store.FULL if full else bars_store.QUICK
     ),

@@ -21,7 +21,6 @@ from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
 from aggregator.sessions.sessions import UtcDay
-from aggregator.watch.close_timer import SYMBOLS_AT_ONCE
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Latencies
 from benchmarks.pipeline import Backend, run_backend
@@ -39,6 +38,8 @@ END_TIMEOUT_S = 30.0
 # A whole number of days since 1970, so that no bar of the first hour is open twice.
 DAWN = 1_700_006_400 * NS_PER_S
 BATCH = 10_000
+# Symbols in a slice; the live service goes by time.
+SYMBOLS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ They are measured in seconds of CPU: one thread that never waits, on a machine t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,54 +116,6 @@ def measure_symbols(symbols: int, ticks: int, passes: int) -> dict[str, Any]:
     }
 
 
-# Shares of late ticks, how many seconds they are late, and what that is called.
-LATE = (
-    (0.0, 1, "none late"),
-    (0.01, 1, "1% late by 1 s"),
-    (0.5, 1, "half late by 1 s"),
-    (0.5, 30, "half late by 30 s"),
-)
-LATE_PER_S = 100_000
-
-
-def measure_late(ticks: int, passes: int) -> dict[str, Any]:
-    """Measure the loop of the aggregator, in turns, with late ticks whose bars are closed.
-
-    Raises:
-        WrongResult: not every tick was accepted, or the state is not that of what went in.
-    """
-    symbols = 500
-    now_ns = time.time_ns() // NS_PER_S * NS_PER_S
-    start_ns = now_ns - 3600 * NS_PER_S
-    markets = [Market(symbols, 1) for _ in LATE]
-    aggregators = [Aggregator(AggregatorSettings(store="off", port=0)) for _ in LATE]
-    rates: list[list[float]] = [[] for _ in LATE]
-    # The first parts make the bars that late ticks are of, and are not measured.
-    at_ns = start_ns
-    for number in range(-2, passes):
-        count, per_s = (ticks, LATE_PER_S) if number >= 0 else (62_000, 2_000)
-        for market, aggregator, found, (share, late_s, _) in zip(
-            markets, aggregators, rates, LATE, strict=True
-        ):
-            (part,) = market.ticks(
-                count, at_ns, per_s, share if number >= 0 else 0.0, late_s * NS_PER_S
-            )
-            passed = run_ingest(market.writer.write(part), now_ns)
-            batches = [
-                each.replace(NAME, b"later%04d" % (number + 2), 1) for each in passed.batches
-            ]
-            applied_s = run_aggregator(aggregator, batches, now_ns)
-            if number >= 0:
-                found.append(len(part) / applied_s)
-        at_ns += count * NS_PER_S // per_s
-    for market, aggregator in zip(markets, aggregators, strict=True):
-        check(aggregator, market)
-    return {
-        name: Spread(tuple(found)).to_dict()
-        for (_, _, name), found in zip(LATE, rates, strict=True)
-    }
-
-
 def check(aggregator: Aggregator, market: Market) -> None:
     """Compare the state of every symbol with what went in.
 
@@ -180,22 +131,6 @@ def check(aggregator: Aggregator, market: Market) -> None:
                 f"{symbol} has {state.trades} trades with {state.volume}, sent were "
                 f"{trades} with {volume}"
             )
-
-
-def late_lines(late: Mapping[str, Any]) -> Iterator[Line]:
-    """Return the result of each share of late ticks."""
-    in_order = late[LATE[0][2]]["median"]
-    for share, late_s, name in LATE[1:]:
-        rate = late[name]["median"]
-        yield Line(
-            f"kernel/late/{share:.0%}/{late_s}",
-            f"loop of the aggregator, 500 symbols, {name}",
-            rate,
-            "ticks/s",
-            in_order,
-            "none late",
-            note=f"{in_order / rate:.2f} times the time of none late",
-        )
 
 
 async def measure(*, full: bool) -> Outcome:
@@ -222,8 +157,6 @@ async def measure(*, full: bool) -> Outcome:
                     note=f"{1e9 / found[name]['median']:.0f} ns per tick",
                 )
             )
-    late = measure_late(ticks // 2, max(passes, 3))
-    lines += late_lines(late)
     encoders = []
     for symbols in (500, 50_000) if full else (500,):
         written = measure_encoders(symbols, passes)
@@ -249,7 +182,6 @@ async def measure(*, full: bool) -> Outcome:
         "passes": passes,
         "ticks": ticks,
         "symbols": details,
-        "late": late,
         "encoders": encoders,
     }
     return Outcome(lines, details_of)

@@ -1,7 +1,7 @@
 """Compile the hot loops ahead: ``python -m marketdata.warm ingest aggregator gateway``.
 
-Compiling takes seconds, loading what was compiled before a tenth of one, so ``make setup`` and the
-image compile when they install.
+Compiling takes seconds, loading the library milliseconds, so ``make setup`` and the image compile
+when they install.
 """
 
 from __future__ import annotations
@@ -13,16 +13,26 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from numba.core import event
 
+if __name__ == "__main__":
+    # Whatever library there is.
+    os.environ["MARKETDATA_KERNELS"] = "numba"
+
+from marketdata import kernels
 from marketdata.kernels import KERNELS
+from marketdata.kernels.library import folders
+
+if TYPE_CHECKING or kernels.LIBRARY is None:
+    from marketdata.kernels.build import CannotLink, build_library
+    from marketdata.kernels.jit import watch_compiling
 
 log = structlog.get_logger()
 
@@ -32,8 +42,10 @@ _REGISTERED = re.compile(r"^@KERNELS\.add\(", re.MULTILINE)
 
 def load_kernels() -> None:
     """Make the kernels of all imported modules ready; warn of each that must be compiled."""
+    if kernels.LIBRARY is not None:
+        return
     for dispatcher, signature in KERNELS.waiting:
-        with event.install_listener("numba:compile", _Warn(_name_of(dispatcher))):
+        with watch_compiling(partial(_warn, _name_of(dispatcher))):
             _make_ready(dispatcher, signature)
         # Other types would be a mistake, and compiling for them would stop the service for seconds.
         dispatcher.disable_compile()
@@ -41,7 +53,7 @@ def load_kernels() -> None:
 
 
 def compile_ahead(modules: Iterable[str]) -> None:
-    """Compile the kernels of ``modules`` that are not in the cache, side by side."""
+    """Compile the kernels of ``modules`` that are not in numba's cache, side by side."""
     for module in modules:
         import_module(module)
     numbers = range(len(KERNELS.waiting))
@@ -53,6 +65,19 @@ def compile_ahead(modules: Iterable[str]) -> None:
     else:
         for number in numbers:
             _compile(number)
+
+
+def link_kernels() -> None:
+    """Link the compiled kernels into the library.
+
+    Without a C compiler there is none, and services start with numba and its cache.
+    """
+    try:
+        library = build_library(KERNELS.waiting, folders())
+    except CannotLink as exc:
+        log.warning("library_not_built", reason=str(exc), consequence="services start with numba")
+    else:
+        log.info("library_built", path=str(library))
 
 
 def find_kernels(names: Sequence[str]) -> Iterator[str]:
@@ -93,28 +118,17 @@ def _name_of(dispatcher: Any) -> str:
     return f"{dispatcher.py_func.__module__}.{dispatcher.py_func.__qualname__}"
 
 
-class _Warn(event.Listener):
-    # numba starts the event only if the cache has nothing that fits.
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._warned = False
-
-    def on_start(self, event: object) -> None:
-        # The functions that a kernel calls are compiled within.
-        if not self._warned:
-            self._warned = True
-            log.warning(
-                "compiling_kernel",
-                kernel=self._name,
-                reason="the cache has nothing for this processor and source",
-                hint="python -m marketdata.warm ingest aggregator gateway compiles ahead",
-            )
-
-    def on_end(self, event: object) -> None:
-        pass
+def _warn(kernel: str) -> None:
+    log.warning(
+        "compiling_kernel",
+        kernel=kernel,
+        reason="the cache has nothing for this processor and source",
+        hint="python -m marketdata.warm ingest aggregator gateway compiles ahead",
+    )
 
 
 if __name__ == "__main__":
     # Ctrl-C ends all processes without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     compile_ahead(find_kernels(sys.argv[1:]))
+    link_kernels()

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from marketdata.kernels import intrinsic, ir, types
 
 _BYTE = ir.IntType(8)
 _WORD = ir.IntType(64)

@@ -81,7 +81,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _compiled_files(folder: Path) -> Iterator[Path]:
     # The code before the index that names it.
-    for pattern in ("*.nbc", "*.nbi"):
+    for pattern in ("*.nbc", "*.nbi", "compiled_kernels-*.so", "compiled_kernels-*.json"):
         for package in PACKAGES:
             yield from (folder / package).rglob(f"__pycache__/{pattern}")
 

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import os
 
+# Tests have kernels of their own, which only numba can compile. The services that they start as
+# processes use the library.
+os.environ["MARKETDATA_KERNELS"] = "numba"
+import marketdata.kernels  # noqa: F401
+
+del os.environ["MARKETDATA_KERNELS"]
+
 import pytest
 from hypothesis import settings
 

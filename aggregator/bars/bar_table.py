@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from aggregator.bars.bar import SESSION, Bar, BarState, Coverage, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
+from aggregator.bars.closed_bars import ClosedBars, copy_records
 from aggregator.bars.kernel import query, refuse, restore
 from aggregator.bars.kernel.records import EARLY, PHASES, UNSURE, OpenTables, Tables
 from aggregator.bars.plan import BarPlan
@@ -20,13 +21,8 @@ from aggregator.sessions.sessions import RuleFor, SessionRule
 from aggregator.wire.symbol_table import SymbolTable
 
 _NO_PLACES = np.zeros(0, np.int64)
-_STATES = {state.value: state for state in BarState}
-_COVERAGES = {coverage.value + unsure: coverage for coverage in Coverage for unsure in (0, UNSURE)}
-# What a bar of the pool has besides its candle, as a Bar takes it.
-_BAR_COLUMNS = [
-    *("row", "slot", "start", "end", "state", "revision", "coverage", "refused", "phase"),
-    "sequence",
-]
+# What decides the coverage of a bar of the pool.
+_COVERED = ("row", "slot", "start", "end", "state", "coverage")
 
 
 class BarTable:
@@ -151,13 +147,13 @@ class BarTable:
 
     def open_bar(self, row: int, slot: int) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
-        record = self.tables.slots[row, slot]
+        record, symbol = self.tables.slots[row, slot], self.tables.symbols[row]
         start, end = int(record["start"]), int(record["end"])
         candle = _read_candle(record["candle"])
-        if start <= self.tables.symbols[row]["base_start"] < end:
-            base = _read_candle(self.tables.bases[row]["candle"])
-            if base.volume:
-                candle.merge(base)
+        if start <= symbol["base_start"] < end:
+            _merge(candle, self.tables.bases[row]["candle"])
+        if int(symbol["gathered_slots"]) >> slot & 1:
+            _merge(candle, symbol["gathered"])
         if not candle.volume:
             return None
         schedule = self._schedule(row, slot)
@@ -236,9 +232,8 @@ class BarTable:
         symbol = self.tables.symbols[row]
         candle = _read_candle(symbol["session"])
         if symbol["in_session"]:
-            base = _read_candle(self.tables.bases[row]["candle"])
-            if base.volume:
-                candle.merge(base)
+            _merge(candle, self.tables.bases[row]["candle"])
+        _merge(candle, symbol["gathered"])
         if not candle.volume:
             return None
         bounds = int(symbol["session_start"]), int(symbol["session_end"])
@@ -329,7 +324,7 @@ class BarTable:
         n_groups, unknown = query.group_bars(bars, self.tables.slots, places, firsts, group_of)
         if n_groups:
             answers = []
-            for row, slot, start, end, state, _, coverage, *_ in _columns(bars, firsts[:n_groups]):
+            for row, slot, start, end, state, coverage in _columns(bars, firsts[:n_groups]):
                 hours = self._schedule(row, slot).hours(start, end)
                 if state != BarState.REVISED or not coverage:
                     answers.append(self._coverage(*hours))
@@ -357,41 +352,23 @@ class BarTable:
         found: list[int] = np.unique(np.concatenate([open_ends, early_ends])).tolist()
         return found
 
-    def bars(self, places: NDArray[np.int64]) -> list[Bar]:
+    def bars(self, places: NDArray[np.int64]) -> ClosedBars:
         """Return copies of bars that are filled in."""
-        symbols, names = self.symbols.symbols, self.names
-        states, coverages = _STATES, _COVERAGES
-        bars = self.tables.bars
-        found = []
-        for columns, candle in zip(
-            _columns(bars, places), bars["candle"][places].tolist(), strict=True
-        ):
-            row, slot, start, end, state, revision, coverage, refused, phase, sequence = columns
-            found.append(
-                Bar(
-                    symbols[row],
-                    names[slot],
-                    start,
-                    end,
-                    Candle(candle),
-                    0,
-                    states[state],
-                    revision,
-                    coverages[coverage],
-                    refused,
-                    PHASES[phase],
-                    sequence,
-                )
-            )
-        return found
+        records = copy_records(self.tables.bars, places)
+        return ClosedBars(records, self.symbols, self.names)
 
 
 def _columns(bars: NDArray[Any], places: NDArray[np.int64]) -> Any:
-    return zip(*(bars[name][places].tolist() for name in _BAR_COLUMNS), strict=True)
+    return zip(*(bars[name][places].tolist() for name in _COVERED), strict=True)
 
 
 def _read_candle(record: Any) -> Candle:
     return Candle(record.item())
+
+
+def _merge(candle: Candle, record: Any) -> None:
+    if record["volume"]:
+        candle.merge(_read_candle(record))
 
 
 def _int64(time: int) -> int:

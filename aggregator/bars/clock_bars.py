@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from aggregator.bars.bar import Bar, BarState
 from aggregator.bars.bar_table import BarTable
+from aggregator.bars.closed_bars import ClosedBars, join
 from aggregator.bars.completion import Completion
 from aggregator.bars.kernel import close, events, query, restore
-from aggregator.bars.listener import BarOutput, NoStore, Published
+from aggregator.bars.listener import BarOutput, NoStore
+from aggregator.bars.published import Published
 from aggregator.bars.source import Accepted
 from aggregator.bars.timers import Timers
 from aggregator.bars.wanted import Wanted
@@ -20,6 +22,8 @@ from aggregator.bars.writer import BarWriter
 
 # Symbols whose open bars are made together: some 25 ms.
 ROWS_AT_ONCE = 1_000
+# Of so many symbols whose timer was set anew meanwhile each costs what one costs that closes bars.
+OTHERS_PER_SYMBOL = 8
 
 
 class ClockBars:
@@ -56,14 +60,14 @@ class ClockBars:
     def open(self, symbol: str, row: int) -> None:
         """Do nothing: the table knows the symbol."""
 
-    def end_batch(self, _accepted: Accepted) -> list[Bar]:
+    def end_batch(self, _accepted: Accepted) -> Sequence[Bar]:
         """Publish what became of a batch; return the bars that closed."""
         tables = self._table.tables
-        closed: list[Bar] = []
+        closed: Sequence[Bar] = ()
         # Without such trades nothing began or ended: they only added to what is open.
         n_moved = int(tables.state["moved"][0])
         if n_moved:
-            closed = self._publish_noted()
+            closed = self._publish_noted() or ()
         if self._wanted:
             self._publish_open(n_moved)
         if n_moved:
@@ -75,26 +79,30 @@ class ClockBars:
         """Return when the wall clock closes something next."""
         return self._timers.next()
 
-    def close_due(self, now_ns: int, max_symbols: int) -> tuple[list[Bar], bool]:
+    def close_due(self, now_ns: int, max_symbols: int) -> tuple[Sequence[Bar], bool]:
         """Close what ends by the wall clock; return the bars, and whether that was all."""
-        closed: list[Bar] = []
-        while max_symbols and self._timers.has_due(now_ns):
-            time, rows = self._timers.take(max_symbols)
-            max_symbols -= len(rows)
+        parts: list[ClosedBars] = []
+        while max_symbols > 0 and self._timers.has_due(now_ns):
+            time, taken = self._timers.take(max_symbols)
+            rows = taken[: close.keep_due(self._table.tables.symbols, taken, time)]
+            n_others = len(taken) - len(rows)
+            max_symbols -= len(rows) + -(-n_others // OTHERS_PER_SYMBOL)
+            if not len(rows):
+                continue
             index = 0
             while True:
                 index = close.close_rows(self._table.tables, rows, index, now_ns, time)
                 if index == len(rows):
                     break
                 self._table.make_room(int(rows[index]))
-            closed += self._publish_noted()
+            parts += filter(None, [self._publish_noted()])
             self._set_timers(rows)
         self._complete()
-        return closed, not self._timers.has_due(now_ns)
+        return join(parts), not self._timers.has_due(now_ns)
 
-    def _publish_noted(self) -> list[Bar]:
+    def _publish_noted(self) -> ClosedBars | None:
         tables = self._table.tables
-        found: list[Bar] = []
+        found: ClosedBars | None = None
         wanted, closed = np.empty((2, len(tables.events)), np.int64)
         count, n_wanted, n_closed, n_ends = events.take_events(tables, wanted, closed)
         if count:
@@ -148,7 +156,7 @@ class ClockBars:
         places = self._table.held(row, index, from_ns, to_ns)
         states = self._table.tables.bars["state"][places]
         self._table.fill_in(places[states == BarState.EARLY])
-        return self._table.bars(places)
+        return list(self._table.bars(places))
 
     def flush(self) -> list[Bar]:
         """Return nothing: no trade waits."""
@@ -236,7 +244,7 @@ class ClockBars:
         sequences = slots["sequence"][rows, indexes] + 1
         slots["sequence"][rows, indexes] = sequences
         slots["open_sequence"][rows, indexes] = sequences
-        return self._writer.write_places(early, self._output.epoch), asked[is_open].tolist()
+        return list(self._writer.write_places(early, self._output.epoch)), asked[is_open].tolist()
 
     def partials(self, series: Sequence[int]) -> list[bytes]:
         """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.

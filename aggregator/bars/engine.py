@@ -135,14 +135,12 @@ class BarEngine:
 
     def end_batch(self, accepted: Accepted) -> None:
         """Publish what became of the trades, and give closed bars to the sink."""
-        closed: list[Bar] = []
-        for source in self._sources:
-            closed += source.end_batch(accepted)
-        self._keep(closed)
+        self._keep([source.end_batch(accepted) for source in self._sources])
 
-    def _keep(self, closed: list[Bar]) -> None:
-        if closed:
-            self.output.sink.put(closed)
+    def _keep(self, parts: Iterable[Sequence[Bar]]) -> None:
+        for closed in parts:
+            if closed:
+                self.output.sink.put(closed)
 
     # The wall clock.
 
@@ -154,11 +152,11 @@ class BarEngine:
     def close_due(self, now_ns: int, max_symbols: int) -> bool:
         """Close what ends by the wall clock, of so many symbols; return whether that was all."""
         self.table.tables.state["now"] = now_ns
-        closed: list[Bar] = []
+        closed: list[Sequence[Bar]] = []
         is_all = True
         for source in self._sources:
             bars, is_done = source.close_due(now_ns, max_symbols)
-            closed += bars
+            closed.append(bars)
             is_all = is_all and is_done
         self._keep(closed)
         return is_all
@@ -189,7 +187,7 @@ class BarEngine:
 
         Trades that wait for their place among others count now, so this is for the end.
         """
-        self._keep([bar for source in self._sources for bar in source.flush()])
+        self._keep([source.flush() for source in self._sources])
         return chain.from_iterable(source.open_bars() for source in self._sources)
 
     def last_bars(self) -> LastBars:
@@ -197,7 +195,7 @@ class BarEngine:
 
         Trades that wait for their place among others count now, as in :meth:`open_bars`.
         """
-        self._keep([bar for source in self._sources for bar in source.flush()])
+        self._keep([source.flush() for source in self._sources])
         return LastBars(self.table, self._sources)
 
     def present_bars(self) -> LastBars:

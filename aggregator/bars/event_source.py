@@ -10,7 +10,8 @@ import numpy as np
 from aggregator.bars.bar import Bar
 from aggregator.bars.bar_table import BarTable
 from aggregator.bars.event_series import EventBarsFactory, EventSeries
-from aggregator.bars.listener import BarOutput, Published
+from aggregator.bars.listener import BarOutput
+from aggregator.bars.published import Published, PublishedBars
 from aggregator.bars.saved_series import dump_series, load_series
 from aggregator.bars.source import Accepted
 from aggregator.bars.timers import Timers
@@ -99,7 +100,7 @@ class EventBarSource:
         """Return when the wall clock lets trades count next."""
         return self._timers.next()
 
-    def close_due(self, now_ns: int, max_symbols: int) -> tuple[list[Bar], bool]:
+    def close_due(self, now_ns: int, max_symbols: int) -> tuple[Sequence[Bar], bool]:
         """Let trades count by the wall clock; return the full bars, and whether that was all."""
         closed: list[Bar] = []
         while max_symbols and self._timers.has_due(now_ns):
@@ -136,7 +137,7 @@ class EventBarSource:
                     for bar in bars
                 ]
         if published:
-            self._output.listener.bars_published(published)
+            self._output.listener.bars_published(PublishedBars.of(published))
         return [bar for bars in filled for bar in bars]
 
     def _write(self, bar: Bar) -> bytes:

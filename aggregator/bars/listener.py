@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from aggregator.bars.bar import Bar
+from aggregator.bars.published import PublishedBars
 
 
 class BarSink(Protocol):
@@ -14,23 +15,6 @@ class BarSink(Protocol):
 
     def put(self, bars: Sequence[Bar]) -> None:
         """Take final and revised bars, which nobody changes any more; awaits nothing."""
-
-
-class Published(NamedTuple):
-    """An early, final or revised state of a bar.
-
-    A series is the bars of one symbol and interval, as a number: the symbol's row x how many
-    intervals there are + the interval's number.
-    """
-
-    series: int
-    start: int
-    # Tells tick, volume and notional bars of the same start apart.
-    number: int
-    # -1 unless the bar is closed.
-    revision: int
-    # Tag, length and message, as one of the ``bars`` of an ``UpdateBatch``.
-    wire: bytes
 
 
 class BarListener(Protocol):
@@ -42,7 +26,7 @@ class BarListener(Protocol):
     def partials_changed(self, series: Sequence[int]) -> None:
         """Hear that open bars changed; :meth:`BarSeries.partials` has their newest states."""
 
-    def bars_published(self, bars: Sequence[Published]) -> None:
+    def bars_published(self, bars: PublishedBars) -> None:
         """Hear of states in their order."""
 
     def interval_completed(self, interval: str, end: int) -> None:
@@ -59,7 +43,7 @@ class NoListener:
     def partials_changed(self, series: Sequence[int]) -> None:
         """Do nothing."""
 
-    def bars_published(self, bars: Sequence[Published]) -> None:
+    def bars_published(self, bars: PublishedBars) -> None:
         """Do nothing."""
 
     def interval_completed(self, interval: str, end: int) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aggregator.bars.kernel.pool import index_bars
 from aggregator.bars.kernel.records import BY_PYTHON, EARLY, NONE, UNKNOWN_PHASE, Tables
-from aggregator.bars.tables import grow_rows
+from aggregator.bars.tables import grow_rows, make_column, make_heads
 
 # What the settings say: those of the process count that loads.
 SETTINGS = (
@@ -22,7 +22,7 @@ SETTINGS = (
     *("max_price", "max_volume"),
 )
 # Lists that are empty between two batches.
-_LISTS = ("deferred", "events", "touched", "gathered", "ends")
+_LISTS = ("deferred", "events", "touched", "ends")
 
 
 def dump_tables(tables: Tables, count: int) -> dict[str, Any]:
@@ -79,14 +79,14 @@ def load_tables(empty: Tables, saved: dict[str, Any]) -> Tables:
     for name in ("bases", "symbols", "slots"):
         _words(getattr(tables, name)[:count])[:] = _words(saved[name])
     tables.all_wanted[:] = saved["all_wanted"]
-    bars = np.zeros(capacity, tables.bars.dtype)
+    bars = make_column(capacity, tables.bars.dtype)
     places: NDArray[np.int64] = saved["places"].copy()
     _words(bars)[places] = _words(saved["bars"])
-    free = np.zeros(capacity, np.int64)
+    free = make_column(capacity, np.int64)
     free[: len(saved["free"])] = saved["free"]
-    heads = np.full(1 << max(capacity - 1, 1).bit_length(), NONE, np.int64)
+    heads = make_heads(capacity)
     index_bars(bars, places, heads)
-    deferred = np.zeros(capacity, np.int64)
+    deferred = make_column(capacity, np.int64)
     return tables._replace(bars=bars, free=free, deferred=deferred, heads=heads)
 
 

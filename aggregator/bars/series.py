@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from aggregator.bars.bar import Bar
-from aggregator.bars.listener import Published
 from aggregator.bars.plan import BarPlan
+from aggregator.bars.published import Published
 from aggregator.bars.source import BarSource
 from aggregator.wire.symbol_table import SymbolTable
 

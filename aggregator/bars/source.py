@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from aggregator.bars.bar import Bar
-from aggregator.bars.listener import Published
+from aggregator.bars.published import Published
 from aggregator.wire.ticks import Ticks
 
 
@@ -36,13 +36,13 @@ class BarSource(Protocol):
     def open(self, symbol: str, row: int) -> None:
         """Know the symbol of the next row."""
 
-    def end_batch(self, accepted: Accepted) -> list[Bar]:
+    def end_batch(self, accepted: Accepted) -> Sequence[Bar]:
         """Publish what became of a batch; return the bars that closed."""
 
     def next_timer(self) -> int | None:
         """Return when the wall clock closes something next."""
 
-    def close_due(self, now_ns: int, max_symbols: int) -> tuple[list[Bar], bool]:
+    def close_due(self, now_ns: int, max_symbols: int) -> tuple[Sequence[Bar], bool]:
         """Close what ends by the wall clock; return the bars, and whether that was all."""
 
     # Bars in memory.

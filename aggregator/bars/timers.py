@@ -44,11 +44,16 @@ class Timers:
         """Return the first time, which has rows, and some of them."""
         time = self._times[0]
         waiting = self._due[time]
-        rows = waiting.popleft()
-        if len(rows) > max_rows:
-            waiting.appendleft(rows[max_rows:])
-            rows = rows[:max_rows]
-        return time, rows
+        parts = []
+        while waiting and max_rows:
+            rows = waiting.popleft()
+            if len(rows) > max_rows:
+                waiting.appendleft(rows[max_rows:])
+                rows = rows[:max_rows]
+            max_rows -= len(rows)
+            parts.append(rows)
+        # Else every slice would leave smaller parts to the next second.
+        return time, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def add(self, rows: NDArray[np.int64], times: NDArray[np.int64]) -> None:
         """Look after each row at its time."""

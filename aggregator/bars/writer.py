@@ -9,7 +9,7 @@ from aggregator.bars.bar import BarState
 from aggregator.bars.bar_table import BarTable
 from aggregator.bars.kernel import encode
 from aggregator.bars.kernel.records import BAR, PHASES
-from aggregator.bars.listener import Published
+from aggregator.bars.published import PublishedBars
 from aggregator.wire.encoded import EncodedRoom, pack_names
 
 _PHASES = pack_names(PHASES, encode.NAME_WIDTH)
@@ -39,27 +39,17 @@ class BarWriter:
         encode.encode_open_bars(found, coverages, table.open_tables, self._texts(), epoch, out)
         return self._room.cut(count)
 
-    def write_places(self, places: NDArray[np.int64], epoch: int) -> list[Published]:
+    def write_places(self, places: NDArray[np.int64], epoch: int) -> PublishedBars:
         """Return the states of bars in the pool, which are filled in."""
         count, bars = len(places), self._table.tables.bars
-        if not count:
-            return []
         out = self._room.reserve(count)
-        encode.encode_bars(places, bars, self._texts(), epoch, out)
-        series = bars["row"][places] * self._step + bars["slot"][places]
+        size = encode.encode_bars(places, bars, self._texts(), epoch, out)
+        found = np.zeros((count, 4), np.int64)
+        found[:, 0] = bars["row"][places] * self._step + bars["slot"][places]
+        found[:, 1] = bars["start"][places]
         is_closed = bars["state"][places] >= BarState.FINAL
-        revisions = np.where(is_closed, bars["revision"][places], -1)
-        starts = bars["start"][places]
-        return [
-            Published(each, start, 0, revision, record)
-            for each, start, revision, record in zip(
-                series.tolist(),
-                starts.tolist(),
-                revisions.tolist(),
-                self._room.cut(count),
-                strict=True,
-            )
-        ]
+        found[:, 3] = np.where(is_closed, bars["revision"][places], -1)
+        return PublishedBars(found, out.data[:size].tobytes(), out.ends[:count].copy())
 
     def _texts(self) -> encode.Texts:
         symbols = self._table.symbols

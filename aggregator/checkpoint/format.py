@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from aggregator.checkpoint.errors import DamagedCheckpoint, UnknownVersion
 
 # Grows with every change of the format or of the meaning of a saved value.
-VERSION = 1
+VERSION = 2
 
 _MAGIC = b"MDCP"
 _HEAD = struct.Struct("<4sIQ16s")

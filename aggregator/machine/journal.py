@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable
 from math import inf
@@ -55,6 +56,8 @@ class Journal:
         # See notify.
         self._every_s = self._left_s = inf
         self._enough: Callable[[], None] = lambda: None
+        # What the newest look at the clock took.
+        self._took_s = 0.0
         # Set when nothing waits.
         self._applied = asyncio.Event()
         # Streams are numbered from the clock on, so that their numbers differ between processes.
@@ -130,9 +133,14 @@ class Journal:
         """Submit the end of a Watch stream."""
         self.submit(WatchEnded(stream))
 
-    def submit_clock(self, max_symbols: int, then: Then) -> None:
-        """Let the engine close what is due by the wall clock, of at most so many symbols."""
-        self.submit(Clock(max_symbols), then)
+    def submit_clock(self, max_symbols: int, then: Callable[[object, float], None]) -> None:
+        """Let the engine close what is due by the wall clock, of at most so many symbols.
+
+        Args:
+            max_symbols: how many.
+            then: gets what the input says, and how many seconds of this thread it took.
+        """
+        self.submit(Clock(max_symbols), lambda result: then(result, self._took_s))
 
     def _logged(self, offset: int) -> None:
         each, time_ns, then = self._waiting.popleft()
@@ -142,6 +150,8 @@ class Journal:
 
     def _apply(self, each: Input, position: int, time_ns: int, then: Then | None) -> None:
         result: Result | Exception
+        # Not the wall clock: what other processes do is no reason for smaller slices.
+        began_s = time.thread_time() if type(each) is Clock else 0.0
         try:
             result = self.machine.apply(each, position, time_ns)
         except Exception as exc:
@@ -149,5 +159,7 @@ class Journal:
             if not isinstance(each, Batch):
                 log.exception("input_failed", kind=each.kind.name, position=position)
             result = exc
+        if began_s:
+            self._took_s = time.thread_time() - began_s
         if then is not None:
             then(result)

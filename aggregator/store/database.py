@@ -11,9 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy import (
     URL,
     ClauseElement,
@@ -40,11 +37,17 @@ from aggregator.bars.bar import SESSION, BarState
 from aggregator.store.address import describe, sqlite_file
 from aggregator.store.rows import Row, symbol_of
 from aggregator.store.schema import KEY, STORED, bars, symbols
+from marketdata.errors import MarketDataError
+
+
+class UnknownSchema(MarketDataError):
+    """The database has tables of another version than any that the migrations know."""
+
 
 # With these the drivers and SQLAlchemy report that the database cannot do something now.
 STORE_ERRORS = (
     SQLAlchemyError,
-    CommandError,
+    UnknownSchema,
     OSError,
     TimeoutError,
     asyncpg.PostgresError,
@@ -57,6 +60,8 @@ MIGRATION_PATIENCE = 4
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0
 MAX_READS = 4
+# The newest migration.
+HEAD = "0006"
 # One more for the writer, so that readers never keep it waiting.
 POOL_SIZE = MAX_READS + 1
 _PRAGMAS = (
@@ -351,10 +356,28 @@ def _has_tables(connection: Connection) -> bool:
 
 
 def _migrate(connection: Connection) -> None:
+    if _revision(connection) == HEAD:
+        return
+    # It takes as long to load as the database library, and is rarely needed.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", "aggregator.store:migrations")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as exc:
+        raise UnknownSchema(str(exc)) from exc
+
+
+def _revision(connection: Connection) -> str | None:
+    # As alembic keeps it.
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import Candle
+from aggregator.bars.closed_bars import ClosedBars
 from aggregator.store.schema import STORED
 from marketdata.fields import Field, Kind
 from marketdata.wire import market_data_pb2 as wire
@@ -97,6 +98,19 @@ def _choice(field: Field) -> str:
 
 
 to_row = row_writer(STORED)
+
+
+def to_rows(bars: Sequence[Bar]) -> list[Row]:
+    """Return the rows of bars; those of the pool column by column, without a bar of each."""
+    if not isinstance(bars, ClosedBars):
+        return list(map(to_row, bars))
+    columns = (
+        bars.candle_column(field.name) if field.candle else bars.column(field.name)
+        for field in STORED
+    )
+    return list(zip(*columns, strict=True))
+
+
 to_bar = bar_reader(STORED)
 # Stored bars have no sequence and no epoch.
 to_message = message_writer(STORED)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from aggregator.bars.listener import Published
+from aggregator.bars.published import Entries, Key, series_of
 from aggregator.bars.series import BarSeries
 from aggregator.watch.marks import Marks
 from aggregator.watch.topics import Topic
@@ -64,7 +64,10 @@ class BarQueue:
         # In the order of publication, so the sequence of each series only grows. The key of an open
         # bar is its series alone. That of the others is (series, start, number, revision): each
         # state of a closed bar is sent, so it has its own revision; an early bar has -1.
-        self._waiting: dict[int | tuple[int, int, int, int] | Completed, bytes | None] = {}
+        self._waiting: dict[int | Key | Completed, bytes | None] = {}
+        # The starts of the early bars that wait, and whether open ones do; maybe more than do.
+        self._early_starts: set[int] = set()
+        self._has_open = False
         # The open bars that are overtaken.
         self._overtaken: set[int] = set()
         self.overflow: TooManyBarsWait | None = None
@@ -82,6 +85,7 @@ class BarQueue:
                 waiting.pop(each, None)
             self._overtaken.difference_update(series)
         before = len(waiting)
+        self._has_open = True
         # Those that wait already keep their places, so none of them starves.
         waiting.update(dict.fromkeys(series, _NEWEST))
         self._added(position, len(waiting) - before)
@@ -91,19 +95,27 @@ class BarQueue:
         if self._overtaken:
             self.put_partials(list(self._overtaken.intersection(series)), position)
 
-    def put_bars(self, bars: Sequence[Published], position: int = 0) -> None:
-        """Queue states in their order."""
-        if self.overflow is not None or self.is_held:
+    @property
+    def takes(self) -> bool:
+        """Whether more may wait."""
+        return self.overflow is None and not self.is_held
+
+    def put_bars(self, bars: Entries, position: int = 0) -> None:
+        """Queue states in their order, of the input at ``position``."""
+        if not self.takes:
             return
         waiting = self._waiting
-        for series, start, number, revision, wire in bars:
+        if not self._early_starts.isdisjoint(bars.starts):
             # A later state replaces an early one.
-            waiting.pop((series, start, number, -1), None)
-            waiting[series, start, number, revision] = wire
-            if series in waiting:
-                waiting[series] = _OVERTAKEN
-                self._overtaken.add(series)
-        self._added(position, len(bars))
+            for key in bars.early_keys():
+                waiting.pop(key, None)
+        waiting.update(zip(bars.keys, bars.wires, strict=True))
+        self._early_starts |= bars.early_starts
+        if self._has_open:
+            overtaken = set(filter(waiting.__contains__, bars.series.tolist()))
+            waiting.update(dict.fromkeys(overtaken, _OVERTAKEN))
+            self._overtaken |= overtaken
+        self._added(position, len(bars.keys))
 
     def put_completed(self, completed: Completed, position: int = 0) -> None:
         """Queue a marker, after the bars of its interval."""
@@ -123,7 +135,12 @@ class BarQueue:
         """Let nothing wait."""
         self._waiting.clear()
         self._overtaken.clear()
+        self._emptied()
         self.marks.took(0, 0)
+
+    def _emptied(self) -> None:
+        self._early_starts.clear()
+        self._has_open = False
 
     def drop_unwanted(self) -> None:
         """Remove the states of bars that the stream no longer wants."""
@@ -131,7 +148,7 @@ class BarQueue:
             if isinstance(place, Completed):
                 wanted = any(topic.interval == place.interval for topic in self.topics)
             else:
-                series = place if isinstance(place, int) else place[0]
+                series = place if isinstance(place, int) else series_of(place)
                 wanted = self in self._registry.of(series)
             if not wanted:
                 del self._waiting[place]
@@ -151,6 +168,7 @@ class BarQueue:
         waiting = self._waiting
         if len(waiting) <= limit:
             taken, self._waiting = waiting, {}
+            self._emptied()
         else:
             taken = dict(islice(waiting.items(), limit))
             for place in taken:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from aggregator.bars.listener import Published
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.bars.published import PublishedBars
 from aggregator.bars.series import BarSeries
 from aggregator.watch.bar_queue import BarQueue, Completed
 from aggregator.watch.recent import Recent
 from aggregator.watch.topics import ALL, Topic
 from aggregator.watch.updates import Closed, Partials
 from marketdata.errors import MarketDataError
+
+_NOBODY: frozenset[BarQueue] = frozenset()
 
 
 class TooManyTopics(MarketDataError):
@@ -82,8 +87,9 @@ class BarWatchers:
             early, still_open = self.bars.present(list(series))
             position = self.recent.position()
             if early:
-                self.recent.add(Closed(early), owner=queue)
-                queue.put_bars(early, position)
+                bars = PublishedBars.of(early)
+                self.recent.add(Closed(bars), owner=queue)
+                queue.put_bars(bars.entries(), position)
             # Counted for this stream, but every stream has their new sequences from now on.
             self.recent.add(Partials(still_open))
             queue.put_partials(still_open, position)
@@ -186,20 +192,37 @@ class BarWatchers:
         for queue, own in shares.items():
             queue.put_partials(own, position)
 
-    def bars_published(self, bars: Sequence[Published]) -> None:
+    def bars_published(self, bars: PublishedBars) -> None:
         """Queue states for each stream that wants them."""
         position = self.recent.position()
         self.recent.add(Closed(bars))
         if self._everyone is not None:
-            for queue in self._everyone:
-                queue.put_bars(bars, position)
+            takers = [queue for queue in self._everyone if queue.takes]
+            if takers:
+                entries = bars.entries()
+                for queue in takers:
+                    queue.put_bars(entries, position)
             return
-        shares: dict[BarQueue, list[Published]] = {}
-        for bar in bars:
-            for queue in self.of(bar.series):
-                shares.setdefault(queue, []).append(bar)
-        for queue, own in shares.items():
-            queue.put_bars(own, position)
+        for queue, indexes in self._shares(bars.series).items():
+            if queue.takes:
+                queue.put_bars(bars.pick(sorted(indexes)).entries(), position)
+
+    # Returns for each stream the indexes of those that it wants.
+    def _shares(self, series: NDArray[np.int64]) -> dict[BarQueue, list[int]]:
+        shares: dict[BarQueue, list[int]] = {}
+        numbers = series % self._intervals
+        for number, of_all in enumerate(self._of_all):
+            if of_all:
+                found = np.flatnonzero(numbers == number).tolist()
+                for queue in of_all:
+                    shares.setdefault(queue, []).extend(found)
+        if self._by_series:
+            for index, each in enumerate(series.tolist()):
+                for queue in (
+                    self._by_series.get(each, _NOBODY) - self._of_all[each % self._intervals]
+                ):
+                    shares.setdefault(queue, []).append(index)
+        return shares
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Queue a marker for each stream that wants bars of the interval."""
@@ -221,7 +244,8 @@ class BarWatchers:
         """
         match update:
             case Closed(bars):
-                queue.put_bars([bar for bar in bars if queue in self.of(bar.series)], at)
+                wanted = self._shares(bars.series).get(queue, [])
+                queue.put_bars(bars.pick(sorted(wanted)).entries(), at)
             case Partials(series):
                 queue.put_partials([each for each in series if queue in self.of(each)], at)
             case Completed(interval):

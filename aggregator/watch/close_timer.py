@@ -1,4 +1,4 @@
-"""Close bars by the wall clock: the engine's only timer."""
+"""Close bars by the wall clock, in slices of less than 1 ms: the engine's only timer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from aggregator.bars.engine import BarEngine
+from aggregator.watch.slices import Slices
 from marketdata.timestamps import NS_PER_S
 
-# To close, publish and queue the bars of one symbol takes 2 to 5 us. So one turn of the event loop
-# lasts 2 to 5 ms, then ticks that arrived meanwhile have theirs.
-SYMBOLS_AT_ONCE = 1_000
 # A change of the wall clock is noticed after so long.
 MAX_DELAY_S = 1.0
 # How soon to look again whether there is room for the bars.
@@ -25,7 +23,7 @@ class CloseTimer:
         clock: the wall clock in ns.
         has_room: whether there is room for the bars that close; they close later if not.
         submit: lets the engine close what is due, of at most so many symbols, and then calls the
-            second argument with whether that was all.
+            second argument with whether that was all, and how many seconds it took.
     """
 
     def __init__(
@@ -33,12 +31,13 @@ class CloseTimer:
         engine: BarEngine,
         clock: Callable[[], int],
         has_room: Callable[[], bool],
-        submit: Callable[[int, Callable[[object], None]], None],
+        submit: Callable[[int, Callable[[object, float], None]], None],
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._has_room = has_room
         self._submit = submit
+        self._slices = Slices()
         self._handle: asyncio.Handle | None = None
         # Whether the engine has yet to say what it closed; one request waits at most.
         self._asked = False
@@ -69,22 +68,28 @@ class CloseTimer:
             self._handle.cancel()
         delay_s = (time_ns - self._clock()) / NS_PER_S
         delay_s = min(max(delay_s, 0.0), MAX_DELAY_S)
-        self._handle = asyncio.get_running_loop().call_later(delay_s, self._close)
+        self._handle = asyncio.get_running_loop().call_later(delay_s, self._begin)
+
+    def _begin(self) -> None:
+        self._slices.begin()
+        self._close()
 
     def _close(self) -> None:
         self._handle = None
         if self._has_room():
             self._asked = True
-            self._submit(SYMBOLS_AT_ONCE, self._closed)
+            self._submit(self._slices.symbols, self._closed)
         else:
             loop = asyncio.get_running_loop()
             self._handle = loop.call_later(NO_ROOM_DELAY_S, self._close)
 
-    def _closed(self, is_all: object) -> None:
+    def _closed(self, is_all: object, seconds: float) -> None:
         self._asked = False
+        self._slices.took(seconds, is_full=is_all is False)
         if self._stopped:
             return
         if is_all is False:
+            # Ticks that arrived meanwhile have their turn first.
             self._handle = asyncio.get_running_loop().call_soon(self._close)
         else:
             self._arm()

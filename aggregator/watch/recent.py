@@ -161,5 +161,5 @@ def _size(update: Update) -> int:
     if isinstance(update, Partials):
         return _ENTRY_BYTES + _NUMBER_BYTES * len(update.series)
     if isinstance(update, Closed):
-        return _ENTRY_BYTES + sum(_BAR_BYTES + len(bar.wire) for bar in update.bars)
+        return _ENTRY_BYTES + _BAR_BYTES * len(update.bars) + len(update.bars.data)
     return _ENTRY_BYTES + _BAR_BYTES

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aggregator.bars.listener import Published
+from aggregator.bars.published import Published, PublishedBars
 from aggregator.watch.bar_queue import Completed
 from aggregator.watch.updates import Changed, Closed, Partials, Update
 
@@ -51,8 +51,7 @@ def _take_apart(update: Update) -> tuple[int, list[int], list[bytes] | None]:
         case Partials(series):
             return _PARTIALS, list(series), []
         case Closed(bars):
-            flat = [number for bar in bars for number in bar[:4]]
-            return _CLOSED, flat, [bar.wire for bar in bars]
+            return _CLOSED, bars.places.ravel().tolist(), bars.wires()
         case Completed(interval, end):
             return _COMPLETED, [end], [interval.encode()]
 
@@ -82,5 +81,5 @@ def _put_together(kind: int, numbers: list[int], records: list[bytes] | None) ->
     own = records or []
     if kind == _CLOSED:
         places = zip(*(numbers[part::4] for part in range(4)), own, strict=True)
-        return Closed([Published(*place) for place in places])
+        return Closed(PublishedBars.of(Published(*place) for place in places))
     return Completed(own[0].decode(), numbers[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aggregator.bars.listener import Published
+from aggregator.bars.published import PublishedBars
 from aggregator.watch.bar_queue import Completed
 
 
@@ -27,7 +27,7 @@ class Partials(NamedTuple):
 class Closed(NamedTuple):
     """Early, final and revised bars."""
 
-    bars: Sequence[Published]
+    bars: PublishedBars
 
 
 Update = Changed | Partials | Closed | Completed

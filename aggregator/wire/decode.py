@@ -12,11 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
 from aggregator.wire.ticks import EMPTY, TICKS, Ticks
-from marketdata.kernels import KERNELS, inlined_part, kernel_part
+from marketdata.kernels import KERNELS, inlined_part, kernel_part, types
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.words import load_byte, load_double, load_word
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
+
+from marketdata.kernels import types
 
 # In place of a row: the sender refused the tick, and only its sequence is left.
 EMPTY = -2

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import types
-
 from gateway.encoding import AGGREGATE_COLUMNS, BAR_COLUMNS
 from gateway.kernel.layout import make_layout, max_json_bytes, offset_of
 from gateway.kernel.numbers import UNUSUAL
 from gateway.kernel.reading import LENGTHS, read_fields, read_varint
 from gateway.kernel.writing import put_json
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, kernel_part, types
 from marketdata.wire.market_data_pb2 import FILLER_NONE, Aggregate, Bar
 from marketdata.words import load_byte, load_word, store_word
 

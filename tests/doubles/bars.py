@@ -10,8 +10,8 @@ from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
 from aggregator.bars.candle import Candle
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.event_series import EventBarsFactory
-from aggregator.bars.listener import Published
 from aggregator.bars.plan import BarPlan, parse_intervals
+from aggregator.bars.published import Published
 from aggregator.book import Applied, Book
 from aggregator.sessions.sessions import SessionRule, UtcDay
 from marketdata.intervals import parse_interval

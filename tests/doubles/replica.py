@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from aggregator.bars.bar import Bar
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.event_bars import EventBars
-from aggregator.bars.listener import Published
 from aggregator.bars.plan import BarPlan
+from aggregator.bars.published import Published
 from aggregator.bars.refusals import Refusals
 from aggregator.book import Book
 from aggregator.checkpoint.state import CoreState, describe_setup, dump, load

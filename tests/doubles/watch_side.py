@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from aggregator.bars.engine import BarEngine
-from aggregator.bars.listener import Published
 from aggregator.bars.plan import BarPlan, parse_intervals
+from aggregator.bars.published import PublishedBars
 from aggregator.book import Book
 from aggregator.checkpoint.format import decode, encode
 from aggregator.market import Market
@@ -83,7 +83,7 @@ class Side:
     def partials_changed(self, series: Sequence[int]) -> None:
         self.bars.partials_changed(series)
 
-    def bars_published(self, bars: Sequence[Published]) -> None:
+    def bars_published(self, bars: PublishedBars) -> None:
         self.closed += [closed for each in bars if (closed := closed_bar(read_bars(each.wire)))]
         self.bars.bars_published(bars)
 

@@ -12,7 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from marketdata import words
-from marketdata.kernels import KERNELS, BesideTheSource, InTheUsersCache
+from marketdata.kernels import KERNELS
+from marketdata.kernels.jit import BesideTheSource, InTheUsersCache
 from marketdata.warm import compile_ahead, find_kernels, load_kernels
 
 ROOT = Path(__file__).parents[2]

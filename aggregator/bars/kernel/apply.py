@@ -14,16 +14,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from aggregator.bars.kernel.ahead import (
-    FAR,
-    NEAR,
-    NEXT,
-    addresses_of,
-    ends_base,
-    prefetch_base,
-    prefetch_early,
-    prefetch_rest,
-)
+from aggregator.bars.kernel.ahead import FAR, addresses_of, look_ahead
 from aggregator.bars.kernel.candle import add, is_empty
 from aggregator.bars.kernel.close import close_bars
 from aggregator.bars.kernel.codes import (
@@ -34,15 +25,17 @@ from aggregator.bars.kernel.codes import (
     OVERFLOW,
     UNUSUAL,
 )
-from aggregator.bars.kernel.gather import (
+from aggregator.bars.kernel.events import note_trade
+from aggregator.bars.kernel.gather import add_gathered, gather
+from aggregator.bars.kernel.lag import measure_lag
+from aggregator.bars.kernel.late import take_late
+from aggregator.bars.kernel.limits import (
     MAX_PRICE,
     MAX_TICK_VOLUME,
-    add_gathered,
-    gather,
+    fits,
+    has_space,
+    set_limits,
 )
-from aggregator.bars.kernel.lag import measure_lag
-from aggregator.bars.kernel.late import note_trade, take_late
-from aggregator.bars.kernel.limits import fits, has_space, set_limits
 from aggregator.bars.kernel.records import (
     BY_PYTHON,
     INT,
@@ -172,7 +165,7 @@ def begin_batch(states: NDArray[Any], now: int, latest_allowed: int) -> None:
     state.now = now
     state.latest_allowed = latest_allowed
     state.batch += 1
-    state.changed = state.moved = state.gathered = 0
+    state.changed = state.moved = 0
 
 
 @KERNELS.add(UniTuple(INT, 3)(TABLES, TICKS, INT, INT, INT))
@@ -205,13 +198,7 @@ def apply_ticks(
                 continue
             return UNUSUAL, index, t.state[0].changed
         if many and index + FAR < count:
-            prefetch_base(ahead, ticks.rows[index + FAR])
-            near: int = ticks.rows[index + NEAR]
-            if ends_base(ahead, near, ticks.times[index + NEAR]):
-                prefetch_rest(ahead, near)
-            near = ticks.rows[index + NEXT]
-            if ends_base(ahead, near, ticks.times[index + NEXT]):
-                prefetch_early(ahead, near)
+            look_ahead(ahead, ticks, index)
         trade = Trade(
             ticks.prices[index], ticks.volumes[index], ticks.times[index], first_sequence + index
         )

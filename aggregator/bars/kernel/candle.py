@@ -11,12 +11,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, cast
 
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
-
 from marketdata.fields import CANDLE_FIELDS
-from marketdata.kernels import inlined
+from marketdata.kernels import cgutils, inlined, intrinsic, overload, types
 from marketdata.sums import add_neumaier
 
 MAX_INT64 = 2**63 - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ from aggregator.bars.kernel.ahead import (
 )
 from aggregator.bars.kernel.candle import clear, copy, is_empty
 from aggregator.bars.kernel.events import count_end, publish
+from aggregator.bars.kernel.gather import add_gathered
 from aggregator.bars.kernel.limits import has_space, set_limits
 from aggregator.bars.kernel.pool import (
     link_closed,
@@ -29,6 +32,7 @@ from aggregator.bars.kernel.records import (
     INTS,
     NEVER,
     NONE,
+    SYMBOLS,
     TABLES,
     Base,
     PooledBar,
@@ -37,10 +41,10 @@ from aggregator.bars.kernel.records import (
     Tables,
 )
 from aggregator.bars.kernel.session import fold_base, latest_time
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, fused_part, kernel_part
 
 
-@kernel_part
+@fused_part
 def find_due(t: Tables, row: int) -> None:
     """Find the time before which nothing of a symbol ends."""
     base: Base = t.bases[row]
@@ -55,7 +59,7 @@ def find_due(t: Tables, row: int) -> None:
     symbol.due_at = due
 
 
-@kernel_part
+@fused_part
 def _make_early(t: Tables, row: int, index: int, clock: int) -> None:
     """End the open bar of a slot, whose end has passed."""
     symbol: Symbol = t.symbols[row]
@@ -73,7 +77,7 @@ def _make_early(t: Tables, row: int, index: int, clock: int) -> None:
         publish(t, place)
 
 
-@kernel_part
+@fused_part
 def _make_final(t: Tables, place: int, latest: int) -> None:
     """End the grace of a bar; the symbol's latest trade is of ``latest``."""
     bar: PooledBar = t.bars[place]
@@ -90,7 +94,7 @@ def _make_final(t: Tables, place: int, latest: int) -> None:
     publish(t, place)
 
 
-@kernel_part
+@fused_part
 def _first_early(t: Tables, row: int) -> int:
     """Return the early bar that ends first, of those the one of the shortest interval; or NONE."""
     first = NONE
@@ -107,6 +111,8 @@ def close_bars(t: Tables, row: int, clock: int, latest: int) -> None:
     symbol: Symbol = t.symbols[row]
     if clock < symbol.due_at:
         return
+    if symbol.gathered_to:
+        add_gathered(t, row)
     if not is_empty(t.bases[row].candle) and clock >= symbol.base_end:
         fold_base(t, row)
     for index in range(t.state[0].slots):
@@ -119,6 +125,18 @@ def close_bars(t: Tables, row: int, clock: int, latest: int) -> None:
             break
         _make_final(t, place, latest)
     find_due(t, row)
+
+
+@KERNELS.add(INT(SYMBOLS, INTS, INT))
+def keep_due(symbols: NDArray[Any], rows: NDArray[np.int64], due_at: int) -> int:
+    """Move the rows to the front that wait for this time, in their order; return how many."""
+    count = 0
+    for index in range(rows.shape[0]):
+        row: int = rows[index]
+        if symbols[row].timer_at == due_at:
+            rows[count] = row
+            count += 1
+    return count
 
 
 @KERNELS.add(INT(TABLES, INTS, INT, INT, INT))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import from_dtype, types
 from numpy.typing import NDArray
 
 from aggregator.bars.kernel.candle import CandleNumbers, copy, is_empty, merge, vwap
@@ -32,7 +31,7 @@ from aggregator.wire.encoded import Out
 from aggregator.wire.message import Rest, Text, make_writer
 from aggregator.wire.put import address_of, put_number
 from marketdata.fields import AGGREGATE_FIELDS, BAR_FIELDS
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, from_dtype, kernel_part, types
 from marketdata.wire.market_data_pb2 import Aggregate, Bar, UpdateBatch
 from marketdata.words import store_byte
 
@@ -104,15 +103,13 @@ def _put_head(at: int, tag: int, size: int) -> int:
 
 
 @kernel_part
-def _sum_up(whole: CandleNumbers, candle: CandleNumbers, base: CandleNumbers, joins: bool) -> bool:
-    """Write the sum of a candle and, if it joins it, the base candle; return whether it has trades.
+def _join(whole: CandleNumbers, part: CandleNumbers, joins: bool) -> None:
+    """Add a candle to the whole if it joins it and has trades.
 
     The other numbers of a candle without trades mean nothing.
     """
-    copy(whole, candle)
-    if joins and not is_empty(base):
-        merge(whole, base)
-    return not is_empty(whole)
+    if joins and not is_empty(part):
+        merge(whole, part)
 
 
 @KERNELS.add(INT(from_dtype(OPEN_BAR)[::1], INTS, OPEN_TABLES, INT[:, ::1], INTS, INT, _STATE_OUT))
@@ -139,9 +136,10 @@ def encode_states(
         row: int = found[index].row
         base: Base = t.bases[row]
         symbol: Symbol = t.symbols[row]
-        if not symbol.unopened and _sum_up(
-            record.candle, symbol.session, base.candle, symbol.in_session
-        ):
+        copy(record.candle, symbol.session)
+        _join(record.candle, base.candle, symbol.in_session)
+        _join(record.candle, symbol.gathered, True)
+        if not symbol.unopened and not is_empty(record.candle):
             record.row = row
             record.session_start = symbol.session_start
             record.coverage = coverages[index]
@@ -210,12 +208,11 @@ def encode_open_bars(
     for index in range(found.shape[0]):
         row: int = found[index].row
         slot: Slot = t.slots[row, found[index].slot]
-        joins = slot.start <= t.symbols[row].base_start < slot.end
-        if (
-            slot.start < slot.end
-            and slot.open_sequence != 0
-            and _sum_up(bar.candle, slot.candle, t.bases[row].candle, joins)
-        ):
+        symbol: Symbol = t.symbols[row]
+        copy(bar.candle, slot.candle)
+        _join(bar.candle, t.bases[row].candle, slot.start <= symbol.base_start < slot.end)
+        _join(bar.candle, symbol.gathered, symbol.gathered_slots >> found[index].slot & 1 != 0)
+        if slot.start < slot.end and slot.open_sequence != 0 and not is_empty(bar.candle):
             bar.row = row
             bar.slot = found[index].slot
             bar.start = slot.start

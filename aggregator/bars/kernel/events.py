@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars.kernel.gather import add_all_gathered
 from aggregator.bars.kernel.pool import copy_bar, give_up, link_closed, make_bar
 from aggregator.bars.kernel.records import (
     FINAL,
@@ -15,15 +14,39 @@ from aggregator.bars.kernel.records import (
     REVISED,
     TABLES,
     EndCount,
+    EngineState,
     PooledBar,
     Slot,
+    Symbol,
     Tables,
     UniTuple,
 )
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, fused_part, kernel_part
 
 # How far back the list of ends is searched; bars begin and end together.
 ENDS_SEARCHED = 16
+
+
+@fused_part
+def note_trade(t: Tables, row: int, clock: int) -> None:
+    """Note that the symbol had a trade that was more than an addition."""
+    state = t.state[0]
+    symbol: Symbol = t.symbols[row]
+    if symbol.moved != state.batch:
+        symbol.moved = state.batch
+        t.noted[state.moved].moved = row
+        state.moved += 1
+    state.clock = max(state.clock, clock)
+    symbol.live = is_live(state, clock)
+    if not symbol.live:
+        symbol.timer_at = 0
+
+
+@fused_part
+def is_live(state: EngineState, clock: int) -> bool:
+    """Return whether a symbol whose time is ``clock`` has trades of the present."""
+    live: bool = state.now != 0 and clock >= state.now - state.live_within
+    return live
 
 
 @kernel_part
@@ -33,7 +56,7 @@ def is_wanted(all_wanted: NDArray[np.bool_], slot: Slot, index: int) -> bool:
     return wanted
 
 
-@kernel_part
+@fused_part
 def publish(t: Tables, place: int) -> None:
     """Count one more state of a bar that is not open, and note it if it concerns anyone."""
     state = t.state[0]
@@ -49,7 +72,7 @@ def publish(t: Tables, place: int) -> None:
         bar.event = state.events
 
 
-@kernel_part
+@fused_part
 def count_end(t: Tables, index: int, end: int, began: int, closed: int) -> None:
     """Count bars of a slot with an end that began or closed."""
     count = t.state[0].ends
@@ -67,7 +90,7 @@ def count_end(t: Tables, index: int, end: int, began: int, closed: int) -> None:
     t.state[0].ends += 1
 
 
-@kernel_part
+@fused_part
 def touch(t: Tables, place: int) -> None:
     """Let a bar take a late trade in; its new state is published when the batch ends."""
     state = t.state[0]
@@ -88,7 +111,7 @@ def touch(t: Tables, place: int) -> None:
     bar.touched = state.touched
 
 
-@kernel_part
+@fused_part
 def _keep_event(t: Tables, place: int) -> None:
     # A state that is not published yet is published as it was, from a twin of the bar.
     bar: PooledBar = t.bars[place]
@@ -101,7 +124,7 @@ def _keep_event(t: Tables, place: int) -> None:
     give_up(t, twin)
 
 
-@kernel_part
+@fused_part
 def _publish_touched(t: Tables) -> None:
     """Publish the bars that late trades changed."""
     for index in range(t.state[0].touched):
@@ -130,7 +153,6 @@ def take_events(
         How many bars there are, how many are wanted, how many closed, and how many ends there are.
     """
     state = t.state[0]
-    add_all_gathered(t)
     _publish_touched(t)
     n = n_wanted = n_closed = 0
     for index in range(state.events):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aggregator.bars.kernel.candle import MAX_INT64, add, has_room, is_empty
 from aggregator.bars.kernel.close import close_bars
 from aggregator.bars.kernel.codes import DONE, OVERFLOW, UNUSUAL
-from aggregator.bars.kernel.events import count_end, touch
-from aggregator.bars.kernel.gather import begin_gathering
+from aggregator.bars.kernel.events import count_end, note_trade
+from aggregator.bars.kernel.gather import add_to_closed, begin_gathering
 from aggregator.bars.kernel.lag import measure_lag
 from aggregator.bars.kernel.limits import set_limits
 from aggregator.bars.kernel.pool import find_bar, link_early, make_bar
@@ -17,7 +17,6 @@ from aggregator.bars.kernel.records import (
     MISSING,
     OPEN,
     Base,
-    PooledBar,
     Slot,
     Symbol,
     Tables,
@@ -30,22 +29,7 @@ from aggregator.bars.kernel.session import (
     session_of,
     start_session,
 )
-from marketdata.kernels import kernel_part
-
-
-@kernel_part
-def note_trade(t: Tables, row: int, clock: int) -> None:
-    """Note that the symbol had a trade that was more than an addition."""
-    state = t.state[0]
-    symbol: Symbol = t.symbols[row]
-    if symbol.moved != state.batch:
-        symbol.moved = state.batch
-        t.noted[state.moved].moved = row
-        state.moved += 1
-    state.clock = max(state.clock, clock)
-    symbol.live = state.now != 0 and clock >= state.now - state.live_within
-    if not symbol.live:
-        symbol.timer_at = 0
+from marketdata.kernels import fused_part, kernel_part
 
 
 @kernel_part
@@ -84,7 +68,7 @@ def take_late(t: Tables, row: int, trade: Trade) -> int:
     return DONE
 
 
-@kernel_part
+@fused_part
 def _find_targets(t: Tables, row: int, trade: Trade, latest: int) -> tuple[int, int]:
     """Find the target of a trade in each slot; return how many there are, and were given up.
 
@@ -120,7 +104,7 @@ def _find_targets(t: Tables, row: int, trade: Trade, latest: int) -> tuple[int, 
     return taken, evicted
 
 
-@kernel_part
+@fused_part
 def _open_bar_fits(t: Tables, row: int, slot: Slot, volume: int, money: float) -> bool:
     """Return whether an open bar can take a late trade besides the base candle."""
     base: Base = t.bases[row]
@@ -132,7 +116,7 @@ def _open_bar_fits(t: Tables, row: int, slot: Slot, volume: int, money: float) -
     return has_room(slot.candle, volume, money)
 
 
-@kernel_part
+@fused_part
 def _add_to_session(t: Tables, row: int, trade: Trade) -> bool:
     """Add a trade to the present session; return whether it has room for it."""
     base: Base = t.bases[row]
@@ -149,7 +133,7 @@ def _add_to_session(t: Tables, row: int, trade: Trade) -> bool:
     return True
 
 
-@kernel_part
+@fused_part
 def _count_outside(t: Tables, symbol: Symbol, ts: int) -> None:
     """Count a trade that is not of the present session."""
     start, end = session_of(symbol, ts)
@@ -159,7 +143,7 @@ def _count_outside(t: Tables, symbol: Symbol, ts: int) -> None:
         t.state[0].late += 1
 
 
-@kernel_part
+@fused_part
 def _add_late(t: Tables, row: int, index: int, trade: Trade) -> None:
     """Add a late trade to its target in a slot, which is made if it has to be."""
     symbol: Symbol = t.symbols[row]
@@ -175,13 +159,10 @@ def _add_late(t: Tables, row: int, index: int, trade: Trade) -> None:
         # A bar that this trade began in another slot took its place.
         t.state[0].bars_evicted += 1
     if slot.target >= 0:
-        place = slot.target
-        touch(t, place)
-        bar: PooledBar = t.bars[place]
-        add(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence)
+        add_to_closed(t, slot.target, trade)
 
 
-@kernel_part
+@fused_part
 def _make_late(t: Tables, row: int, index: int, ts: int) -> None:
     """Make the bar of a late trade, which no other one has begun."""
     slot: Slot = t.slots[row, index]

@@ -5,13 +5,20 @@ from __future__ import annotations
 from math import inf
 
 from aggregator.bars.kernel.candle import MAX_INT64, has_room, is_empty
-from aggregator.bars.kernel.gather import MAX_MONEY, MONEY_MARGIN
 from aggregator.bars.kernel.records import Base, Slot, Symbol, Tables, Trade
 from aggregator.bars.kernel.session import is_in_session
-from marketdata.kernels import kernel_part
+from marketdata.kernels import fused_part, kernel_part
+
+# Beyond, a trade is not a usual one, so that no sum of the fast loop overflows or becomes infinite.
+MAX_TICK_VOLUME = 2**48
+MAX_PRICE = 1e15
+# Sums below this cannot become infinite where they are added up in another order.
+MAX_MONEY = 1.7e308
+# The fast loop adds at most MAX_INT64 x MAX_PRICE to a sum before it is looked at again.
+MONEY_MARGIN = 1e40
 
 
-@kernel_part
+@fused_part
 def has_space(t: Tables, row: int) -> bool:
     """Return whether every list has room for all that one trade can do."""
     state = t.state[0]
@@ -25,7 +32,7 @@ def has_space(t: Tables, row: int) -> bool:
     return enough
 
 
-@kernel_part
+@fused_part
 def set_limits(t: Tables, row: int) -> None:
     """Set which trades only add to the base candle."""
     state = t.state[0]
@@ -49,7 +56,7 @@ def set_limits(t: Tables, row: int) -> None:
     base.high_time = high
 
 
-@kernel_part
+@fused_part
 def fits(t: Tables, row: int, trade: Trade) -> bool:
     """Return whether no candle that a trade in or after the base piece adds to would overflow."""
     base: Base = t.bases[row]
@@ -77,7 +84,7 @@ def fits(t: Tables, row: int, trade: Trade) -> bool:
     return True
 
 
-@kernel_part
+@fused_part
 def _joins(t: Tables, row: int, ts: int) -> bool:
     """Return whether a trade goes to a candle that the base candle goes to as well."""
     symbol: Symbol = t.symbols[row]

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.bars.kernel.candle import clear, copy
-from aggregator.bars.kernel.gather import add_gathered
 from aggregator.bars.kernel.records import (
     BARS,
     BY_PYTHON,
@@ -29,10 +28,10 @@ from aggregator.bars.kernel.records import (
     Symbol,
     Tables,
 )
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, fused_part, kernel_part
 
 
-@kernel_part
+@fused_part
 def make_bar(t: Tables, row: int, index: int, start: int, end: int) -> int:
     """Return the place of a new bar without trades."""
     state = t.state[0]
@@ -66,7 +65,7 @@ def copy_bar(t: Tables, place: int, other: int) -> None:
     bar.event = source.event
 
 
-@kernel_part
+@fused_part
 def give_up(t: Tables, place: int) -> None:
     """Let the place of a bar be used again once the events were published."""
     state = t.state[0]
@@ -74,7 +73,7 @@ def give_up(t: Tables, place: int) -> None:
     state.deferred += 1
 
 
-@kernel_part
+@fused_part
 def _link(t: Tables, place: int, before: int, after: int) -> None:
     bar: PooledBar = t.bars[place]
     bar.previous = before
@@ -85,7 +84,7 @@ def _link(t: Tables, place: int, before: int, after: int) -> None:
         t.bars[after].previous = place
 
 
-@kernel_part
+@fused_part
 def _unlink(t: Tables, bar: PooledBar) -> None:
     if bar.previous >= 0:
         t.bars[bar.previous].next = bar.next
@@ -93,27 +92,27 @@ def _unlink(t: Tables, bar: PooledBar) -> None:
         t.bars[bar.next].previous = bar.previous
 
 
-@kernel_part
-def _head_of(heads: NDArray[np.int64], row: int, index: int, start: int) -> int:
-    """Return the head at which the index has a bar."""
+@fused_part
+def head_of(count: int, row: int, index: int, start: int) -> int:
+    """Return the head, of so many, at which the index has a bar."""
     # Any numbers do: they mix the bits, whose lowest are alike in most starts.
     mixed = start * 0x1E3779B97F4A7C15 + row * 0x3C6EF372FE94F82A + index * 0x5851F42D4C957F2D
-    head: int = ((mixed >> 32) ^ (mixed >> 17)) & (heads.shape[0] - 1)
+    head: int = ((mixed >> 32) ^ (mixed >> 17)) & (count - 1)
     return head
 
 
-@kernel_part
+@fused_part
 def _put_in_index(heads: NDArray[np.int64], bars: NDArray[Any], place: int) -> None:
     bar: PooledBar = bars[place]
-    head = _head_of(heads, bar.row, bar.slot, bar.start)
+    head = head_of(heads.shape[0], bar.row, bar.slot, bar.start)
     bar.next_alike = heads[head]
     heads[head] = place
 
 
-@kernel_part
+@fused_part
 def _take_from_index(t: Tables, place: int) -> None:
     bar: PooledBar = t.bars[place]
-    head = _head_of(t.heads, bar.row, bar.slot, bar.start)
+    head = head_of(t.heads.shape[0], bar.row, bar.slot, bar.start)
     other: int = t.heads[head]
     if other == place:
         t.heads[head] = bar.next_alike
@@ -141,7 +140,7 @@ def index_bars(bars: NDArray[Any], places: NDArray[np.int64], heads: NDArray[np.
         _put_in_index(heads, bars, places[number])
 
 
-@kernel_part
+@fused_part
 def link_early(t: Tables, place: int) -> None:
     """Put a bar among those that wait out the grace."""
     bar: PooledBar = t.bars[place]
@@ -159,7 +158,7 @@ def link_early(t: Tables, place: int) -> None:
     symbol.due_at = min(symbol.due_at, bar.end + t.state[0].grace)
 
 
-@kernel_part
+@fused_part
 def unlink_early(t: Tables, place: int) -> None:
     """Take a bar from those that wait out the grace."""
     bar: PooledBar = t.bars[place]
@@ -179,6 +178,8 @@ def unlink_closed(t: Tables, place: int) -> None:
     slot: Slot = t.slots[bar.row, bar.slot]
     _unlink(t, bar)
     _take_from_index(t, place)
+    if slot.target == place:
+        slot.target = EVICTED
     if bar.previous < 0:
         slot.closed_first = bar.next
     if bar.next < 0:
@@ -195,7 +196,7 @@ def unlink_closed(t: Tables, place: int) -> None:
     give_up(t, place)
 
 
-@kernel_part
+@fused_part
 def link_closed(t: Tables, place: int) -> None:
     """Keep a closed bar; beyond the limit the bar that closed longest ago is given up."""
     state = t.state[0]
@@ -227,18 +228,14 @@ def _evict(t: Tables, place: int) -> None:
     bar: PooledBar = t.bars[place]
     slot: Slot = t.slots[bar.row, bar.slot]
     slot.evicted_until = max(slot.evicted_until, bar.start)
-    if slot.target == place:
-        # Late trades that came before go to it.
-        add_gathered(t, bar.row)
-        slot.target = EVICTED
     t.state[0].evicted += 1
     unlink_closed(t, place)
 
 
-@kernel_part
+@fused_part
 def find_bar(t: Tables, row: int, index: int, start: int) -> int:
     """Return the place of the bar of a slot with a start that is not open, or NONE."""
-    place: int = t.heads[_head_of(t.heads, row, index, start)]
+    place: int = t.heads[head_of(t.heads.shape[0], row, index, start)]
     while place >= 0:
         bar: PooledBar = t.bars[place]
         if bar.start == start and bar.row == row and bar.slot == index:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import from_dtype
 from numpy.typing import NDArray
 
 from aggregator.bars.kernel.events import ENDS_SEARCHED, is_wanted
@@ -39,7 +38,7 @@ from aggregator.bars.kernel.records import (
     UniTuple,
 )
 from aggregator.bars.kernel.session import latest_time
-from marketdata.kernels import KERNELS, kernel_part
+from marketdata.kernels import KERNELS, from_dtype, kernel_part
 
 
 class OpenBar(NamedTuple):

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
-from numba import from_dtype, types
 from numpy.typing import NDArray
 
 from aggregator.bars.kernel.candle import MAX_INT64, CandleNumbers
 from marketdata.fields import CANDLE_FIELDS, Kind
+from marketdata.kernels import from_dtype, types
 
 NEVER = MAX_INT64
 # How sessions are found: Python is asked, or the loops know.
@@ -90,14 +90,12 @@ class Symbol:
     # No sum of money of an open bar or the session, without the base candle, is nearer to the
     # limit.
     money_room: float
-    # The late trades of this batch with gathered_from <= time < gathered_to, which go to the
-    # session and to the targets of the slots; their volume stays within gathered_room.
+    # The late trades of gathered_from <= time < gathered_to that the session and some open bars
+    # lack; gathered_slots has a bit for the slot of each of those bars.
     gathered: CandleNumbers
     gathered_from: int
     gathered_to: int
-    gathered_room: int
-    # The number of the batch in which late trades were gathered last.
-    gathered_batch: int
+    gathered_slots: int
 
 
 class Slot:
@@ -158,14 +156,12 @@ class PooledBar:
 
 
 class NotedRow:
-    """A place in three lists of the rows of this batch."""
+    """A place in two lists of the rows of this batch."""
 
     # A row with a new state.
     changed: int
     # A row with a trade that was more than an addition.
     moved: int
-    # A row for which late trades were gathered.
-    gathered: int
 
 
 class EndCount:
@@ -204,7 +200,6 @@ class EngineState:
     touched: int
     moved: int
     changed: int
-    gathered: int
     ends: int
     # How many closed bars there are, the one that closed first and the one that closed last.
     closed: int

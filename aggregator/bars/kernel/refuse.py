@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from aggregator.bars.kernel.apply import note_state
-from aggregator.bars.kernel.events import touch
-from aggregator.bars.kernel.late import note_trade
+from aggregator.bars.kernel.events import note_trade, touch
 from aggregator.bars.kernel.pool import find_bar
 from aggregator.bars.kernel.records import INT, TABLES, VOID, Slot, Symbol, Tables
 from aggregator.bars.kernel.session import bounds_of, is_in_session, latest_time

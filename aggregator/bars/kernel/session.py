@@ -16,13 +16,13 @@ from aggregator.bars.kernel.records import (
     Symbol,
     Tables,
 )
-from marketdata.kernels import kernel_part
+from marketdata.kernels import fused_part, kernel_part
 from marketdata.timestamps import NS_PER_S
 
 NS_PER_DAY = 86_400 * NS_PER_S
 
 
-@kernel_part
+@fused_part
 def latest_time(t: Tables | OpenTables, row: int) -> int:
     """Return the latest exchange time of the symbol, -1 before the first."""
     base: Base = t.bases[row]
@@ -41,7 +41,7 @@ def session_of(symbol: Symbol, ts: int) -> tuple[int, int]:
     return symbol.known_start, symbol.known_end
 
 
-@kernel_part
+@fused_part
 def bounds_of(symbol: Symbol, slot: Slot, ts: int) -> tuple[int, int]:
     """Return start and end of the bar that a time belongs to, the same between two days."""
     if slot.size:
@@ -69,7 +69,7 @@ def start_session(symbol: Symbol, ts: int) -> None:
         clear(symbol.session)
 
 
-@kernel_part
+@fused_part
 def fold_base(t: Tables, row: int) -> None:
     """Move the base candle into the session and the open bars."""
     base: Base = t.bases[row]
@@ -86,7 +86,7 @@ def fold_base(t: Tables, row: int) -> None:
     clear(base.candle)
 
 
-@kernel_part
+@fused_part
 def begin_base(t: Tables, row: int, ts: int) -> None:
     """Begin the base piece of a time, and the bars it is in."""
     symbol: Symbol = t.symbols[row]
@@ -112,7 +112,7 @@ def begin_base(t: Tables, row: int, ts: int) -> None:
     symbol.due_at = min(symbol.due_at, end)
 
 
-@kernel_part
+@fused_part
 def _open_bar(t: Tables, symbol: Symbol, index: int, slot: Slot, ts: int) -> None:
     start, end = bounds_of(symbol, slot, ts)
     slot.open_sequence = 0

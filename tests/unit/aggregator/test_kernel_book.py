@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from aggregator.bars.bar import Bar, BarKey
 from aggregator.bars.engine import BarEngine
-from aggregator.bars.listener import Published
 from aggregator.bars.plan import BarPlan, parse_intervals
+from aggregator.bars.published import Published
 from aggregator.book import Book
 from aggregator.sessions.sessions import NoSession, SessionRule, UtcDay
 from marketdata.timestamps import NS_PER_S

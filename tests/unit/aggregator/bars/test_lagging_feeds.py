@@ -103,3 +103,29 @@ def test_prints_of_a_feed_that_lags_wait_for_their_place_among_the_others() -> N
     harness.close_due(now + 9 * S)
     (bar,) = harness.bars("2t")
     assert (bar.candle.open, bar.start) == (9.0, DAY + S // 2)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_what_comes_after_a_stall_counts_in_the_bars_that_the_clock_closed_meanwhile(
+    size: int,
+) -> None:
+    harness = EngineHarness("1s,1m", watched={"1m"})
+    minute = DAY + 60 * S
+    harness.trade(Trade(minute - 20 * S), now_ns=minute - 20 * S)
+    now = minute + S
+    let_clock_come_to(harness, now)
+    assert [bar.state for bar in harness.published] == [PARTIAL, EARLY]
+    # In order, up to half a second before the minute's end.
+    trades = [Trade(minute - 10 * S + n * S // 10, price=1.0 + n) for n in range(96)]
+    for first in range(0, len(trades), size):
+        harness.trade(*trades[first : first + size], now_ns=now)
+    (bar,) = harness.bars("1m")
+    assert (bar.state, bar.candle.trades, bar.candle.close) == (EARLY, 97, 96.0)
+    state = harness.book.state("A")
+    assert (state.trades, state.close, state.timestamp) == (97, 96.0, trades[-1].ts)
+    # The symbol's time goes on from its newest trade.
+    lag = now - trades[-1].ts
+    assert harness.engine.table.lag(0) == lag + -lag % (S // 10)
+    let_clock_come_to(harness, minute + 60 * S)
+    assert [each.state for each in harness.closed if each.interval == "1m"] == [FINAL]
+    assert {each.candle.trades for each in harness.closed if each.interval == "1s"} <= {1, 10, 6}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import Any, NamedTuple
 
 import pytest
@@ -39,7 +40,7 @@ class StoreInMemory:
         return self.backlog.reading(symbol, interval)
 
     def write(self) -> None:
-        for bar in self.backlog.take(100):
+        for bar in chain.from_iterable(self.backlog.take(100)):
             self.rows[bar.start, bar.number] = to_row(bar)
         self.backlog.settle()
 

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.bars.listener import Published
+from aggregator.bars.published import PublishedBars
 from aggregator.checkpoint.state import dump, load
 from aggregator.core import Core
 from aggregator.machine.inputs import (
@@ -62,7 +62,7 @@ class Recorder:
         self.seen.append(self._watchers.bars.partials(series))
         self._watchers.partials_changed(series)
 
-    def bars_published(self, bars: Sequence[Published]) -> None:
+    def bars_published(self, bars: PublishedBars) -> None:
         self.seen.append(list(bars))
         self._watchers.bars_published(bars)
 

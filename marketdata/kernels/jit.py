@@ -1,4 +1,4 @@
-"""Hot loops that numba compiles, each for one signature, and where the compiled code is kept.
+"""Let numba compile kernels, each for one signature, and say where the compiled code is kept.
 
 Compiled code is kept in files that are named by the content of all source it was made of, so code
 of another source is never loaded.
@@ -10,14 +10,15 @@ import ast
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import llvmlite
 from numba import config, njit
-from numba.core import caching
+from numba.core import caching, event
 from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -184,3 +185,26 @@ def fused_part(function: F) -> F:
 def inlined(function: F) -> F:
     """Let kernels call a function, of any module, that stays a plain function for Python."""
     return register_jitable(function)
+
+
+class _Compiling(event.Listener):
+    # numba starts the event only if the cache has nothing that fits.
+    def __init__(self, began: Callable[[], None]) -> None:
+        self._began = began
+        self._is_told = False
+
+    def on_start(self, event: object) -> None:
+        # The functions that a kernel calls are compiled within.
+        if not self._is_told:
+            self._is_told = True
+            self._began()
+
+    def on_end(self, event: object) -> None:
+        pass
+
+
+@contextmanager
+def watch_compiling(began: Callable[[], None]) -> Iterator[None]:
+    """Call ``began`` once if numba compiles within the context."""
+    with event.install_listener("numba:compile", _Compiling(began)):
+        yield
