@@ -30,7 +30,7 @@ WORKDIR /
 # The library of them needs a C compiler. Without one, services load numba, which costs memory.
 RUN (apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev) >/dev/null 2>&1 \
  || echo 'no C compiler: services will load numba'; \
-    /opt/venv/bin/python -m marketdata.warm ingest aggregator
+    /opt/venv/bin/python -m marketdata.warm ingest aggregator gateway
 
 FROM ${BASE}
 # A new volume mounted on /data takes its owner from there.

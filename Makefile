@@ -14,7 +14,7 @@ WIRE := $(wildcard proto/marketdata/wire/*.proto)
 # this file is the date of the last build.
 STATIC := gateway/static/.built
 # The modules that numba compiles: half a minute that no start should take.
-KERNELS := ingest aggregator
+KERNELS := ingest aggregator gateway
 # Any of these may be compiled in. It takes two seconds to find that nothing has to be compiled.
 KERNEL_SOURCES := $(shell find aggregator ingest marketdata -name '*.py')
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \

@@ -61,6 +61,7 @@ from gateway.webrtc.servers import parse_ice_servers
 from marketdata.acceptor import allow_open_files
 from marketdata.channel import client_options
 from marketdata.runtime import collect_rarely
+from marketdata.warm import load_kernels
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 
 log = structlog.get_logger()
@@ -121,6 +122,7 @@ async def running_gateway(
         AddressInUse: another program listens on the port.
         StartError: the address cannot be listened on.
     """
+    load_kernels()
     with contextlib.closing(open_listener(settings.host, settings.port)) as listener:
         host, port = listener.getsockname()[:2]
         async with to_aggregator or grpc.aio.insecure_channel(
@@ -129,7 +131,7 @@ async def running_gateway(
             hub = build_hub(settings)
             # Jitter, not a secret.
             random = Random()  # noqa: S311
-            upstream = Upstream(open_watch(channel), hub, random=random, write=this_turn().write)
+            upstream = Upstream(open_watch(channel), hub, random=random, turn=this_turn())
             returns = Returns(settings.reconnect_spread_s, random.uniform)
             capacity = Capacity(
                 settings.max_connections,

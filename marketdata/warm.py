@@ -1,4 +1,4 @@
-"""Compile the hot loops ahead: ``python -m marketdata.warm ingest aggregator``.
+"""Compile the hot loops ahead: ``python -m marketdata.warm ingest aggregator gateway``.
 
 Compiling takes seconds, loading the library milliseconds, so ``make setup`` and the image compile
 when they install.
@@ -123,7 +123,7 @@ def _warn(kernel: str) -> None:
         "compiling_kernel",
         kernel=kernel,
         reason="the cache has nothing for this processor and source",
-        hint="python -m marketdata.warm ingest aggregator compiles ahead",
+        hint="python -m marketdata.warm ingest aggregator gateway compiles ahead",
     )
 
 

@@ -115,6 +115,15 @@ def _big_endian_half(_context: Any, word: Any) -> Any:
     return types.int64(types.int64), generate
 
 
+def _high_product(_context: Any, one: Any, other: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(each, wide) for each in arguments))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), _WORD)
+
+    return types.int64(types.int64, types.int64), generate
+
+
 load_byte = cast(Callable[[int], int], intrinsic(_load_byte))
 load_word = cast(Callable[[int], int], intrinsic(_load_word))
 load_double = cast(Callable[[int], float], intrinsic(_load_double))
@@ -132,3 +141,5 @@ trailing_zeros = cast(Callable[[int], int], intrinsic(_trailing_zeros))
 leading_zeros = cast(Callable[[int], int], intrinsic(_leading_zeros))
 # The first four bytes of a word as a big-endian number.
 big_endian_half = cast(Callable[[int], int], intrinsic(_big_endian_half))
+# The upper 64 bits of the product of two words, which are taken for unsigned.
+high_product = cast(Callable[[int, int], int], intrinsic(_high_product))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # The packages that have compiled loops, or constants and functions that are compiled into them.
-PACKAGES = ("aggregator", "ingest", "marketdata")
+PACKAGES = ("aggregator", "gateway", "ingest", "marketdata")
 # Each is 2 MB. One per branch that somebody works on is enough.
 MAX_KEPT = 8
 

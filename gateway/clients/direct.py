@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -33,6 +33,13 @@ _WRITABLE = asyncio.Event()
 _WRITABLE.set()
 
 
+class Writer(Protocol):
+    """A connection that writes at the end of a turn."""
+
+    def write_due(self) -> None:
+        """Write what was sent in this turn, if it was not written yet."""
+
+
 class Turn:
     """The connections of one event loop that have something to write at the end of its turn.
 
@@ -40,16 +47,23 @@ class Turn:
     """
 
     def __init__(self) -> None:
-        self._due: list[DirectWebSocket] = []
+        self._due: list[Writer] = []
+        self._is_held = False
 
-    def add(self, connection: DirectWebSocket) -> None:
+    def add(self, connection: Writer) -> None:
         """Let ``connection`` write; once, when something became due."""
-        if not self._due:
+        due = self._due
+        if not due and not self._is_held:
             asyncio.get_running_loop().call_soon(self.write)
-        self._due.append(connection)
+        due.append(connection)
+
+    def hold(self) -> None:
+        """Let all write with the next call of :meth:`write`, which comes in this turn."""
+        self._is_held = not self._due
 
     def write(self) -> None:
         """Let all write now; the end of the turn has nothing left to do."""
+        self._is_held = False
         due, self._due = self._due, []
         for connection in due:
             connection.write_due()

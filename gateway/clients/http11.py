@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# The entry of an ASGI scope's extensions under which an application finds its Http11.
+DIRECT_BODY = "marketdata.direct_body"
 
 
 class Http11(H11Protocol):
@@ -15,6 +18,42 @@ class Http11(H11Protocol):
         super().__init__(*args, **kwargs)
         # It is new, so its class is all that changes.
         self.conn.__class__ = _StrictConnection
+
+    def handle_events(self) -> None:
+        """Handle what came; let the application of a request find this.
+
+        The task that serves it did not begin yet.
+        """
+        super().handle_events()
+        cycle = self.cycle
+        if cycle is not None:
+            # ASGI lets a server add entries.
+            cast("dict[str, Any]", cycle.scope).setdefault("extensions", {})[DIRECT_BODY] = self
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether :meth:`write_body` can write now."""
+        cycle = self.cycle
+        if cycle is None:
+            return False
+        return (
+            cycle.response_started
+            and not cycle.response_complete
+            and not cycle.disconnected
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
+
+    def write_body(self, part: bytes) -> None:
+        """Write a part of a body without a length at once; ASGI's ``send`` ends the response.
+
+        ASGI's ``send`` must be awaited, so it needs a task; waking it, and its way through h11,
+        costs several times the write itself.
+        """
+        # RFC 9112, 7.1. HTTP/1.0 has no chunks; there the end of the connection ends the body.
+        if self.scope["http_version"] == "1.1":
+            part = b"%x\r\n%b\r\n" % (len(part), part)
+        self.transport.write(part)
 
     def send_400_response(self, msg: str) -> None:
         """Answer 400 as far as that can still be said, and close."""

@@ -22,6 +22,8 @@ class Pump(Generic[T]):
     def __init__(self) -> None:
         self._wake = asyncio.Event()
         self._timeout: asyncio.Timeout | None = None
+        # Whether it waits for the next item; whoever takes items meanwhile writes them itself.
+        self.is_idle = False
 
     def wake(self) -> None:
         """Look for the next item."""
@@ -60,7 +62,9 @@ class Pump(Generic[T]):
                     self._wake.clear()
                     item = next_item()
                     if item is None:
+                        self.is_idle = True
                         await self._wake.wait()
+                        self.is_idle = False
                     elif not await write(item):
                         return True
         # The timeout of abort() is an OSError as well.
@@ -68,6 +72,7 @@ class Pump(Generic[T]):
             pass
         finally:
             self._timeout = None
+            self.is_idle = False
             if listener is not None:
                 listener.cancel()
                 await asyncio.wait([listener])

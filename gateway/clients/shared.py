@@ -29,7 +29,18 @@ class SharedMessages:
         """The WebSocket frames of the messages, one each, encoded once for all."""
         frames = self._frames
         if frames is None:
-            frames = self._frames = encode_text_frames(self.messages)
+            messages = self.messages
+            if len(messages) == 1:
+                (message,) = messages
+                size = len(message)
+                # Most messages; a call would cost as much as all of it.
+                if 126 <= size < 65536:
+                    frames = _LENGTH_16.pack(TEXT_FRAME, 126, size) + message
+                else:
+                    frames = frame_head(TEXT_FRAME, size) + message
+            else:
+                frames = encode_text_frames(messages)
+            self._frames = frames
         return frames
 
     def form(self, encode: Callable[[Iterable[bytes]], T]) -> T:

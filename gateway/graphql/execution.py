@@ -31,8 +31,9 @@ from gateway.graphql.errors import (
 )
 from gateway.graphql.reader import Reader
 from gateway.graphql.schema import Context, Feed
+from gateway.graphql.selection import PlainSelection, find_plain_selection
 from gateway.hub.subscription import BufferLimits, Subscription
-from gateway.hub.updates import Update
+from gateway.hub.updates import AggregateUpdate, Update
 
 Variables = dict[str, Any] | None
 
@@ -68,8 +69,9 @@ class Projection:
 
     """
 
-    def __init__(self, executor: Executor[Context]) -> None:
+    def __init__(self, executor: Executor[Context], plain: PlainSelection | None = None) -> None:
         self._executor = executor
+        self._plain = plain
         self._encoded: OrderedDict[Update | None, bytes] = OrderedDict()
         # How many subscribers share it; with one there is nothing to keep.
         self.users = 0
@@ -87,6 +89,10 @@ class Projection:
 
     def _encode(self, update: Update | None) -> bytes:
         event = None if update is None else update.to_dict()
+        if self._plain is not None and event is not None and isinstance(update, AggregateUpdate):
+            plain = self._plain.encode(event)
+            if plain is not None:
+                return plain
         # No field of an aggregate waits for anything.
         result = cast(
             "ExecutionResult",
@@ -166,7 +172,10 @@ class Execution:
         if isinstance(feed, ExecutionResult):
             raise (feed.errors or [GraphQLError("there is nothing to subscribe to")])[0]
         key = _selection_key(document, variables)
-        projection = self._projections.setdefault(key, Projection(executor))
+        projection = self._projections.get(key)
+        if projection is None:
+            plain = find_plain_selection(document.operation)
+            projection = self._projections[key] = Projection(executor, plain)
         projection.users += 1
         return Source(cast("Feed", feed).subscription, projection, key)
 

@@ -14,6 +14,10 @@ Encode = Callable[[Sequence[Delivery]], T]
 Newest = tuple[Update, int]
 
 
+# Without the call of a function in Python.
+_new = tuple.__new__
+
+
 class Batch:
     """Updates that a subscription is sent in one go, in order.
 
@@ -59,7 +63,13 @@ class Batch:
         key = (everything, encode)
         messages = self._messages.get(key)
         if messages is None:
-            messages = self._messages[key] = encode(self._deliveries(everything=everything))
+            if self.size == 1:
+                # Alone, each call is found with cold caches.
+                ((update, before),) = self.newest
+                deliveries = [_new(Delivery, (update, None, before))]
+            else:
+                deliveries = self._deliveries(everything=everything)
+            messages = self._messages[key] = encode(deliveries)
         result: T = messages
         return result
 
@@ -69,7 +79,9 @@ class Batch:
                 self._every = [Delivery(update, None, 0) for update in self.updates]
             return self._every
         if self._newest is None:
-            self._newest = [Delivery(update, None, before) for update, before in self.newest]
+            self._newest = [
+                _new(Delivery, (update, None, before)) for update, before in self.newest
+            ]
         return self._newest
 
 

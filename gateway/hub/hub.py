@@ -292,9 +292,8 @@ class Hub:
         if wildcards and updates:
             newest = [(own[-1], len(own) - 1) for own in by_symbol.values()]
             self._hand_out(Batch(updates, newest, now), wildcards, woken)
-        self._wake(woken)
-        for update in updates:
-            update.let_go()
+        if woken:
+            self._wake(woken)
 
     def publish_bars(self, bars: Iterable[Bar], completed: Iterable[IntervalComplete] = ()) -> None:
         """Send states of bars, and then that intervals are complete, without waiting.
@@ -371,7 +370,8 @@ class Hub:
                 update.continuous = False
             # Clients that keep up have it, and in the history it would be most of the memory.
             latest.shed_forms()
-        update.number = self._next_number()
+        self._admitted += 1
+        update.number = self._admitted
         self._latest[symbol] = update
         self._history.add(symbol, update, now)
         return update

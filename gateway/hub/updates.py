@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from gateway.encoding import aggregate_to_dict, bar_to_dict, completion_to_dict, encode_json
+from gateway.kernel.encoder import StateEncoder
 from marketdata.wire.market_data_pb2 import (
     BAR_STATE_EARLY,
     BAR_STATE_PARTIAL,
@@ -17,6 +18,9 @@ from marketdata.wire.market_data_pb2 import (
 )
 
 T = TypeVar("T")
+
+# Everything here is of one event loop.
+_ENCODER = StateEncoder()
 
 
 class FeedStatus(StrEnum):
@@ -106,46 +110,38 @@ class Update(ABC):
 class AggregateUpdate(Update):
     """The state of a symbol, of the bytes that the aggregator sent.
 
-    It is kept as these bytes, a fifth of the message's size, since most are never looked at again:
-    history holds 100,000 of them. The message is kept until :meth:`let_go`.
+    It is kept as these bytes, a third of its JSON's size, since most are never looked at again:
+    history holds 100,000 of them.
     """
 
-    __slots__ = ("_data", "_json", "_message")
+    __slots__ = ("_data", "_json")
 
     # Not by way of Update's, which would be a third of the time.
     def __init__(self, data: bytes, *, continuous: bool = True) -> None:
-        aggregate = Aggregate.FromString(data)
-        self.symbol = aggregate.symbol
-        self.sequence = aggregate.sequence
-        self.epoch = aggregate.epoch
+        _, symbol, self.sequence, self.epoch, json = _ENCODER.encode_aggregate(data)
+        self.symbol = symbol.decode()
         self.continuous = continuous
         self.number = 0
         self._forms = None
-        self._json: bytes | None = None
+        self._json: bytes | None = json
         self._data = data
-        self._message: Aggregate | None = aggregate
 
     @property
     def aggregate(self) -> Aggregate:
         """The state; not to be changed."""
-        message = self._message
-        return Aggregate.FromString(self._data) if message is None else message
+        return Aggregate.FromString(self._data)
 
     @property
     def json(self) -> bytes:
         """The JSON object that every endpoint sends."""
         json = self._json
         if json is None:
-            json = self._json = encode_json(aggregate_to_dict(self.aggregate))
+            json = self._json = _ENCODER.aggregate_json(self._data)
         return json
 
     def shed_forms(self) -> None:
         """Forget the computed forms; a form that is needed later is computed again."""
         self._forms = self._json = None
-
-    def let_go(self) -> None:
-        """Hold the message no longer."""
-        self._message = None
 
     @property
     def topic(self) -> str:
@@ -183,6 +179,11 @@ class BarUpdate(Update):
         """Its interval and symbol."""
         return BarTopic(self.bar.interval, self.symbol)
 
+    @property
+    def json(self) -> bytes:
+        """The JSON object that every endpoint sends."""
+        return self.form(_encode_bar)
+
     def to_dict(self) -> dict[str, Any]:
         """Return its JSON object."""
         return bar_to_dict(self.bar)
@@ -213,6 +214,12 @@ class CompletionUpdate(Update):
 
 def _encode_json(update: Update) -> bytes:
     return encode_json(update.to_dict())
+
+
+def _encode_bar(update: Update) -> bytes:
+    assert isinstance(update, BarUpdate)  # noqa: S101  it is a form of nothing else
+    # 1.2 us, with the encoding of the message; without the loop 2.5 us.
+    return _ENCODER.bar_json(update.bar.SerializeToString())
 
 
 class Delivery(NamedTuple):

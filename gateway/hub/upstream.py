@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import grpc
 import structlog
@@ -67,6 +67,26 @@ class Place(NamedTuple):
     position: int
 
 
+class Turn(Protocol):
+    """Writes what was sent to sockets, all of it at once."""
+
+    def hold(self) -> None:
+        """Let what is sent wait for :meth:`write`."""
+
+    def write(self) -> None:
+        """Write it."""
+
+
+class NoTurn:
+    """Nothing is sent to sockets."""
+
+    def hold(self) -> None:
+        """Do nothing."""
+
+    def write(self) -> None:
+        """Do nothing."""
+
+
 class Upstream:
     """Keep the hub fed.
 
@@ -77,7 +97,7 @@ class Upstream:
         watch: opens a stream of the aggregator, see :func:`open_watch`.
         hub: receives the updates.
         random: the jitter between attempts.
-        write: writes what the hub sent to the sockets, before anything else is done.
+        turn: writes what the hub sent to the sockets, before anything else is done.
     """
 
     def __init__(
@@ -86,10 +106,10 @@ class Upstream:
         hub: Hub,
         *,
         random: Random,
-        write: Callable[[], None] = lambda: None,
+        turn: Turn | None = None,
     ) -> None:
         self._watch = watch
-        self._write = write
+        self._turn = turn or NoTurn()
         self._hub = hub
         self._random = random
         self._changed = asyncio.Event()
@@ -226,8 +246,11 @@ class Upstream:
                 UPDATES_PER_TURN, max(1, DELIVERIES_PER_TURN // max(1, self._hub.wildcards))
             )
             part = updates[start : start + count]
-            self._hub.publish(part)
-            self._write()
+            self._turn.hold()
+            try:
+                self._hub.publish(part)
+            finally:
+                self._turn.write()
             start += count
             # As many turns as a connection needs that takes no more than that in each.
             for _ in range(max(len(part) // UPDATES_PER_SLOW_TURN, start < len(updates))):

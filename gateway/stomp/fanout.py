@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import count
 from weakref import WeakValueDictionary
 
@@ -18,7 +19,13 @@ from gateway.stomp.protocol.destinations import (
     market_data_destination,
 )
 from gateway.stomp.protocol.events import AckMode, Subscription
-from gateway.stomp.protocol.messages import JSON, SharedHead, UpdateMessage
+from gateway.stomp.protocol.messages import (
+    JSON,
+    STATE_TAIL,
+    SharedHead,
+    UpdateMessage,
+    encode_destination,
+)
 from gateway.stomp.protocol.session import StompSession
 from gateway.stomp.protocol.versions import Version
 
@@ -32,22 +39,24 @@ STATUS_MESSAGES = {
 class StompEncoder:
     """Encode deliveries for every subscription with one id, topic of markers, and version."""
 
-    __slots__ = ("__weakref__", "_head", "_marker_destination")
+    __slots__ = ("__weakref__", "_encode_tail", "_head", "_marker_destination")
 
     def __init__(self, head: SharedHead, marker_destination: str) -> None:
         self._head = head
+        self._encode_tail = _ENCODE_TAIL[head.version]
         self._marker_destination = marker_destination
 
     def __call__(self, deliveries: Sequence[Delivery]) -> SharedMessages:
         """Return the MESSAGEs."""
-        encode = self._head.encode
+        encode, encode_tail = self._head.encode_tail, self._encode_tail
         messages = []
         for update, _, conflated in deliveries:
             if update.is_marker:
-                message = encode_marker(update, self._marker_destination)
+                marker = encode_marker(update, self._marker_destination)
+                tail = marker.tail(self._head.version)
             else:
-                message = update.form(encode_state)
-            messages.append(encode(message, update.number, conflated=conflated > 0))
+                tail = update.form(encode_tail)
+            messages.append(encode(tail, update.number, conflated=conflated > 0))
         return SharedMessages(messages)
 
 
@@ -120,6 +129,28 @@ class StompFormat:
 
     def _encode_for_session(self, deliveries: Sequence[Delivery]) -> SharedMessages:
         return SharedMessages([self.encode_waiting(delivery) for delivery in deliveries])
+
+
+# By symbol, interval and version; as many as there are destinations.
+@lru_cache(maxsize=100_000)
+def _destination_header(symbol: str, interval: str | None, version: Version) -> bytes:
+    destination = (
+        market_data_destination(symbol) if interval is None else bars_destination(interval, symbol)
+    )
+    return encode_destination(destination, version)
+
+
+def _tail_encoder(version: Version) -> Callable[[Update], bytes]:
+    def encode_tail(update: Update) -> bytes:
+        destination = _destination_header(update.symbol, update.interval, version)
+        json = update.json
+        return STATE_TAIL % (destination, update.sequence, update.epoch, len(json), json)
+
+    return encode_tail
+
+
+# One function for each version, so that each is a form of an update.
+_ENCODE_TAIL = {version: _tail_encoder(version) for version in Version}
 
 
 def encode_state(update: Update) -> UpdateMessage:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,9 +18,11 @@ from gateway.clients.connection import (
     HandlerFactory,
     Peer,
 )
+from gateway.clients.direct import this_turn
 from gateway.clients.guard import GuardedHandler
 from gateway.clients.handshake import peer_of
 from gateway.clients.head import is_head
+from gateway.clients.http11 import DIRECT_BODY, Http11
 from gateway.clients.outbox import DEFAULT_HIGH_WATER_BYTES, DEFAULT_MAX_BUFFERED_BYTES, Outbox
 from gateway.clients.pump import Pump
 from gateway.clients.shared import SharedMessages
@@ -26,6 +30,8 @@ from gateway.clients.websocket import ABNORMAL_CLOSURE, CLOSE_TIMEOUT_S
 from gateway.errors import TooManyClients
 from gateway.sockjs.receiver import until_disconnect
 from gateway.stream.events import KEEPALIVE
+
+T = TypeVar("T")
 
 MEDIA_TYPE = "text/event-stream"
 # Events that are due at once go in one write, up to this much.
@@ -93,6 +99,7 @@ class EventStreamResponse(Response):
                 handler,
                 peer,
                 send,
+                body=scope.get("extensions", {}).get(DIRECT_BODY),
                 keepalive_s=self._keepalive_s,
                 max_buffered_bytes=self._max_buffered_bytes,
             )
@@ -125,6 +132,7 @@ class EventStreamConnection:
         handler: the session.
         peer: the client.
         send: writes to the client, and waits while it does not read.
+        body: writes to the client without waiting; None: there is no such way.
         keepalive_s: a comment is sent after so long without an event, so that proxies see life.
     """
 
@@ -134,6 +142,7 @@ class EventStreamConnection:
         peer: Peer,
         send: Send,
         *,
+        body: Http11 | None = None,
         keepalive_s: float,
         high_water_bytes: int = DEFAULT_HIGH_WATER_BYTES,
         max_buffered_bytes: int = DEFAULT_MAX_BUFFERED_BYTES,
@@ -146,6 +155,9 @@ class EventStreamConnection:
         self._close_timeout_s = close_timeout_s
         self._outbox: Outbox[bytes] = Outbox(high_water_bytes, max_buffered_bytes)
         self._pump: Pump[bytes] = Pump()
+        self._body = body
+        self._turn = this_turn()
+        self._is_due = False
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._written_at = self._loop.time()
@@ -172,9 +184,25 @@ class EventStreamConnection:
         self.send_text(message.encode() if isinstance(message, str) else message)
 
     def send_text(self, message: bytes) -> None:
-        """Queue events; as :meth:`send_nowait`."""
+        """Queue events, to be written at the end of this turn; as :meth:`send_nowait`."""
         if not self._closing:
             self._outbox.put(message)
+            if not self._is_due:
+                self._is_due = True
+                self._turn.add(self)
+
+    def write_due(self) -> None:
+        """Write what is queued, or let the pump wait for the client that does not take it."""
+        self._is_due = False
+        outbox, body = self._outbox, self._body
+        if self._pump.is_idle and body is not None:
+            while outbox and body.takes_body:
+                batch = self._next_batch()
+                if batch:
+                    self._written_at = self._loop.time()
+                    body.write_body(batch)
+            self._after(outbox.written)
+        if outbox:
             self._pump.wake()
 
     def send_shared(self, messages: SharedMessages) -> None:
@@ -218,14 +246,19 @@ class EventStreamConnection:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     def _next_batch(self) -> bytes | None:
-        was_writable = self._outbox.writable
-        batch = self._outbox.take(MAX_BYTES_PER_SEND)
-        if not was_writable and self._outbox.writable:
-            self._handler.drained()
+        batch = self._after(lambda: self._outbox.take(MAX_BYTES_PER_SEND))
         if batch:
             return b"".join(batch)
         # Nothing is the last.
         return b"" if self._closing else None
+
+    def _after(self, change: Callable[[], T]) -> T:
+        # Returns what ``change`` does; lets the session go on if there is room after it.
+        was_writable = self._outbox.writable
+        result = change()
+        if not was_writable and self._outbox.writable:
+            self._handler.drained()
+        return result
 
     async def _write(self, batch: bytes) -> bool:
         self._written_at = self._loop.time()

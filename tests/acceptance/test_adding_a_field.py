@@ -102,7 +102,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     arguments = ("-Iproto", "--python_out=.", "--grpc_python_out=.", *protos)
     subprocess.run((sys.executable, "-m", "grpc_tools.protoc", *arguments), cwd=copy, check=True)
     # Compiling the changed loops takes half a minute.
-    subprocess.run((sys.executable, "-m", "marketdata.warm", "aggregator"), cwd=copy, check=True)
+    subprocess.run(
+        (sys.executable, "-m", "marketdata.warm", "aggregator", "gateway"), cwd=copy, check=True
+    )
     yield copy
     shutil.rmtree(copy)
 

@@ -10,8 +10,6 @@ from gateway.stomp.protocol.errors import UnencodableHeader
 from gateway.stomp.protocol.frames import encode_header
 from gateway.stomp.protocol.versions import Version
 
-_CONFLATED = "conflated:true\n"
-
 JSON = "application/json"
 BINARY = "application/octet-stream"
 
@@ -67,19 +65,29 @@ class SharedHead:
 
     def __init__(self, subscription_id: str | None, version: Version, number: int) -> None:
         self.version = version
-        self._head = encode_head(subscription_id, f"m{number}-", version)
+        self._head = encode_head(subscription_id, f"m{number}-", version).encode()
 
     def encode(self, message: UpdateMessage, number: int, *, conflated: bool) -> bytes:
         """Return the frame of ``message``, whose own number is ``number``."""
-        head = f"{self._head}{number}\n{_CONFLATED if conflated else ''}"
-        # Building text and encoding it is faster than formatting bytes; the body stays bytes.
-        return head.encode() + message.tail(self.version)
+        return self.encode_tail(message.tail(self.version), number, conflated=conflated)
+
+    def encode_tail(self, tail: bytes, number: int, *, conflated: bool) -> bytes:
+        """Return the frame of an update, given its end from the shared headers on."""
+        if conflated:
+            return b"%b%d\nconflated:true\n%b" % (self._head, number, tail)
+        return b"%b%d\n%b" % (self._head, number, tail)
 
 
 # The most that the gateway follows by name, in two versions; about 150 bytes each.
 @lru_cache(maxsize=100_000)
-def _encode_destination(destination: str, version: Version) -> bytes:
+def encode_destination(destination: str, version: Version) -> bytes:
+    """Return the header of a destination, with its line feed."""
     return f"{encode_header('destination', destination, version)}\n".encode()
+
+
+# The MESSAGE of a state from the shared headers to the NUL: its encoded destination, its sequence
+# and epoch, the length of its JSON, and this.
+STATE_TAIL = b"%bcontent-type:application/json\nsequence:%d\nepoch:%d\ncontent-length:%d\n\n%b\0"
 
 
 class UpdateMessage:
@@ -103,7 +111,7 @@ class UpdateMessage:
     def tail(self, version: Version) -> bytes:
         """Return the end of the frame, from the shared headers to the NUL."""
         if version is not self._version:
-            self._tail = _encode_destination(self.destination, version) + self._rest
+            self._tail = encode_destination(self.destination, version) + self._rest
             self._version = version
         return self._tail
 

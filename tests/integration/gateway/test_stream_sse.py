@@ -106,6 +106,29 @@ async def test_a_client_gets_the_status_and_the_json_of_rest(
     await gateway.wait_until_left()
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_events_are_framed_as_the_version_of_http_wants_it(
+    market: Market, version: str
+) -> None:
+    gateway, producer = market
+    await producer.publish("AAPL")
+    reader, writer = await asyncio.open_connection(sock=await connect_socket(gateway))
+    writer.write(f"GET {PATH}?symbols=AAPL HTTP/{version}\r\nHost: x\r\n\r\n".encode())
+    async with asyncio.timeout(TIMEOUT_S):
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readuntil(b"AAPL=1\n")
+        await reader.readuntil(b"}\n\n")
+        is_chunked = b"transfer-encoding: chunked" in head.lower()
+        assert is_chunked is (version == "1.1")
+        assert await reader.readexactly(2 * is_chunked) == b"\r\n" * is_chunked
+        await producer.publish("AAPL")
+        size = await reader.readuntil(b"\r\n") if is_chunked else b""
+        event = await reader.readuntil(b"}\n\n")
+        assert event.startswith(b"event: update\nid: ")
+        assert size == (b"%x\r\n" % len(event) if is_chunked else b"")
+    writer.transport.abort()
+
+
 async def test_head_has_the_headers_and_no_stream(market: Market, http: httpx.AsyncClient) -> None:
     gateway, _ = market
     response = await http.head(f"http://{gateway.address}{PATH}?symbols=AAPL")

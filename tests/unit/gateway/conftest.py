@@ -6,6 +6,12 @@ import os
 
 import pytest
 
+import gateway.kernel.encoder  # noqa: F401  its loops are loaded below
+from marketdata.warm import load_kernels
+
+# Before a test's own time counts.
+load_kernels()
+
 
 @pytest.fixture(autouse=True)
 def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:

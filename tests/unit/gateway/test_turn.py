@@ -57,6 +57,32 @@ async def test_what_a_write_brings_is_written_in_the_next_turn() -> None:
     assert written == [client, client]
 
 
+async def test_what_is_held_is_written_by_its_writer_and_needs_no_callback() -> None:
+    written: list[Client] = []
+    turn = Turn()
+    client = Client(turn, written)
+    turn.hold()
+    client.send()
+    await asyncio.sleep(0)
+    assert written == []
+    turn.write()
+    assert written == [client]
+    client.send()
+    await asyncio.sleep(0)
+    assert written == [client, client]
+
+
+async def test_what_was_due_before_a_hold_is_written_at_the_end_of_the_turn() -> None:
+    written: list[Client] = []
+    turn = Turn()
+    first, second = (Client(turn, written) for _ in range(2))
+    first.send()
+    turn.hold()
+    second.send()
+    await asyncio.sleep(0)
+    assert written == [first, second]
+
+
 def test_each_event_loop_has_its_own_turn() -> None:
     async def turn() -> Turn:
         assert this_turn() is this_turn()

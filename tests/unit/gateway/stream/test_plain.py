@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.encoding import AGGREGATE_KEYS
-from gateway.hub.updates import FeedStatus
-from gateway.stream.plain import PlainSession
+import pytest
+
+from gateway.encoding import AGGREGATE_KEYS, aggregate_to_dict, encode_json
+from gateway.hub.updates import AggregateUpdate, Delivery, FeedStatus
+from gateway.stream.plain import PlainFormat, PlainSession
+from marketdata.wire.market_data_pb2 import Aggregate
 from tests.unit.gateway.stream.doubles import Client, Feed
 
 
@@ -69,3 +72,13 @@ def test_a_client_that_leaves_leaves_nothing_behind() -> None:
     client = connect(feed)
     client.leave()
     assert (feed.hub.subscriptions, len(feed.sessions)) == (0, 0)
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", 'a,"volume":"5"', '\\","timestamp":"7', "é"])
+@pytest.mark.parametrize("number", [0, 5, 2**62, -(10**18) - 7])
+def test_only_the_two_integers_of_the_original_lose_their_quotes(symbol: str, number: int) -> None:
+    state = Aggregate(symbol=symbol, volume=number, timestamp=number, close=1.5)
+    update = AggregateUpdate(state.SerializeToString())
+    expected = aggregate_to_dict(state) | {"volume": number, "timestamp": number // 10**6}
+    (message,) = PlainFormat().encode([Delivery(update, None, 0)]).messages
+    assert message == encode_json(expected)
