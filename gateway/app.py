@@ -112,7 +112,8 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
     """
     with contextlib.closing(open_listener(settings.host, settings.port)) as listener:
         host, port = listener.getsockname()[:2]
-        async with grpc.aio.insecure_channel(settings.aggregator, client_options()) as channel:
+        options = client_options(window_bytes=settings.aggregator_window_bytes)
+        async with grpc.aio.insecure_channel(settings.aggregator, options) as channel:
             hub = build_hub(settings)
             # Jitter, not a secret.
             random = Random()  # noqa: S311
