@@ -44,6 +44,9 @@ class StateQueue:
     def __len__(self) -> int:
         return len(self._due) + len(self._buffered)
 
+    def __bool__(self) -> bool:
+        return bool(self._due or self._buffered)
+
     @property
     def due(self) -> int:
         """How many symbols wait of which the newest state counts."""
