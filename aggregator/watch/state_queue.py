@@ -69,7 +69,7 @@ class StateQueue:
     def choose(self, rows: Sequence[int]) -> Sequence[int]:
         """Return those of ``rows`` whose next states can wait in order."""
         own = self._in_order(rows)
-        return own if self._has_room(len(own)) else ()
+        return own if own and self._has_room(len(own)) else ()
 
     # Returns those whose next states come after states that wait in order, or after none.
     def _in_order(self, rows: Sequence[int]) -> Sequence[int]:
@@ -90,7 +90,7 @@ class StateQueue:
             position: of the input that changed them.
             states: those that can wait in order, by row.
         """
-        own = self._in_order(rows)
+        own = self._in_order(rows) if states or self._buffered else ()
         if own:
             if self._has_room(len(own)) and all(row in states for row in own):
                 self._buffered.extend((row, states[row]) for row in own)

@@ -86,7 +86,8 @@ class Watcher:
 
     def choose(self, rows: Sequence[int]) -> Sequence[int]:
         """Return those of ``rows`` whose next states count, not only the newest ones."""
-        return self.states.choose_buffered(rows) if self.is_held else self.states.choose(rows)
+        states = self.states
+        return states.choose_buffered(rows) if self.bars.is_held else states.choose(rows)
 
     def mark(self, rows: Sequence[int], position: int, states: Mapping[int, bytes]) -> None:
         """Queue the present states of symbols; each must have one.
@@ -96,7 +97,7 @@ class Watcher:
             position: of the input that changed them.
             states: by row; where there is none, the newest ones count.
         """
-        if rows and not self.is_held:
+        if rows and not self.bars.is_held:
             self.states.mark(rows, position, states)
             self._wake()
 

@@ -16,6 +16,7 @@ from aggregator.watch.watcher import Watcher
 from marketdata.errors import MarketDataError
 
 _MIN_ROWS = 1024
+_NO_STATES: dict[int, bytes] = {}
 # Up to so many rows are looked up one by one: numpy takes 4 us whatever their number.
 _FEW_ROWS = 32
 
@@ -197,18 +198,23 @@ class Watchers:
         if not self._all and not self._namers:
             return
         rows = changed.tolist()
-        shares: dict[Watcher, Sequence[int]] = dict.fromkeys(self._all, rows)
-        named = self._namers - self._all
+        shares: dict[Watcher, Sequence[int]] = {}
+        named = self._namers
+        if self._all:
+            shares = dict.fromkeys(self._all, rows)
+            named = named - self._all
         if named:
             if len(rows) <= _FEW_ROWS:
-                rows = [row for row in rows if row in self._by_row]
+                by_row = self._by_row
+                rows = [row for row in rows if row in by_row]
             else:
                 self._reach(int(changed.max(initial=0)))
                 rows = changed[self._flags[changed]].tolist()
-            if len(self._namers) == 1:
-                shares.update((watcher, rows) for watcher in named if rows)
-            else:
+            if len(self._namers) > 1:
                 self._add_shares(shares, rows)
+            elif rows:
+                (watcher,) = named
+                shares[watcher] = rows
         if shares:
             self._mark(shares)
 
@@ -233,7 +239,7 @@ class Watchers:
     def _encode(self, shares: dict[Watcher, Sequence[int]]) -> dict[int, bytes]:
         chosen = [own for watcher, rows in shares.items() if (own := watcher.choose(rows))]
         if not chosen:
-            return {}
+            return _NO_STATES
         rows = chosen[0] if len(chosen) == 1 else list(dict.fromkeys(chain.from_iterable(chosen)))
         return dict(zip(rows, self._states(rows), strict=True))
 
@@ -248,7 +254,7 @@ class Watchers:
         if not keeping:
             return
         rows = keeping[0]
-        if any(own is not rows for own in keeping):
+        if len(keeping) > 1 and any(own is not rows for own in keeping):
             rows = list(dict.fromkeys(chain.from_iterable(keeping)))
         if states:
             self.recent.add(Changed(list(states), list(states.values())), owner)
