@@ -1,5 +1,6 @@
 # make setup  install into .venv          make check  lint, types, tests
 # make run    start everything            make test   the tests alone
+# make run-one  the same with the services in one process
 # make image  build the container image   docker compose up --build  runs it
 # make wheel  build a wheel with the pages make lowest  try the lowest allowed packages
 PYTHON ?= python3
@@ -19,10 +20,10 @@ KERNEL_SOURCES := $(shell find aggregator ingest marketdata -name '*.py')
 ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prune -o -type f -print) \
   gateway/package.json gateway/package-lock.json scripts/assets.py scripts/node.py
 
-.PHONY: setup assets wheel run test test-acceptance test-browsers faults faults-found lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
+.PHONY: setup assets wheel run run-one test test-acceptance test-browsers faults faults-found lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
 
 help:
-	@sed -n '1,4p' Makefile
+	@sed -n '1,5p' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -59,6 +60,9 @@ wheel: $(STATIC)
 
 run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
+
+run-one: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
+	@$(BIN)/python -m scripts.run --one
 
 # Tests of some folders: side by side, then those that measure time, one by one.
 define run_tests

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import structlog
@@ -25,6 +26,7 @@ from marketdata.acceptor import RESERVED_FILES, allow_open_files, open_files_lim
 from marketdata.addresses import check_address
 from marketdata.channel import server_options
 from marketdata.errors import AddressInUse
+from marketdata.inprocess import InProcessServer
 from marketdata.runtime import collect_rarely
 from marketdata.wire import market_data_pb2_grpc
 
@@ -49,6 +51,19 @@ STORE_NAME = "store"
 LOG_NAME = "log"
 
 
+def make_interceptors() -> list[grpc.aio.ServerInterceptor]:
+    """Return what every server of the RPCs needs."""
+    return [
+        RefuseMalformed(),
+        LeaveUndecoded(requests=TAKES_BYTES, responses=WRITES_BYTES),
+    ]
+
+
+def open_files(settings: AggregatorSettings) -> int:
+    """Return how many files and sockets an aggregator may have open."""
+    return settings.max_streams + OTHER_FILES
+
+
 class Aggregator:
     """One running aggregator: its core and its gRPC server.
 
@@ -56,6 +71,7 @@ class Aggregator:
         settings: the operator's settings.
         clock: the wall clock in ns.
         skip_corrupt: leave damaged records of the log out; else they end the start.
+        inprocess: serves the same RPCs to this process, with :func:`make_interceptors`.
     """
 
     def __init__(
@@ -64,9 +80,9 @@ class Aggregator:
         clock: Callable[[], int] = time.time_ns,
         *,
         skip_corrupt: bool = False,
+        inprocess: InProcessServer | None = None,
     ) -> None:
         self._settings = settings
-        allow_open_files(settings.max_streams + OTHER_FILES)
         max_connections = min(settings.max_streams, open_files_limit() - RESERVED_FILES)
         self._skip_corrupt = skip_corrupt
         self._core = Core(settings, clock, lambda works: self._tell(STORE_NAME, works))
@@ -77,11 +93,9 @@ class Aggregator:
         self.store = self._core.store
         self._service = self._core.service
         self._health = health_aio.HealthServicer()
+        self._inprocess = inprocess
         self._server = grpc.aio.server(
-            interceptors=[
-                RefuseMalformed(),
-                LeaveUndecoded(requests=TAKES_BYTES, responses=WRITES_BYTES),
-            ],
+            interceptors=make_interceptors(),
             options=server_options(
                 settings.keepalive_s,
                 connect_timeout_s=settings.connect_timeout_s,
@@ -100,8 +114,7 @@ class Aggregator:
             AddressInUse: another process listens on the address.
             StartError: the address does not belong to this machine.
         """
-        market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(self._service, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._register(self._server)
         names = [SERVICE_NAME, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
         enable_reflection(names, self._server)
         host, port = self._settings.host, self._settings.port
@@ -114,6 +127,9 @@ class Aggregator:
             raise AddressInUse(address) from exc
         await self._lifetime.restore(self._open_log())
         await self._server.start()
+        if self._inprocess is not None:
+            self._register(self._inprocess)
+            await self._inprocess.start()
         self._lifetime.start()
         for name in ["", *names]:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -128,6 +144,8 @@ class Aggregator:
         await self._health.enter_graceful_shutdown()
         await self._service.producers.end(self._settings.drain_s)
         self.watchers.finish_all(ShuttingDown())
+        if self._inprocess is not None:
+            await self._inprocess.stop(GRACE_S)
         await self._server.stop(GRACE_S)
         await self._lifetime.stop()
         await asyncio.gather(*self._telling)
@@ -142,6 +160,10 @@ class Aggregator:
             bars_late=market.book.engine.counts.bars_late,
             rejected=dict(market.rejected),
         )
+
+    def _register(self, server: Any) -> None:
+        market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(self._service, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
 
     def _open_log(self) -> FileLog | None:
         directory = self._settings.log_directory
@@ -171,6 +193,7 @@ async def main(
 ) -> int:
     """Run until ``stop`` is set; return the exit code."""
     collect_rarely(COLLECTIONS)
+    allow_open_files(open_files(settings))
     aggregator = Aggregator(settings, skip_corrupt=skip_corrupt)
     await aggregator.start()
     await stop.wait()

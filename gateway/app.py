@@ -90,7 +90,7 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
         AddressInUse: another program listens on the port.
         StartError: the address cannot be listened on.
     """
-    allow_open_files(settings.max_connections + OTHER_FILES)
+    allow_open_files(open_files(settings))
     async with running_gateway(settings) as address:
         collect_rarely(COLLECTIONS)
         log.info("gateway_listening", address=address)
@@ -99,12 +99,23 @@ async def main(settings: GatewaySettings, stop: asyncio.Event) -> int:
     return 0
 
 
+def open_files(settings: GatewaySettings) -> int:
+    """Return how many files and sockets a gateway may have open."""
+    return settings.max_connections + OTHER_FILES
+
+
 @contextlib.asynccontextmanager
-async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
+async def running_gateway(
+    settings: GatewaySettings, to_aggregator: grpc.aio.Channel | None = None
+) -> AsyncIterator[str]:
     """Accept clients while the body runs, under the host:port it is given.
 
     At the end live clients get a farewell and requests in progress their answer, while no new
     clients are accepted; then the channel to the aggregator is closed.
+
+    Args:
+        settings: the operator's settings.
+        to_aggregator: a channel; None: one to the address in the settings.
 
     Raises:
         AddressInUse: another program listens on the port.
@@ -113,7 +124,9 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[str]:
     with contextlib.closing(open_listener(settings.host, settings.port)) as listener:
         host, port = listener.getsockname()[:2]
         options = client_options(window_bytes=settings.aggregator_window_bytes)
-        async with grpc.aio.insecure_channel(settings.aggregator, options) as channel:
+        async with to_aggregator or grpc.aio.insecure_channel(
+            settings.aggregator, options
+        ) as channel:
             hub = build_hub(settings)
             # Jitter, not a secret.
             random = Random()  # noqa: S311

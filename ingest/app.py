@@ -22,7 +22,9 @@ from ingest.session.lookup import ProducerLookup
 from ingest.session.producers import SessionProducers
 from ingest.session.services import SessionServices
 from ingest.settings import IngestSettings
+from marketdata.acceptor import allow_open_files
 from marketdata.channel import client_options
+from marketdata.load import LoadMeter
 from marketdata.summary import DropSummary
 from marketdata.warm import load_kernels
 
@@ -31,12 +33,24 @@ log = structlog.get_logger()
 CANCEL_AGAIN_S = 0.2
 # Share of the shutdown deadline; the rest is for the end of the connections.
 DRAIN_SHARE = 0.75
+# Files besides the sockets of producers: the channel, the listening sockets, the log.
+OTHER_FILES = 200
+
+
+def open_files(settings: IngestSettings) -> int:
+    """Return how many files and sockets an ingest may have open."""
+    return settings.max_connections + OTHER_FILES
 
 
 class Ingest:
-    """One running ingest; it is made in a running event loop."""
+    """One running ingest; it is made in a running event loop.
 
-    def __init__(self, settings: IngestSettings) -> None:
+    Args:
+        settings: the operator's settings.
+        channel: to the aggregator; None: one to the address in the settings.
+    """
+
+    def __init__(self, settings: IngestSettings, channel: grpc.aio.Channel | None = None) -> None:
         self._settings = settings
         self.rejected = DropSummary(log, "ticks_rejected")
         self.closed = DropSummary(log, "connections_closed")
@@ -52,9 +66,11 @@ class Ingest:
             max_batches=settings.ring_batches,
             max_bytes=settings.ring_bytes,
         )
-        scheduler = BatchScheduler(self.ring, self.feed, settings.batch_linger_s)
+        scheduler = BatchScheduler(
+            self.ring, self.feed, settings.latency_target / 1000, LoadMeter()
+        )
         parser = FrameParser(self.rules, self.ring, self.feed, settings.max_frame_size)
-        self._channel = grpc.aio.insecure_channel(
+        self._channel = channel or grpc.aio.insecure_channel(
             settings.aggregator,
             options=client_options(settings.keepalive_s, settings.keepalive_timeout_s),
         )
@@ -133,6 +149,7 @@ class Ingest:
 
 async def main(settings: IngestSettings, stop: asyncio.Event) -> int:
     """Run until ``stop`` is set; return the exit code."""
+    allow_open_files(open_files(settings))
     ingest = Ingest(settings)
     await ingest.start(on_failure=stop.set)
     log.info("ingest_listening", address=f"{settings.host}:{ingest.listener.port}")

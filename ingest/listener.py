@@ -12,13 +12,11 @@ from ingest.scheduler import BatchScheduler
 from ingest.session.connection import SessionConnection
 from ingest.session.services import SessionServices
 from ingest.settings import IngestSettings
-from marketdata.acceptor import Acceptor, allow_open_files
+from marketdata.acceptor import Acceptor
 from marketdata.addresses import open_listeners
 from marketdata.summary import DropSummary
 
 BACKLOG = 1024
-# Files besides the sockets of producers: the channel, the listening sockets, the log.
-OTHER_FILES = 200
 
 
 class Connection(Protocol):
@@ -83,7 +81,6 @@ class Listener:
             StartError: the address is not one of this machine.
         """
         settings = self._settings
-        allow_open_files(settings.max_connections + OTHER_FILES)
         listeners = open_listeners(settings.host, settings.port, BACKLOG)
         self.port = listeners[0].getsockname()[1]
         self._acceptors = [Acceptor(each, self._make_connection) for each in listeners]

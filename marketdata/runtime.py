@@ -8,16 +8,17 @@ import logging
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import structlog
-from structlog.typing import EventDict
+from structlog.typing import EventDict, Processor
 
 from marketdata.channel import tune_grpc
 from marketdata.errors import SettingsError, StartError
 from marketdata.log_writer import LogWriter, take_over_stderr
-from marketdata.settings import ServerSettings, ServiceSettings, load_settings
+from marketdata.settings import ServiceSettings, load_settings
 
 log = structlog.get_logger()
 
@@ -31,10 +32,25 @@ CANCEL_S = 0.5
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
-S = TypeVar("S", bound=ServiceSettings)
 
-# The main function of a service: run until the event is set, stop in order, return the exit code.
-Main = Callable[[S, asyncio.Event], Awaitable[int]]
+class LogSettings(Protocol):
+    """The settings of a log."""
+
+    @property
+    def log_level(self) -> str:
+        """The lowest level that is written."""
+
+    @property
+    def log_format(self) -> str:
+        """How lines look."""
+
+
+S = TypeVar("S", bound=ServiceSettings)
+# The settings of a program. With ``shutdown_deadline_s``, it must end within that time.
+P = TypeVar("P", bound=LogSettings)
+
+# The main function of a program: run until the event is set, stop in order, return the exit code.
+Main = Callable[[P, asyncio.Event], Awaitable[int]]
 
 
 def run_service(name: str, settings_class: type[S], main: Main[S]) -> None:
@@ -42,10 +58,24 @@ def run_service(name: str, settings_class: type[S], main: Main[S]) -> None:
 
     A service that cannot start says why in one line and exits 1; a wrong setting exits 2.
     """
+    run_program(name, partial(load_settings, settings_class), main)
+
+
+def run_program(
+    name: str, load: Callable[[], P], main: Main[P], processors: Sequence[Processor] = ()
+) -> None:
+    """Run a program of one service or several, as :func:`run_service` does.
+
+    Args:
+        name: of the program.
+        load: returns its settings.
+        main: runs until the event is set, and returns the exit code.
+        processors: of structlog; log lines pass them before any other.
+    """
     log_writer = take_over_stderr(_describe_loss)
     code = 1
     try:
-        code = _run(name, settings_class, main, log_writer)
+        code = _run(name, load, main, log_writer, processors)
     except Exception:
         traceback.print_exc()
     finally:
@@ -53,12 +83,18 @@ def run_service(name: str, settings_class: type[S], main: Main[S]) -> None:
     sys.exit(code)
 
 
-def _run(name: str, settings_class: type[S], main: Main[S], log_writer: LogWriter) -> int:
+def _run(
+    name: str,
+    load: Callable[[], P],
+    main: Main[P],
+    log_writer: LogWriter,
+    processors: Sequence[Processor],
+) -> int:
     try:
-        settings = load_settings(settings_class)
+        settings = load()
     except StartError as exc:
         return _complain(name, exc, 2)
-    configure_log(name, settings, log_writer)
+    configure_log(name, settings, log_writer, processors)
     tune_grpc()
     try:
         return asyncio.run(_run_until_signal(settings, main))
@@ -81,7 +117,7 @@ def collect_rarely(full: int) -> None:
     gc.set_threshold(20_000, 10, full)
 
 
-async def _run_until_signal(settings: S, main: Main[S]) -> int:
+async def _run_until_signal(settings: P, main: Main[P]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _STOPPING:
@@ -97,17 +133,18 @@ async def _run_until_signal(settings: S, main: Main[S]) -> int:
             signal.signal(number, signal.SIG_IGN)
 
 
-async def _run_until_stopped(settings: S, main: Main[S], stop: asyncio.Event) -> int:
+async def _run_until_stopped(settings: P, main: Main[P], stop: asyncio.Event) -> int:
     running = asyncio.ensure_future(main(settings, stop))
-    if not isinstance(settings, ServerSettings):
+    deadline_s = getattr(settings, "shutdown_deadline_s", None)
+    if deadline_s is None:
         return await running
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
-        await asyncio.wait([running], timeout=settings.shutdown_deadline_s)
+        await asyncio.wait([running], timeout=deadline_s)
     stopping.cancel()
     if not running.done():
-        log.error("shutdown_deadline_passed", deadline_s=settings.shutdown_deadline_s)
+        log.error("shutdown_deadline_passed", deadline_s=deadline_s)
         running.cancel()
         await asyncio.wait([running], timeout=CANCEL_S)
         return 1
@@ -119,7 +156,12 @@ def _complain(name: str, error: StartError, code: int) -> int:
     return code
 
 
-def configure_log(name: str, settings: ServiceSettings, log_writer: LogWriter) -> None:
+def configure_log(
+    name: str,
+    settings: LogSettings,
+    log_writer: LogWriter,
+    processors: Sequence[Processor] = (),
+) -> None:
     """Send structured log lines to the writer, each with the service's name.
 
     Warnings of libraries become such lines, too.
@@ -128,7 +170,7 @@ def configure_log(name: str, settings: ServiceSettings, log_writer: LogWriter) -
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
     brief = settings.log_format == "brief"
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    renderer: Processor = structlog.processors.JSONRenderer()
     if brief:
         renderer = structlog.dev.ConsoleRenderer(colors=False, pad_event=0, pad_level=False)
     elif not as_json:
@@ -141,6 +183,7 @@ def configure_log(name: str, settings: ServiceSettings, log_writer: LogWriter) -
 
     structlog.configure(
         processors=[
+            *processors,
             *([] if brief else [add_service]),
             structlog.processors.add_log_level,
             *([] if brief else [structlog.processors.TimeStamper(fmt="iso", utc=True)]),

@@ -1,4 +1,7 @@
-"""``make run``: start the three services and the fake feed, show where they are, stop in order."""
+"""``make run``: start the three services and the fake feed, show where they are, stop in order.
+
+``make run-one`` is the same with the three services in one process.
+"""
 
 import signal
 
@@ -12,11 +15,12 @@ import shutil
 import sys
 import textwrap
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from time import monotonic
+from typing import NamedTuple
 
 import psutil
 from honcho.colour import get_colours
@@ -32,16 +36,47 @@ from marketdata.errors import AddressInUse, StartError
 from marketdata.printing import print_line, silence
 from marketdata.settings import load_settings
 
-# Each process starts when those it connects to listen, so no log begins with a failed connection.
-NEEDS: Mapping[str, frozenset[str]] = {
-    "aggregator": frozenset(),
-    "gateway": frozenset({"aggregator"}),
-    "ingest": frozenset({"aggregator"}),
-    "fakeclient": frozenset({"ingest"}),
-}
-SERVICES = frozenset({"aggregator", "ingest", "gateway"})
-# Producers before consumers, so that each can hand over what it holds.
-STOP_ORDER = ("fakeclient", "ingest", "gateway", "aggregator")
+
+class Processes(NamedTuple):
+    """What is run.
+
+    Args:
+        command: of make; messages begin with it.
+        needs: the processes. Each starts when those it needs are ready, so no log begins with a
+            failed connection.
+        stop_order: producers before consumers, so that each can hand over what it holds.
+        ready: the text that a process logs when it is ready; the last one logs none.
+    """
+
+    command: str
+    needs: Mapping[str, frozenset[str]]
+    stop_order: tuple[str, ...]
+    ready: bytes
+
+    @property
+    def services(self) -> frozenset[str]:
+        """The processes that others need, or clients."""
+        return frozenset(self.needs) - {FEED}
+
+
+FEED = "fakeclient"
+THREE = Processes(
+    "make run",
+    {
+        "aggregator": frozenset(),
+        "gateway": frozenset({"aggregator"}),
+        "ingest": frozenset({"aggregator"}),
+        FEED: frozenset({"ingest"}),
+    },
+    (FEED, "ingest", "gateway", "aggregator"),
+    b"listening",
+)
+ONE = Processes(
+    "make run-one",
+    {"standalone": frozenset(), FEED: frozenset({"standalone"})},
+    (FEED, "standalone"),
+    b"standalone_ready",
+)
 # A process is killed when it runs so much longer than its own deadline; the fakeclient has none.
 STOP_MARGIN_S = 5.0
 FAKECLIENT_STOP_S = 7.0
@@ -67,10 +102,14 @@ _SIGNAL = "signal"
 
 
 class Screen:
-    """Print the lines of the processes; the lines fit the terminal."""
+    """Print the lines of the processes; the lines fit the terminal.
 
-    def __init__(self) -> None:
-        self._names = max(map(len, NEEDS))
+    Args:
+        names: of the processes.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = max(map(len, names))
         self._printers = {
             wide: Printer(sys.stdout, width=self._names, time_format="%H:%M:%S" if wide else "")
             for wide in (True, False)
@@ -118,19 +157,25 @@ class Supervisor:
     A service that is killed is started again. When a process ends by itself, all end.
 
     Args:
+        processes: what is run.
         env: the environment of the processes.
         banner: what is shown when all services listen for the first time.
         deadlines_s: how long each process may take to stop.
     """
 
     def __init__(
-        self, env: Mapping[str, str], banner: str, deadlines_s: Mapping[str, float]
+        self,
+        processes: Processes,
+        env: Mapping[str, str],
+        banner: str,
+        deadlines_s: Mapping[str, float],
     ) -> None:
+        self._processes = processes
         self._env = dict(env)
         self._banner = banner
         self._deadlines_s = deadlines_s
-        self._screen = Screen()
-        self._colours = dict(zip(NEEDS, get_colours(), strict=False))
+        self._screen = Screen(processes.needs)
+        self._colours = dict(zip(processes.needs, get_colours(), strict=False))
         # Lines, starts and ends from the threads that read the processes; signals. put() of this
         # queue may be called in a signal handler.
         self._events: SimpleQueue[Message] = SimpleQueue()
@@ -166,7 +211,7 @@ class Supervisor:
             self._stop_next()
         elif event.type == "line":
             self._screen.show(event)
-            if event.name in SERVICES and b"listening" in event.data:
+            if event.name in self._processes.services and self._processes.ready in event.data:
                 self._note_listening(event.name)
         elif event.type == "stop":
             self._note_end(event.name, event.data["returncode"])
@@ -182,12 +227,15 @@ class Supervisor:
             left = "" if self._deadline is None else f" for at most {self._seconds_left():.0f} s"
             self._say(f"waiting for {self._ending or 'a start'}{left}; again kills everything")
         else:
-            self._say(f"stopping {', then '.join(n for n in STOP_ORDER if n in self._running)}")
+            self._say(f"stopping {', then '.join(self._still_running())}")
         self._stopping = True
         self._stop_next()
 
+    def _still_running(self) -> list[str]:
+        return [name for name in self._processes.stop_order if name in self._running]
+
     def _start_ready(self) -> None:
-        for name, needs in NEEDS.items():
+        for name, needs in self._processes.needs.items():
             if name in self._running or name in self._codes or not needs <= self._listening:
                 continue
             self._start(name)
@@ -203,7 +251,7 @@ class Supervisor:
         self._listening.add(name)
         if not self._stopping:
             self._start_ready()
-            if self._listening == SERVICES and self._banner:
+            if self._listening == self._processes.services and self._banner:
                 self._screen.print(self._banner)
                 self._banner = ""
 
@@ -235,7 +283,7 @@ class Supervisor:
         # gets its turn when its pid is known.
         if not self._stopping or self._ending is not None:
             return
-        name = next((name for name in STOP_ORDER if name in self._running), None)
+        name = next(iter(self._still_running()), None)
         if name in self._pids:
             self._ending, self._deadline = name, monotonic() + self._time_to_stop(name)
             with suppress(ProcessLookupError):
@@ -261,7 +309,7 @@ def _signal(number: int) -> Message:
     return Message(_SIGNAL, number, None, _SYSTEM, None)
 
 
-def main() -> int:
+def main(processes: Processes) -> int:
     """Run everything; return the exit code."""
     try:
         ingest, aggregator, gateway = (
@@ -277,7 +325,7 @@ def main() -> int:
         }
         check_ports(addresses)
     except StartError as exc:
-        print(f"make run: {exc}", file=sys.stderr)
+        print(f"{processes.command}: {exc}", file=sys.stderr)
         return 1
     connect_to = {name: f"{_reachable(host)}:{port}" for name, (host, port) in addresses.items()}
     shown = {name: f"{_visible(host)}:{port}" for name, (host, port) in addresses.items()}
@@ -294,7 +342,7 @@ def main() -> int:
         "FAKECLIENT_CONTINUE_FROM": connect_to["aggregator"],
         # A line per second would bury everything else.
         "FAKECLIENT_LOG_LEVEL": "warning",
-        **{f"{name.upper()}_LOG_FORMAT": "brief" for name in NEEDS},
+        **{f"{name.upper()}_LOG_FORMAT": "brief" for name in (*addresses, FEED)},
         "PYTHONUNBUFFERED": "1",
         **os.environ,
     }
@@ -302,9 +350,11 @@ def main() -> int:
         "aggregator": aggregator.shutdown_deadline_s,
         "ingest": ingest.shutdown_deadline_s,
         "gateway": gateway.shutdown_deadline_s,
-        "fakeclient": FAKECLIENT_STOP_S,
+        FEED: FAKECLIENT_STOP_S,
     }
-    return Supervisor(env, BANNER.format(**shown), deadlines_s).run()
+    # It ends its services one after the other.
+    deadlines_s["standalone"] = sum(deadlines_s[name] for name in addresses)
+    return Supervisor(processes, env, BANNER.format(**shown), deadlines_s).run()
 
 
 def check_ports(addresses: Mapping[str, tuple[str, int]]) -> None:
@@ -344,4 +394,4 @@ def _reachable(host: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(ONE if "--one" in sys.argv[1:] else THREE))

@@ -1,0 +1,1 @@
+"""Run ingest, aggregator and gateway in one process, connected without sockets."""
