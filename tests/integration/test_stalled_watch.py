@@ -50,7 +50,9 @@ async def test_a_reader_that_stalls_gets_few_old_states_and_then_the_newest() ->
         old = 0
         async with asyncio.timeout(TIMEOUT_S):
             while len(newest) < len(SYMBOLS) or set(newest.values()) != {201}:
-                for state in (await call.read()).updates:
+                batch = await call.read()
+                assert isinstance(batch, wire.UpdateBatch)
+                for state in batch.updates:
                     assert state.sequence > newest.get(state.symbol, 0)
                     newest[state.symbol] = state.sequence
                     old += state.sequence != 201
