@@ -12,15 +12,14 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from gateway.hub.hub import Hub
-from gateway.hub.updates import ALL, BarTopic, Buffered, Carried, FeedStatus
+from gateway.hub.updates import Carried, FeedStatus
+from gateway.hub.watch_requests import requests_for
 from marketdata.streams import OpenStream, StreamOver, keep_stream
 from marketdata.wire import market_data_pb2 as wire
 from marketdata.wire.encoded_updates_pb2 import EncodedUpdates
 
 log = structlog.get_logger()
 
-# A topic is at most 56 bytes on the wire, and a message 4 MiB.
-MAX_TOPICS_PER_REQUEST = 10_000
 # States of buffered symbols that may wait at the aggregator while this process is busy; 5 MB there.
 # At 10,000 per second a pause of 1.6 s leaves no hole. Of all other symbols only the newest state
 # waits, so it is never older than the messages on their way.
@@ -33,8 +32,6 @@ DELIVERIES_PER_TURN = 40_000
 # A connection that is written to by a task takes about 64 KiB of JSON in one turn; more at once
 # would look as if its client were slow.
 UPDATES_PER_SLOW_TURN = 100
-
-ALL_BUFFERED = Buffered(ALL)
 
 # After so long a request that was sent has arrived, or its stream was lost.
 ARRIVAL_S = 60.0
@@ -246,45 +243,8 @@ class Upstream:
     def _requests(
         self, added: Iterable[Carried], removed: Iterable[Carried]
     ) -> Iterator[wire.WatchRequest]:
-        for symbols, bars, buffered in self._chunks(removed):
-            yield wire.WatchRequest(remove=symbols, remove_bars=bars, remove_buffered=buffered)
-        # Before the topics, so that their first states wait as they should.
-        if ALL_BUFFERED in removed or ALL_BUFFERED in added:
-            yield wire.WatchRequest(buffer_all=ALL_BUFFERED in added)
-        for symbols, bars, buffered in self._chunks(added):
-            yield wire.WatchRequest(add=symbols, add_bars=bars, add_buffered=buffered)
-        if ALL in removed:
-            yield wire.WatchRequest(all=False)
-        if ALL in added:
-            yield wire.WatchRequest(all=True)
-
-    def _chunks(
-        self, topics: Iterable[Carried]
-    ) -> Iterator[tuple[list[str], list[wire.BarTopic], list[str]]]:
         # The aggregator would end the stream of everybody for one interval that it does not have.
-        intervals = self._hub.intervals or ()
-        listed = [
-            topic
-            for topic in topics
-            if (
-                topic.interval in intervals
-                if isinstance(topic, BarTopic)
-                else topic not in {ALL, ALL_BUFFERED}
-            )
-        ]
-        # In one request with its symbol, or before it.
-        listed.sort(key=_is_not_buffered)
-        for start in range(0, len(listed), MAX_TOPICS_PER_REQUEST):
-            chunk = listed[start : start + MAX_TOPICS_PER_REQUEST]
-            yield (
-                [topic for topic in chunk if isinstance(topic, str)],
-                [
-                    wire.BarTopic(symbol=topic.symbol, interval=topic.interval)
-                    for topic in chunk
-                    if isinstance(topic, BarTopic)
-                ],
-                [topic.symbol for topic in chunk if isinstance(topic, Buffered)],
-            )
+        return requests_for(added, removed, self._hub.intervals or ())
 
     def _interest_changed(self) -> None:
         self._changed.set()
@@ -298,10 +258,6 @@ class Upstream:
     def _expire(self) -> None:
         self._timer = None
         self._hub.expire(asyncio.get_running_loop().time())
-
-
-def _is_not_buffered(topic: Carried) -> bool:
-    return not isinstance(topic, Buffered)
 
 
 def _read_opening(metadata: Iterable[tuple[str, str | bytes]]) -> Opening:
