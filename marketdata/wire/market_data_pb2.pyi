@@ -638,7 +638,7 @@ class WatchRequest(_message.Message):
 
     @_builtins.property
     def add_buffered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Symbols to buffer; those that are not carried too are remembered only."""
+        """Symbols to buffer; a symbol that is not carried yet is buffered once it is."""
 
     @_builtins.property
     def remove_buffered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
