@@ -125,8 +125,9 @@ async def running_gateway(
     load_kernels()
     with contextlib.closing(open_listener(settings.host, settings.port)) as listener:
         host, port = listener.getsockname()[:2]
+        options = client_options(window_bytes=settings.aggregator_window_bytes)
         async with to_aggregator or grpc.aio.insecure_channel(
-            settings.aggregator, client_options()
+            settings.aggregator, options
         ) as channel:
             hub = build_hub(settings)
             # Jitter, not a secret.

@@ -35,6 +35,13 @@ class GatewaySettings(ServerSettings):
     aggregator: str = Field(
         default="localhost:50051", min_length=1, description="host:port of the aggregator"
     )
+    aggregator_window_bytes: int = Field(
+        default=4096,
+        ge=0,
+        le=16 * 1024 * 1024,
+        description="bytes of one stream from the aggregator that may be on their way before they "
+        "are read; newer states join what waits there. 0: gRPC decides, up to some MB",
+    )
     trusted_proxies: str = Field(
         default="",
         description="addresses or networks, comma-separated, whose X-Forwarded-For names the "

@@ -42,15 +42,21 @@ def tune_grpc() -> None:
 
 
 def client_options(
-    keepalive_s: float = KEEPALIVE_S, keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S
+    keepalive_s: float = KEEPALIVE_S,
+    keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
+    *,
+    window_bytes: int = 0,
 ) -> Options:
     """Return the options of a channel.
 
     Args:
         keepalive_s: how long a connection may be silent before a ping, at least 1.
         keepalive_timeout_s: how long the answer may take before the peer counts as dead.
+        window_bytes: how much of a stream may be on its way before it is read; 0: gRPC decides. A
+            message that is larger takes one more round trip, and then comes as a whole.
     """
     return [
+        *_window_options(window_bytes),
         *_common_options(keepalive_s, keepalive_timeout_s),
         # gRPC waits up to 120 s between attempts by default; a restarted peer is back sooner.
         ("grpc.initial_reconnect_backoff_ms", 50),
@@ -89,6 +95,13 @@ def server_options(
         # A second server on the port fails instead of sharing it.
         ("grpc.so_reuseport", 0),
     ]
+
+
+def _window_options(window_bytes: int) -> Options:
+    if not window_bytes:
+        return []
+    # Otherwise gRPC measures the connection and opens the window as far as it can be filled.
+    return [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", window_bytes)]
 
 
 def _common_options(keepalive_s: float, timeout_s: float) -> Options:

@@ -102,7 +102,7 @@ class WatchStreams:
         if watcher is not None:
             with contextlib.suppress(MarketDataError, DecodeError):
                 request = wire.WatchRequest.FromString(data)
-                early = wire.WatchRequest(add=request.add)
+                early = wire.WatchRequest(add=request.add, add_buffered=request.add_buffered)
                 if request.HasField("all"):
                     early.all = request.all
                 if not request.HasField("resume"):
@@ -132,7 +132,9 @@ class WatchStreams:
         wanted = [
             {
                 "stream": stream,
-                "buffer": watcher.max_buffered,
+                "buffer": watcher.states.max_buffered,
+                "buffer_all": watcher.states.buffers_all,
+                "buffered": sorted(watcher.buffered),
                 "all": watcher.watches_all,
                 "symbols": sorted(watcher.symbols),
                 "topics": sorted(map(list, watcher.bars.topics)),
@@ -154,6 +156,9 @@ class WatchStreams:
             watcher = self._by_stream[wanted["stream"]] = self._watchers.open()
             watcher.hold()
             watcher.buffer(wanted["buffer"])
+            # A state that an earlier version saved has these not: all symbols are buffered.
+            self._watchers.buffer_all(watcher, wanted.get("buffer_all", True))
+            self._watchers.buffer(watcher, wanted.get("buffered", ()))
             self._watchers.watch(watcher, wanted["symbols"])
             self._watchers.watch_all(watcher, wanted["all"])
             topics = (Topic(*topic) for topic in wanted["topics"])
@@ -195,6 +200,12 @@ class WatchStreams:
     def _apply(self, watcher: Watcher, request: wire.WatchRequest) -> None:
         if request.HasField("buffer"):
             watcher.buffer(min(request.buffer, MAX_BUFFERED_UPDATES))
+        # First, so that the states of what is added wait as they should.
+        if request.HasField("buffer_all"):
+            self._watchers.buffer_all(watcher, request.buffer_all)
+        if request.remove_buffered:
+            self._watchers.unbuffer(watcher, map(normalize_symbol, request.remove_buffered))
+        self._watchers.buffer(watcher, map(normalize_symbol, request.add_buffered))
         self._watchers.unwatch(watcher, map(normalize_symbol, request.remove))
         if request.HasField("all"):
             is_new = request.all and not watcher.watches_all

@@ -1,16 +1,14 @@
-"""Hold the states that one stream still has to send; their number is bounded."""
+"""Hold what one stream still has to send; it is bounded."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from aggregator.watch.bar_queue import BarQueue, Completed
 from aggregator.watch.bar_watchers import BarWatchers
-from aggregator.watch.marks import Marks
+from aggregator.watch.state_queue import ReadStates, StateQueue
 from marketdata.errors import MarketDataError
 
 
@@ -38,9 +36,8 @@ class Updates:
 class Watcher:
     """The states that one stream still has to send, and its :attr:`bars`.
 
-    By default only the rows of changed symbols wait: when the stream reads again, it gets their
-    states of that moment. With :meth:`buffer`, the states themselves wait in order, up to a limit;
-    beyond it the stream skips to the newest states until it has caught up.
+    By default only the newest state of a symbol waits. With :meth:`buffer`, the states of buffered
+    symbols wait in order, see :class:`StateQueue`.
 
     While a watcher is held, its stream is lost: it wants the same as before and nothing waits.
 
@@ -49,22 +46,15 @@ class Watcher:
         bars: the streams that want bars.
     """
 
-    def __init__(self, states: Callable[[Sequence[int]], list[bytes]], bars: BarWatchers) -> None:
-        self._states = states
+    def __init__(self, states: ReadStates, bars: BarWatchers) -> None:
         self._recent = bars.recent
         self.symbols: set[str] = set()
         self.watches_all = False
-        # Rows of symbols whose newest state is due. A dict keeps the order of change, so no symbol
-        # starves.
-        self._due: dict[int, None] = {}
-        # Each state with its row.
-        self._buffered: deque[tuple[int, bytes]] = deque()
-        # From which inputs those that wait come.
-        self._marks = Marks()
-        self._max_buffered = 0
-        # How many states wait that came while the stream was lost, until all of them are sent.
-        self._missed = 0
-        self._wake = asyncio.Event()
+        # The symbols that are buffered by name.
+        self.buffered: set[str] = set()
+        self.states = StateQueue(states)
+        # What waits for changes: not an asyncio.Event, which takes three times as long.
+        self._waiter: asyncio.Future[None] | None = None
         self._end: BaseException | None = None
         # Counts the streams of this watcher.
         self.turn = 0
@@ -72,12 +62,12 @@ class Watcher:
         self._resumed = False
         # Ends it when nothing waits any more.
         self._last: BaseException | None = None
-        self.bars = BarQueue(bars, self._wake.set)
+        self.bars = BarQueue(bars, self._wake)
 
     @property
     def waiting(self) -> int:
         """How many states wait."""
-        return len(self._due) + len(self._buffered)
+        return len(self.states)
 
     @property
     def is_held(self) -> bool:
@@ -86,64 +76,42 @@ class Watcher:
 
     @property
     def keeps(self) -> bool:
-        """Whether its states wait in order, so that a later stream can go on."""
-        return self._max_buffered > 0
-
-    def has_room(self, count: int) -> bool:
-        """Return whether so many more states can wait in order."""
-        if self.is_held:
-            return True
-        most = self._max_buffered + self._missed
-        return not self._due and len(self._buffered) + count <= most
-
-    @property
-    def max_buffered(self) -> int:
-        """How many states may wait in order."""
-        return self._max_buffered
+        """Whether a later stream can go on where this one is lost."""
+        return self.states.max_buffered > 0
 
     def buffer(self, max_states: int) -> None:
         """Let up to ``max_states`` wait in order, and what was sent be kept for a later stream."""
         self._recent.readers += (max_states > 0) - self.keeps
-        self._max_buffered = max_states
+        self.states.max_buffered = max_states
 
-    def mark(
-        self, rows: Sequence[int], position: int = 0, states: list[bytes] | None = None
-    ) -> None:
+    def choose(self, rows: Sequence[int]) -> Sequence[int]:
+        """Return those of ``rows`` whose next states count, not only the newest ones."""
+        states = self.states
+        return states.choose_buffered(rows) if self.bars.is_held else states.choose(rows)
+
+    def mark(self, rows: Sequence[int], position: int, states: Mapping[int, bytes]) -> None:
         """Queue the present states of symbols; each must have one.
 
         Args:
             rows: the symbols.
             position: of the input that changed them.
-            states: of the symbols; None: the newest ones count.
+            states: by row; where there is none, the newest ones count.
         """
-        if self.is_held or not rows:
-            return
-        before = self.waiting
-        if states is not None and self.has_room(len(states)):
-            self._buffered.extend(zip(rows, states, strict=True))
-        else:
-            if self._buffered:
-                self._due = dict.fromkeys(row for row, _ in self._buffered)
-                self._buffered.clear()
-                self._missed = 0
-                before = len(self._due)
-            self._due.update(dict.fromkeys(rows))
-        self._marks.added(position, self.waiting - before)
-        self._wake.set()
+        if rows and not self.bars.is_held:
+            self.states.mark(rows, position, states)
+            self._wake()
 
-    def unmark(self, rows: Iterable[int]) -> None:
-        """Remove the states of symbols that wait."""
-        gone = set(rows)
-        if self._buffered and gone:
-            self._buffered = deque(each for each in self._buffered if each[0] not in gone)
-        for row in gone:
-            self._due.pop(row, None)
-        self._took(0)
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
-    def keep_only(self, rows: set[int]) -> None:
-        """Remove the states that wait, but those of some symbols."""
-        waiting = {*self._due, *(row for row, _ in self._buffered)}
-        self.unmark(waiting - rows)
+    # A stream that another one takes over from is woken before that one waits here.
+    async def _changed(self) -> None:
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        await waiter
 
     # Streams that are lost and go on.
 
@@ -152,13 +120,11 @@ class Watcher:
         self.turn += 1
         self.clear()
         self.bars.is_held = True
-        self._wake.set()
+        self._wake()
 
     def clear(self) -> None:
         """Let nothing wait."""
-        self._due.clear()
-        self._buffered.clear()
-        self._took(0)
+        self.states.clear()
         self.bars.clear()
 
     def begin_resume(self) -> None:
@@ -167,13 +133,13 @@ class Watcher:
         self.clear()
         self.bars.is_held = False
         # What the bound of recent updates allows.
-        self._missed = 2**62
+        self.states.missed = 2**62
 
     def end_resume(self) -> None:
         """Go on as usual: what was missed has been queued."""
-        self._missed = len(self._buffered)
+        self.states.missed = self.states.buffered
         self._resumed = True
-        self._wake.set()
+        self._wake()
 
     # What a stream reads.
 
@@ -196,84 +162,75 @@ class Watcher:
         while not self._has_news(turn):
             if self._last is not None:
                 raise self._last
-            self._wake.clear()
-            await self._wake.wait()
+            await self._changed()
         if self._end is not None:
             raise self._end
         if turn is not None and turn != self.turn:
             raise TakenOver
         self._resumed = False
         updates = Updates()
-        n_states, n_bars, updates.position = self._share(max_states, max_bars)
-        updates.states = self._take(n_states)
-        updates.bars, updates.completed = self.bars.take(n_bars)
+        (n_buffered, n_due, n_bars), updates.position = self._share(max_states, max_bars)
+        # Most messages have one kind only.
+        if n_buffered:
+            updates.states = self.states.take_buffered(n_buffered)
+        if n_due:
+            updates.states += self.states.take_due(n_due)
+        if n_bars or self.bars.overflow is not None:
+            updates.bars, updates.completed = self.bars.take(n_bars)
         return updates
 
     def _has_news(self, turn: int | None) -> bool:
-        if self._end is not None or self.bars.overflow is not None or self._resumed:
+        if self.states or self.bars or self._end is not None or self._resumed:
             return True
-        return bool(self.waiting or len(self.bars)) or turn not in {None, self.turn}
+        return self.bars.overflow is not None or (turn is not None and turn != self.turn)
 
-    # Returns how many states and bars to send, and up to where the reader then has all. Both end
+    # Returns how many states and bars to send, and up to where the reader then has all. All end
     # with the same input: what a reader has beyond its position it would be sent again.
-    def _share(self, max_states: int, max_bars: int) -> tuple[int, int, int]:
-        n_states, n_bars = self.waiting, len(self.bars)
-        if n_states <= max_states and n_bars <= max_bars:
-            return n_states, n_bars, self._recent.position()
-        marks = (self._marks, self.bars.marks)
-        stop = min(
-            each.before(limit)[1]
-            for each, limit, count in zip(
-                marks, (max_states, max_bars), (n_states, n_bars), strict=True
-            )
-            if count > limit
+    def _share(self, max_states: int, max_bars: int) -> tuple[tuple[int, int, int], int]:
+        states = self.states
+        n_buffered, n_due, n_bars = states.buffered, states.due, len(self.bars)
+        if n_buffered + n_due <= max_states and n_bars <= max_bars:
+            return (n_buffered, n_due, n_bars), self._recent.position()
+        if n_buffered and n_due:
+            max_states = max(max_states // 2, 1)
+        queues = (
+            (states.buffered_marks, n_buffered, max_states),
+            (states.due_marks, n_due, max_states),
+            (self.bars.marks, n_bars, max_bars),
         )
-        shares = [each.up_to(stop) for each in marks]
+        over = [(marks, limit) for marks, count, limit in queues if count > limit]
+        if not over:
+            # Only both kinds of states together are too many.
+            over = [(marks, limit) for marks, _, limit in queues[:2]]
+        stop = min(marks.before(limit)[1] for marks, limit in over)
+        shares = [marks.up_to(stop) for marks, _, _ in queues]
         if not any(shares):
             # One input has more than that.
-            shares = [each.up_to(stop + 1) for each in marks]
-        return min(shares[0], max_states), min(shares[1], max_bars), max(stop - 1, 0)
+            shares = [marks.up_to(stop + 1) for marks, _, _ in queues]
+        buffered, due, bars = (
+            min(share, limit) for share, (_, _, limit) in zip(shares, queues, strict=True)
+        )
+        return (buffered, due, bars), max(stop - 1, 0)
 
     def finish(self, reason: BaseException) -> None:
         """Raise ``reason`` as soon as everything that waits was taken."""
         self._last = reason
-        self._wake.set()
+        self._wake()
 
     def end(self, reason: BaseException) -> None:
         """Make the next or present :meth:`next_states` raise ``reason``."""
         self._end = reason
-        self._wake.set()
+        self._wake()
 
     async def next_states(self, limit: int) -> list[bytes]:
         """Wait for changes and return up to ``limit`` states, the longest waiting first.
 
         A cancellation loses nothing: states leave the queue only when they are returned.
         """
-        while not self._due and not self._buffered and self._end is None:
+        while not self.states and self._end is None:
             if self._last is not None:
                 raise self._last
-            self._wake.clear()
-            await self._wake.wait()
+            await self._changed()
         if self._end is not None:
             raise self._end
-        return self._take(limit)
-
-    def _take(self, limit: int) -> list[bytes]:
-        if self._buffered:
-            count = min(limit, len(self._buffered))
-            states = [self._buffered.popleft()[1] for _ in range(count)]
-            self._took(count)
-            return states
-        if not self._due:
-            return []
-        rows = list(islice(self._due, limit))
-        for row in rows:
-            del self._due[row]
-        self._took(len(rows))
-        return self._states(rows)
-
-    def _took(self, count: int) -> None:
-        left = self.waiting
-        self._marks.took(count, left)
-        if not left:
-            self._missed = 0
+        return self.states.take(limit)

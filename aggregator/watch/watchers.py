@@ -16,6 +16,9 @@ from aggregator.watch.watcher import Watcher
 from marketdata.errors import MarketDataError
 
 _MIN_ROWS = 1024
+_NO_STATES: dict[int, bytes] = {}
+# Up to so many rows are looked up one by one: numpy takes 4 us whatever their number.
+_FEW_ROWS = 32
 
 
 class TooManyWatched(MarketDataError):
@@ -57,6 +60,8 @@ class Watchers:
         # Those that watch symbols by name.
         self._namers: set[Watcher] = set()
         self._all: set[Watcher] = set()
+        # Those that buffer symbols by name.
+        self._bufferers: set[Watcher] = set()
         self._open: set[Watcher] = set()
         self._closed: BaseException | None = None
 
@@ -84,6 +89,7 @@ class Watchers:
         self.unwatch(watcher, list(watcher.symbols))
         self.bars.close(watcher.bars)
         self._all.discard(watcher)
+        self._bufferers.discard(watcher)
         if watcher in self._open:
             self._open.discard(watcher)
             self.recent.readers -= watcher.keeps
@@ -133,7 +139,7 @@ class Watchers:
                     del self._awaited[symbol]
                 continue
             if not watcher.watches_all:
-                watcher.unmark([row])
+                watcher.states.unmark([row])
             self._by_row[row].discard(watcher)
             if not self._by_row[row]:
                 del self._by_row[row]
@@ -149,26 +155,66 @@ class Watchers:
         else:
             self._all.discard(watcher)
             rows = map(self._row, watcher.symbols)
-            watcher.keep_only({row for row in rows if row is not None})
+            watcher.states.keep_only({row for row in rows if row is not None})
 
     def mark_present(self, watcher: Watcher, rows: Sequence[int]) -> None:
         """Queue the present states of symbols for ``watcher``; each must have one."""
         if rows:
             self._mark({watcher: rows}, owner=watcher.bars)
 
+    def buffer(self, watcher: Watcher, symbols: Iterable[str]) -> None:
+        """Let the states of ``symbols`` wait in order for ``watcher``.
+
+        Raises:
+            TooManyWatched: it would buffer more symbols than the limit.
+        """
+        for symbol in symbols:
+            if symbol not in watcher.buffered and len(watcher.buffered) >= self._limit:
+                raise TooManyWatched(self._limit)
+            watcher.buffered.add(symbol)
+            self._bufferers.add(watcher)
+            row = self._row(symbol)
+            if row is not None:
+                watcher.states.buffered_rows.add(row)
+
+    def unbuffer(self, watcher: Watcher, symbols: Iterable[str]) -> None:
+        """Let only the newest states of ``symbols`` wait, unless all symbols are buffered."""
+        for symbol in symbols:
+            watcher.buffered.discard(symbol)
+            row = self._row(symbol)
+            if row is not None:
+                watcher.states.buffered_rows.discard(row)
+        watcher.states.skip_unbuffered()
+        if not watcher.buffered:
+            self._bufferers.discard(watcher)
+
+    def buffer_all(self, watcher: Watcher, on: bool) -> None:
+        """Let the states of every symbol wait in order, or only of those that are buffered."""
+        watcher.states.buffers_all = on
+        watcher.states.skip_unbuffered()
+
     def notify(self, changed: NDArray[np.int32]) -> None:
         """Mark changed rows, each there once, for the streams that watch them; never waits."""
+        if not self._all and not self._namers:
+            return
+        rows = changed.tolist()
         shares: dict[Watcher, Sequence[int]] = {}
+        named = self._namers
         if self._all:
-            shares = dict.fromkeys(self._all, changed.tolist())
-        named = self._namers - self._all
+            shares = dict.fromkeys(self._all, rows)
+            named = named - self._all
         if named:
-            self._reach(int(changed.max(initial=0)))
-            rows = changed[self._flags[changed]].tolist()
-            if len(self._namers) == 1:
-                shares.update((watcher, rows) for watcher in named if rows)
+            if len(rows) <= _FEW_ROWS:
+                by_row = self._by_row
+                rows = [row for row in rows if row in by_row]
             else:
+                self._reach(int(changed.max(initial=0)))
+                rows = changed[self._flags[changed]].tolist()
+            if len(self._namers) > 1:
                 self._add_shares(shares, rows)
+            elif rows:
+                (watcher,) = named
+                shares[watcher] = rows
         if shares:
             self._mark(shares)
 
@@ -182,31 +228,39 @@ class Watchers:
 
     def _mark(self, shares: dict[Watcher, Sequence[int]], owner: BarQueue | None = None) -> None:
         position = self.recent.position()
-        keeping = {watcher: rows for watcher, rows in shares.items() if watcher.keeps}
-        rows, states = self._keep(keeping, owner) if keeping else ((), None)
-        by_row: dict[int, bytes] | None = None
-        for watcher, own in shares.items():
-            if states is None or watcher not in keeping:
-                watcher.mark(own, position)
-            elif own is rows:
-                watcher.mark(own, position, states)
-            elif not watcher.is_held:
-                if by_row is None:
-                    by_row = dict(zip(rows, states, strict=True))
-                watcher.mark(own, position, [by_row[row] for row in own])
+        states = self._encode(shares)
+        if self.recent.readers:
+            self._keep(shares, states, owner)
+        for watcher, rows in shares.items():
+            watcher.mark(rows, position, states)
 
-    # Keeps what is sent to streams that may come back. Returns the rows and their states, encoded
-    # once; None: all of the streams skip to newer ones.
+    # Returns the states that some stream is to be sent whatever comes after them, by row, encoded
+    # once for all.
+    def _encode(self, shares: dict[Watcher, Sequence[int]]) -> dict[int, bytes]:
+        chosen = [own for watcher, rows in shares.items() if (own := watcher.choose(rows))]
+        if not chosen:
+            return _NO_STATES
+        rows = chosen[0] if len(chosen) == 1 else list(dict.fromkeys(chain.from_iterable(chosen)))
+        return dict(zip(rows, self._states(rows), strict=True))
+
+    # Keeps what is sent to streams that may come back.
     def _keep(
-        self, shares: dict[Watcher, Sequence[int]], owner: BarQueue | None
-    ) -> tuple[Sequence[int], list[bytes] | None]:
-        rows, *others = shares.values()
-        if any(own is not rows for own in others):
-            rows = list(dict.fromkeys(chain.from_iterable(shares.values())))
-        has_room = any(watcher.has_room(len(own)) for watcher, own in shares.items())
-        states = self._states(rows) if has_room else None
-        self.recent.add(Changed(rows, states), owner)
-        return rows, states
+        self,
+        shares: dict[Watcher, Sequence[int]],
+        states: dict[int, bytes],
+        owner: BarQueue | None,
+    ) -> None:
+        keeping = [rows for watcher, rows in shares.items() if watcher.keeps]
+        if not keeping:
+            return
+        rows = keeping[0]
+        if len(keeping) > 1 and any(own is not rows for own in keeping):
+            rows = list(dict.fromkeys(chain.from_iterable(keeping)))
+        if states:
+            self.recent.add(Changed(list(states), list(states.values())), owner)
+            rows = [row for row in rows if row not in states]
+        if rows:
+            self.recent.add(Changed(rows, None), owner)
 
     def resume(self, watcher: Watcher, position: int) -> bool:
         """Let a held watcher go on after ``position``; return False if that is not possible."""
@@ -224,6 +278,9 @@ class Watchers:
         return True
 
     def _opened(self, symbol: str, row: int) -> None:
+        for watcher in self._bufferers:
+            if symbol in watcher.buffered:
+                watcher.states.buffered_rows.add(row)
         # Those that waited for the symbol watch its row from now on.
         watchers = self._awaited.pop(symbol, None)
         if watchers:
@@ -243,11 +300,6 @@ class Watchers:
 
 # Queues what a stream wants of states that were published while it was lost; rows None: all.
 def _put_again(watcher: Watcher, update: Changed, at: int, rows: set[int] | None) -> None:
-    if rows is None:
-        watcher.mark(update.rows, at, update.states)
-    elif update.states is None:
-        watcher.mark([row for row in update.rows if row in rows], at)
-    else:
-        changed = zip(update.rows, update.states, strict=True)
-        own = [(row, state) for row, state in changed if row in rows]
-        watcher.mark([row for row, _ in own], at, [state for _, state in own])
+    own = update.rows if rows is None else [row for row in update.rows if row in rows]
+    states = {} if update.states is None else dict(zip(update.rows, update.states, strict=True))
+    watcher.mark(own, at, states)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,7 +155,7 @@ class Decoder:
     # or a large one.
     def _decode_ticks(self, data: bytes, start: int, batch: Batch) -> int:
         symbols = Symbols(self._table.slots, self._table.heads, self._table.names)
-        address = np.frombuffer(data, np.uint8).ctypes.data if data else 0
+        address = _address_of(data)
         position, end, index = address + start, address + len(data), 0
         while True:
             code, position, index, empty = decode_ticks(position, end, index, symbols, batch.ticks)
@@ -193,6 +194,12 @@ class Decoder:
             batch.feed = message.feed
         batch.refusals, batch.first_refusal = message.refusals, message.first_refusal
         return batch
+
+
+# Python's own function: by way of an array it takes 1 us more.
+_address_of: Callable[[bytes], int] = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(
+    ("PyBytes_AsString", ctypes.pythonapi)
+)
 
 
 def _read_head(data: bytes) -> tuple[int, str, int]:

@@ -178,7 +178,7 @@ class BarSubscription(Subscription):
 
     # The waiting updates
 
-    def _add(self, update: Update, recovered: bool | None, now: float) -> None:
+    def _add(self, update: Update, recovered: bool | None, now: float, skipped: int = 0) -> None:
         # History has only the newest state of each bar, so live states conflate beside it.
         if self.policy == "buffer" and not (self.backfill is not None and self.backfill.is_holding):
             super()._add(update, recovered, now)

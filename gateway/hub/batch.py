@@ -10,7 +10,7 @@ from gateway.hub.updates import BarUpdate, Delivery, Policy, Update
 T = TypeVar("T")
 # Encodes deliveries; the same object for all subscriptions that are sent the same bytes.
 Encode = Callable[[Sequence[Delivery]], T]
-# The newest state of a symbol or bar, and how many states came before it in the batch.
+# The newest state of a symbol or bar, and how many states that came before it are left out.
 Newest = tuple[Update, int]
 
 
@@ -31,6 +31,7 @@ class Batch:
         "_every",
         "_messages",
         "_newest",
+        "complete",
         "continuous",
         "newest",
         "now",
@@ -44,13 +45,17 @@ class Batch:
         self.newest = newest
         self.now = now
         self.size = size = len(updates)
-        # Whether each follows the one before it that the hub saw; most batches are of one.
+        # Whether no state is missing to subscriptions that conflate, and to those that buffer; most
+        # batches are of one.
         if size == 1:
-            self.continuous = updates[0].continuous
+            (update,) = updates
+            self.continuous = update.continuous
+            self.complete = update.continuous and not update.skipped
         else:
             self.continuous = all(update.continuous for update in updates)
+            self.complete = self.continuous and not any(update.skipped for update in updates)
         # States that are left out for subscriptions that conflate.
-        self.skipped = size - len(newest)
+        self.skipped = sum(before for _, before in newest)
         # The deliveries of each policy, made when they are first needed.
         self._every: list[Delivery] | None = None
         self._newest: list[Delivery] | None = None
@@ -83,6 +88,14 @@ class Batch:
                 _new(Delivery, (update, None, before)) for update, before in self.newest
             ]
         return self._newest
+
+
+def newest_of(updates: Sequence[Update]) -> Newest:
+    """Return the newest of the states of one symbol, and how many are left out before it."""
+    newest = updates[-1]
+    if len(updates) == 1:
+        return newest, newest.skipped
+    return newest, len(updates) - 1 + sum(update.skipped for update in updates)
 
 
 def batch_of_bars(updates: Sequence[BarUpdate], now: float) -> Batch:

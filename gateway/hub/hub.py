@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from gateway.hub.bars import Bars
-from gateway.hub.batch import Batch, batch_of_bars
+from gateway.hub.batch import Batch, batch_of_bars, newest_of
 from gateway.hub.history import History
+from gateway.hub.interest import Interest
 from gateway.hub.subscription import Subscriber, Subscription
 from gateway.hub.updates import (
     ALL,
     AggregateUpdate,
     BarTopic,
     BarUpdate,
+    Buffered,
+    Carried,
     CompletionUpdate,
     FeedStatus,
     Topic,
@@ -56,7 +59,9 @@ class Hub:
         clock: Callable[[], float],
     ) -> None:
         self._history = history
-        self._linger_s = linger_s
+        # What the upstream carries, and of which symbols it carries every state.
+        self._followed: Interest[Topic] = Interest(linger_s)
+        self._buffered: Interest[Buffered] = Interest(linger_s)
         self._max_symbols = max_symbols
         self._clock = clock
         self.status = FeedStatus.STALE
@@ -68,8 +73,6 @@ class Hub:
         self._by_topic: dict[Topic, dict[Subscription, None]] = {}
         # Subscriptions that get the markers of an interval.
         self._by_interval: dict[str, dict[Subscription, None]] = {}
-        # Followed without a subscriber, and until when; the first ends first.
-        self._lingering: dict[Topic, float] = {}
         self._latest: dict[str, AggregateUpdate] = {}
         # How many updates there were.
         self._admitted = 0
@@ -78,11 +81,8 @@ class Hub:
         self.intervals: tuple[str, ...] | None = None
         # The epoch of the aggregator that states come from; 0: none came.
         self.epoch = 0
-        # Symbols whose subscribers saw states of an earlier epoch.
+        # Symbols whose subscribers saw states of an earlier epoch or stream.
         self._interrupted: set[str] = set()
-        # Changes that the upstream has still to send.
-        self._added: set[Topic] = set()
-        self._removed: set[Topic] = set()
         # States that subscriptions which ended had left out.
         self._conflated = 0
         self.on_interest_changed: Callable[[], None] = lambda: None
@@ -97,7 +97,7 @@ class Hub:
     @property
     def topics(self) -> int:
         """How many topics the upstream carries."""
-        return len(self._by_topic) + len(self._lingering)
+        return len(self._followed)
 
     @property
     def conflated(self) -> int:
@@ -124,15 +124,15 @@ class Hub:
         if subscription.interval is not None:
             self.check_interval(subscription.interval)
         topics = subscription.topics
-        new = [topic for topic in topics if topic not in self._by_topic]
         if subscription.symbols is not None:
-            followed = len(self._by_topic) + len(self._lingering)
-            fresh = sum(topic not in self._lingering for topic in new)
-            if followed + fresh > self._max_symbols:
+            fresh = sum(topic not in self._followed for topic in topics)
+            if len(self._followed) + fresh > self._max_symbols:
                 raise TooManySymbols(self._max_symbols)
         for topic in topics:
             self._by_topic.setdefault(topic, {})[subscription] = None
-        self._follow(new)
+        self._followed.want(topics)
+        self._buffered.want(subscription.buffered)
+        self.on_interest_changed()
         self._subscribers[subscription] = subscription.subscriber = subscriber
         self._counts[subscriber] = self._counts.get(subscriber, 0) + 1
         if subscription.interval is None:
@@ -162,13 +162,14 @@ class Hub:
             del of_interval[subscription]
             if not of_interval:
                 del self._by_interval[subscription.interval]
-        until = self._clock() + self._linger_s
+        now = self._clock()
         for topic in subscription.topics:
             subscriptions = self._by_topic[topic]
             del subscriptions[subscription]
             if not subscriptions:
                 del self._by_topic[topic]
-                self._lingering[topic] = until
+        self._followed.leave(subscription.topics, now)
+        self._buffered.leave(subscription.buffered, now)
         self.on_interest_changed()
 
     def check_interval(self, interval: str) -> None:
@@ -203,7 +204,7 @@ class Hub:
             subscription.recover(missed, now)
         else:
             # Nothing is missed, or not all of it is known: the subscription tells them apart.
-            subscription.offer(latest, now)
+            subscription.offer_present(latest, now)
 
     def _begin_bars(self, subscription: Subscription, wanted: Topic, now: float) -> None:
         assert isinstance(wanted, BarTopic)  # noqa: S101  all topics of bars are
@@ -221,36 +222,34 @@ class Hub:
 
     # Upstream
 
-    def followed_topics(self) -> list[Topic]:
-        """Return the topics that the upstream has to carry."""
-        return [*self._by_topic, *self._lingering]
+    def followed_topics(self) -> list[Carried]:
+        """Return what the upstream has to carry."""
+        return [*self._followed, *self._buffered]
 
-    def take_interest_changes(self) -> tuple[set[Topic], set[Topic]]:
-        """Return the topics to add to the upstream and to remove from it since the last call."""
-        added, removed = self._added, self._removed
-        self._added, self._removed = set(), set()
-        return added, removed
+    def take_interest_changes(self) -> tuple[set[Carried], set[Carried]]:
+        """Return what to add to the upstream and to remove from it since the last call."""
+        added, removed = self._followed.take_changes()
+        buffered, unbuffered = self._buffered.take_changes()
+        return {*added, *buffered}, {*removed, *unbuffered}
 
     def next_timer(self) -> float | None:
         """Return when :meth:`expire` has something to do, on the hub's clock."""
-        return next(iter(self._lingering.values())) if self._lingering else None
+        times = (self._followed.next_timer(), self._buffered.next_timer())
+        return min((time for time in times if time is not None), default=None)
 
     def expire(self, now: float) -> None:
         """Stop following topics without a subscription in the last ``linger_s``."""
         self._history.expire(now)
-        while self._lingering:
-            topic, until = next(iter(self._lingering.items()))
-            if until > now:
-                break
-            del self._lingering[topic]
-            self._added.discard(topic)
-            self._removed.add(topic)
+        self._buffered.expire(now)
+        for topic in self._followed.expire(now):
             self._forget_unfollowed(topic)
         self.on_interest_changed()
 
     def begin_stream(self, intervals: Iterable[str] | None) -> None:
         """Take note that a new stream begins, and of the intervals of its bars."""
         self.intervals = None if intervals is None else tuple(intervals)
+        # Between two streams anything may be missing.
+        self._interrupted.update(self._latest)
         self._bars.begin_stream()
 
     def begin_epoch(self, epoch: int) -> None:
@@ -287,10 +286,10 @@ class Hub:
         for symbol, own in by_symbol.items():
             subscriptions = self._by_topic.get(symbol)
             if subscriptions:
-                self._hand_out(Batch(own, [(own[-1], len(own) - 1)], now), subscriptions, woken)
+                self._hand_out(Batch(own, [newest_of(own)], now), subscriptions, woken)
         wildcards = self._by_topic.get(ALL)
         if wildcards and updates:
-            newest = [(own[-1], len(own) - 1) for own in by_symbol.values()]
+            newest = [newest_of(own) for own in by_symbol.values()]
             self._hand_out(Batch(updates, newest, now), wildcards, woken)
         if woken:
             self._wake(woken)
@@ -356,35 +355,29 @@ class Hub:
         symbol = update.symbol
         latest = self._latest.get(symbol)
         if latest is None:
-            if symbol in self._interrupted:
-                self._interrupted.discard(symbol)
-                update.continuous = False
+            update.continuous = symbol not in self._interrupted
         else:
             ahead = update.sequence - latest.sequence
             if latest.epoch != update.epoch:
                 update.continuous = False
             elif ahead <= 0:
                 # A new stream begins with the present state, which may be known.
+                self._interrupted.discard(symbol)
                 return None
             elif ahead != 1:
-                update.continuous = False
+                # Within one stream the aggregator left states out because this process was busy.
+                if symbol in self._interrupted:
+                    update.continuous = False
+                else:
+                    update.skipped = ahead - 1
             # Clients that keep up have it, and in the history it would be most of the memory.
             latest.shed_forms()
-        self._admitted += 1
-        update.number = self._admitted
+        if self._interrupted:
+            self._interrupted.discard(symbol)
+        update.number = self._next_number()
         self._latest[symbol] = update
         self._history.add(symbol, update, now)
         return update
-
-    def _follow(self, topics: Iterable[Topic]) -> None:
-        for topic in topics:
-            if self._lingering.pop(topic, None) is None:
-                self._removed.discard(topic)
-                self._added.add(topic)
-        self.on_interest_changed()
-
-    def _is_followed(self, topic: Topic) -> bool:
-        return topic in self._by_topic or topic in self._lingering
 
     # Forget the states of a topic that ended, unless another topic covers them.
     def _forget_unfollowed(self, topic: Topic) -> None:
@@ -392,17 +385,17 @@ class Hub:
             interval, symbol = topic
             wildcard = BarTopic(interval, ALL)
             if symbol != ALL:
-                bars = [] if self._is_followed(wildcard) else [topic]
+                bars = [] if wildcard in self._followed else [topic]
             else:
                 known = (BarTopic(interval, each) for each in self._bars.symbols(interval))
-                bars = [each for each in known if not self._is_followed(each)]
+                bars = [each for each in known if each not in self._followed]
             for each in bars:
                 self._bars.forget(each)
                 self._history.forget(each)
         elif topic == ALL:
-            for symbol in [each for each in self._latest if not self._is_followed(each)]:
+            for symbol in [each for each in self._latest if each not in self._followed]:
                 self._forget(symbol)
-        elif not self._is_followed(ALL):
+        elif ALL not in self._followed:
             self._forget(topic)
 
     def _forget(self, symbol: str) -> None:

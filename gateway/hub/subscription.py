@@ -9,7 +9,16 @@ from typing import Protocol
 from gateway.hub.backfill import Backfill
 from gateway.hub.batch import Batch
 from gateway.hub.pending import Pending
-from gateway.hub.updates import ALL, UPDATE_BYTES, Delivery, FeedStatus, Policy, Topic, Update
+from gateway.hub.updates import (
+    ALL,
+    UPDATE_BYTES,
+    Buffered,
+    Delivery,
+    FeedStatus,
+    Policy,
+    Topic,
+    Update,
+)
 
 
 class Subscriber(Protocol):
@@ -33,10 +42,10 @@ class Waiting:
 
     __slots__ = ("conflated", "recovered", "update")
 
-    def __init__(self, update: Update, recovered: bool | None) -> None:
+    def __init__(self, update: Update, recovered: bool | None, conflated: int = 0) -> None:
         self.update = update
         self.recovered = recovered
-        self.conflated = 0
+        self.conflated = conflated
 
     def delivery(self) -> Delivery:
         """Return the delivery that the reader takes now."""
@@ -108,6 +117,15 @@ class Subscription:
         return [ALL] if self.symbols is None else list(self.symbols)
 
     @property
+    def buffered(self) -> list[Buffered]:
+        """The symbols of which it needs every state."""
+        if self.policy == "conflate" or self.interval is not None:
+            return []
+        return (
+            [Buffered(ALL)] if self.symbols is None else [Buffered(each) for each in self.symbols]
+        )
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing waits."""
         return not self._newest and not self._all
@@ -133,7 +151,8 @@ class Subscription:
         Returns:
             Whether the subscriber has to be woken.
         """
-        if batch.continuous and not self._resuming and not self.overflowed:
+        continues = batch.complete if self.policy == "buffer" else batch.continuous
+        if continues and not self._resuming and not self.overflowed:
             if self._newest:
                 # No need to wake: the update that waited goes out when the client has drained, and
                 # this one in its place.
@@ -169,7 +188,16 @@ class Subscription:
 
         Updates of one symbol must come in order, and without a hole unless they say so.
         """
-        recovered = None if update.continuous else False
+        continues = update.continuous and (self.policy == "conflate" or not update.skipped)
+        self._offer(update, None if continues else False, now)
+
+    def offer_present(self, update: Update, now: float) -> None:
+        """Let a present state wait, with which the reader begins or goes on."""
+        self._offer(update, None, now, begins=True)
+
+    def _offer(
+        self, update: Update, recovered: bool | None, now: float, *, begins: bool = False
+    ) -> None:
         if self._resuming:
             sequence = self._resuming.get(update.symbol)
             if sequence is not None:
@@ -178,7 +206,8 @@ class Subscription:
                     return
                 del self._resuming[update.symbol]
                 recovered = update.epoch == self._resume_epoch and update.sequence == sequence + 1
-        self._add(update, recovered, now)
+                begins = True
+        self._add(update, recovered, now, 0 if begins else update.skipped)
 
     def recover(self, missed: Iterable[Update], now: float) -> None:
         """Let all updates of one symbol wait that the reader missed."""
@@ -204,15 +233,17 @@ class Subscription:
             self._initial -= 1
         return self._all.popleft()[1]
 
-    def _add(self, update: Update, recovered: bool | None, now: float) -> None:
+    # Skipped: the states before it that the reader was not sent because it conflates.
+    def _add(self, update: Update, recovered: bool | None, now: float, skipped: int = 0) -> None:
         if self.policy == "conflate":
             waiting = self._newest.get(update.symbol)
+            self.conflated += skipped
             if waiting is None:
-                self._newest[update.symbol] = Waiting(update, recovered)
+                self._newest[update.symbol] = Waiting(update, recovered, skipped)
             else:
                 self.conflated += 1
                 waiting.update = update
-                waiting.conflated += 1
+                waiting.conflated += skipped + 1
                 if recovered is not None and waiting.recovered is not False:
                     waiting.recovered = recovered
         elif self._initial is None:

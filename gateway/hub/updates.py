@@ -47,19 +47,29 @@ class BarTopic(NamedTuple):
     symbol: str
 
 
+class Buffered(NamedTuple):
+    """Every state of one symbol, or of all of them, and not only the newest ones."""
+
+    symbol: str
+
+
 # A symbol means its aggregates: most topics are these, and text is hashed once.
 Topic = str | BarTopic
+# What the upstream can carry; without its topic, a Buffered brings nothing.
+Carried = Topic | Buffered
 
 
 class Update(ABC):
     """One state, or a marker between states.
 
-    ``continuous`` says that it directly follows the one before it of its topic that the hub saw;
-    False where the stream has a hole, or a new epoch of the aggregator begins. ``number`` is one
-    that no other update that the hub published has.
+    ``continuous``: the stream of its epoch went on since the state before it of its topic; False
+    where a stream or an epoch begins and states may be missing. ``skipped``: how many states the
+    aggregator left out before it because this process was busy. It continues for a reader that
+    conflates if it is continuous, and for one that buffers if nothing was skipped either.
+    ``number`` is one that no other update that the hub published has.
     """
 
-    __slots__ = ("_forms", "continuous", "epoch", "number", "sequence", "symbol")
+    __slots__ = ("_forms", "continuous", "epoch", "number", "sequence", "skipped", "symbol")
 
     # The interval of its bars; None: it is about aggregates.
     interval: str | None = None
@@ -73,6 +83,7 @@ class Update(ABC):
         self.sequence = sequence
         self.epoch = epoch
         self.continuous = continuous
+        self.skipped = 0
         self.number = 0
         # None: there are none.
         self._forms: dict[Callable[[Any], Any], Any] | None = None
@@ -121,6 +132,7 @@ class AggregateUpdate(Update):
         _, symbol, self.sequence, self.epoch, json = _ENCODER.encode_aggregate(data)
         self.symbol = symbol.decode()
         self.continuous = continuous
+        self.skipped = 0
         self.number = 0
         self._forms = None
         self._json: bytes | None = json

@@ -606,12 +606,19 @@ class WatchRequest(_message.Message):
     ADD_BARS_FIELD_NUMBER: _builtins.int
     REMOVE_BARS_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
+    BUFFER_ALL_FIELD_NUMBER: _builtins.int
+    ADD_BUFFERED_FIELD_NUMBER: _builtins.int
+    REMOVE_BUFFERED_FIELD_NUMBER: _builtins.int
     all: _builtins.bool
     """Whether to carry every symbol, present and future."""
     buffer: _builtins.int
-    """How many states may wait while the reader is slow. Beyond that number, the stream skips to the
-    newest state of each symbol. If absent, no state waits: a slow reader always gets the newest.
-    The server limits the number.
+    """How many states of buffered symbols may wait while the reader is slow, see buffer_all. Beyond that
+    number, the stream skips to the newest state of each symbol. If absent, no state waits: a slow
+    reader always gets the newest. The server limits the number.
+    """
+    buffer_all: _builtins.bool
+    """Whether every symbol is buffered, which is so at the beginning, or only those of add_buffered. Of
+    a symbol that is not buffered, only the newest state waits, so that a slow reader skips states.
     """
     @_builtins.property
     def add(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -629,6 +636,12 @@ class WatchRequest(_message.Message):
     def resume(self) -> Global___WatchResume:
         """In the first request of a stream: go on where an earlier stream was lost."""
 
+    @_builtins.property
+    def add_buffered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Symbols to buffer; a symbol that is not carried yet is buffered once it is."""
+
+    @_builtins.property
+    def remove_buffered(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -639,19 +652,26 @@ class WatchRequest(_message.Message):
         add_bars: _abc.Iterable[Global___BarTopic] | None = ...,
         remove_bars: _abc.Iterable[Global___BarTopic] | None = ...,
         resume: Global___WatchResume | None = ...,
+        buffer_all: _builtins.bool | None = ...,
+        add_buffered: _abc.Iterable[_builtins.str] | None = ...,
+        remove_buffered: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "all", b"all", "buffer", b"buffer", "resume", b"resume"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "_buffer_all", b"_buffer_all", "all", b"all", "buffer", b"buffer", "buffer_all", b"buffer_all", "resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "add", b"add", "add_bars", b"add_bars", "all", b"all", "buffer", b"buffer", "remove", b"remove", "remove_bars", b"remove_bars", "resume", b"resume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all", b"_all", "_buffer", b"_buffer", "_buffer_all", b"_buffer_all", "add", b"add", "add_bars", b"add_bars", "add_buffered", b"add_buffered", "all", b"all", "buffer", b"buffer", "buffer_all", b"buffer_all", "remove", b"remove", "remove_bars", b"remove_bars", "remove_buffered", b"remove_buffered", "resume", b"resume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__all: _TypeAlias = _typing.Literal["all"]  # noqa: Y015
     _WhichOneofArgType__all: _TypeAlias = _typing.Literal["_all", b"_all"]  # noqa: Y015
     _WhichOneofReturnType__buffer: _TypeAlias = _typing.Literal["buffer"]  # noqa: Y015
     _WhichOneofArgType__buffer: _TypeAlias = _typing.Literal["_buffer", b"_buffer"]  # noqa: Y015
+    _WhichOneofReturnType__buffer_all: _TypeAlias = _typing.Literal["buffer_all"]  # noqa: Y015
+    _WhichOneofArgType__buffer_all: _TypeAlias = _typing.Literal["_buffer_all", b"_buffer_all"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__all) -> _WhichOneofReturnType__all | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__buffer) -> _WhichOneofReturnType__buffer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__buffer_all) -> _WhichOneofReturnType__buffer_all | None: ...
 
 Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
@@ -712,8 +732,8 @@ Global___BarTopic: _TypeAlias = BarTopic  # noqa: Y015
 
 @_typing.final
 class UpdateBatch(_message.Message):
-    """States in the order in which they were published. A gap in the sequence of a symbol means that the
-    reader was too slow and states were skipped.
+    """States of one symbol in the order in which they were published. A gap in the sequence of a symbol
+    means that the reader was too slow and states were skipped.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

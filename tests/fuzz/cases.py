@@ -84,7 +84,12 @@ def _message(random: Random, rpc: str) -> bytes:
             )
         case "Watch":
             message = wire.WatchRequest(
-                add=[symbol], remove=[random.choice(SYMBOLS)], buffer=random.choice((0, 2**32 - 1))
+                add=[symbol],
+                remove=[random.choice(SYMBOLS)],
+                buffer=random.choice((0, 2**32 - 1)),
+                buffer_all=random.choice((None, False, True)),
+                add_buffered=[symbol] * random.choice((0, 1, 5000)),
+                remove_buffered=[random.choice(SYMBOLS)],
             )
         case "GetAggregates":
             message = wire.AggregatesRequest(symbols=[symbol] * random.choice((0, 1, 500, 5000)))

@@ -183,6 +183,42 @@ async def test_what_is_subscribed_while_the_link_is_cut_comes_after_it() -> None
         assert sorted(seen) == [("A", 5, None), ("B", 5, None)]
 
 
+async def test_after_a_cut_each_client_gets_what_its_policy_promises() -> None:
+    async with (
+        linked() as (gateway, link, flow),
+        open_websocket(gateway, "/api/v1/stream") as client,
+    ):
+        await send(client, type="subscribe", id="every", symbols=["A"], policy="buffer")
+        assert await next_update(client) == ("A", 1, None)
+        await send(client, type="subscribe", id="newest", symbols=["B"], policy="conflate")
+        assert await next_update(client) == ("B", 1, None)
+        link.refuse()
+        link.drop()
+        await eventually(lambda: gateway.hub.status == "stale")
+        await flow.push(5)
+        link.refuse(False)
+        seen: dict[str, list[tuple[int, object, int]]] = {"A": [], "B": []}
+        for _ in range(6):
+            update = await receive_until(client, "update")
+            each = int(update["sequence"]), update["recovered"], update["conflated"]
+            seen[update["data"]["symbol"]].append(each)
+        assert seen == {
+            "A": [(sequence, None, 0) for sequence in range(2, 7)],
+            "B": [(6, None, 4)],
+        }
+        # A client that was away is told that not all of this is known.
+        resume = {"epoch": update["epoch"], "sequences": {"B": "3"}}
+        await send(client, type="subscribe", id="back", symbols=["B"], resume=resume)
+        assert await next_update(client) == ("B", 6, False)
+        resume["sequences"] = {"A": "3"}
+        await send(
+            client, type="subscribe", id="all", symbols=["A"], policy="buffer", resume=resume
+        )
+        assert [await next_update(client) for _ in range(3)] == [
+            ("A", sequence, True) for sequence in (4, 5, 6)
+        ]
+
+
 async def cut_long(gateway: Gateway, link: Link, flow: Flow) -> None:
     link.refuse()
     link.drop()

@@ -110,6 +110,9 @@ requests = st.builds(
     WatchRequest,
     add=st.lists(st.sampled_from(SYMBOLS), max_size=2),
     buffer=st.sampled_from([0, 5, 100]),
+    buffer_all=st.sampled_from([None, False, True]),
+    add_buffered=st.lists(st.sampled_from(SYMBOLS), max_size=2),
+    remove_buffered=st.lists(st.sampled_from(SYMBOLS), max_size=1),
     add_bars=st.lists(
         st.builds(
             BarTopic,

@@ -92,6 +92,16 @@ moves = st.lists(
 
 
 async def follow(run: Run, steps: list[object], max_states: int, max_bars: int) -> None:
+    await advance(run, steps, max_states, max_bars)
+    expected = {symbol: list(range(1, n + 1)) for symbol, n in run.published.items()}
+    assert run.reader.states == expected
+    assert run.reader.closed == run.side.closed
+    assert run.reader.completed == run.side.completed
+    assert all(each == sorted(set(each)) for each in run.reader.bars.values())
+
+
+async def advance(run: Run, steps: list[object], max_states: int, max_bars: int) -> None:
+    """Take the steps, then read all that is left."""
     await run.connect()
     for step in steps:
         match step:
@@ -117,11 +127,6 @@ async def follow(run: Run, steps: list[object], max_states: int, max_bars: int) 
     await run.connect()
     while run.reader.has_news:
         await run.reader.read(max_states, max_bars)
-    expected = {symbol: list(range(1, n + 1)) for symbol, n in run.published.items()}
-    assert run.reader.states == expected
-    assert run.reader.closed == run.side.closed
-    assert run.reader.completed == run.side.completed
-    assert all(each == sorted(set(each)) for each in run.reader.bars.values())
 
 
 @given(moves)
@@ -153,6 +158,76 @@ async def test_a_slow_reader_goes_on_with_the_newest_states(steps: list[object])
         await run.reader.read(2, 1_000)
     assert {symbol: each[-1] for symbol, each in run.reader.states.items()} == run.published
     assert run.reader.closed == run.side.closed
+
+
+@given(moves, st.integers(1, 1_000), st.booleans())
+async def test_what_is_buffered_comes_state_by_state_and_of_the_rest_the_newest(
+    steps: list[object], limit: int, by_name: bool
+) -> None:
+    run = Run(drops_known=True)
+    await run.connect()
+    if by_name:
+        request = wire.WatchRequest(buffer_all=False, add_buffered="A")
+    else:
+        request = wire.WatchRequest(buffer_all=False, add_buffered="AC", remove_buffered="C")
+    run.apply(lambda side: side.watch(run.reader.stream, request))
+    await advance(run, steps, limit, 1_000)
+    expected = list(range(1, run.published.get("A", 0) + 1))
+    assert run.reader.states.get("A", []) == expected
+    for symbol, sequences in run.reader.states.items():
+        assert sequences == sorted(set(sequences))
+        assert sequences[-1] == run.published[symbol]
+    assert run.reader.states.keys() == run.published.keys()
+    assert run.reader.closed == run.side.closed
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sets(st.sampled_from("ABC"), min_size=1),
+            st.tuples(st.sampled_from(["buffer", "unbuffer"]), st.sampled_from("ABCD")),
+            st.booleans(),
+            st.sampled_from(["read", "cut"]),
+        ),
+        max_size=40,
+    ),
+    st.integers(1, 5),
+)
+async def test_whatever_is_buffered_sequences_grow_and_nothing_waits_beyond_its_bound(
+    steps: list[object], limit: int
+) -> None:
+    run = Run(drops_known=True)
+    await run.connect()
+    run.apply(lambda side: side.watch(run.reader.stream, wire.WatchRequest(buffer=4)))
+    for step in steps:
+        match step:
+            case set() as symbols:
+                run.trade(symbols, 0)
+            case ("buffer", str() as symbol):
+                change(run, wire.WatchRequest(add_buffered=[symbol]))
+            case ("unbuffer", str() as symbol):
+                change(run, wire.WatchRequest(remove_buffered=[symbol]))
+            case bool():
+                change(run, wire.WatchRequest(buffer_all=step))
+            case "read":
+                await run.reader.read(limit, 1_000)
+            case "cut":
+                run.cut()
+                await run.connect()
+                while run.reader.has_news:
+                    await run.reader.read(limit, 1_000)
+        for watcher in run.side.watchers._open:
+            assert watcher.states.buffered <= 4
+            assert watcher.states.due <= 3
+    while run.reader.has_news:
+        await run.reader.read(limit, 1_000)
+    assert {symbol: each[-1] for symbol, each in run.reader.states.items()} == run.published
+    assert all(each == sorted(set(each)) for each in run.reader.states.values())
+
+
+def change(run: Run, request: wire.WatchRequest) -> None:
+    stream = run.reader.stream
+    run.apply(lambda side: side.watch(stream, request))
 
 
 async def refused(side: Side, resume: wire.WatchResume) -> str:

@@ -85,7 +85,7 @@ def told(subscription: Subscription) -> list[tuple[int, bool | None]]:
 
 def test_bars_and_aggregates_of_a_symbol_are_topics_of_their_own() -> None:
     feed = BarFeed()
-    aggregates, minutes = feed.subscribe(["A"]), feed.follow()
+    aggregates, minutes = feed.subscribe(["A"], policy="conflate"), feed.follow()
     hours = feed.follow(interval="1h")
     feed.publish("A")
     feed.bar(0)

@@ -294,6 +294,7 @@ def test_a_conflated_reader_still_hears_of_a_hole() -> None:
     feed = Feed()
     live = feed.subscribe(["A"], policy="conflate")
     feed.publish("A")
+    feed.hub.begin_stream(None)
     feed.sequences["A"] = 5
     feed.publish("A", "A")
     assert told(live) == [(7, False)]
@@ -311,7 +312,7 @@ def test_history_ends_by_age() -> None:
 
 def test_a_thousand_subscribers_are_one_upstream_entry() -> None:
     feed = Feed()
-    subscriptions = [feed.subscribe(["A"]) for _ in range(1000)]
+    subscriptions = [feed.subscribe(["A"], "conflate") for _ in range(1000)]
     assert feed.hub.take_interest_changes() == ({"A"}, set())
     for subscription in subscriptions:
         feed.hub.unsubscribe(subscription)
@@ -363,10 +364,10 @@ def test_what_a_wildcard_leaves_is_forgotten_but_for_named_symbols() -> None:
 
 def test_the_number_of_followed_topics_is_bounded_and_a_refused_one_leaves_nothing() -> None:
     feed = Feed(max_symbols=2)
-    feed.subscribe(["A", "B"])
+    feed.subscribe(["A", "B"], "conflate")
     with pytest.raises(TooManySymbols, match="at most 2 symbols"):
         feed.subscribe(["A", "C"])
-    feed.subscribe(["A"])
+    feed.subscribe(["A"], "conflate")
     assert sorted(feed.hub.followed_topics()) == ["A", "B"]
     assert feed.hub.subscriptions == 2
 
