@@ -34,6 +34,13 @@ class StompDialect:
 
 
 GATEWAY = StompDialect()
+# A topic of its own per symbol.
+RABBITMQ = StompDialect(
+    path="/ws",
+    protocol="Sec-WebSocket-Protocol: v12.stomp\r\n",
+    login="login:guest\npasscode:guest\n",
+    destination="/topic/market-data.",
+)
 
 
 class Client:

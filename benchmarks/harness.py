@@ -19,6 +19,7 @@ import psutil
 from benchmarks.results import ROOT
 
 START_TIMEOUT_S = 60.0
+SERVICES = ("ingest", "aggregator", "gateway")
 
 
 class WrongResult(Exception):
@@ -104,27 +105,55 @@ async def run_service(module: str, program: str = "", **settings: object) -> Asy
         program: the module that runs it, if it is another one.
         settings: of the service.
     """
-    prefix = f"{module.upper()}_"
-    env = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
-    given = {"port": 0, "log_format": "json", **settings}
-    if module == "aggregator":
-        # A run must not depend on bars that an earlier one stored.
-        given = {"store": "off", **given}
-    env |= {f"{prefix}{name.upper()}": str(value) for name, value in given.items()}
+    async with _run(program or module, {module: settings}) as services:
+        yield services[module]
+
+
+@asynccontextmanager
+async def run_standalone(**settings: object) -> AsyncIterator[dict[str, Service]]:
+    """Run the three services in one process, each on a free port, for the time of the context.
+
+    Args:
+        settings: with the name of their service in front, such as ``gateway_rate_limit``.
+    """
+    by_service: dict[str, dict[str, object]] = {name: {} for name in SERVICES}
+    for name, value in settings.items():
+        service, _, setting = name.partition("_")
+        by_service[service][setting] = value
+    async with _run("standalone", by_service) as services:
+        yield services
+
+
+@asynccontextmanager
+async def _run(
+    program: str, settings: Mapping[str, Mapping[str, object]]
+) -> AsyncIterator[dict[str, Service]]:
+    prefixes = tuple(f"{name.upper()}_" for name in settings)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    for service, own in settings.items():
+        given = {"port": 0, "log_format": "json", **own}
+        if service == "aggregator":
+            # A run must not depend on bars that an earlier one stored.
+            given = {"store": "off", **given}
+        env |= {f"{service.upper()}_{name.upper()}": str(value) for name, value in given.items()}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", program or module),
+        *(sys.executable, "-m", program),
         cwd=ROOT,
         env=env,
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
-    address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    addresses: dict[str, asyncio.Future[str]] = {name: loop.create_future() for name in settings}
     events: list[dict[str, Any]] = []
-    reading = asyncio.create_task(_read_log(process.stderr, address, events))
+    reading = asyncio.create_task(_read_log(process.stderr, addresses, events))
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            port = int((await address).rpartition(":")[2])
-        yield Service(process.pid, port, events)
+            found = {name: await address for name, address in addresses.items()}
+        yield {
+            name: Service(process.pid, int(address.rpartition(":")[2]), events)
+            for name, address in found.items()
+        }
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
@@ -133,7 +162,9 @@ async def run_service(module: str, program: str = "", **settings: object) -> Asy
 
 
 async def _read_log(
-    log: asyncio.StreamReader, address: asyncio.Future[str], events: list[dict[str, Any]]
+    log: asyncio.StreamReader,
+    addresses: dict[str, asyncio.Future[str]],
+    events: list[dict[str, Any]],
 ) -> None:
     # Reads to the end, so that the service never waits for us.
     last = b""
@@ -141,7 +172,9 @@ async def _read_log(
         # Warnings of libraries are no JSON.
         with suppress(ValueError):
             events.append(json.loads(last))
-            if not address.done() and events[-1]["event"].endswith("listening"):
-                address.set_result(events[-1]["address"])
-    if not address.done():
-        address.set_exception(RuntimeError(f"the service did not start: {last.decode()}"))
+            name, _, verb = events[-1]["event"].rpartition("_")
+            if verb == "listening" and name in addresses and not addresses[name].done():
+                addresses[name].set_result(events[-1]["address"])
+    for address in addresses.values():
+        if not address.done():
+            address.set_exception(RuntimeError(f"the service did not start: {last.decode()}"))

@@ -9,10 +9,11 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
-from benchmarks.clients import StompDialect
+from benchmarks.clients import RABBITMQ
 from benchmarks.deliveries import Plan, Server, measure_peer
 from benchmarks.harness import Service
 from benchmarks.limits import MachineLimits
@@ -25,13 +26,6 @@ SCRIPT = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 EPMD = "/usr/bin/epmd"
 START_S = 90.0
 STOP_S = 20.0
-# A topic of its own per symbol.
-DIALECT = StompDialect(
-    path="/ws",
-    protocol="Sec-WebSocket-Protocol: v12.stomp\r\n",
-    login="login:guest\npasscode:guest\n",
-    destination="/topic/market-data.",
-)
 CONFIG = """
 listeners.tcp = none
 stomp.listeners.tcp.1 = 127.0.0.1:{stomp}
@@ -53,7 +47,7 @@ class StompPublisher(Rounds):
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.sendall(
-            f"CONNECT\naccept-version:1.2\nhost:/\n{DIALECT.login}heart-beat:0,0\n\n\0".encode()
+            f"CONNECT\naccept-version:1.2\nhost:/\n{RABBITMQ.login}heart-beat:0,0\n\n\0".encode()
         )
         self._socket.recv(4096)
 
@@ -63,7 +57,7 @@ class StompPublisher(Rounds):
         for state in self.make_round():
             body = encode_json(aggregate_to_dict(state))
             head = (
-                f"SEND\ndestination:{DIALECT.destination}{state.symbol}\n"
+                f"SEND\ndestination:{RABBITMQ.destination}{state.symbol}\n"
                 f"content-type:application/json\ncontent-length:{len(body)}\n\n"
             )
             frames.append(head.encode() + body + b"\0")
@@ -83,7 +77,8 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-async def _listens(port: int) -> bool:
+async def listens(port: int) -> bool:
+    """Whether something listens on a port of loopback."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
@@ -105,8 +100,16 @@ async def _end(process: asyncio.subprocess.Process) -> None:
                 return
 
 
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A running broker: its process with the port of web-STOMP, and the port of STOMP."""
+
+    service: Service
+    stomp_port: int
+
+
 @asynccontextmanager
-async def open_rabbitmq(plan: Plan) -> AsyncIterator[Server]:
+async def run_rabbitmq() -> AsyncIterator[Broker]:
     """Run a broker on loopback only, with its files in a folder of its own."""
     names_port, stomp, web, distribution = free_ports(4)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -152,18 +155,25 @@ async def open_rabbitmq(plan: Plan) -> AsyncIterator[Server]:
         )
         try:
             async with asyncio.timeout(START_S):
-                while not await _listens(web):
+                while not await listens(web):
                     if broker.returncode is not None:
                         raise RuntimeError(f"RabbitMQ ended with {broker.returncode}")
                     await asyncio.sleep(0.2)
-            publisher = StompPublisher(stomp, [f"D{n:03}" for n in range(plan.symbols)])
-            try:
-                yield Server(Service(broker.pid, web), publisher, DIALECT)
-            finally:
-                publisher.stop()
+            yield Broker(Service(broker.pid, web), stomp)
         finally:
             await _end(broker)
             await _end(names)
+
+
+@asynccontextmanager
+async def open_rabbitmq(plan: Plan) -> AsyncIterator[Server]:
+    """Run a broker, and a publisher of rounds."""
+    async with run_rabbitmq() as broker:
+        publisher = StompPublisher(broker.stomp_port, [f"D{n:03}" for n in range(plan.symbols)])
+        try:
+            yield Server(broker.service, publisher, RABBITMQ)
+        finally:
+            publisher.stop()
 
 
 def is_installed() -> bool:

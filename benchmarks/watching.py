@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from benchmarks.clients import Client, Crowd
+from benchmarks.clients import RABBITMQ, Client, Crowd
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Latencies
 from benchmarks.pacer import Pacer, Sent
@@ -100,6 +100,15 @@ class StompWatcher(WatchingClient):
     def begin(self) -> bytes:
         """Subscribe."""
         self._rest = self.subscribe_stomp(self.arrivals.symbols, "conflate")
+        return b""
+
+
+class RabbitWatcher(WatchingClient):
+    """Over web-STOMP of RabbitMQ."""
+
+    def begin(self) -> bytes:
+        """Subscribe."""
+        self._rest = self.subscribe_stomp(self.arrivals.symbols, "conflate", RABBITMQ)
         return b""
 
 

@@ -24,6 +24,7 @@ from ingest.session.services import SessionServices
 from ingest.settings import IngestSettings
 from marketdata.acceptor import allow_open_files
 from marketdata.channel import client_options
+from marketdata.load import LoadMeter
 from marketdata.summary import DropSummary
 from marketdata.warm import load_kernels
 
@@ -65,7 +66,9 @@ class Ingest:
             max_batches=settings.ring_batches,
             max_bytes=settings.ring_bytes,
         )
-        scheduler = BatchScheduler(self.ring, self.feed, settings.batch_linger_s)
+        scheduler = BatchScheduler(
+            self.ring, self.feed, settings.latency_target / 1000, LoadMeter()
+        )
         parser = FrameParser(self.rules, self.ring, self.feed, settings.max_frame_size)
         self._channel = channel or grpc.aio.insecure_channel(
             settings.aggregator,

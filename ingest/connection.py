@@ -85,8 +85,8 @@ class ProducerConnection(asyncio.BufferedProtocol):
         self._deadline = FrameDeadline(frame_timeout_s, self._end_late)
         # Ends a connection that sends no tick.
         self._first_tick_timer: asyncio.TimerHandle | None = None
-        # The batch that was unacked at the last read.
-        self._unacked_batch = 0
+        # The batch that could not leave at the last read; 0: there was none.
+        self._held_batch = 0
         # How many bytes to read before the end, once ingest stops.
         self._last_byte: int | None = None
         self._is_deferred = False
@@ -242,15 +242,14 @@ class ProducerConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
             self._scheduler.wait_for_room(self._resume)
         elif not self._is_deferred and self._last_byte is None:
-            before, self._unacked_batch = self._unacked_batch, self._scheduler.unacked_batch
-            if self._unacked_batch and self._unacked_batch == before and nbytes <= _SMALL_READ:
+            before, self._held_batch = self._held_batch, self._scheduler.held_batch
+            if self._held_batch and self._held_batch == before and nbytes <= _SMALL_READ:
                 self._defer_reads()
         self._end_if_read()
 
     def _defer_reads(self) -> None:
-        # Ticks that come now cannot leave before the batch is acked that is on its way, and to wake
-        # up for each tick costs more than all the work on it. So a producer that sends often is
-        # read when an ack has come.
+        # The open batch cannot leave yet, and to wake up for each tick costs more than all the work
+        # on it. So a producer that sends often is read when the batch may leave.
         self._is_deferred = True
         self._transport.pause_reading()
         self._scheduler.defer_reads(self._read_now)
@@ -270,7 +269,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
         if nbytes:
             self.buffer_updated(nbytes)
         # The transport notices at once that a silent producer sends or leaves; a producer that
-        # sends much is read while batches are unacked.
+        # sends much is read while batches wait.
         if not 0 < nbytes <= _SMALL_READ or not self._scheduler.is_prompt:
             self._read_when_ready()
 

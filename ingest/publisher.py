@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from functools import partial
 from random import Random
 
 import grpc
@@ -63,7 +64,11 @@ class Publisher:
         publish: Publish = self._channel.stream_stream(
             PUBLISH_TICKS, response_deserializer=wire.BatchAck.FromString
         )
-        await keep_stream(publish, self._carry, self._log_loss, self._random)
+        # Two small batches may be unacked, so each need not be acked at once.
+        metadata = (("delayed-acks", self._ring.producer_id),)
+        await keep_stream(
+            partial(publish, metadata=metadata), self._carry, self._log_loss, self._random
+        )
 
     async def end(self) -> None:
         """End the stream in order, so that the aggregator does not take us for lost."""
@@ -122,6 +127,7 @@ class Publisher:
             except UnexpectedAck as exc:
                 log.error("unexpected_ack", error=str(exc))  # noqa: TRY400  the error says all
                 break
+            self._scheduler.aggregator_load = ack.load_percent / 100
             owner = acked[0].owner if acked else None
             if owner is None:
                 self._scheduler.batch_acked()

@@ -68,7 +68,7 @@ class BatchRing:
         max_batches: int,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        self._producer_id = producer_id
+        self.producer_id = producer_id
         self._next_sequence = first_sequence
         self._batch_ticks = batch_ticks
         self.max_batches = max_batches
@@ -108,9 +108,9 @@ class BatchRing:
         )
 
     @property
-    def is_idle(self) -> bool:
-        """Whether every batch that was closed here is acked; those of sessions do not count."""
-        return not self._unowned
+    def unanswered(self) -> int:
+        """How many batches that were closed here are not acked; those of sessions do not count."""
+        return self._unowned
 
     @property
     def is_empty(self) -> bool:
@@ -196,7 +196,7 @@ class BatchRing:
         self._open_ticks = 0
 
     def _head(self, first_sequence: int, report: FeedReport | None = None) -> bytes:
-        head = TickBatch(producer_id=self._producer_id, first_sequence=first_sequence, feed=report)
+        head = TickBatch(producer_id=self.producer_id, first_sequence=first_sequence, feed=report)
         return head.SerializeToString()
 
     def add_batch(self, batch: Batch) -> None:

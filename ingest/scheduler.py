@@ -1,4 +1,4 @@
-"""Decide when the open batch leaves, and which connections are read while batches are unacked."""
+"""Decide when the open batch leaves, and which connections are read while it waits."""
 
 from __future__ import annotations
 
@@ -9,30 +9,42 @@ from itertools import islice
 
 from ingest.reports import FeedState
 from ingest.ring import BatchRing
+from marketdata.load import LoadMeter
 
 # How often the numbers of the feed are reported while they change.
 REPORT_INTERVAL_S = 1.0
+# Batches that leave before an earlier one is acked; full ones are not held.
+MAX_UNANSWERED = 2
+# Connections that wait for a batch to leave are read after this time, whatever happens.
+MAX_DEFER_S = 0.02
 
 Callback = Callable[[], None]
 
 
 class BatchScheduler:
-    """Close the open batch when it is due, and wake connections that wait.
+    """Close the open batch when it may leave, and wake connections that wait.
 
-    The open batch leaves after the linger, and at once while the aggregator has all others: it
-    waits only while it would stand in line anyway. So a lone tick is not late, and under load
-    batches are large.
+    A full batch leaves at once. Other batches leave while at most one is unacked: an ack lets the
+    next one go, with all ticks that came meanwhile, so batches are as large as the load asks for.
+    Between two of them is a pause of ``latency_target_s`` times the load of ingest or of the
+    aggregator: an idle machine sends each tick at once, a busy one sends fewer messages.
 
     Args:
         ring: holds the batches.
         feed: counts the producers.
-        linger_s: how long the open batch waits for more ticks while another one is unacked.
+        latency_target_s: the longest pause.
+        load: measures the load of this process.
     """
 
-    def __init__(self, ring: BatchRing, feed: FeedState, linger_s: float) -> None:
+    def __init__(
+        self, ring: BatchRing, feed: FeedState, latency_target_s: float, load: LoadMeter
+    ) -> None:
         self._ring = ring
         self._feed = feed
-        self._linger_s = linger_s
+        self._latency_target_s = latency_target_s
+        self._load = load
+        #: The load of the aggregator, as it said last.
+        self.aggregator_load = 0.0
         #: Set when a batch was closed that can be sent.
         self.batch_closed = asyncio.Event()
         self._is_connected = False
@@ -40,14 +52,17 @@ class BatchScheduler:
         self._report_due = self._report_urgent = False
         # Runs while the last report is younger than the interval.
         self._report_timer: asyncio.TimerHandle | None = None
-        # The open batch has waited long enough and leaves as soon as it can.
-        self._overdue = False
-        self._linger: asyncio.TimerHandle | None = None
+        # When the next batch may leave, on the clock of the loop, and the timer for it.
+        self._next_at = 0.0
+        self._pause: asyncio.TimerHandle | None = None
         self._closed_batches = 0
         # Connections that wait for room, in the order in which they came; a dict, since some leave.
         self._waiting: dict[Callback, None] = {}
-        # Connections that are read when a batch was acked.
+        # Connections that are read when a batch may leave.
         self._deferred: dict[Callback, None] = {}
+        self._defer_timer: asyncio.TimerHandle | None = None
+        # No batch could leave for longer than connections may be deferred.
+        self._is_stuck = False
         self._is_reading = False
         self._empty = asyncio.Event()
 
@@ -58,13 +73,15 @@ class BatchScheduler:
 
     @property
     def is_prompt(self) -> bool:
-        """Whether batches are acked before the open one has waited long enough."""
-        return self._is_connected and not self._overdue
+        """Whether batches leave soon enough that connections can wait for it."""
+        return self._is_connected and not self._is_stuck
 
     @property
-    def unacked_batch(self) -> int:
-        """The number of the batch that new ticks have to wait for; 0: they leave at once."""
-        return 0 if self._ring.is_idle or not self.is_prompt else self._ring.closed_batches
+    def held_batch(self) -> int:
+        """The number of the open batch if it cannot leave yet; 0: new ticks leave at once."""
+        if not self.is_prompt or self._may_leave():
+            return 0
+        return self._ring.closed_batches + 1
 
     def producer_joined(self) -> None:
         """Count a producer that has begun, before its ticks are added."""
@@ -80,15 +97,8 @@ class BatchScheduler:
 
     def ticks_added(self) -> None:
         """Close the open batch now or later, after ticks were added or counted."""
-        ring = self._ring
-        if ring.closed_batches != self._closed_batches:
-            # The open ticks came after the batch that closed.
-            self._closed_batches = ring.closed_batches
-            self._cancel_linger()
-            self._overdue = False
-            self.batch_closed.set()
-        if ring.open_ticks:
-            self._start_linger()
+        if self._ring.closed_batches != self._closed_batches:
+            self._left()
         self._close_due()
         self._schedule_report()
 
@@ -101,9 +111,9 @@ class BatchScheduler:
         self._waiting.pop(resume, None)
 
     def defer_reads(self, read: Callback) -> None:
-        """Call ``read`` whenever a batch was acked, or has been unacked for the linger."""
+        """Call ``read`` whenever a batch may leave, or none could for some time."""
         self._deferred[read] = None
-        self._start_linger()
+        self._wait()
 
     def stop_deferring(self, read: Callback) -> None:
         """Undo :meth:`defer_reads`, if it was called."""
@@ -120,13 +130,13 @@ class BatchScheduler:
         """Read all connections: no ack comes that they could wait for."""
         self._is_connected = self._report_due = self._report_urgent = False
         self._cancel_report_timer()
+        self._cancel_pause()
         self._read_deferred()
 
     def batch_acked(self) -> None:
-        """Send and read on, after the ring took the ack of a batch that was closed here."""
-        if self._deferred:
-            self._read_deferred()
-        self._close_due()
+        """Send and read on, after the ring took the ack of batches that were closed here."""
+        self._is_stuck = False
+        self._go_on()
         self.room_made()
 
     def session_batch_added(self) -> None:
@@ -146,14 +156,26 @@ class BatchScheduler:
 
     async def drain(self) -> None:
         """Wait until the aggregator has every tick."""
-        self._end_linger()
+        self._read_deferred()
         self._cancel_report_timer()
-        # Refusals without ticks.
+        self._cancel_pause()
+        # The last ticks, or refusals without ticks.
         self._ring.close_batch()
         self.batch_closed.set()
         while not self._ring.is_empty:
             self._empty.clear()
             await self._empty.wait()
+
+    def _may_leave(self) -> bool:
+        if self._ring.unanswered >= MAX_UNANSWERED or self._ring.is_full:
+            return False
+        return asyncio.get_running_loop().time() >= self._next_at
+
+    # Sends what waits, with the ticks of all deferred connections, if a batch may leave.
+    def _go_on(self) -> None:
+        if self._deferred and self._may_leave():
+            self._read_deferred()
+        self._close_due()
 
     def _read_deferred(self) -> None:
         # The ticks of all of them leave together.
@@ -164,23 +186,48 @@ class BatchScheduler:
         finally:
             self._is_reading = False
 
-    def _start_linger(self) -> None:
-        if self._linger is None and not self._overdue:
-            loop = asyncio.get_running_loop()
-            self._linger = loop.call_later(self._linger_s, self._end_linger)
+    # Arms the timers that a waiting batch and deferred connections need.
+    def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._deferred and self._defer_timer is None:
+            self._defer_timer = loop.call_later(MAX_DEFER_S, self._end_deferring)
+        if (
+            self._pause is None
+            and self._is_connected
+            and (self._deferred or self._ring.open_ticks)
+            and self._ring.unanswered < MAX_UNANSWERED
+            and not self._ring.is_full
+        ):
+            self._pause = loop.call_at(self._next_at, self._end_pause)
 
-    def _end_linger(self) -> None:
-        self._cancel_linger()
-        self._overdue = True
-        # Deferred connections are read a last time, see that acks take long, and end deferring.
-        self._read_deferred()
-        self._overdue = self._ring.open_ticks > 0
-        self._close_due()
+    def _end_pause(self) -> None:
+        self._pause = None
+        self._go_on()
 
-    def _cancel_linger(self) -> None:
-        if self._linger is not None:
-            self._linger.cancel()
-            self._linger = None
+    def _cancel_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+
+    def _end_deferring(self) -> None:
+        self._defer_timer = None
+        if self._deferred:
+            # They are read a last time, see that acks take long, and end deferring.
+            self._is_stuck = not self._may_leave()
+            self._read_deferred()
+            self._close_due()
+
+    # A batch was closed: the pause begins.
+    def _left(self) -> None:
+        self._closed_batches = self._ring.closed_batches
+        self._cancel_pause()
+        load = max(self._load.read(), self.aggregator_load)
+        pause_s = self._latency_target_s * min(1.0, load)
+        self._next_at = asyncio.get_running_loop().time() + pause_s
+        if self._defer_timer is not None:
+            self._defer_timer.cancel()
+            self._defer_timer = None
+        self.batch_closed.set()
 
     def _report(self, *, urgent: bool) -> None:
         # Without a stream, the next one begins with a report.
@@ -206,19 +253,14 @@ class BatchScheduler:
 
     def _close_due(self) -> None:
         # Without a stream the open batch goes on filling: small ones would use up the ring in a
-        # second. The same holds while acks are slow: once half of the ring is unacked, only full
-        # batches are closed.
+        # second.
         ring = self._ring
         if not self._is_connected or ring.is_full or self._is_reading:
             return
         # Numbers leave with ticks, if there are any; the first and the last producer at once.
         report_alone = self._report_urgent or (self._report_due and not ring.open_ticks)
-        is_due = (self._overdue and ring.open_ticks) or report_alone
-        if (ring.is_idle and ring.open_ticks) or (is_due and not ring.is_half_full):
-            self._cancel_linger()
+        if (ring.open_ticks and self._may_leave()) or (report_alone and not ring.is_half_full):
             ring.close_batch(self._feed.report() if self._report_due else None)
-            self._overdue = self._report_due = self._report_urgent = False
-            self._closed_batches = ring.closed_batches
-            self.batch_closed.set()
-        if self._deferred and not ring.is_idle:
-            self._start_linger()
+            self._report_due = self._report_urgent = False
+            self._left()
+        self._wait()

@@ -60,10 +60,11 @@ class IngestSettings(ServerSettings):
         description="connections of producers at the same time; further ones are closed at once",
     )
     batch_ticks: int = Field(default=10_000, ge=1, le=20_000, description="ticks in a full batch")
-    batch_linger_s: float = Field(
-        default=0.002,
+    latency_target: float = Field(
+        default=2.0,
         ge=0,
-        description="how long a tick waits for others while a batch is unacknowledged",
+        le=1000,
+        description="ms; longest pause between two batches, it grows with the load; 0: no pause",
     )
     ring_batches: int = Field(
         default=128, ge=1, description="unacknowledged batches held; when full, reading stops"

@@ -19,7 +19,7 @@ from aggregator.producers.numbering import InvalidBatch
 from aggregator.rpc.calls import CANCELLATION_S, Calls, ShuttingDown
 from aggregator.rpc.errors import Context, SymbolHasNoData, abort
 from aggregator.rpc.malformed import refuse
-from aggregator.rpc.publishing import Batches
+from aggregator.rpc.publishing import DELAYED_ACKS, Batches
 from aggregator.rpc.single_ticks import SingleTicks
 from aggregator.rpc.symbols import TooManyAsked, list_page, normalize_all
 from aggregator.rpc.watching import WatchCalls
@@ -28,6 +28,7 @@ from aggregator.views.views import UnknownView
 from aggregator.wire.encoded import message_of
 from marketdata.errors import InvalidSymbol
 from marketdata.intervals import InvalidInterval
+from marketdata.load import LoadMeter
 from marketdata.summary import DropSummary
 from marketdata.symbols import in_other_case, normalize_symbol
 from marketdata.validation import TickRules
@@ -86,6 +87,7 @@ class MarketDataService(MarketDataServiceServicer):
         self._drops = DropSummary(log, "ticks_rejected")
         self._journal = journal
         self._watching = watching
+        self._load = LoadMeter()
         self.producers = Calls()
 
     def log_drops(self) -> None:
@@ -129,7 +131,14 @@ class MarketDataService(MarketDataServiceServicer):
                 # At once: the producer then knows that its stream is accepted.
                 await context.send_initial_metadata(())
                 with self._feed() as stream:
-                    batches = Batches(request_iterator, stream, self._journal, self._wait_for_room)
+                    batches = Batches(
+                        request_iterator,
+                        stream,
+                        self._journal,
+                        self._wait_for_room,
+                        delayed=_delayed_producer(context),
+                        load=self._load,
+                    )
                     async with contextlib.aclosing(batches.acks()) as acks:
                         async for ack in acks:
                             applied += ack.accepted
@@ -275,3 +284,10 @@ class MarketDataService(MarketDataServiceServicer):
         book = self._market.book
         rows = (book.row(symbol) for symbol in symbols)
         return b"".join(book.states([row for row in rows if row is not None]))
+
+
+def _delayed_producer(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == DELAYED_ACKS and isinstance(value, str):
+            return value
+    return ""

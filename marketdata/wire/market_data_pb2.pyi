@@ -430,8 +430,12 @@ Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
 
 @_typing.final
 class BatchAck(_message.Message):
-    """The answer to one TickBatch. Every tick up to last_sequence was applied, was a duplicate, or is
+    """The answer to a TickBatch. Every tick up to last_sequence was applied, was a duplicate, or is
     listed under rejections.
+
+    Each batch gets its own at once. A producer that names itself in the metadata of the call,
+    "delayed-acks: PRODUCER_ID", lets the acks of its batches wait up to 5 ms; then one ack answers up
+    to two of them, and has the sums of their numbers.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -440,9 +444,12 @@ class BatchAck(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
     REJECTIONS_FIELD_NUMBER: _builtins.int
+    LOAD_PERCENT_FIELD_NUMBER: _builtins.int
     last_sequence: _builtins.int
     accepted: _builtins.int
     duplicates: _builtins.int
+    load_percent: _builtins.int
+    """The CPU that the aggregator takes, in percent of a core."""
     @_builtins.property
     def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rejection]: ...
     def __init__(
@@ -452,10 +459,11 @@ class BatchAck(_message.Message):
         accepted: _builtins.int = ...,
         duplicates: _builtins.int = ...,
         rejections: _abc.Iterable[Global___Rejection] | None = ...,
+        load_percent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "last_sequence", b"last_sequence", "rejections", b"rejections"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "last_sequence", b"last_sequence", "load_percent", b"load_percent", "rejections", b"rejections"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from aggregator.app import Aggregator
 from aggregator.bars.bar import Coverage
+from ingest import scheduler
 from ingest.app import Ingest
 from marketdata.errors import AddressInUse, StartError
 from marketdata.framing import MAX_FRAME_SIZE, encode_frame
@@ -243,7 +244,7 @@ async def test_an_address_of_another_machine_is_a_clear_error() -> None:
 async def test_a_lone_tick_leaves_at_once() -> None:
     async with (
         run_recording_aggregator() as recorder,
-        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=60) as ingest,
+        run_ingest(f"127.0.0.1:{recorder.port}") as ingest,
     ):
         for _ in range(3):
             await send(ingest.listener.port, [make_tick()])
@@ -261,20 +262,24 @@ async def stay_connected(ingest: Ingest, recorder: RecordingAggregator) -> Async
         yield
 
 
-async def test_ticks_that_came_while_a_batch_was_unacked_leave_together_with_its_ack() -> None:
+async def test_ticks_that_come_while_two_batches_are_unacked_leave_together_with_the_ack() -> None:
     async with (
         run_recording_aggregator() as recorder,
-        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=60) as ingest,
+        run_ingest(f"127.0.0.1:{recorder.port}", latency_target=0) as ingest,
         stay_connected(ingest, recorder),
     ):
+        await until(lambda: not ingest.ring.unanswered)
         recorder.withhold_acks()
-        await send(ingest.listener.port, [make_tick()])
+        for count in range(1, 6):
+            await send(ingest.listener.port, [make_tick()])
+            await until(lambda count=count: ingest.feed.accepted == count)
+        assert ingest.ring.unanswered == 2
+        recorder.release_acks()
+        sizes: list[int] = []
         async with asyncio.timeout(TIMEOUT_S):
-            assert len((await recorder.batches.get()).ticks) == 1
-            await send(ingest.listener.port, [make_tick()])
-            await send(ingest.listener.port, [make_tick()])
-            recorder.release_acks()
-            assert len((await recorder.batches.get()).ticks) == 2
+            while sum(sizes) < 5:
+                sizes.append(len((await recorder.batches.get()).ticks))
+        assert sizes == [1, 1, 3]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -317,12 +322,20 @@ class FetchedProducer:
 
 
 @contextlib.asynccontextmanager
-async def fetched_producer(linger_s: float) -> AsyncIterator[FetchedProducer]:
+async def fetched_producer(max_defer_s: float) -> AsyncIterator[FetchedProducer]:
     """Connect a producer, and let it send until it is not listened to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler, "MAX_DEFER_S", max_defer_s)
+        async with _fetched_producer() as producer:
+            yield producer
+
+
+@contextlib.asynccontextmanager
+async def _fetched_producer() -> AsyncIterator[FetchedProducer]:
     async with (
         asyncio.timeout(TIMEOUT_S),
         run_recording_aggregator() as recorder,
-        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=linger_s) as ingest,
+        run_ingest(f"127.0.0.1:{recorder.port}", latency_target=0) as ingest,
         stay_connected(ingest, recorder),
         connect(ingest.listener.port) as (_, writer),
     ):
@@ -333,8 +346,8 @@ async def fetched_producer(linger_s: float) -> AsyncIterator[FetchedProducer]:
         yield producer
 
 
-async def test_who_sends_often_is_read_when_the_batch_before_has_come_back() -> None:
-    async with fetched_producer(linger_s=60) as producer:
+async def test_a_producer_that_sends_often_is_read_when_a_batch_may_leave() -> None:
+    async with fetched_producer(max_defer_s=60) as producer:
         # How many came before depends on when a batch left that is not acked, and on the machine.
         read = producer.read
         await producer.send(10)
@@ -342,13 +355,13 @@ async def test_who_sends_often_is_read_when_the_batch_before_has_come_back() -> 
         producer.recorder.release_acks()
         assert len(await producer.receive()) == producer.sent
         # It is listened to again.
-        await until(lambda: producer.ingest.ring.is_idle)
+        await until(lambda: not producer.ingest.ring.unanswered)
         await producer.send()
         assert len((await producer.recorder.batches.get()).ticks) == 1
 
 
-async def test_what_is_read_when_a_batch_has_come_back_leaves_in_one() -> None:
-    async with fetched_producer(linger_s=60) as producer:
+async def test_ticks_that_are_read_with_an_ack_leave_in_one_batch() -> None:
+    async with fetched_producer(max_defer_s=60) as producer:
         await producer.send(10)
         producer.recorder.release_acks()
         sizes: list[int] = []
@@ -358,7 +371,7 @@ async def test_what_is_read_when_a_batch_has_come_back_leaves_in_one() -> None:
 
 
 async def test_a_batch_that_is_long_on_its_way_keeps_no_producer_from_being_read() -> None:
-    async with fetched_producer(linger_s=0.05) as producer:
+    async with fetched_producer(max_defer_s=0.05) as producer:
         for _ in range(3):
             await producer.send(10)
             await until(lambda: producer.read == producer.sent)
@@ -367,7 +380,7 @@ async def test_a_batch_that_is_long_on_its_way_keeps_no_producer_from_being_read
 
 
 async def test_a_producer_that_leaves_before_it_is_read_is_read_to_its_end() -> None:
-    async with fetched_producer(linger_s=60) as producer:
+    async with fetched_producer(max_defer_s=60) as producer:
         await producer.send(10)
         producer.writer.close()
         await producer.writer.wait_closed()
@@ -377,7 +390,7 @@ async def test_a_producer_that_leaves_before_it_is_read_is_read_to_its_end() -> 
 
 
 async def test_a_lost_stream_leaves_no_producer_unread() -> None:
-    async with fetched_producer(linger_s=60) as producer:
+    async with fetched_producer(max_defer_s=60) as producer:
         await producer.send(10)
         producer.recorder.break_streams()
         await until(lambda: producer.read == producer.sent)
@@ -385,39 +398,37 @@ async def test_a_lost_stream_leaves_no_producer_unread() -> None:
         assert len(await producer.receive()) == producer.sent
 
 
-async def test_ingest_that_stops_reads_who_it_did_not_listen_to() -> None:
-    async with fetched_producer(linger_s=60) as producer:
+async def test_ingest_that_stops_reads_deferred_producers() -> None:
+    async with fetched_producer(max_defer_s=60) as producer:
         await producer.send(10)
         producer.recorder.release_acks()
     assert producer.read == producer.sent
     assert len(await producer.receive()) == producer.sent
 
 
-async def test_behind_an_unacked_batch_full_ones_leave_at_once_and_the_rest_after_the_linger() -> (
-    None
-):
+async def test_full_batches_leave_at_once_and_the_rest_when_one_is_acked() -> None:
     async with (
+        asyncio.timeout(TIMEOUT_S),
         run_recording_aggregator() as recorder,
-        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=1, batch_ticks=1_000) as ingest,
+        run_ingest(f"127.0.0.1:{recorder.port}", batch_ticks=1_000) as ingest,
         stay_connected(ingest, recorder),
     ):
         recorder.postpone_acks()
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        await send(ingest.listener.port, (make_tick() for _ in range(2_500)))
-        first, second = await recorder.batches.get(), await recorder.batches.get()
-        full_after = loop.time() - start
-        rest = await recorder.batches.get()
-        assert [len(b.ticks) for b in (first, second, rest)] == [1_000, 1_000, 500]
-        assert loop.time() - start >= 1 > full_after
-        assert second.first_sequence == first.first_sequence + 1_000
+        await send(ingest.listener.port, (make_tick() for _ in range(4_500)))
+        full = [await recorder.batches.get() for _ in range(4)]
+        await until(lambda: ingest.feed.accepted == 4_500)
+        assert recorder.batches.empty()
+        assert ingest.ring.unanswered == 4
         recorder.release_acks()
+        rest = await recorder.batches.get()
+        assert [len(batch.ticks) for batch in (*full, rest)] == [1_000] * 4 + [500]
+        assert rest.first_sequence == full[0].first_sequence + 4_000
 
 
 async def test_small_batches_do_not_use_up_the_ring_while_acks_are_slow() -> None:
     async with (
         run_recording_aggregator() as recorder,
-        run_ingest(f"127.0.0.1:{recorder.port}", batch_linger_s=0, ring_batches=4) as ingest,
+        run_ingest(f"127.0.0.1:{recorder.port}", latency_target=0, ring_batches=4) as ingest,
     ):
         recorder.withhold_acks()
         for _ in range(20):

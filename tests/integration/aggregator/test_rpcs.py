@@ -50,6 +50,11 @@ def batch(first: int, *symbols: str, producer: str = "p") -> wire.TickBatch:
     )
 
 
+async def publish_delayed(stub: Stub, *batches: wire.TickBatch) -> list[wire.BatchAck]:
+    call = stub.PublishTicks(iter(batches), metadata=(("delayed-acks", "p"),))
+    return [ack async for ack in call]
+
+
 async def read(call: Any) -> Any:
     """Read a message that must come."""
     async with asyncio.timeout(TIMEOUT_S):
@@ -446,3 +451,48 @@ async def test_reflection_finds_services_methods_and_messages(
         assert answer.HasField("file_descriptor_response") is found
         if not found:
             assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+async def test_each_batch_is_acked_unless_its_producer_lets_acks_wait(stub: Stub) -> None:
+    batches = [batch(number, "AAPL") for number in range(1, 41)]
+    assert [ack.last_sequence for ack in await publish(stub, *batches)] == list(range(1, 41))
+
+
+async def test_acks_that_may_wait_answer_two_batches_each(stub: Stub) -> None:
+    acks = await publish_delayed(stub, *(batch(number, "AAPL") for number in range(1, 41)))
+    assert acks[-1].last_sequence == 40
+    assert sum(ack.accepted for ack in acks) == 40
+    # The first has no batch before it, and a slow machine may let an ack wait too long.
+    assert len(acks) < 40
+
+
+async def test_an_ack_waits_for_the_next_batch_but_not_for_ever(stub: Stub) -> None:
+    call = stub.PublishTicks(metadata=(("delayed-acks", "p"),))
+    last = 0
+    for number in range(1, 6):
+        await call.write(batch(number, "AAPL"))
+    while last < 5:
+        last = (await read(call)).last_sequence
+    await call.done_writing()
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_the_batches_of_other_producers_on_the_stream_are_acked_one_by_one(
+    stub: Stub,
+) -> None:
+    batches = [batch(number, "AAPL", producer="session") for number in range(1, 11)]
+    acks = await publish_delayed(stub, *batches)
+    assert [ack.last_sequence for ack in acks] == list(range(1, 11))
+
+
+async def test_an_invalid_batch_ends_the_stream_after_the_acks_of_those_before(
+    stub: Stub,
+) -> None:
+    call = stub.PublishTicks(
+        iter([batch(1, "AAPL"), batch(2, "AAPL"), batch(2**63, "AAPL")]),
+        metadata=(("delayed-acks", "p"),),
+    )
+    last = 0
+    while last < 2:
+        last = (await read(call)).last_sequence
+    assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
