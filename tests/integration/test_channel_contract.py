@@ -203,7 +203,7 @@ async def test_a_handler_sees_its_call(kind: Kind) -> None:
         seen["left"] = context.time_remaining()
         seen["peer"] = context.peer()
         if not done.done():
-            context.add_done_callback(note_end)
+            context.add_done_callback(note_end)  # type: ignore[arg-type]  # a protocol of the stubs
         return b""
 
     async with serving(kind, {"Look": unary_unary(look)}) as side:
