@@ -1,5 +1,5 @@
-# One image for the four services. The command picks one: python -m aggregator, ingest, gateway,
-# fakeclient.
+# One image for all programs. The command picks one: python -m aggregator, ingest, gateway,
+# standalone, fakeclient.
 # Nothing here needs BuildKit, so Compose v1 and engines without buildx can build it too.
 
 # The base image of every stage. It can be a mirror, or an image that has a company's CA.
@@ -50,7 +50,7 @@ ENV NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES=
 USER 10001:10001
 # No file here can shadow an installed module.
 WORKDIR /tmp
-CMD ["sh", "-c", "echo 'name a service: python -m aggregator, ingest, gateway or fakeclient' >&2; exit 64"]
+CMD ["sh", "-c", "echo 'name a service: python -m aggregator, ingest, gateway, standalone or fakeclient' >&2; exit 64"]
 ARG VERSION=unversioned
 LABEL org.opencontainers.image.title="market-data-server" \
       org.opencontainers.image.description="Turns ticks pushed over TCP into correct OHLCV aggregates and hands them live to every kind of client." \

@@ -88,6 +88,7 @@ FAULT_SECONDS ?= 3600
 faults: $(VENV)/.setup-dev $(VENV)/.kernels
 	$(BIN)/python -m tests.faults --mode sessions --seeds $(FAULT_SEEDS) --seconds $(FAULT_SECONDS)
 	$(BIN)/python -m tests.faults --mode frames --seeds $(FAULT_SEEDS) --seconds $(FAULT_SECONDS)
+	$(BIN)/python -m tests.faults --mode standalone --seeds $(FAULT_SEEDS) --seconds $(FAULT_SECONDS)
 
 # Without a tick log, a kill costs ticks, and the comparison must say so.
 faults-found: $(VENV)/.setup-dev $(VENV)/.kernels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import structlog
 
@@ -14,7 +14,9 @@ import ingest.app
 from aggregator.app import Aggregator, make_interceptors
 from gateway.app import running_gateway
 from ingest.app import Ingest
+from ingest.settings import IngestSettings
 from marketdata.acceptor import allow_open_files
+from marketdata.errors import StartError
 from marketdata.inprocess import InProcessChannel, InProcessServer
 from marketdata.runtime import collect_rarely
 from standalone.log_names import PROGRAM, present
@@ -44,24 +46,44 @@ async def main(settings: StandaloneSettings, stop: asyncio.Event) -> int:
         running_aggregator(settings) as (server, aggregator_address),
         serving_clients(settings, server) as gateway_address,
     ):
-        present.set("ingest")
-        producers = Ingest(settings.ingest, InProcessChannel(server, "ingest"))
+        addresses = {"aggregator": aggregator_address, "gateway": gateway_address}
+        result = await take_ticks(settings.ingest, server, stop, addresses)
+    if isinstance(result, StartError):
+        raise result
+    return result
+
+
+async def take_ticks(
+    settings: IngestSettings,
+    server: InProcessServer,
+    stop: asyncio.Event,
+    addresses: Mapping[str, str],
+) -> int | StartError:
+    """Run ingest until ``stop`` is set; return the exit code, or why it cannot be started.
+
+    Args:
+        settings: of ingest.
+        server: the aggregator.
+        stop: also set if ingest fails.
+        addresses: of the services that run already.
+    """
+    present.set("ingest")
+    producers = Ingest(settings, InProcessChannel(server, "ingest"))
+    try:
         await producers.start(on_failure=stop.set)
-        address = f"{settings.ingest.host}:{producers.listener.port}"
-        log.info("ingest_listening", address=address)
-        present.set(PROGRAM)
-        collect_rarely(COLLECTIONS)
-        log.info(
-            "standalone_ready",
-            ingest=address,
-            aggregator=aggregator_address,
-            gateway=gateway_address,
-        )
-        try:
-            await stop.wait()
-        finally:
-            present.set("ingest")
-            code = await producers.stop()
+    except StartError as exc:
+        # Raised here, it would leave the gateway in a group of errors.
+        return exc
+    address = f"{settings.host}:{producers.listener.port}"
+    log.info("ingest_listening", address=address)
+    present.set(PROGRAM)
+    collect_rarely(COLLECTIONS)
+    log.info("standalone_ready", ingest=address, **addresses)
+    try:
+        await stop.wait()
+    finally:
+        present.set("ingest")
+        code = await producers.stop()
     return code
 
 

@@ -32,7 +32,8 @@ LAST_WORDS = ("fakeclient | sent ", "ingest_stopped", "gateway_stopped", "aggreg
 class Run:
     """One ``python -m scripts.run`` on ports of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
+        self._options = options
         self.ports = {name: free_port() for name in ("INGEST", "AGGREGATOR", "GATEWAY")}
         self.mark = uuid4().hex
         self.lines: list[str] = []
@@ -49,7 +50,7 @@ class Run:
         }
         self.process = await asyncio.create_subprocess_exec(
             # Its own end is orderly: it stops what it started.
-            *bound(sys.executable, "-m", "scripts.run", end=signal.SIGTERM),
+            *bound(sys.executable, "-m", "scripts.run", *self._options, end=signal.SIGTERM),
             cwd=ROOT,
             env=env,
             stdout=asyncio.subprocess.PIPE,
@@ -273,3 +274,25 @@ async def test_a_service_that_is_killed_before_it_listens_ends_everything() -> N
     assert any(
         "aggregator has ended with code -9, so everything ends" in each for each in run.lines
     )
+
+
+async def test_one_process_has_all_services_and_is_started_again_when_it_is_killed() -> None:
+    async with started(Run("--one")) as run, open_http(run.ports["GATEWAY"]) as http:
+        await run.wait_for_line("fakeclient | connected to ")
+        before = await get_aapl(http)
+        find_process(run, "standalone").kill()
+        await run.wait_for_line("standalone was killed by signal 9, starting it again")
+        async with asyncio.timeout(TIMEOUT_S):
+            while (await get_aapl(http))["epoch"] == before["epoch"]:
+                pass
+        run.press_ctrl_c()
+        assert await run.end() == 0, run.lines
+        assert run.left_behind() == []
+    assert sum("the market at work" in line for line in run.lines) == 1
+    said = [
+        max(number for number, line in enumerate(run.lines) if words in line)
+        for words in LAST_WORDS
+    ]
+    assert said == sorted(said)
+    # One process says which of its services it is.
+    assert any("ingest_listening" in line and "service=ingest" in line for line in run.lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gzip
 import random
@@ -18,7 +19,15 @@ import pytest
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.link import Link, open_link
 from tests.doubles.pipeline import open_stub
-from tests.doubles.processes import Service, run_gateway, run_service
+from tests.doubles.processes import (
+    MODES,
+    TIMEOUT_S,
+    Mode,
+    Service,
+    run_gateway,
+    run_pipeline,
+    run_service,
+)
 from tests.doubles.trades import REAL_TRADES, needs_real_trades
 from tests.integration.fakeclient.recorder import Fakeclient, fakeclient, started
 
@@ -92,36 +101,42 @@ def shuffle_within_seconds(trades: Iterable[Trade], chance: random.Random) -> li
     return shuffled
 
 
-async def replay(path: Path, *options: object) -> None:
-    """Replay ``path`` and look at REST once everything must be there."""
-    async with (
-        run_service("aggregator", {"AGGREGATOR_PORT": "0"}) as aggregator,
-        run_gateway(port := await aggregator.wait_for_port()) as (_, http),
-        run_service(
-            "ingest", {"INGEST_PORT": "0", "INGEST_AGGREGATOR": f"127.0.0.1:{port}"}
-        ) as ingest,
-    ):
-        server = f"127.0.0.1:{await ingest.wait_for_port()}"
+async def replay(mode: Mode, path: Path, *options: object) -> None:
+    """Replay ``path`` and look at REST once everything is there."""
+    async with run_pipeline(mode) as pipeline:
+        server = f"127.0.0.1:{pipeline.ingest_port}"
         result = await fakeclient("replay", path, "--server", server, "--speed", "max", *options)
         assert (result.code, result.sent) == (0, len(real_trades()))
-        # Ingest ends when the aggregator has everything.
-        assert await ingest.stop() == 0
-        await assert_exact(http)
+        if mode == "three":
+            # Ingest ends when the aggregator has everything.
+            assert await pipeline.ingest.stop() == 0
+        await until_accepted(pipeline.aggregator_port, len(real_trades()))
+        await assert_exact(pipeline.http)
 
 
-@pytest.mark.parametrize("connections", [1, 2])
-async def test_a_replayed_day_is_exact_in_rest(connections: int) -> None:
-    await replay(REAL_TRADES, "--connections", connections)
+async def until_accepted(port: int, trades: int) -> None:
+    async with open_stub(port) as stub, asyncio.timeout(TIMEOUT_S):
+        # Nobody tells when the last connection is read to its end.
+        while (await stub.GetStatus(wire.StatusRequest())).accepted < trades:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
-async def test_a_day_shuffled_within_each_second_gives_the_same_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "connections"), [("three", 1), ("three", 2), ("standalone", 2)])
+async def test_a_replayed_day_is_exact_in_rest(mode: Mode, connections: int) -> None:
+    await replay(mode, REAL_TRADES, "--connections", connections)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_day_shuffled_within_each_second_gives_the_same_numbers(
+    mode: Mode, tmp_path: Path
+) -> None:
     shuffled = shuffle_within_seconds(real_trades(), random.Random(1))
     assert shuffled != real_trades()
     assert sorted(shuffled) == sorted(real_trades())
     path = tmp_path / "shuffled.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([Trade._fields, *shuffled])
-    await replay(path)
+    await replay(mode, path)
 
 
 async def test_a_connection_cut_three_times_during_the_replay_changes_no_number() -> None:

@@ -17,7 +17,7 @@ from websockets.typing import Origin
 
 from marketdata.framing import encode_frame
 from marketdata.wire.market_data_pb2 import Tick
-from tests.doubles.processes import TIMEOUT_S, run_backend, run_gateway
+from tests.doubles.processes import MODES, TIMEOUT_S, Mode, run_pipeline
 
 PRICES = (150.25, 152.1, 149.8, 151.5)
 
@@ -43,13 +43,12 @@ async def ask(http: httpx.AsyncClient, path: str, done: Callable[[Any], bool]) -
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("store", ["off", "sqlite"])
-async def test_ticks_reach_every_kind_of_client(store: str, tmp_path: Path) -> None:
+async def test_ticks_reach_every_kind_of_client(mode: Mode, store: str, tmp_path: Path) -> None:
     address = "off" if store == "off" else f"sqlite:///{tmp_path}/bars.db"
-    async with (
-        run_backend(AGGREGATOR_STORE=address) as (_, aggregator_port, _, ingest_port),
-        run_gateway(aggregator_port) as (_, http),
-    ):
+    async with run_pipeline(mode, AGGREGATOR_STORE=address) as pipeline:
+        http, ingest_port = pipeline.http, pipeline.ingest_port
         gateway = http.base_url.netloc.decode()
         async with connect(f"ws://{gateway}/api/v1/stream", proxy=None) as websocket:
             subscribe = {"type": "subscribe", "id": "1", "symbols": ["AAPL"]}

@@ -56,10 +56,12 @@ def make_batches(random: Random, count: int = 200) -> list[wire.TickBatch]:
 
 @contextlib.asynccontextmanager
 async def run_aggregator(
-    path: Path, **env: str
+    path: Path, module: str = "aggregator", **env: str
 ) -> AsyncIterator[tuple[Service, MarketDataServiceAsyncStub]]:
-    """Run an aggregator with a log and a store; give it with a client."""
+    """Run an aggregator with a log and a store, or a module with one; give it with a client."""
     given = {
+        "INGEST_PORT": "0",
+        "GATEWAY_PORT": "0",
         "AGGREGATOR_PORT": "0",
         "AGGREGATOR_STORE": f"sqlite:///{path}/bars.db",
         "AGGREGATOR_LOG": f"{path}/log",
@@ -70,7 +72,7 @@ async def run_aggregator(
         **env,
     }
     async with (
-        run_service("aggregator", given) as service,
+        run_service(module, given) as service,
         open_stub(await service.wait_for_port()) as stub,
     ):
         yield service, stub
@@ -161,9 +163,16 @@ async def epoch_of(stub: MarketDataServiceAsyncStub) -> int:
     return (await stub.GetStatus(wire.StatusRequest())).epoch
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("module", "number"),
+    [
+        ("aggregator", signal.SIGKILL),
+        ("aggregator", signal.SIGTERM),
+        ("standalone", signal.SIGKILL),
+    ],
+)
 async def test_a_restarted_aggregator_equals_one_that_went_on(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, module: str, number: signal.Signals
 ) -> None:
     random = Random(number)
     batches = make_batches(random)
@@ -174,7 +183,7 @@ async def test_a_restarted_aggregator_equals_one_that_went_on(
     acked, epochs, restarts = [0], set(), 0
     # Once more after the last tick.
     while acked[0] < last or restarts <= RESTARTS:
-        async with run_aggregator(tmp_path / "restarted") as (service, stub):
+        async with run_aggregator(tmp_path / "restarted", module) as (service, stub):
             state = await stub.GetProducer(wire.ProducerStateRequest(producer_id=PRODUCER))
             assert state.last_sequence >= acked[0]
             epochs.add(await epoch_of(stub))

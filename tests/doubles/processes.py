@@ -9,13 +9,19 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import orjson
 
 TIMEOUT_S = 60
+
+Mode = Literal["three", "standalone"]
+MODES: tuple[Mode, ...] = ("three", "standalone")
+# The services that run in one process.
+INSIDE = {"standalone": ("ingest", "aggregator", "gateway")}
 
 
 def bound(*command: str, end: signal.Signals = signal.SIGKILL) -> tuple[str, ...]:
@@ -118,16 +124,16 @@ async def run_service(
     It may have ``open_files`` files and sockets open.
     Settings of the shell that runs the tests do not reach it.
     """
-    prefix = f"{module.upper()}_"
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
-    if module == "aggregator":
+    prefixes = tuple(f"{name.upper()}_" for name in (module, *INSIDE.get(module, ())))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    if "AGGREGATOR_" in prefixes:
         # Else every test would share the default file.
         inherited["AGGREGATOR_STORE"] = "off"
     # Part of util-linux.
     limit = [] if open_files is None else ["prlimit", f"--nofile={open_files}:{open_files}"]
     process = await asyncio.create_subprocess_exec(
         *bound(*limit, sys.executable, "-m", module),
-        env={**inherited, f"{prefix}LOG_FORMAT": "json", **env},
+        env={**inherited, **{f"{prefix}LOG_FORMAT": "json" for prefix in prefixes}, **env},
         stderr=asyncio.subprocess.PIPE,
         cwd=cwd,
     )
@@ -136,6 +142,49 @@ async def run_service(
         yield service
     finally:
         await service.kill()
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """All three services; in one process, each of them is that one."""
+
+    ingest: Service
+    aggregator: Service
+    gateway: Service
+    ingest_port: int
+    aggregator_port: int
+    http: httpx.AsyncClient
+
+
+@contextlib.asynccontextmanager
+async def run_standalone(**env: str) -> AsyncIterator[Pipeline]:
+    """Run the services in one process, on free ports and without a rate limit."""
+    given = {
+        "INGEST_PORT": "0",
+        "AGGREGATOR_PORT": "0",
+        "GATEWAY_PORT": "0",
+        "GATEWAY_RATE_LIMIT": "0",
+        **env,
+    }
+    async with run_service("standalone", given) as service:
+        ready = await service.wait_for_log("standalone_ready")
+        ports = {name: int(ready[name].rpartition(":")[2]) for name in INSIDE["standalone"]}
+        async with open_http(ports["gateway"]) as http:
+            yield Pipeline(*(service, service, service), ports["ingest"], ports["aggregator"], http)
+
+
+@contextlib.asynccontextmanager
+async def run_pipeline(mode: Mode, **env: str) -> AsyncIterator[Pipeline]:
+    """Run the services as three processes, or in one."""
+    if mode == "standalone":
+        async with run_standalone(**env) as pipeline:
+            yield pipeline
+        return
+    async with (
+        run_backend(**env) as (aggregator, port, ingest, ingest_port),
+        run_gateway(port, **env) as (gateway, http),
+    ):
+        yield Pipeline(ingest, aggregator, gateway, ingest_port, port, http)
 
 
 @contextlib.asynccontextmanager

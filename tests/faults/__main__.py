@@ -32,7 +32,8 @@ class Checked(NamedTuple):
 def main() -> int:
     """Return 0 if each schedule gave what a run without faults gives."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--mode", choices=("sessions", "frames"), default="sessions")
+    modes = ("sessions", "frames", "standalone")
+    parser.add_argument("--mode", choices=modes, default="sessions")
     parser.add_argument("--seeds", type=int, default=10, help="how many schedules")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this one")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tests.doubles.link import Link, open_link
 from tests.doubles.pipeline import open_stub
 from tests.doubles.ports import free_port
-from tests.doubles.processes import Service
+from tests.doubles.processes import INSIDE, Service
 from tests.faults.disk import mount_disk
 from tests.faults.forks import Template
 from tests.faults.schedule import Fault, Step
@@ -53,6 +53,9 @@ class Cluster:
 
     producers → ``producers`` → ingest → ``batches`` → aggregator ← ``watch`` ← gateway
 
+    With the template "standalone", one process is ingest and aggregator, and has a gateway of its
+    own. The live client follows another gateway, because its connection must live on.
+
     Args:
         folder: for the log and the store.
         templates: the services by name.
@@ -80,6 +83,9 @@ class Cluster:
         self._small_disk = small_disk
         self._checkpoint_s = "1" if checkpoints else "300"
         self._aggregator_port, self._ingest_port = free_port(), free_port()
+        self._is_standalone = "standalone" in templates
+        # The process that is the aggregator.
+        self._aggregator = "standalone" if self._is_standalone else "aggregator"
         self._running: dict[str, contextlib.AsyncExitStack] = {}
         self._services: dict[str, Service] = {}
         # Faults may overlap, restarts of one service not.
@@ -102,8 +108,9 @@ class Cluster:
             self.watch = await stack.enter_async_context(open_link(host, self._aggregator_port))
             stack.push_async_callback(self._stop_all)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._start("aggregator"))
-                tasks.create_task(self._start("ingest"))
+                if not self._is_standalone:
+                    tasks.create_task(self._start("ingest"))
+                tasks.create_task(self._start(self._aggregator))
                 gateway = tasks.create_task(self._start("gateway"))
             self.gateway_port = gateway.result()
             yield self
@@ -120,9 +127,12 @@ class Cluster:
         fault, lasts_s = step.fault, step.lasts_s
         if fault in _ENDED:
             name, number = _ENDED[fault]
+            if name == "aggregator":
+                name = self._aggregator
             await self._restart(name, number, lasts_s, tear=fault is Fault.TORN_TAIL)
         elif fault in _FROZEN:
-            await self._freeze(_FROZEN[fault], lasts_s)
+            name = _FROZEN[fault]
+            await self._freeze(self._aggregator if name == "aggregator" else name, lasts_s)
         elif fault in _CUT:
             link: Link = getattr(self, _CUT[fault])
             link.drop()
@@ -144,7 +154,7 @@ class Cluster:
             self._shim.step_clock(0.0)
 
     async def _start(self, name: str) -> int:
-        env = {
+        settings = {
             "aggregator": {
                 "AGGREGATOR_PORT": str(self._aggregator_port),
                 "AGGREGATOR_STORE": f"sqlite:///{self._folder}/bars.db",
@@ -165,13 +175,18 @@ class Cluster:
                 "GATEWAY_AGGREGATOR": self.watch.address,
                 "GATEWAY_RATE_LIMIT": "0",
             },
-        }[name]
+        }
+        services = INSIDE.get(name, (name,))
+        env = {key: value for each in services for key, value in settings[each].items()}
         stack = self._running[name] = contextlib.AsyncExitStack()
         shell = {key: value for key, value in os.environ.items() if not key.startswith(SETTINGS)}
-        env = {**shell, f"{name.upper()}_LOG_FORMAT": "json", **env}
+        env = {**shell, **{f"{each.upper()}_LOG_FORMAT": "json" for each in services}, **env}
         service = await stack.enter_async_context(self._templates[name].run(env))
         self._services[name] = service
-        return await service.wait_for_port()
+        port = await service.wait_for_port()
+        if name == "standalone":
+            await service.wait_for_log("standalone_ready")
+        return port
 
     async def _restart(
         self, name: str, number: signal.Signals, pause_s: float, *, tear: bool = False

@@ -18,7 +18,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.follower import Follower, open_follower
 from tests.faults.forks import Template, load_template
 from tests.faults.outcome import Difference, Outcome, compare, count_in_bars, read_outcome
-from tests.faults.schedule import WITHOUT_ACKS, Fault, Step, make_schedule
+from tests.faults.schedule import IN_ONE_PROCESS, WITHOUT_ACKS, Fault, Step, make_schedule
 from tests.faults.shim import Shim
 from tests.faults.workload import Batch, count_trades, last_batch, make_batches, symbols
 
@@ -49,7 +49,7 @@ class Faults:
 
     Args:
         mode: "sessions": the producer has acks, and anything may fail; "frames": it has none, and
-            ingest must live on.
+            ingest must live on; "standalone": it has acks, and one process has all services.
         templates: the services by name.
         shim: loaded into the aggregator.
         small_disk: whether disks can be filled.
@@ -71,7 +71,9 @@ class Faults:
         self._small_disk = small_disk
         self._has_log = has_log
         self._expected: Run | None = None
-        kinds = list(Fault) if mode == "sessions" else WITHOUT_ACKS
+        kinds = {"sessions": list(Fault), "frames": WITHOUT_ACKS, "standalone": IN_ONE_PROCESS}[
+            mode
+        ]
         self._kinds = [kind for kind in kinds if small_disk or kind is not Fault.FULL_DISK]
 
     async def check(self, seed: int) -> list[str]:
@@ -107,7 +109,7 @@ class Faults:
         return run
 
     async def _drive(self, cluster: Cluster, steps: list[Step], run: Run) -> None:
-        send = self._send_with_acks if self._mode == "sessions" else self._send_frames
+        send = self._send_frames if self._mode == "frames" else self._send_with_acks
         names = list(symbols())
         async with (
             open_follower(cluster.gateway_port, names) as follower,
@@ -122,7 +124,7 @@ class Faults:
                 last = await _last_sequences(stub)
                 if not await _settles(follower.wait_for(last)):
                     run.faults.append("the live client lacks states")
-                sequences = self._mode == "sessions"
+                sequences = self._mode != "frames"
                 run.outcome = await read_outcome(stub, names, sequences=sequences)
             run.closed = follower.closed
             run.faults += follower.faults
@@ -161,12 +163,14 @@ async def open_faults(
 ) -> AsyncIterator[Faults]:
     """Load the services, for the time of the context; see :class:`Faults`."""
     shim = Shim(folder)
-    async with (
-        load_template("aggregator", shim.env) as aggregator,
-        load_template("ingest", {}) as ingest,
-        load_template("gateway", {}) as gateway,
-    ):
-        templates = {"aggregator": aggregator, "ingest": ingest, "gateway": gateway}
+    first = ("standalone",) if mode == "standalone" else ("aggregator", "ingest")
+    async with contextlib.AsyncExitStack() as stack:
+        templates = {
+            name: await stack.enter_async_context(
+                load_template(name, {} if name in {"ingest", "gateway"} else shim.env)
+            )
+            for name in (*first, "gateway")
+        }
         yield Faults(mode, templates, shim, small_disk=small_disk, has_log=has_log)
 
 

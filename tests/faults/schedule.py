@@ -34,6 +34,21 @@ WITHOUT_ACKS: list[Fault] = [
 ]
 
 
+#: What concerns all services of one process is in it once; it has no connections inside.
+IN_ONE_PROCESS: list[Fault] = [
+    fault
+    for fault in Fault
+    if fault
+    not in (
+        Fault.KILL_INGEST,
+        Fault.TERM_INGEST,
+        Fault.STOP_INGEST,
+        Fault.CUT_BATCHES,
+        Fault.CUT_ACKS,
+    )
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One fault: after so many batches, and so many seconds into the next one."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.pipeline import make_tick, open_stub
-from tests.doubles.processes import Service, run_service
+from tests.doubles.ports import free_port
+from tests.doubles.processes import Service, run_service, run_standalone
 from tests.doubles.session_client import SessionClient, open_session
 
 SIZE = 20
@@ -131,6 +132,27 @@ async def test_a_producer_survives_any_number_of_killed_ingests() -> None:
             await producing
         assert producer.connections == 5
         await assert_exact(aggregator_port)
+
+
+async def test_a_producer_survives_killed_processes_that_run_all_services(tmp_path: Path) -> None:
+    ports = {"INGEST_PORT": str(free_port()), "AGGREGATOR_PORT": str(free_port())}
+    env = {**ports, "AGGREGATOR_LOG": f"{tmp_path}/log"}
+    port, aggregator_port = map(int, ports.values())
+    producer, producing = Producer(port), None
+    for number in (1, 2, 3):
+        async with run_standalone(**env) as one:
+            producing = producing or asyncio.create_task(producer.run())
+            await producer.reached(number, number * 350)
+            await one.aggregator.stop(signal.SIGKILL)
+    async with run_standalone(**env) as one:
+        await producer.reached(4, 1_400)
+        assert await one.aggregator.stop() == 0
+    async with run_standalone(**env):
+        await producer.finish()
+        assert producing is not None
+        await producing
+        await assert_exact(aggregator_port)
+    assert producer.connections == 5
 
 
 async def test_a_producer_survives_the_orderly_restart_of_an_aggregator(tmp_path: Path) -> None:

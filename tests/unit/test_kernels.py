@@ -159,7 +159,7 @@ def test_other_types_are_an_error_instead_of_seconds_of_compiling(package: Path)
 def test_make_and_the_image_compile_every_kernel() -> None:
     having = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for package in ("marketdata", "ingest", "aggregator", "gateway", "fakeclient")
+        for package in ("marketdata", "ingest", "aggregator", "gateway", "standalone", "fakeclient")
         for path in (ROOT / package).rglob("*.py")
         if "\n@KERNELS.add(" in path.read_text()
     }
