@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from aggregator.bars.bar import Bar
 from aggregator.bars.engine import BarEngine
-from aggregator.bars.listener import NoStore
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.book import Book
 from aggregator.sessions.sessions import UtcDay
@@ -71,6 +71,17 @@ class Cost:
     slice_max: float
 
 
+class _Store:
+    """Puts bars where the store has them."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self._backlog = backlog
+
+    def put(self, bars: Sequence[Bar]) -> None:
+        """Queue them."""
+        self._backlog.put(bars)
+
+
 class _Side:
     """An engine with what takes its bars."""
 
@@ -86,7 +97,8 @@ class _Side:
         for queue, symbol in zip(self.queues, case.readers, strict=True):
             watchers.add(queue, [Topic(symbol, "1s")])
         self.backlog = Backlog(2**31)
-        output.sink = self.backlog if case.stores else NoStore()
+        if case.stores:
+            output.sink = _Store(self.backlog)
 
     def close(self, now_ns: int, slices: Slices) -> list[float]:
         """Close bars and return what each slice took, in s."""

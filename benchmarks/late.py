@@ -20,8 +20,8 @@ from aggregator.app import Aggregator
 from aggregator.settings import AggregatorSettings
 from aggregator.watch.bar_queue import BarQueue
 from aggregator.watch.bar_watchers import BarWatchers
-from aggregator.watch.close_timer import SYMBOLS_AT_ONCE
 from aggregator.watch.topics import ALL, Topic
+from benchmarks.bars import SYMBOLS_AT_ONCE
 from benchmarks.frames import Market, Numbers, Ticks
 from benchmarks.harness import WrongResult
 from benchmarks.kernels import BATCH_TICKS, check, run_ingest

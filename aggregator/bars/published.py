@@ -95,7 +95,8 @@ class PublishedBars(Sequence[Published]):
 
     def __iter__(self) -> Iterator[Published]:
         for place, wire in zip(self.places.tolist(), self.wires(), strict=True):
-            yield Published(*place, wire)
+            series, start, number, revision = place
+            yield Published(series, start, number, revision, wire)
 
     @property
     def series(self) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from aggregator.bars.kernel.gather import MAX_PRICE, MAX_TICK_VOLUME
+from aggregator.bars.kernel.limits import MAX_PRICE, MAX_TICK_VOLUME
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.timestamps import NS_PER_S

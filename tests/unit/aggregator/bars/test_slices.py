@@ -14,7 +14,7 @@ from aggregator.bars.closed_bars import ClosedBars
 from aggregator.bars.published import PublishedBars
 from aggregator.sessions.sessions import NS_PER_DAY
 from aggregator.store.rows import to_row, to_rows
-from aggregator.watch.bar_queue import BarQueue, Completed
+from aggregator.watch.bar_queue import BarQueue
 from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.topics import Topic
 from marketdata.timestamps import NS_PER_S
@@ -117,7 +117,7 @@ def test_a_reader_gets_every_final_bar_once_and_then_the_marker(
                 if bar.state is BarState.FINAL:
                     assert not done or bar.end > done[-1]
                     found.append((bar.symbol, (bar.start - DAY) // S))
-            done += [marker.end for marker in completed if isinstance(marker, Completed)]
+            done += [marker.end for marker in completed]
         while len(one):
             bars = map(read_bar, one.take(5)[0])
             of_one += [(bar.start - DAY) // S for bar in bars if bar.state is BarState.FINAL]
