@@ -20,8 +20,8 @@ from aggregator.app import Aggregator
 from aggregator.settings import AggregatorSettings
 from aggregator.watch.bar_queue import BarQueue
 from aggregator.watch.bar_watchers import BarWatchers
+from aggregator.watch.slices import FIRST_SYMBOLS
 from aggregator.watch.topics import ALL, Topic
-from benchmarks.bars import SYMBOLS_AT_ONCE
 from benchmarks.frames import Market, Numbers, Ticks
 from benchmarks.harness import WrongResult
 from benchmarks.kernels import BATCH_TICKS, check, run_ingest
@@ -185,7 +185,7 @@ class Feed:
     def _close(self, now_ns: int) -> None:
         engine = self._book.engine
         while (due := engine.next_timer()) is not None and due <= now_ns:
-            engine.close_due(due, SYMBOLS_AT_ONCE)
+            engine.close_due(due, FIRST_SYMBOLS)
 
     def check(self) -> None:
         """Make sure that every tick counted once.
