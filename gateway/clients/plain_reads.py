@@ -35,7 +35,7 @@ _REQUEST = re.compile(
 # A request is shorter; a longer one is not looked at.
 _MAX_REQUEST = 2000
 _HEAD = (
-    b"HTTP/1.1 200 \r\n%bcontent-length: %d\r\nx-data-status: live\r\n"
+    b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\nx-data-status: live\r\n"
     b"cache-control: no-store\r\ncontent-type: application/json\r\n\r\n%b"
 )
 
@@ -137,4 +137,3 @@ class PlainReadHttp11(TimedHttp11):
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
-
