@@ -146,12 +146,20 @@ async def running_gateway(
             sessions = build_sessions(settings, hub, client, returns)
             endpoints: list[Endpoint] = []
             async with asyncio.TaskGroup() as tasks:
+                reads = ReadsTogether(client, tasks)
                 app = build_app(
                     *(settings, channel, client, sessions, capacity),
+                    reads=reads,
                     endpoints=endpoints,
                     tasks=tasks,
                 )
-                server = Server(app, settings, capacity.turn_away)
+                server = Server(
+                    app,
+                    settings,
+                    capacity.turn_away,
+                    reads=reads if reads_are_plain(settings) else None,
+                    is_allowed=host_check(settings.allowed_hosts, settings.host),
+                )
                 feeding = tasks.create_task(upstream.run())
                 serving = tasks.create_task(server.serve(sockets=[listener]))
                 await server.accepting.wait()
@@ -176,6 +184,7 @@ def build_app(
     sessions: Sessions,
     capacity: Capacity,
     *,
+    reads: ReadsTogether,
     endpoints: list[Endpoint],
     tasks: asyncio.TaskGroup,
 ) -> ASGIApp:
@@ -229,7 +238,16 @@ def build_app(
     install_docs(app)
     install_openapi(app, max_symbols=settings.max_symbols_per_request)
     pages = PagePolicies(WithRootPath(app))
-    return wrap_app(SymbolReads(pages, ReadsTogether(client, tasks)), settings)
+    return wrap_app(SymbolReads(pages, reads), settings)
+
+
+def reads_are_plain(settings: GatewaySettings) -> bool:
+    """Return whether reads of one symbol may be answered without :func:`wrap_app`.
+
+    Not with a rate limit, which the layers count and refuse, and not with origins of other sites,
+    which all answers name.
+    """
+    return not settings.rate_limit and not parse_origins(settings.allowed_origins)
 
 
 def wrap_app(app: ASGIApp, settings: GatewaySettings) -> ASGIApp:

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.clients.direct import DirectWebSocket
-from gateway.clients.request_deadline import TimedHttp11
+from gateway.clients.plain_reads import PlainReadHttp11, Reads
 from gateway.settings import GatewaySettings
 from marketdata.acceptor import Acceptor
 from marketdata.addresses import listen_error
@@ -36,16 +36,26 @@ class Server(uvicorn.Server):
     Args:
         app: serves the requests.
         settings: the timeouts and bounds.
-        turn_away: see :class:`TimedHttp11`.
+        turn_away: see :class:`PlainReadHttp11`.
+        reads: see there.
+        is_allowed: see there.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: GatewaySettings, turn_away: Callable[[], int | None]
+        self,
+        app: ASGIApp,
+        settings: GatewaySettings,
+        turn_away: Callable[[], int | None],
+        *,
+        reads: Reads | None = None,
+        is_allowed: Callable[[str], bool] | None = None,
     ) -> None:
         super().__init__(_config(app, settings))
         self._request_timeout_s = settings.request_timeout_s
         self._closed = DropSummary(log, "connections_closed")
         self._turn_away = turn_away
+        self._reads = reads
+        self._is_allowed = is_allowed
         self._acceptors: list[Acceptor] = []
         self.accepting = asyncio.Event()
 
@@ -75,8 +85,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         self._closed.flush()
 
-    def _make_connection(self) -> TimedHttp11:
-        return TimedHttp11(
+    def _make_connection(self) -> PlainReadHttp11:
+        return PlainReadHttp11(
+            reads=self._reads,
+            is_allowed=self._is_allowed,
             request_timeout_s=self._request_timeout_s,
             expired=lambda reason: self._closed.add({reason: 1}),
             turn_away=self._turn_away,
@@ -120,7 +132,7 @@ def _config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         app,
         # Construction and order are those of gateway.app; uvicorn moves bytes.
         lifespan="off",
-        http=TimedHttp11,
+        http=PlainReadHttp11,
         # uvicorn's websockets-sansio passes Autobahn's tests, and this is built on it. Compressing
         # small frames costs more than it saves.
         ws=DirectWebSocket,

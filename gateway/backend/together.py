@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 from gateway.backend.client import AggregatorClient, Reading
 from gateway.errors import InvalidInput
@@ -40,11 +42,21 @@ class ReadsTogether:
             AggregatorUnavailable: it does not answer and the fallback is an error.
         """
         self._client.count(caller)
+        return await self._begin(symbol)
+
+    def ask(self, symbol: str, done: Callable[[Reading | Exception | None], None]) -> None:
+        """Read the state of one symbol, and call ``done`` with it or with the error.
+
+        For requests without a limit. ``done`` gets None where the gateway ends.
+        """
+        self._begin(symbol).add_done_callback(partial(_pass_on, done))
+
+    def _begin(self, symbol: str) -> asyncio.Future[Reading]:
         if not self._waiting:
             self._loop.call_soon(self._read_waiting)
         future: asyncio.Future[Reading] = self._loop.create_future()
         self._waiting.append((symbol, future))
-        return await future
+        return future
 
     def _read_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -91,3 +103,13 @@ class ReadsTogether:
         for symbol, future in unknown:
             if not future.done():
                 future.set_exception(await self._client.unknown(symbol))
+
+
+def _pass_on(
+    done: Callable[[Reading | Exception | None], None], future: asyncio.Future[Reading]
+) -> None:
+    error = None if future.cancelled() else future.exception()
+    if error is None:
+        done(None if future.cancelled() else future.result())
+    else:
+        done(error if isinstance(error, Exception) else None)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.backend.client import Reading
 from gateway.backend.together import ReadsTogether
+from gateway.clients.plain_reads import OUTCOME
 from gateway.encoding import encode_json
 from gateway.rest.problems import KINDS, UnexpectedErrors, respond_to
 from gateway.rest.routes import data_headers, symbol_in_path
@@ -36,10 +38,8 @@ class SymbolReads:
         await self._app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope["client"]
         try:
-            symbol = await symbol_in_path(scope["path"][len(PREFIX) :])
-            reading = await self._reads.get_aggregate(symbol, caller=client[0] if client else "")
+            reading = await self._read(scope)
         except MarketDataError as exc:
             if type(exc) not in KINDS:
                 raise
@@ -52,3 +52,13 @@ class SymbolReads:
         headers.append(_CONTENT_TYPE)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _read(self, scope: Scope) -> Reading:
+        outcome = scope.get("state", {}).get(OUTCOME)
+        if isinstance(outcome, Exception):
+            raise outcome
+        if isinstance(outcome, Reading):
+            return outcome
+        symbol = await symbol_in_path(scope["path"][len(PREFIX) :])
+        client = scope["client"]
+        return await self._reads.get_aggregate(symbol, caller=client[0] if client else "")
