@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from math import nan
 
 import pytest
@@ -272,7 +273,7 @@ async def test_ticks_that_come_while_two_batches_are_unacked_leave_together_with
         recorder.withhold_acks()
         for count in range(1, 6):
             await send(ingest.listener.port, [make_tick()])
-            await until(lambda count=count: ingest.feed.accepted == count)
+            await until(partial(has_accepted, ingest, count))
         assert ingest.ring.unanswered == 2
         recorder.release_acks()
         sizes: list[int] = []
@@ -280,6 +281,10 @@ async def test_ticks_that_come_while_two_batches_are_unacked_leave_together_with
             while sum(sizes) < 5:
                 sizes.append(len((await recorder.batches.get()).ticks))
         assert sizes == [1, 1, 3]
+
+
+def has_accepted(ingest: Ingest, count: int) -> bool:
+    return ingest.feed.accepted == count
 
 
 async def until(condition: Callable[[], bool]) -> None:
