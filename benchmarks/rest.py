@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from benchmarks.clients import Client, Crowd
-from benchmarks.harness import CpuMeter, Service, WrongResult, cpu_note, run_service
+from benchmarks.harness import CpuMeter, Service, WrongResult, cpu_note, run_service, run_standalone
 from benchmarks.latencies import Latencies
 from benchmarks.limits import MachineLimits
 from benchmarks.messages import Messages
@@ -125,6 +125,30 @@ async def measure(limits: MachineLimits, messages: Messages, *, full: bool) -> O
                 await asyncio.to_thread(measure_clients, plan, clients, gateway, backend.aggregator)
                 for clients in plan.clients
             ]
+    async with run_standalone(aggregator_session="none", gateway_rate_limit=0) as one:
+        await asyncio.to_thread(fill, one["ingest"], max(plan.clients))
+        gateway = one["gateway"]
+        alone = [
+            await asyncio.to_thread(measure_clients, plan, clients, gateway, gateway)
+            for clients in plan.clients
+        ]
+    lines = _lines_of(found, limits, messages)
+    for each in alone:
+        clients, per_core = each["clients"], each["requests_per_cpu_s"]
+        lines.append(
+            Line(
+                f"rest/standalone/{clients}/per-core",
+                f"GET /api/v1/marketdata/SYMBOL, standalone, {clients} client"
+                f"{'s' * (clients > 1)}, per core of all services",
+                per_core,
+                "per s of CPU",
+                note=f"{each['requests_per_s']:,.0f} per s; p50 {each['latency']['p50_ms']:.2f} ms",
+            )
+        )
+    return Outcome(lines, {"clients": found, "standalone": alone})
+
+
+def _lines_of(found: list[dict[str, Any]], limits: MachineLimits, messages: Messages) -> list[Line]:
     lines = []
     for each in found:
         clients = each["clients"]
@@ -137,4 +161,4 @@ async def measure(limits: MachineLimits, messages: Messages, *, full: bool) -> O
         per_core = each["requests_per_cpu_s"]
         what += ", per core of the gateway"
         lines.append(Line(f"rest/{clients}/per-core", what, per_core, "per s of CPU"))
-    return Outcome(lines, {"clients": found})
+    return lines

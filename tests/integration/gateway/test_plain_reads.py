@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.app import running_gateway
-from gateway.clients import plain_reads
+from gateway.clients.request_deadline import TimedHttp11
 from gateway.settings import GatewaySettings
 from tests.integration.gateway.doubles import AAPL, FakeAggregator
 
@@ -66,13 +66,13 @@ def get(symbol: str = "AAPL", *, headers: bytes = b"", version: bytes = b"1.1") 
 def layered(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The requests that the layers answered."""
     seen: list[bytes] = []
-    pass_on = plain_reads.TimedHttp11.data_received
+    pass_on = TimedHttp11.data_received
 
-    def note(self: plain_reads.TimedHttp11, data: bytes) -> None:
+    def note(self: TimedHttp11, data: bytes) -> None:
         seen.append(data)
         pass_on(self, data)
 
-    monkeypatch.setattr(plain_reads.TimedHttp11, "data_received", note)
+    monkeypatch.setattr(TimedHttp11, "data_received", note)
     return seen
 
 
