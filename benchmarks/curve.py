@@ -90,6 +90,7 @@ class Connected:
             "states": states,
             "sent_per_s": sent.rate(),
             "seconds": seconds,
+            "planned_s": len(sent.times) / rate,
             "cpu": {**cpu, "sender": sent.cpu_s / seconds},
             "latency": latencies.to_dict(),
         }
@@ -187,7 +188,7 @@ def lines_of(found: list[dict[str, Any]], side: Side, rate: int, plan: Plan) -> 
     taken = min(each["sent_per_s"] for each in own)
     if taken < KEPT * rate:
         note += f"; **behind**: {taken:,.0f} ticks/s were taken"
-    elif max(each["seconds"] for each in own) > plan.seconds / KEPT:
+    elif any(each["seconds"] > each["planned_s"] / KEPT for each in own):
         note += f"; **behind**: up to {max(each['seconds'] for each in own):.1f} s"
     what = f"tick to {plan.clients} clients, {rate:,} ticks/s"
     if not side.peer:

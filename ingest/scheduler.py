@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from itertools import islice
+from math import floor
 
 from ingest.reports import FeedState
 from ingest.ring import BatchRing
@@ -15,6 +16,8 @@ from marketdata.load import LoadMeter
 REPORT_INTERVAL_S = 1.0
 # Batches that leave before an earlier one is acked; full ones are not held.
 MAX_UNANSWERED = 2
+# The resolution of the event loop's timers.
+TIMER_S = 0.001
 # Connections that wait for a batch to leave are read after this time, whatever happens.
 MAX_DEFER_S = 0.02
 
@@ -222,7 +225,8 @@ class BatchScheduler:
         self._closed_batches = self._ring.closed_batches
         self._cancel_pause()
         load = max(self._load.read(), self.aggregator_load)
-        pause_s = self._latency_target_s * min(1.0, load)
+        # In whole milliseconds, as the loop's timers are: a shorter pause would last one.
+        pause_s = floor(self._latency_target_s * min(1.0, load) / TIMER_S) * TIMER_S
         self._next_at = asyncio.get_running_loop().time() + pause_s
         if self._defer_timer is not None:
             self._defer_timer.cancel()
