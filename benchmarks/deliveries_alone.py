@@ -25,6 +25,7 @@ from benchmarks.harness import WrongResult
 from benchmarks.report import Line, Outcome
 from gateway.app import build_app, build_hub, build_sessions
 from gateway.backend.client import AggregatorClient
+from gateway.backend.together import ReadsTogether
 from gateway.clients.capacity import Capacity
 from gateway.clients.direct import this_turn
 from gateway.clients.farewell import Returns
@@ -109,7 +110,12 @@ async def running_gateway(feed: Feed) -> AsyncIterator[int]:
         capacity = Capacity(10, rate=0, burst=10, returns=returns)
         client = AggregatorClient(MarketDataServiceStub(channel), settings, clock=time.monotonic)
         sessions = build_sessions(settings, hub, client, returns)
-        app = build_app(settings, channel, client, sessions, capacity, endpoints=[], tasks=tasks)
+        app = build_app(
+            *(settings, channel, client, sessions, capacity),
+            reads=ReadsTogether(client, tasks),
+            endpoints=[],
+            tasks=tasks,
+        )
         server = Server(app, settings, lambda: None)
         feeding = tasks.create_task(upstream.run())
         serving = tasks.create_task(server.serve(sockets=[listener]))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marketdata.kernels.jit import sources_of
-from marketdata.kernels.library import MODULE, ROOT, hash_of, manifest_name
+from marketdata.kernels.library import MODULE, ROOT, hash_of, library_name, manifest_name
 
 GLUE = Path(__file__).with_name("glue.c")
 # The compiler of this Python, or any other.
@@ -125,13 +125,13 @@ def _link(
             raise CannotLink(done.stderr.strip().splitlines()[-1] if done.stderr else "cc failed")
         hashes = {path: hash_of(ROOT / path) for path in sources}
         # Named by its sources: a process that runs has another one open.
-        library = folder / f"{MODULE}-{_digest(hashes)}{suffix}"
+        library = folder / library_name(_digest(hashes))
         content = {"library": library.name, "hash": hash_of(made), "sources": hashes}
         made.replace(library)
         manifest = Path(work, "manifest.json")
         manifest.write_text(json.dumps(content))
         manifest.replace(folder / manifest_name())
-    for old in folder.glob(f"{MODULE}-*{suffix}"):
+    for old in folder.glob(library_name("*")):
         if old != library:
             old.unlink(missing_ok=True)
     return library

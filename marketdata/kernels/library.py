@@ -34,9 +34,14 @@ def folders() -> Iterator[Path]:
     yield Path(base) / "market-data-server" / f"library-{place}"
 
 
+def library_name(digest: str) -> str:
+    """Return the name of a library for this Python and this numpy; ``*`` stands for any."""
+    return f"{MODULE}-numpy{np.__version__}-{digest}{_SUFFIX}"
+
+
 def manifest_name() -> str:
-    """Return the name of the file that lists the sources, for this Python and this numpy."""
-    return f"{MODULE}-numpy{np.__version__}{_SUFFIX}.json"
+    """Return the name of the file that lists the sources of the newest library."""
+    return f"{library_name('newest')}.json"
 
 
 def hash_of(path: Path) -> str:
