@@ -61,6 +61,7 @@ from gateway.webrtc.servers import parse_ice_servers
 from marketdata.acceptor import allow_open_files
 from marketdata.channel import client_options
 from marketdata.runtime import collect_rarely
+from marketdata.streams import cancel_until_done
 from marketdata.warm import load_kernels
 from marketdata.wire.market_data_pb2_grpc import MarketDataServiceStub
 
@@ -170,7 +171,7 @@ async def running_gateway(
                     # Not ready from now on.
                     capacity.close()
                     upstream.stop()
-                    feeding.cancel()
+                    await cancel_until_done(feeding)
                     flush_s = min(FLUSH_S, FLUSH_SHARE * deadline_s)
                     await say_farewell(capacity, sessions, endpoints, flush_s)
                     server.stop(REQUESTS_SHARE * deadline_s)

@@ -25,12 +25,12 @@ from ingest.settings import IngestSettings
 from marketdata.acceptor import allow_open_files
 from marketdata.channel import client_options
 from marketdata.load import LoadMeter
+from marketdata.streams import cancel_until_done
 from marketdata.summary import DropSummary
 from marketdata.warm import load_kernels
 
 log = structlog.get_logger()
 
-CANCEL_AGAIN_S = 0.2
 # Share of the shutdown deadline; the rest is for the end of the connections.
 DRAIN_SHARE = 0.75
 # Files besides the sockets of producers: the channel, the listening sockets, the log.
@@ -123,10 +123,7 @@ class Ingest:
         await self.listener.close()
         await self._publisher.end()
         if self._publishing is not None:
-            while not self._publishing.done():
-                # A task group whose task fails at the same time hides a cancellation.
-                self._publishing.cancel()
-                await asyncio.wait([self._publishing], timeout=CANCEL_AGAIN_S)
+            await cancel_until_done(self._publishing)
             (failure,) = await asyncio.gather(self._publishing, return_exceptions=True)
             if isinstance(failure, Exception):
                 log.error("publishing_failed", exc_info=failure)

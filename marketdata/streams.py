@@ -12,6 +12,7 @@ import grpc
 # Between streams; while there is no connection the channel itself waits, with jitter.
 FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 2.0
+CANCEL_AGAIN_S = 0.2
 
 C = TypeVar("C", bound=grpc.aio.StreamStreamCall[Any, Any])
 C_co = TypeVar("C_co", bound=grpc.aio.StreamStreamCall[Any, Any], covariant=True)
@@ -67,6 +68,17 @@ async def keep_stream(
             is_lost = True
         await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
         backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+
+
+async def cancel_until_done(task: asyncio.Task[None]) -> None:
+    """Cancel the task of a stream, and wait for its end.
+
+    A task group whose task fails in the same turn hides a cancellation. So a stream that is lost
+    just now would go on.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
 
 
 async def _wait_until_accepted(call: grpc.aio.StreamStreamCall[Any, Any]) -> None:

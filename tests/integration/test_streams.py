@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from marketdata.streams import keep_stream
+from marketdata.streams import StreamOver, cancel_until_done, keep_stream
 
 Call = grpc.aio.StreamStreamCall[bytes, bytes]
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -70,3 +70,30 @@ async def test_a_stream_that_the_server_refuses_is_not_carried() -> None:
     assert server.refusals == 0
     # Told once.
     assert lost[0] == "UNAVAILABLE stopping"
+
+
+async def test_a_cancellation_counts_that_comes_while_the_stream_ends() -> None:
+    carried = 0
+    is_carried = asyncio.Event()
+
+    async def carry(_: Call) -> None:
+        nonlocal carried
+        carried += 1
+        is_carried.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        # As a task group does whose other task fails in the same turn.
+        if carried == 1:
+            raise StreamOver
+        raise asyncio.CancelledError
+
+    async with serving(Server(refusals=0)) as channel:
+        keeping = asyncio.create_task(
+            keep_stream(
+                channel.stream_stream("/test/Watch"), carry, lambda _code, _details: None, Random(1)
+            )
+        )
+        await is_carried.wait()
+        async with asyncio.timeout(5):
+            await cancel_until_done(keeping)
+        assert keeping.cancelled()
