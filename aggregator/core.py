@@ -38,6 +38,7 @@ from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.close_timer import CloseTimer
 from aggregator.watch.holding import Holding
 from aggregator.watch.recent import Recent
+from aggregator.watch.slices import MAX_SYMBOLS
 from aggregator.watch.streams import WatchStreams
 from aggregator.watch.watchers import Watchers
 from marketdata.intervals import Interval
@@ -155,6 +156,7 @@ class Core:
             clock,
             lambda: store is None or store.room.is_free,
             self.journal.submit_clock,
+            _most_at_once(settings, plan),
         )
         self.service = MarketDataService(
             self.journal,
@@ -175,6 +177,14 @@ class Core:
         self.fingerprint = json.dumps(setup)
         self.limits = settings.limits()
         self.settings = settings
+
+
+# How many symbols the clock may close at once: while there is room, half of the bars that may wait
+# for the store are free, and a bar may wait in two states.
+def _most_at_once(settings: AggregatorSettings, plan: BarPlan) -> int:
+    if parse_store(settings.store) is None:
+        return MAX_SYMBOLS
+    return settings.store_max_waiting // (4 * max(1, len(plan.intervals)))
 
 
 def _open_store(settings: AggregatorSettings, tell: Callable[[bool], None]) -> BarStore | None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from aggregator.bars.engine import BarEngine
-from aggregator.watch.slices import Slices
+from aggregator.watch.slices import MAX_SYMBOLS, Slices
 from marketdata.timestamps import NS_PER_S
 
 # A change of the wall clock is noticed after so long.
@@ -24,6 +24,7 @@ class CloseTimer:
         has_room: whether there is room for the bars that close; they close later if not.
         submit: lets the engine close what is due, of at most so many symbols, and then calls the
             second argument with whether that was all, and how many seconds it took.
+        most: how many symbols may close at once.
     """
 
     def __init__(
@@ -32,12 +33,13 @@ class CloseTimer:
         clock: Callable[[], int],
         has_room: Callable[[], bool],
         submit: Callable[[int, Callable[[object, float], None]], None],
+        most: int = MAX_SYMBOLS,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._has_room = has_room
         self._submit = submit
-        self._slices = Slices()
+        self._slices = Slices(most)
         self._handle: asyncio.Handle | None = None
         # Whether the engine has yet to say what it closed; one request waits at most.
         self._asked = False

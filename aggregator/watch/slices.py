@@ -21,18 +21,23 @@ class Slices:
     """The number of symbols per slice, which follows their measured cost.
 
     The number is part of the input, so a replay closes the same symbols with it.
+
+    Args:
+        most: how many symbols at most: the store must have room for their bars.
     """
 
-    def __init__(self) -> None:
-        self.symbols = FIRST_SYMBOLS
+    def __init__(self, most: int = MAX_SYMBOLS) -> None:
+        self._most = max(1, min(most, MAX_SYMBOLS))
+        self._least = min(MIN_SYMBOLS, self._most)
+        self.symbols = min(FIRST_SYMBOLS, self._most)
 
     def begin(self) -> None:
         """Begin with a small slice: what the next symbols cost is not known."""
-        self.symbols = max(self.symbols // FIRST_PART, MIN_SYMBOLS)
+        self.symbols = max(self.symbols // FIRST_PART, self._least)
 
     def took(self, seconds: float, *, is_full: bool) -> None:
         """Take note of what the last slice took, and whether it had all its symbols."""
         most = self.symbols * MAX_GROWTH if is_full else self.symbols
         if seconds * most > SLICE_S * self.symbols:
             most = int(self.symbols * SLICE_S / seconds)
-        self.symbols = min(max(most, MIN_SYMBOLS), MAX_SYMBOLS)
+        self.symbols = min(max(most, self._least), self._most)

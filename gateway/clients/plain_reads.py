@@ -113,8 +113,14 @@ class PlainReadHttp11(TimedHttp11):
         if outcome is None:
             self.transport.close()
             return
+        body = b""
         if isinstance(outcome, Reading) and outcome.status is DataStatus.LIVE:
-            self._write(encode_json(outcome.to_dict()))
+            try:
+                body = encode_json(outcome.to_dict())
+            except Exception as exc:
+                outcome = exc
+        if body:
+            self._write(body)
         else:
             # The layers say it in the right form.
             before = self.app_state

@@ -214,3 +214,14 @@ async def test_with_a_rate_limit_the_layers_count(
         statuses = [(await client.ask(get())).split()[1] for _ in range(4)]
     assert statuses.count(b"429") == 2
     assert len(layered) == 4
+
+
+async def test_a_bug_is_500_for_the_client(
+    aggregator: FakeAggregator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> bytes:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("gateway.clients.plain_reads.encode_json", fail)
+    async with connect(aggregator) as client:
+        assert (await client.ask(get())).startswith(b"HTTP/1.1 500 ")

@@ -40,3 +40,13 @@ def test_no_measurement_makes_a_slice_much_larger_than_the_last_one(
         slices.took(seconds, is_full=is_full)
         assert MIN_SYMBOLS <= slices.symbols <= MAX_SYMBOLS
         assert slices.symbols <= before * (2 if is_full else 1)
+
+
+def test_a_slice_has_no_more_symbols_than_the_store_has_room_for() -> None:
+    slices = Slices(most=100)
+    assert slices.symbols == 100
+    for _ in range(20):
+        slices.took(1e-6, is_full=True)
+        assert slices.symbols <= 100
+    slices.begin()
+    assert 1 <= slices.symbols <= 100
