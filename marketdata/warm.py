@@ -36,6 +36,8 @@ if TYPE_CHECKING or kernels.LIBRARY is None:
 
 log = structlog.get_logger()
 
+# All packages with kernels.
+PACKAGES = ("ingest", "aggregator", "gateway")
 # The first line of a kernel.
 _REGISTERED = re.compile(r"^@KERNELS\.add\(", re.MULTILINE)
 
@@ -67,11 +69,18 @@ def compile_ahead(modules: Iterable[str]) -> None:
             _compile(number)
 
 
-def link_kernels() -> None:
+def link_kernels(names: Sequence[str]) -> None:
     """Link the compiled kernels into the library.
 
-    Without a C compiler there is none, and services start with numba and its cache.
+    Without a C compiler there is none, and services start with numba and its cache. Neither is
+    there one of some packages alone: services of the others could not start.
+
+    Args:
+        names: the packages whose kernels were compiled.
     """
+    if missing := set(PACKAGES) - set(names):
+        log.warning("library_not_built", reason=f"without {', '.join(sorted(missing))}")
+        return
     try:
         library = build_library(KERNELS.waiting, folders())
     except CannotLink as exc:
@@ -131,4 +140,4 @@ if __name__ == "__main__":
     # Ctrl-C ends all processes without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     compile_ahead(find_kernels(sys.argv[1:]))
-    link_kernels()
+    link_kernels(sys.argv[1:])

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -60,8 +61,8 @@ MIGRATION_PATIENCE = 4
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 30.0
 MAX_READS = 4
-# The newest migration.
-HEAD = "0006"
+# The files of the migrations, which begin with their revisions.
+MIGRATIONS = Path(__file__).with_name("migrations") / "versions"
 # One more for the writer, so that readers never keep it waiting.
 POOL_SIZE = MAX_READS + 1
 _PRAGMAS = (
@@ -356,7 +357,7 @@ def _has_tables(connection: Connection) -> bool:
 
 
 def _migrate(connection: Connection) -> None:
-    if _revision(connection) == HEAD:
+    if _revision(connection) == newest_revision():
         return
     # It takes as long to load as the database library, and is rarely needed.
     from alembic import command  # noqa: PLC0415
@@ -370,6 +371,11 @@ def _migrate(connection: Connection) -> None:
         command.upgrade(config, "head")
     except CommandError as exc:
         raise UnknownSchema(str(exc)) from exc
+
+
+def newest_revision() -> str:
+    """Return the revision that the migrations lead to."""
+    return max(path.name[:4] for path in MIGRATIONS.glob("[0-9]*.py"))
 
 
 def _revision(connection: Connection) -> str | None:

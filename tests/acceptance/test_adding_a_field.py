@@ -103,7 +103,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run((sys.executable, "-m", "grpc_tools.protoc", *arguments), cwd=copy, check=True)
     # Compiling the changed loops takes half a minute.
     subprocess.run(
-        (sys.executable, "-m", "marketdata.warm", "aggregator", "gateway"), cwd=copy, check=True
+        (sys.executable, "-m", "marketdata.warm", "ingest", "aggregator", "gateway"),
+        cwd=copy,
+        check=True,
     )
     yield copy
     shutil.rmtree(copy)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from aggregator.store.database import HEAD
+from aggregator.store.database import newest_revision
 
 
 def test_the_newest_migration_is_named() -> None:
     config = Config()
     config.set_main_option("script_location", "aggregator.store:migrations")
-    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+    assert ScriptDirectory.from_config(config).get_current_head() == newest_revision()
