@@ -24,6 +24,53 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Exclude:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExcludeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exclude.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXCLUDE_NONE: _Exclude.ValueType  # 0
+    EXCLUDE_OPEN: _Exclude.ValueType  # 1
+    EXCLUDE_HIGH_LOW: _Exclude.ValueType  # 2
+    EXCLUDE_LAST: _Exclude.ValueType  # 4
+    """The close, and the time of an aggregate."""
+    EXCLUDE_VOLUME: _Exclude.ValueType  # 8
+    """Volume and VWAP. The volume of such a trade may be 0."""
+
+class Exclude(_Exclude, metaclass=_ExcludeEnumTypeWrapper):
+    """The bits of Tick.excludes."""
+
+EXCLUDE_NONE: Exclude.ValueType  # 0
+EXCLUDE_OPEN: Exclude.ValueType  # 1
+EXCLUDE_HIGH_LOW: Exclude.ValueType  # 2
+EXCLUDE_LAST: Exclude.ValueType  # 4
+"""The close, and the time of an aggregate."""
+EXCLUDE_VOLUME: Exclude.ValueType  # 8
+"""Volume and VWAP. The volume of such a trade may be 0."""
+Global___Exclude: _TypeAlias = Exclude  # noqa: Y015
+
+class _TickAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TickActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TickAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TICK_ACTION_TRADE: _TickAction.ValueType  # 0
+    TICK_ACTION_CANCEL: _TickAction.ValueType  # 1
+    """The trade of this trade_id did not happen. Its price and volume need not be sent."""
+    TICK_ACTION_CORRECT: _TickAction.ValueType  # 2
+    """The trade of this trade_id had the price, volume and excludes of this message."""
+
+class TickAction(_TickAction, metaclass=_TickActionEnumTypeWrapper): ...
+
+TICK_ACTION_TRADE: TickAction.ValueType  # 0
+TICK_ACTION_CANCEL: TickAction.ValueType  # 1
+"""The trade of this trade_id did not happen. Its price and volume need not be sent."""
+TICK_ACTION_CORRECT: TickAction.ValueType  # 2
+"""The trade of this trade_id had the price, volume and excludes of this message."""
+Global___TickAction: _TypeAlias = TickAction  # noqa: Y015
+
 class _BarState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -125,12 +172,25 @@ class Tick(_message.Message):
     VOLUME_FIELD_NUMBER: _builtins.int
     EXCHANGE_TIMESTAMP_FIELD_NUMBER: _builtins.int
     INGEST_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    VOLUME_DECIMALS_FIELD_NUMBER: _builtins.int
+    TRADE_ID_FIELD_NUMBER: _builtins.int
+    EXCLUDES_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     price: _builtins.float
     volume: _builtins.int
     exchange_timestamp: _builtins.int
     ingest_timestamp: _builtins.int
     """Set by the server on arrival; the value of a producer is overwritten."""
+    volume_decimals: _builtins.int
+    """The volume counts 10^-volume_decimals, 0 to 18: 0.467 is volume 467 with 3 decimals."""
+    trade_id: _builtins.bytes
+    """Identifies the trade among those of its symbol, at most 64 bytes. A trade that comes again with
+    the same id counts once.
+    """
+    excludes: _builtins.int
+    """The numbers that the trade does not move, see Exclude."""
+    action: Global___TickAction.ValueType
     def __init__(
         self,
         *,
@@ -139,10 +199,14 @@ class Tick(_message.Message):
         volume: _builtins.int = ...,
         exchange_timestamp: _builtins.int = ...,
         ingest_timestamp: _builtins.int = ...,
+        volume_decimals: _builtins.int = ...,
+        trade_id: _builtins.bytes = ...,
+        excludes: _builtins.int = ...,
+        action: Global___TickAction.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exchange_timestamp", b"exchange_timestamp", "ingest_timestamp", b"ingest_timestamp", "price", b"price", "symbol", b"symbol", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "exchange_timestamp", b"exchange_timestamp", "excludes", b"excludes", "ingest_timestamp", b"ingest_timestamp", "price", b"price", "symbol", b"symbol", "trade_id", b"trade_id", "volume", b"volume", "volume_decimals", b"volume_decimals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
