@@ -109,6 +109,8 @@ CANDLE_FIELDS = (
     Field(name="low", kind=Kind.REAL, json="low", candle=True, stored=True, nullable=True),
     Field(name="close", kind=Kind.REAL, json="close", candle=True, stored=True, nullable=True),
     Field(name="volume", kind=Kind.COUNT, json="volume", candle=True, stored=True),
+    # The volume, and the notional, count 10^-volume_decimals.
+    Field(name="volume_decimals", kind=Kind.NUMBER, candle=True, stored=True),
     Field(
         name="trades",
         kind=Kind.COUNT,
@@ -212,6 +214,7 @@ AGGREGATE_FIELDS = (
     Field(name="symbol", kind=Kind.TEXT, json="symbol"),
     *_AGGREGATE_PRICES,
     Field(name="volume", kind=Kind.COUNT, json="volume", nullable=True),
+    Field(name="volume_decimals", kind=Kind.NUMBER),
     Field(
         name="last_ts",
         kind=Kind.TIME,

@@ -484,7 +484,15 @@ class Pairs:
         self.open_bar: Bar | None = None
         self.number = 0
 
-    def add(self, price: float, volume: int, ts: int, sequence: int) -> None:
+    def add(
+        self,
+        price: float,
+        volume: int,
+        ts: int,
+        sequence: int,
+        _decimals: int = 0,
+        _excludes: int = 0,
+    ) -> None:
         """Let a trade wait for its grace."""
         self.trades.append((price, volume, ts, sequence))
 
