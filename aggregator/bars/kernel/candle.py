@@ -175,17 +175,27 @@ def merge(candle: CandleNumbers, other: CandleNumbers) -> None:
 
 
 @inlined
-def vwap(candle: CandleNumbers) -> float:
+def vwap_of(
+    notional: float, notional_error: float, volume: int, low: float, high: float
+) -> float:
     """Return the sum of price x volume divided by the volume; NaN without a volume."""
-    if candle.volume == 0:
+    if volume == 0:
         return nan
-    mean = (candle.notional + candle.notional_error) / candle.volume
+    mean = (notional + notional_error) / volume
     # Rounding must not carry the mean out of its range. Trades that move neither high nor low may.
-    if mean < candle.low and candle.low - mean <= _ROUNDING * abs(mean):
-        return candle.low
-    if mean > candle.high and mean - candle.high <= _ROUNDING * abs(mean):
-        return candle.high
+    if mean < low and low - mean <= _ROUNDING * abs(mean):
+        return low
+    if mean > high and mean - high <= _ROUNDING * abs(mean):
+        return high
     return mean
+
+
+@inlined
+def vwap(candle: CandleNumbers) -> float:
+    """Return the mean price of a candle, weighted by volume; NaN without a volume."""
+    return vwap_of(
+        candle.notional, candle.notional_error, candle.volume, candle.low, candle.high
+    )
 
 
 @inlined
