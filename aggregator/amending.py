@@ -125,9 +125,7 @@ class Amender:
                 return None
             else:
                 is_overflow = code == codes.OVERFLOW
-                return (
-                    RejectReason.TOTAL_OVERFLOW if is_overflow else RejectReason.NOT_AMENDABLE
-                )
+                return RejectReason.TOTAL_OVERFLOW if is_overflow else RejectReason.NOT_AMENDABLE
 
     def _note(self, row: int, place: int, *, is_cancel: bool) -> None:
         memory = self._memory.columns

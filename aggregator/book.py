@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars.engine import BarEngine
 from aggregator.amending import Amender, check_trade
+from aggregator.bars.engine import BarEngine
 from aggregator.bars.kernel import codes, encode
 from aggregator.bars.kernel.apply import apply_marked, apply_ticks
 from aggregator.bars.source import Accepted
@@ -23,7 +23,7 @@ from aggregator.bars.tables import set_value_limits
 from aggregator.bars.trade_memory import TradeMemory
 from aggregator.wire.batch import Batch, Decoder
 from aggregator.wire.encoded import EncodedRoom, message_of
-from aggregator.wire.ticks import ACTION, ACTION_SHIFT, DUPLICATE
+from aggregator.wire.ticks import ACTION, ACTION_SHIFT
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
 from marketdata.validation import DEFAULT_LIMITS, RejectReason, ValueLimits

@@ -74,7 +74,7 @@ def build_bar_encoder(columns: Sequence[PublicColumn]) -> EncodeBar:
     return cast("EncodeBar", _compile("bar_to_dict", "message, *, prices=True", body, values))
 
 
-def _expression(column: PublicColumn) -> str:
+def _expression(column: PublicColumn) -> str:  # noqa: PLR0911  one for each kind
     field = column.field
     value = f"message.{field.on_wire}"
     match field.kind:
@@ -89,7 +89,9 @@ def _expression(column: PublicColumn) -> str:
             # Read once for both of its columns.
             text = f"str({field.name})" if column.is_ns else f"str({field.name} // {NS_PER_MS})"
             # The time of a close that no trade gave.
-            return f"({text} if message.close == message.close else None)" if field.nullable else text
+            return (
+                f"({text} if message.close == message.close else None)" if field.nullable else text
+            )
         case Kind.CHOICE if field.nullable:
             return f"words_{field.name}.get({value})"
         case Kind.CHOICE:

@@ -161,7 +161,8 @@ class BarTable:
             volume, decimals = volume // 10, decimals - 1
         if decimals > self.decimals(row) and not self.refine(row, decimals):
             return False
-        return volume * 10 ** (self.decimals(row) - decimals) <= MAX_INT64
+        factor: int = 10 ** (self.decimals(row) - decimals)
+        return volume * factor <= MAX_INT64
 
     @property
     def duplicates(self) -> int:

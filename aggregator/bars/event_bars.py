@@ -115,7 +115,8 @@ class EventBars:
             if self._bar is not None:
                 self._bar.candle.refine(decimals)
             self._set_scale(decimals)
-        return volume * 10 ** (self._decimals - decimals)
+        scaled: int = volume * 10 ** (self._decimals - decimals)
+        return scaled
 
     def add(
         self,
@@ -123,6 +124,7 @@ class EventBars:
         volume: int,
         ts: int,
         sequence: int,
+        *,
         decimals: int = 0,
         excludes: int = 0,
     ) -> None:
@@ -147,7 +149,8 @@ class EventBars:
             if not amendment.is_cancelled:
                 self.add(
                     *(amendment.price, amendment.volume, *key),
-                    *(amendment.decimals, amendment.excludes),
+                    decimals=amendment.decimals,
+                    excludes=amendment.excludes,
                 )
 
     def advance(self, clock_ns: int) -> list[Bar]:

@@ -27,6 +27,7 @@ class EventBars(Protocol):
         volume: int,
         ts: int,
         sequence: int,
+        *,
         decimals: int = 0,
         excludes: int = 0,
     ) -> None:

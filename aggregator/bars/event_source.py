@@ -98,7 +98,9 @@ class EventBarSource:
             sequence = accepted.first_sequence + index
             decimals, excludes = mark & DECIMALS, mark >> EXCLUDES_SHIFT & EXCLUDES
             for series in self._series[row]:
-                series.bars.add(price, volume, ts, sequence, decimals, excludes)
+                series.bars.add(
+                    *(price, volume, ts, sequence), decimals=decimals, excludes=excludes
+                )
         for each in accepted.amends:
             for series in self._series[each.row]:
                 series.bars.amend(each)

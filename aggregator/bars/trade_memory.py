@@ -22,9 +22,7 @@ def _make_memory(trades: int) -> Memory:
         name: make_column(trades, _KINDS.get(name, np.int64), (2,) if name == "ids" else ())
         for name in _OF_TRADES
     }
-    return Memory(
-        count=np.zeros(1, np.int64), slots=make_column(slots, np.int32), **columns
-    )
+    return Memory(taken=np.zeros(1, np.int64), slots=make_column(slots, np.int32), **columns)
 
 
 class TradeMemory:
@@ -41,7 +39,7 @@ class TradeMemory:
         self.columns = _make_memory(0)
 
     def __len__(self) -> int:
-        return min(int(self.columns.count[0]), len(self.columns.rows))
+        return min(int(self.columns.taken[0]), len(self.columns.rows))
 
     def begin(self, ticks: Ticks, start: int, stop: int) -> None:
         """Remember trades from now on if some of the ticks have ids, and there is room for any."""
@@ -63,7 +61,7 @@ class TradeMemory:
 
     def dump_state(self) -> dict[str, Any]:
         """Return the trades, from the first that is remembered on."""
-        count, size = int(self.columns.count[0]), len(self)
+        count, size = int(self.columns.taken[0]), len(self)
         first = count - size
         order = (first + np.arange(size)) % max(size, 1)
         return {
@@ -81,5 +79,5 @@ class TradeMemory:
         kept = min(saved, self._capacity)
         for name in _OF_TRADES:
             getattr(self.columns, name)[:kept] = state[name][saved - kept :]
-        self.columns.count[0] = kept
+        self.columns.taken[0] = kept
         index_trades(self.columns, kept)

@@ -100,7 +100,9 @@ def _value(field: Field) -> str:
     owner = "candle" if field.candle else "bar"
     value = f"{owner}.{field.name}{'.value' if field.kind is Kind.CHOICE else ''}"
     # Only NaN differs from itself.
-    return f"{value} if {value} == {value} else {UNKNOWN[field.name]}" if _is_price(field) else value
+    return (
+        f"{value} if {value} == {value} else {UNKNOWN[field.name]}" if _is_price(field) else value
+    )
 
 
 def _is_price(field: Field) -> bool:

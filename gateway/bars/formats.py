@@ -112,7 +112,7 @@ def arrow_columns(
 ) -> dict[str, Any]:
     """Return the Arrow columns of ``rows``.
 
-    Times are timestamps in UTC, counts are integers and sizes are decimals, so that a reader converts
+    Times are timestamps in UTC, counts are integers and sizes decimals, so that a reader converts
     nothing.
     """
     types = {

@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from aggregator.bars.kernel.apply import note_state
 from aggregator.bars.kernel.candle import (
     EXCLUDE_HIGH_LOW,
     EXCLUDE_LAST,
@@ -23,7 +24,7 @@ from aggregator.bars.kernel.candle import (
     is_empty,
     take,
 )
-from aggregator.bars.kernel.apply import note_state
+from aggregator.bars.kernel.close import find_due
 from aggregator.bars.kernel.codes import DONE, NEED_ROOM, NEED_RULE, OVERFLOW, UNUSUAL
 from aggregator.bars.kernel.events import note_trade, touch
 from aggregator.bars.kernel.gather import add_gathered
@@ -34,23 +35,21 @@ from aggregator.bars.kernel.records import (
     BY_PYTHON,
     CANDLE,
     INT,
+    LEFT_OUT,
     MISSING,
     OPEN,
-    LEFT_OUT,
     TABLES,
     Base,
     EngineState,
-    PooledBar,
     Slot,
     Symbol,
     Tables,
     Trade,
 )
-from aggregator.bars.kernel.close import find_due
 from aggregator.bars.kernel.scale import to_scale
 from aggregator.bars.kernel.session import bounds_of, fold_base, is_in_session, latest_time
 from aggregator.wire.ticks import DECIMALS, EXCLUDES_SHIFT
-from marketdata.kernels import KERNELS, fused_part, from_dtype, kernel_part
+from marketdata.kernels import KERNELS, from_dtype, fused_part, kernel_part
 from marketdata.sums import add_neumaier
 
 _CANDLES: Any = from_dtype(CANDLE)[::1]
@@ -104,7 +103,7 @@ def _make_again(candle: CandleNumbers, memory: Memory, left_out: int, start: int
     """Make a candle of the remembered trades of a time, but for one."""
     row = memory.rows[left_out]
     empty(candle)
-    for place in range(min(memory.count[0], memory.rows.shape[0])):
+    for place in range(min(memory.taken[0], memory.rows.shape[0])):
         if (
             memory.rows[place] == row
             and start <= memory.times[place] < end
@@ -139,7 +138,7 @@ def _amend(
 
 @fused_part
 def _find_target(t: Tables, row: int, index: int, ts: int) -> tuple[int, int, int]:
-    """Return the place of the bar of a time in a slot, OPEN, MISSING or LEFT_OUT, and its bounds."""
+    """Return where the bar of a time is: its place, OPEN, MISSING or LEFT_OUT, and its bounds."""
     slot: Slot = t.slots[row, index]
     if slot.start <= ts < slot.end:
         return OPEN, slot.start, slot.end
@@ -212,7 +211,9 @@ def amend_trade(t: Tables, memory: Memory, place: int, excludes: int, made: NDAr
         if symbol.next_at == symbol.base_end:
             symbol.next_at = symbol.base_start
     new: CandleNumbers = made[state.slots + 1]
-    corrected = Trade(new.open, new.volume, ts if new.trades else 0, memory.sequences[place], excludes)
+    corrected = Trade(
+        new.open, new.volume, ts if new.trades else 0, memory.sequences[place], excludes
+    )
     code = _prepare(t, row, memory, place, corrected, made)
     if code == DONE:
         _commit(t, row, ts, made)

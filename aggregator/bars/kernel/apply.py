@@ -150,7 +150,7 @@ def _is_valid_at_all(trade: Trade, decimals: int, limits: _Limits) -> bool:
     rest = trade.volume % POWERS[decimals]
     if whole > limits.volume or (whole == limits.volume and rest):
         return False
-    has_volume = trade.volume > 0 or (trade.volume == 0 and trade.excludes & EXCLUDE_VOLUME)
+    has_volume = trade.volume > 0 or (trade.volume == 0 and trade.excludes & EXCLUDE_VOLUME != 0)
     return has_volume and 0 < trade.ts <= limits.ts
 
 
@@ -269,6 +269,28 @@ def _is_repeated(memory: Memory, ticks: Ticks, index: int) -> bool:
     return find_trade(memory, row, ticks.ids[index, 0], ticks.ids[index, 1]) >= 0
 
 
+@kernel_part
+def _scale_volume(ticks: Ticks, index: int, scale: int) -> bool:
+    """Write the volume of a tick at the scale of its symbol; return whether it can be."""
+    mark: int = INT(ticks.marks[index])
+    if mark & DECIMALS == scale:
+        return True
+    volume = to_scale(ticks.volumes[index], mark & DECIMALS, scale)
+    if volume < 0:
+        return False
+    ticks.volumes[index] = volume
+    ticks.marks[index] = (mark & ~DECIMALS) | scale
+    return True
+
+
+@kernel_part
+def _trade_of(ticks: Ticks, index: int, sequence: int) -> Trade:
+    excludes: int = INT(ticks.marks[index]) >> EXCLUDES_SHIFT & EXCLUDES
+    if excludes & EXCLUDE_VOLUME:
+        ticks.volumes[index] = 0
+    return Trade(ticks.prices[index], ticks.volumes[index], ticks.times[index], sequence, excludes)
+
+
 @KERNELS.add(UniTuple(INT, 3)(TABLES, TICKS, MEMORY, INT, INT, INT))
 def apply_marked(
     t: Tables, ticks: Ticks, memory: Memory, index: int, count: int, first_sequence: int
@@ -304,23 +326,9 @@ def apply_marked(
             return AMEND, index, t.state[0].changed
         base: Base = t.bases[row]
         scale: int = base.candle.volume_decimals
-        if mark & DECIMALS != scale:
-            volume = to_scale(ticks.volumes[index], mark & DECIMALS, scale)
-            if volume < 0:
-                return NEED_SCALE, index, t.state[0].changed
-            ticks.volumes[index] = volume
-            mark = (mark & ~DECIMALS) | scale
-            ticks.marks[index] = mark
-        excludes = mark >> EXCLUDES_SHIFT & EXCLUDES
-        if excludes & EXCLUDE_VOLUME:
-            ticks.volumes[index] = 0
-        trade = Trade(
-            ticks.prices[index],
-            ticks.volumes[index],
-            ticks.times[index],
-            first_sequence + index,
-            excludes,
-        )
+        if not _scale_volume(ticks, index, scale):
+            return NEED_SCALE, index, t.state[0].changed
+        trade = _trade_of(ticks, index, first_sequence + index)
         if not _is_valid_at_all(trade, scale, limits):
             return UNUSUAL, index, t.state[0].changed
         if _is_repeated(memory, ticks, index):
@@ -330,7 +338,7 @@ def apply_marked(
             continue
         index += 1
         code = DONE
-        if not excludes and _only_adds(base, trade):
+        if not trade.excludes and _only_adds(base, trade):
             add(base.candle, trade.price, trade.volume, trade.ts, trade.sequence)
         elif not gather(t, row, trade):
             code = _take(t, row, trade)

@@ -65,7 +65,7 @@ def clear(candle: CandleNumbers) -> None:
 def has_prices(candle: CandleNumbers) -> bool:
     """Return whether all prices of a candle with trades are known."""
     known = candle.first_ts != 0 and candle.last_ts != 0
-    return known and candle.high == candle.high  # noqa: PLR0124  only NaN differs from itself
+    return known and candle.high == candle.high
 
 
 @inlined
@@ -112,7 +112,7 @@ def empty(candle: CandleNumbers) -> None:
 def take(
     candle: CandleNumbers, price: float, volume: int, ts: int, sequence: int, excludes: int
 ) -> None:
-    """Take any trade in, as :func:`add` does; ``excludes`` has the numbers that it does not move."""
+    """Take any trade in; ``excludes`` says which numbers it does not move."""
     if is_empty(candle):
         empty(candle)
     if not excludes & EXCLUDE_HIGH_LOW:
@@ -152,9 +152,9 @@ def merge(candle: CandleNumbers, other: CandleNumbers) -> None:
     candle.volume += other.volume
     candle.trades += other.trades
     # A comparison with NaN is false.
-    if other.high > candle.high or candle.high != candle.high:  # noqa: PLR0124
+    if other.high > candle.high or candle.high != candle.high:
         candle.high = other.high
-    if other.low < candle.low or candle.low != candle.low:  # noqa: PLR0124
+    if other.low < candle.low or candle.low != candle.low:
         candle.low = other.low
     if other.last_ts > candle.last_ts or (
         other.last_ts == candle.last_ts and other.last_sequence >= candle.last_sequence
@@ -175,9 +175,7 @@ def merge(candle: CandleNumbers, other: CandleNumbers) -> None:
 
 
 @inlined
-def vwap_of(
-    notional: float, notional_error: float, volume: int, low: float, high: float
-) -> float:
+def vwap_of(notional: float, notional_error: float, volume: int, low: float, high: float) -> float:
     """Return the sum of price x volume divided by the volume; NaN without a volume."""
     if volume == 0:
         return nan
@@ -193,9 +191,7 @@ def vwap_of(
 @inlined
 def vwap(candle: CandleNumbers) -> float:
     """Return the mean price of a candle, weighted by volume; NaN without a volume."""
-    return vwap_of(
-        candle.notional, candle.notional_error, candle.volume, candle.low, candle.high
-    )
+    return vwap_of(candle.notional, candle.notional_error, candle.volume, candle.low, candle.high)
 
 
 @inlined

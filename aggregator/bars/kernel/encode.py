@@ -115,7 +115,7 @@ def _join(whole: CandleNumbers, part: CandleNumbers, joins: bool) -> None:
 @kernel_part
 def _is_shown(candle: CandleNumbers) -> bool:
     """Return whether a candle has trades, or had some that were cancelled."""
-    return not is_empty(candle) or candle.high != candle.high  # noqa: PLR0124
+    return not is_empty(candle) or candle.high != candle.high
 
 
 @KERNELS.add(INT(from_dtype(OPEN_BAR)[::1], INTS, OPEN_TABLES, INT[:, ::1], INTS, INT, _STATE_OUT))

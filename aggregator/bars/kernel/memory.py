@@ -25,7 +25,7 @@ class Memory(NamedTuple):
     """The remembered trades, a column for each number.
 
     Attributes:
-        count: one number: how many trades were remembered so far, also those forgotten. The place
+        taken: one number: how many trades were remembered so far, also those forgotten. The place
             of a trade is its number modulo the length of the columns.
         slots: the place of a trade plus 1, by the hash of its symbol and id; 0: free. A power of
             two, half of them free.
@@ -38,7 +38,7 @@ class Memory(NamedTuple):
         marks: of :class:`aggregator.wire.ticks.Ticks`, and CANCELLED.
     """
 
-    count: NDArray[np.int64]
+    taken: NDArray[np.int64]
     slots: NDArray[np.int32]
     ids: NDArray[np.int64]
     rows: NDArray[np.int32]
@@ -63,7 +63,8 @@ MEMORY: Any = _types.NamedTuple(
 @fused_part
 def _slot_of(memory: Memory, row: int, id0: int, id1: int) -> int:
     mixed = (id0 ^ id1 * _MIX_1 ^ row * _MIX_0) * _MIX_0
-    return ((mixed >> 32) ^ mixed) & (memory.slots.shape[0] - 1)
+    slot: int = ((mixed >> 32) ^ mixed) & (memory.slots.shape[0] - 1)
+    return slot
 
 
 @fused_part
@@ -115,10 +116,10 @@ def _take_from_slot(memory: Memory, place: int) -> None:
 def remember(memory: Memory, row: int, id0: int, id1: int, trade: Trade, decimals: int) -> None:
     """Remember a trade that is not remembered yet."""
     capacity = memory.rows.shape[0]
-    place: int = memory.count[0] % capacity
-    if memory.count[0] >= capacity:
+    place: int = memory.taken[0] % capacity
+    if memory.taken[0] >= capacity:
         _take_from_slot(memory, place)
-    memory.count[0] += 1
+    memory.taken[0] += 1
     memory.ids[place, 0] = id0
     memory.ids[place, 1] = id1
     memory.rows[place] = row
@@ -146,4 +147,5 @@ def index_trades(memory: Memory, count: int) -> None:
 @fused_part
 def excludes_of(memory: Memory, place: int) -> int:
     """Return the numbers that a remembered trade does not move."""
-    return (memory.marks[place] >> EXCLUDES_SHIFT) & EXCLUDES
+    excludes: int = (memory.marks[place] >> EXCLUDES_SHIFT) & EXCLUDES
+    return excludes

@@ -31,7 +31,8 @@ def to_scale(volume: int, decimals: int, scale: int) -> int:
         decimals -= 1
     if decimals > scale or volume > MAX_INT64 // POWERS[scale - decimals]:
         return -1
-    return volume * POWERS[scale - decimals]
+    scaled: int = volume * POWERS[scale - decimals]
+    return scaled
 
 
 @kernel_part

@@ -149,7 +149,7 @@ def check(market: Market, prints: Sequence[Print]) -> None:
 
 
 sizes = st.builds(
-    lambda volume, decimals: to_decimal(volume, decimals),
+    to_decimal,
     st.integers(1, 10**9),
     st.integers(0, 8),
 )
@@ -157,8 +157,11 @@ prices = st.sampled_from([9.5, 10.0, 10.25, 11.0, 0.000017])
 times = st.integers(0, 400).map(lambda tenths: START + tenths * S // 10)
 
 
+PLAIN = st.just(0)
+
+
 @st.composite
-def distinct(draw: st.DrawFn, excludes: st.SearchStrategy[int] = st.just(0)) -> list[Print]:
+def distinct(draw: st.DrawFn, excludes: st.SearchStrategy[int] = PLAIN) -> list[Print]:
     """Trades with ids, each of another time, in any order."""
     moments = draw(st.lists(times, min_size=1, max_size=25, unique=True))
     return [
@@ -178,9 +181,7 @@ def batches(prints: Sequence[Print], parts: Sequence[int]) -> Iterable[Sequence[
 
 
 @given(distinct(), cuts)
-def test_sizes_add_up_to_the_last_digit_in_any_order(
-    prints: list[Print], parts: list[int]
-) -> None:
+def test_sizes_add_up_to_the_last_digit_in_any_order(prints: list[Print], parts: list[int]) -> None:
     market = Market()
     for part in batches(prints, parts):
         if part:
@@ -381,9 +382,7 @@ def test_an_index_has_values_without_a_volume() -> None:
 
 def test_negative_prices_count_where_the_sender_allows_them() -> None:
     market = Market()
-    prints = [
-        Print(START + n * S, price, Decimal(2)) for n, price in enumerate((1.5, 0.0, -37.63))
-    ]
+    prints = [Print(START + n * S, price, Decimal(2)) for n, price in enumerate((1.5, 0.0, -37.63))]
     applied = market.apply(*(each.tick() for each in prints), any_price=True)
     assert (applied.accepted, applied.rejections) == (3, [])
     check(market, prints)

@@ -490,11 +490,15 @@ class Pairs:
         volume: int,
         ts: int,
         sequence: int,
-        _decimals: int = 0,
-        _excludes: int = 0,
+        *,
+        decimals: int = 0,
+        excludes: int = 0,
     ) -> None:
         """Let a trade wait for its grace."""
         self.trades.append((price, volume, ts, sequence))
+
+    def amend(self, amendment: Amendment) -> None:
+        """Do nothing."""
 
     def advance(self, clock_ns: int) -> list[Bar]:
         """Count trades two seconds older than the clock."""
