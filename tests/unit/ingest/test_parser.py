@@ -58,7 +58,7 @@ def test_byte_by_byte_is_as_at_once(seed: int) -> None:
     compare([data[at : at + 1] for at in range(len(data))])
 
 
-@pytest.mark.parametrize("order", [*permutations(range(4)), *product(range(6), repeat=3)])
+@pytest.mark.parametrize("order", [*permutations(range(4)), *product(range(10), repeat=3)])
 def test_every_order_and_repetition_of_fields(order: tuple[int, ...]) -> None:
     tick = Tick(symbol="AAPL", price=2, volume=3, exchange_timestamp=NOW, ingest_timestamp=9)
     fields = [
@@ -67,7 +67,11 @@ def test_every_order_and_repetition_of_fields(order: tuple[int, ...]) -> None:
         Tick(volume=300).SerializeToString(),
         Tick(exchange_timestamp=NOW // 10**6).SerializeToString(),
         Tick(ingest_timestamp=7).SerializeToString(),
+        Tick(volume_decimals=2).SerializeToString(),
+        Tick(trade_id=b"id").SerializeToString(),
+        Tick(excludes=1).SerializeToString(),
         tag(6, 2) + b"\x01x",
+        Tick(action=1).SerializeToString(),
     ]
     chosen = b"".join(fields[number] for number in order)
     for payload in (chosen, chosen + tick.SerializeToString(), tick.SerializeToString() + chosen):

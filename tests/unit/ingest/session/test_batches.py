@@ -19,6 +19,7 @@ from ingest.session.batches import (
 )
 from ingest.session.errors import SessionError, SessionReason
 from marketdata.channel import MAX_MESSAGE_BYTES
+from marketdata.price_rules import PriceRules
 from marketdata.timestamps import UnitHistory
 from marketdata.validation import RejectReason, TickRules
 from marketdata.warm import load_kernels
@@ -40,6 +41,7 @@ def make_rules(random: Random) -> TickRules:
         timestamp_unit=random.choice(UNITS),
         max_future_skew_s=random.choice((0.0, 60.0, 1e30)),
         symbol_case=random.choice(("preserve", "upper")),
+        prices=PriceRules(random.choice(("*=positive", "*=positive,A*=any", "*=nonnegative"))),
     )
 
 
@@ -59,7 +61,8 @@ def plain_read(message: bytes, rules: TickRules, units: UnitHistory) -> Read:
 
 
 def plain_check(batch: EncodedTickBatch) -> SessionReason | None:
-    if batch.producer_id or batch.HasField("feed") or batch.refusals or batch.first_refusal:
+    others = batch.producer_id or batch.refusals or batch.first_refusal or batch.any_price
+    if others or batch.HasField("feed"):
         return SessionReason.INVALID_BATCH
     if len(batch.ticks) > MAX_BATCH_TICKS:
         return SessionReason.TOO_MANY_TICKS
@@ -151,6 +154,8 @@ def make_message(random: Random) -> bytes:
                 field(5, b""),
                 tag(6, 0) + varint(3),
                 tag(6, 0) + varint(0),
+                tag(7, 0) + varint(1),
+                tag(7, 0) + varint(0),
                 first,
             )
         )
