@@ -4,9 +4,10 @@ It stops at the first unusual tick: fields that are missing, unknown, repeated o
 tags and lengths of more bytes than they need, symbols, prices and volumes that are not valid, and
 cancels and corrections. :class:`ingest.ticks.TickReader` reads those with the protobuf library.
 
-A record has the symbol, the price, the volume and the exchange time; then as many of decimals, trade
-id and excludes as the tick has, in this order; and the ingest time last. It has at most 127 bytes
-after its head: a longer tick, which has a trade id, is also left to the protobuf library.
+A record has the symbol, the price, the volume and the exchange time; then the decimals, the trade
+id and the excludes, those of them that came, in this order; and the ingest time last. After its
+head a record has at most 127 bytes: a longer tick, which has a trade id, is also left to the
+protobuf library.
 
 Measured on one core at 2.1 GHz: 11 to 16 ns per tick, and 0.6 us for a call.
 """
@@ -61,13 +62,13 @@ COUNTS = np.dtype(
 
 # The loop reads and writes at most so many bytes past the end of its buffers.
 SLACK = 64
-# The most it writes for a tick: two bytes of head, and a length of one byte. Without additions there
-# are 106: a symbol of 64 characters in 66, the price in 9, two numbers and the ingest time in 10,
-# 10 and 11.
+# The most it writes for a tick: two bytes of head, and what a length of one byte allows. Without
+# additions it is 106: a symbol of 64 characters in 66, the price in 9, two numbers and the ingest
+# time in 10, 10 and 11.
 _MAX_SIZE = 0x7F
 MAX_RECORD = 2 + _MAX_SIZE
-# The longest payload with additions that surely fits. The exchange time gets 5 bytes more at most if
-# seconds become nanoseconds, and the ingest time is added.
+# The longest payload with additions that surely fits. The exchange time gets at most 5 bytes more
+# if seconds become nanoseconds, and the ingest time is added.
 _MAX_EXTENDED = _MAX_SIZE - 5 - 11
 
 SYMBOL_TAG = 1 << 3 | 2
@@ -272,7 +273,7 @@ def _read_additions(start: int, at: int, stop: int) -> _Additions:
     # Reads what follows the exchange time. An ingest time is left out of the record.
     if load_byte(at) == _INGEST_TAG:
         at = _after_ingest_time(at, stop)
-        if at == 0 or at == stop:
+        if at in (0, stop):
             return _Additions(0, stop, at == stop)
     begin = at
     decimals = excludes = length = 0

@@ -11,8 +11,8 @@ from marketdata.wire.market_data_pb2 import Refusal, Tick, TickBatch
 # A Tick is the repeated field of a TickBatch: this tag, its length and the serialized tick are its
 # record in a batch.
 _TICKS_TAG = TickBatch.TICKS_FIELD_NUMBER << 3 | 2
-# A normalized Tick has at most 106 bytes, or 179 with decimals, a trade id, excludes and an action. So
-# its length is one or two bytes of varint, and only with a trade id it is two.
+# A normalized Tick has at most 106 bytes, or 179 with decimals, a trade id, excludes and an action.
+# So only with a trade id its length can be two bytes of varint.
 _MAX_TICK_SIZE = 180
 _LONG = 0x80
 _PREFIXES = [
