@@ -143,8 +143,7 @@ class AggregatorSettings(ServerSettings):
     price_rule: Annotated[str, AfterValidator(check_price_rules)] = Field(
         default=DEFAULT_PRICE_RULES,
         description="which prices in StreamTicks and import are valid, by patterns of symbols, such "
-        "as *=positive,CL*=any: positive, nonnegative or any; the longest pattern that matches "
-        "counts",
+        "as *=positive,CL*=any: positive, nonnegative or any; the longest matching pattern counts",
     )
     max_price: float = Field(
         default=MAX_PRICE, gt=0, allow_inf_nan=False, description="the largest price of a tick"
