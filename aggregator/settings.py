@@ -142,8 +142,9 @@ class AggregatorSettings(ServerSettings):
     )
     price_rule: Annotated[str, AfterValidator(check_price_rules)] = Field(
         default=DEFAULT_PRICE_RULES,
-        description="which prices in StreamTicks and import are valid, by patterns of symbols, such "
-        "as *=positive,CL*=any: positive, nonnegative or any; the longest matching pattern counts",
+        description="which prices in StreamTicks and import are valid, by patterns of symbols: "
+        "positive, nonnegative or any, such as *=positive,CL*=any; the longest matching pattern "
+        "counts",
     )
     max_price: float = Field(
         default=MAX_PRICE, gt=0, allow_inf_nan=False, description="the largest price of a tick"
