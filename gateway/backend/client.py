@@ -17,8 +17,8 @@ from gateway.backend.read_stream import ReadStream
 from gateway.backend.unary_reads import UnaryReads
 from gateway.encoding import JsonAggregate, aggregate_to_dict, empty_aggregate, encode_json
 from gateway.errors import AggregatorUnavailable, InvalidInput, UnknownSymbol, UnknownView
-from gateway.settings import Fallback, GatewaySettings
 from gateway.kernel.encoder import EncodedState
+from gateway.settings import Fallback, GatewaySettings
 from marketdata.symbols import in_other_case
 from marketdata.wire.market_data_pb2 import (
     Aggregate,
