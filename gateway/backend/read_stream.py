@@ -85,7 +85,7 @@ class ReadStream:
     def begin(self, symbols: Sequence[str], timeout_s: float, done: Done) -> None:
         """Read states, and call ``done`` once with them or with the error, maybe at once."""
         if self._is_over:
-            done(_error(grpc.StatusCode.UNAVAILABLE, "the gateway is stopping"))
+            done(_error(grpc.StatusCode.CANCELLED, "the gateway is stopping"))
         elif len(self._waiting) >= MAX_WAITING:
             done(_error(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_WAITING} reads wait already"))
         else:
@@ -141,7 +141,7 @@ class ReadStream:
             self._is_over = True
             if self._timer is not None:
                 self._timer.cancel()
-            self._fail_all(_error(grpc.StatusCode.UNAVAILABLE, "the gateway is stopping"))
+            self._fail_all(_error(grpc.StatusCode.CANCELLED, "the gateway is stopping"))
 
     async def _carry(self) -> None:
         call = self._open()

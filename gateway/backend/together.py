@@ -6,8 +6,12 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+import structlog
+
 from gateway.backend.client import AggregatorClient, Reading, Readings
 from gateway.errors import InvalidInput
+
+log = structlog.get_logger()
 
 Outcome = Reading | Exception | None
 Done = Callable[[Outcome], None]
@@ -74,14 +78,14 @@ class ReadsTogether:
                 if reading is None:
                     self._tasks.create_task(self._say_unknown(symbol, done))
                 else:
-                    done(reading)
+                    _tell(done, reading)
         elif isinstance(outcome, InvalidInput) and len(waiting) > 1:
             # The error does not name the symbol, and concerns one client only.
             for each in waiting:
                 self._read([each])
         else:
             for _, done in waiting:
-                done(outcome)
+                _tell(done, outcome)
 
     async def _say_unknown(self, symbol: str, done: Done) -> None:
         outcome: Exception | None = None
@@ -91,7 +95,15 @@ class ReadsTogether:
             # At the edge of a task: the request reports it to its client.
             outcome = exc
         finally:
-            done(outcome)
+            _tell(done, outcome)
+
+
+def _tell(done: Done, outcome: Outcome) -> None:
+    try:
+        done(outcome)
+    except Exception:
+        # At the edge of a request: the others get their answers.
+        log.exception("read_failed")
 
 
 def _settle(future: asyncio.Future[Reading], outcome: Outcome) -> None:
