@@ -149,7 +149,7 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadAggregates(self, request_iterator, context):
-        """As GetAggregates, over one open stream: a read costs a third of the CPU. Requests need not wait
+        """As GetAggregates, over one open stream, at less than half of the CPU. Requests need not wait
         for the response to the one before. The gateway uses this call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

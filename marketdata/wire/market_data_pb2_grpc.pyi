@@ -52,7 +52,7 @@ class MarketDataServiceStub:
     """The last sequence of a producer, so that it can go on after a reconnect."""
     GetAggregates: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.AggregatesRequest, _market_data_pb2.AggregatesResponse]
     ReadAggregates: _grpc.StreamStreamMultiCallable[_market_data_pb2.ReadRequest, _market_data_pb2.ReadResponse]
-    """As GetAggregates, over one open stream: a read costs a third of the CPU. Requests need not wait
+    """As GetAggregates, over one open stream, at less than half of the CPU. Requests need not wait
     for the response to the one before. The gateway uses this call.
     """
     ListSymbols: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListSymbolsRequest, _market_data_pb2.ListSymbolsResponse]
@@ -83,7 +83,7 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """The last sequence of a producer, so that it can go on after a reconnect."""
     GetAggregates: _aio.UnaryUnaryMultiCallable[_market_data_pb2.AggregatesRequest, _market_data_pb2.AggregatesResponse]  # type: ignore[assignment]
     ReadAggregates: _aio.StreamStreamMultiCallable[_market_data_pb2.ReadRequest, _market_data_pb2.ReadResponse]  # type: ignore[assignment]
-    """As GetAggregates, over one open stream: a read costs a third of the CPU. Requests need not wait
+    """As GetAggregates, over one open stream, at less than half of the CPU. Requests need not wait
     for the response to the one before. The gateway uses this call.
     """
     ListSymbols: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListSymbolsRequest, _market_data_pb2.ListSymbolsResponse]  # type: ignore[assignment]
@@ -159,7 +159,7 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_market_data_pb2.ReadRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_pb2.ReadResponse], _abc.AsyncIterator[_market_data_pb2.ReadResponse]]:
-        """As GetAggregates, over one open stream: a read costs a third of the CPU. Requests need not wait
+        """As GetAggregates, over one open stream, at less than half of the CPU. Requests need not wait
         for the response to the one before. The gateway uses this call.
         """
 

@@ -336,7 +336,7 @@ async def test_a_read_of_a_bad_symbol_says_so_and_the_stream_goes_on(
     refused = await stream.next()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.GetAggregates(wire.AggregatesRequest(symbols=["A", symbol]))
-    assert refused == wire.ReadResponse(id=number, problem=caught.value.details())
+    assert refused == wire.ReadResponse(id=number, problem=caught.value.details() or "")
     await stream.ask("A")
     assert (await stream.next()).aggregates[0].symbol == "A"
 
