@@ -136,7 +136,8 @@ class ZoneDay:
             found -= _DAY
         while ts_ns >= self._start(found + _DAY):
             found += _DAY
-        self._last, self._last_date = self.first_day(found), found
+        self._last_date = found
+        self._last = self.first_day(found)
 
     def _start(self, date: date) -> int:
         # A time that the clock skips is the moment at which it does.
@@ -160,13 +161,20 @@ class ZoneDay:
         return self._last_date
 
     def first_day(self, date: date) -> Session:
-        """Return the day of ``date``."""
-        start, end = self._start(date), self._start(date + _DAY)
-        return Session(start, end, start, end)
+        """Return the day of ``date``, or the next one if the zone skipped that date."""
+        while not (day := self._day_of(date)):
+            date += _DAY
+        return day
 
     def last_day(self, date: date) -> Session:
-        """Return the day before ``date``."""
-        return self.first_day(date - _DAY)
+        """Return the day before ``date``, or one more if the zone skipped that one."""
+        while not (day := self._day_of(date - _DAY)):
+            date -= _DAY
+        return day
+
+    def _day_of(self, date: date) -> Session | None:
+        start, end = self._start(date), self._start(date + _DAY)
+        return Session(start, end, start, end) if start < end else None
 
 
 class SessionRules:
