@@ -138,9 +138,11 @@ class BarEngine:
         self._keep([source.end_batch(accepted) for source in self._sources])
 
     def time(self, symbol: str, now_ns: int) -> int | None:
-        """Return the time of a symbol, which closes its bars; None: it is not in memory."""
+        """Return the time of a symbol, which closes its bars; None: it had no trade yet."""
         row = self.table.symbols.rows.get(symbol)
-        return None if row is None else self.table.time(row, now_ns)
+        if row is None or self.table.tables.symbols[row]["unopened"]:
+            return None
+        return self.table.time(row, now_ns)
 
     def _keep(self, parts: Iterable[Sequence[Bar]]) -> None:
         for closed in parts:

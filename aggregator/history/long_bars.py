@@ -180,7 +180,7 @@ class LongBars:
         return candle
 
     def _state(self, period: Period, reached: int) -> BarState:
-        if reached < period.end:
+        if reached < period.end or any(day.state is BarState.PARTIAL for day in period.days):
             return BarState.PARTIAL
         if reached < period.end + self._rules.grace_ns:
             return BarState.EARLY

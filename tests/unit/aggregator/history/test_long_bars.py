@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.bars.bar import Coverage
+from aggregator.bars.bar import BarState, Coverage
 from aggregator.history.long_bars import LongRules
 from aggregator.history.query import InvalidBars
 from aggregator.history.reader import BarReader
@@ -282,6 +282,18 @@ async def test_the_wall_clock_closes_the_week_of_a_symbol_that_is_only_stored() 
     assert [each.state for each in await market.bars()] == [PARTIAL]
     market.now = at("2024-01-08T00:00:02")
     assert [each.state for each in await market.bars()] == [FINAL]
+
+
+async def test_a_restored_symbol_without_trades_is_closed_by_the_wall_clock() -> None:
+    market = Market()
+    closed = make_bar(at("2024-01-02T00:00") // NS_PER_S, "A", "1d")
+    opened = make_bar(at("2024-01-09T00:00") // NS_PER_S, "A", "1d", state=BarState.PARTIAL)
+    market.harness.engine.restore([closed, opened])
+    market.now = at("2025-01-01T00:00")
+    assert [each.state for each in await market.bars()] == [FINAL, PARTIAL]
+    # Its own time counts again with its next trade.
+    market.trade(Trade(at("2024-01-09T12:00")))
+    assert [each.state for each in await market.bars()] == [FINAL, PARTIAL]
 
 
 async def test_the_sequence_is_that_of_the_daily_bars() -> None:
