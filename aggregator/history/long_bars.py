@@ -64,22 +64,25 @@ async def read_periods(
     The sequence up to which they have all comes with them.
     """
     slack = 2 * interval.nominal_ns + 7 * NS_PER_DAY
+    usual_days = (query.limit + _MORE_PERIODS) * (interval.nominal_ns // NS_PER_DAY + 3)
+    at_once = min(usual_days, _DAYS_AT_ONCE)
     days_query = replace(
         query,
         interval=DAY,
         to_ns=min(query.to_ns + slack, END_OF_TIME),
-        limit=_DAYS_AT_ONCE,
+        limit=at_once,
         closed_only=False,
         fill=False,
     )
-    days: list[Bar] = []
+    all_found: list[Period] = []
     sequence: int | None = None
     while True:
         part, known = await select(days_query)
         sequence = known if sequence is None else sequence
-        days = [*part, *days] if query.newest else [*days, *part]
-        found = list(_group(periods, days))
-        is_all = len(part) < _DAYS_AT_ONCE
+        new = list(_group(periods, part))
+        all_found = _join(new, all_found) if query.newest else _join(all_found, new)
+        is_all = len(part) < at_once
+        found = all_found
         if not is_all:
             # More days of the outermost one may follow.
             found = found[1:] if query.newest else found[:-1]
@@ -106,6 +109,14 @@ def _group(periods: Periods, days: Sequence[Bar]) -> Iterator[Period]:
         period.days.append(day)
     if period is not None:
         yield period
+
+
+def _join(before: list[Period], after: list[Period]) -> list[Period]:
+    # Two parts may have days of one period.
+    if before and after and before[-1].dates == after[0].dates:
+        after[0].days[:0] = before[-1].days
+        before = before[:-1]
+    return before + after
 
 
 def _is_asked(query: BarQuery, period: Period) -> bool:
