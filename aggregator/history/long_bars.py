@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -184,11 +185,12 @@ class LongBars:
 
     def _fold(self, days: Sequence[Bar]) -> Candle:
         candle = days[0].candle.copy()
-        for day in days[1:]:
-            candle.merge(day.candle)
-        if candle.volume > MAX_INT64 or not isfinite(candle.notional):
-            raise InvalidBars("interval", f"{self._interval.name} has a total that is too large")
-        return candle
+        with contextlib.suppress(OverflowError):
+            for day in days[1:]:
+                candle.merge(day.candle)
+            if candle.volume <= MAX_INT64 and isfinite(candle.notional):
+                return candle
+        raise InvalidBars("interval", f"{self._interval.name} has a total that is too large")
 
     def _state(self, period: Period, reached: int) -> BarState:
         if reached < period.end or any(day.state is BarState.PARTIAL for day in period.days):
