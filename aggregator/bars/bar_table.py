@@ -185,6 +185,12 @@ class BarTable:
         """Return how far the time of a symbol is from the wall clock."""
         return int(self.tables.bases[row]["lag"])
 
+    def time(self, row: int, now_ns: int) -> int:
+        """Return the time of a symbol, which goes on with the wall clock while it is live."""
+        latest = self.latest(row)
+        is_live = bool(self.tables.symbols[row]["live"])
+        return max(latest, now_ns - self.lag(row)) if is_live else latest
+
     def open_bar(self, row: int, slot: int) -> Bar | None:
         """Return the present state of the bar that is open, or None."""
         record, symbol = self.tables.slots[row, slot], self.tables.symbols[row]
