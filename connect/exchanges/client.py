@@ -1,0 +1,248 @@
+"""One exchange through ccxt: every trade that its websocket sends, and pages of its REST trades."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import ccxt.pro
+from ccxt.async_support.base.ws.cache import ArrayCache
+from ccxt.base.errors import BaseError, NetworkError, RateLimitExceeded
+
+from connect.errors import SourceFailed, SourceLost
+from connect.exchanges.profiles import Profile
+
+RawTrade = Mapping[str, Any]
+# Gets the name of the market and the trade.
+OnTrade = Callable[[str, RawTrade], None]
+
+# A link that is silent for two of them is dead. The exchanges' own limits are far above.
+_KEEP_ALIVE_MS = 15_000
+_ORIGIN = re.compile(r"^(https?|wss?)://[^/]*")
+# Mistakes of ours and refusals: trying again would not help.
+_FINAL = (
+    ccxt.BadSymbol,
+    ccxt.BadRequest,
+    ccxt.ArgumentsRequired,
+    ccxt.AuthenticationError,
+    ccxt.NotSupported,
+)
+
+
+class Client:
+    """The calls of one exchange.
+
+    Args:
+        name: as ccxt writes it, such as ``binance``.
+        profile: what is known of it.
+        on_trade: called with a market and each of its live trades; what it raises ends the
+            connection.
+        on_connected: called when the websocket is connected.
+        url: in place of all addresses of the exchange, for a proxy or a test.
+        api_key: of market data, where an exchange wants one.
+
+    Raises:
+        SourceFailed: there is no such exchange, or ccxt has no live trades of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        profile: Profile,
+        on_trade: OnTrade,
+        on_connected: Callable[[], None],
+        *,
+        url: str = "",
+        api_key: str = "",
+    ) -> None:
+        self.name = name
+        self._on_trade = on_trade
+        self._exchange = make_exchange(name, profile, url, api_key)
+        self._exchange.on_connected = self._wrap_connected(on_connected)
+        self._make_ws_client = self._exchange.client
+        self._exchange.client = self._exact_client
+
+    def _wrap_connected(self, on_connected: Callable[[], None]) -> Callable[..., None]:
+        ccxts_own = self._exchange.on_connected
+
+        def connected(client: Any, message: Any = None) -> None:
+            ccxts_own(client, message)
+            on_connected()
+
+        return connected
+
+    def _exact_client(self, url: str) -> Any:
+        client = self._make_ws_client(url)
+        client.handle_text_or_binary_message = partial(_handle_exactly, client)
+        return client
+
+    async def load(self, names: Sequence[str]) -> list[RawTrade]:
+        """Load the markets of the exchange, and return those that are named.
+
+        Raises:
+            SourceFailed: a name is not a market.
+            SourceLost: the exchange does not answer.
+        """
+        await self._call(self._exchange.load_markets())
+        return [self._find_market(name) for name in names]
+
+    def _find_market(self, name: str) -> RawTrade:
+        markets: dict[str, Any] = self._exchange.markets
+        by_id: dict[str, list[Any]] = self._exchange.markets_by_id
+        for spelling in (name, name.replace("-", "/"), name.upper().replace("-", "/")):
+            if spelling in markets:
+                found: RawTrade = markets[spelling]
+                return found
+        for spelling in (name, name.upper(), name.lower()):
+            if spelling in by_id:
+                spot = [each for each in by_id[spelling] if each.get("spot")]
+                return (spot or by_id[spelling])[0]  # type: ignore[no-any-return]
+        near = get_close_matches(name.upper().replace("-", "/"), markets, n=3, cutoff=0.5)
+        hint = f", it has {', '.join(near)}" if near else ""
+        raise SourceFailed(f"{self.name} has no market {name}{hint}")
+
+    async def watch(self, symbols: Sequence[str]) -> None:
+        """Receive live trades until the connection ends.
+
+        Raises:
+            SourceLost: the connection has ended.
+            SourceFailed: the exchange refuses.
+        """
+        exchange = self._exchange
+        for symbol in symbols:
+            exchange.trades[symbol] = _Tap(symbol, self._on_trade)
+        try:
+            if exchange.has.get("watchTradesForSymbols"):
+                while True:
+                    trades = await self._call(exchange.watch_trades_for_symbols(list(symbols)))
+                    self._check_symbols(trades, symbols)
+            # Bitstamp has one call per market. The first one that fails ends all.
+            await self._watch_each(symbols)
+        finally:
+            await exchange.close()
+
+    async def _watch_each(self, symbols: Sequence[str]) -> None:
+        async def watch_one(symbol: str) -> None:
+            while True:
+                await self._call(self._exchange.watch_trades(symbol))
+
+        tasks = [asyncio.create_task(watch_one(symbol)) for symbol in symbols]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _check_symbols(self, trades: Sequence[RawTrade], symbols: Sequence[str]) -> None:
+        # Coinbase sends the trades of BTC-USD for BTC-USDC: one order book with two names.
+        if trades and (other := trades[-1].get("symbol")) not in symbols:
+            raise SourceFailed(f"{self.name} sends the trades of {other}, so ask for {other}")
+
+    async def fetch_trades(
+        self, symbol: str, since: int | None, limit: int | None, params: Mapping[str, object]
+    ) -> list[RawTrade]:
+        """Return a page of old trades by REST, by time.
+
+        Raises:
+            SourceLost: the exchange does not answer, or asks to wait.
+            SourceFailed: the exchange refuses.
+        """
+        call = self._exchange.fetch_trades(symbol, since, limit, dict(params))
+        found: list[RawTrade] = await self._call(call)
+        return found
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._exchange.close()
+
+    async def _call(self, call: Any) -> Any:
+        try:
+            return await call
+        except asyncio.CancelledError:
+            # ccxt cancels its own futures when it closes a connection; that is no end of this task.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise SourceLost("the connection was closed") from None
+        except _FINAL as exc:
+            raise SourceFailed(describe(exc)) from exc
+        except RateLimitExceeded as exc:
+            raise SourceLost(f"the exchange limits our requests: {describe(exc)}") from exc
+        except (BaseError, OSError) as exc:
+            raise SourceLost(describe(exc)) from exc
+
+
+class _Tap(ArrayCache):  # type: ignore[misc]
+    # ccxt puts each trade of a market into such a list. Its own way to read them may leave a trade
+    # until the next one, and forgets those above 1,000 in a turn of the event loop.
+    def __init__(self, market: str, on_trade: OnTrade) -> None:
+        super().__init__(1)
+        self._market = market
+        self._on_trade = on_trade
+
+    def append(self, item: dict[str, Any]) -> None:
+        super().append(item)
+        self._on_trade(self._market, item)
+
+
+def _handle_exactly(client: Any, data: str | bytes) -> None:
+    # As ccxt does it, with two changes. Numbers with a point stay the text that the exchange sent,
+    # as ccxt's REST calls have them. And an error, of which ccxt's parsers may raise any, ends the
+    # connection at once, not only when pings fail.
+    try:
+        text = data.decode() if isinstance(data, bytes) else data
+        is_json = text[:1] in ("{", "[")
+        client.on_message_callback(client, json.loads(text, parse_float=str) if is_json else text)
+    except Exception as exc:
+        client.on_error(exc if isinstance(exc, BaseError) else NetworkError(describe(exc)))
+
+
+def make_exchange(name: str, profile: Profile, url: str, api_key: str) -> Any:
+    """Return the exchange object of ccxt.
+
+    Raises:
+        SourceFailed: there is no such exchange, or ccxt has no live trades of it.
+    """
+    if name not in ccxt.pro.exchanges:
+        near = get_close_matches(name, ccxt.pro.exchanges, n=3, cutoff=0.5)
+        hint = f" Is it {' or '.join(near)}?" if near else ""
+        raise SourceFailed(f"ccxt has no live data of an exchange {name!r:.40}.{hint}")
+    exchange = getattr(ccxt.pro, name)({"enableRateLimit": True, "apiKey": api_key})
+    if not (exchange.has.get("watchTrades") or exchange.has.get("watchTradesForSymbols")):
+        raise SourceFailed(f"ccxt has no live trades of {name}")
+    exchange.options.update(profile.options)
+    # Numbers stay text.
+    exchange.number = str
+    # What may be deposited and withdrawn is no matter of ours.
+    exchange.has["fetchCurrencies"] = False
+    keep_alive = exchange.streaming.get("keepAlive") or _KEEP_ALIVE_MS
+    exchange.streaming = exchange.streaming | {"keepAlive": min(keep_alive, _KEEP_ALIVE_MS)}
+    if url:
+        exchange.urls["api"] = replace_origins(exchange.urls["api"], url)
+    return exchange
+
+
+def replace_origins(urls: Any, origin: str) -> Any:
+    """Return nested addresses with another scheme, host and port; their paths stay."""
+    if isinstance(urls, dict):
+        return {key: replace_origins(value, origin) for key, value in urls.items()}
+    if not isinstance(urls, str):
+        return urls
+    base = origin.rstrip("/")
+
+    def replaced(found: re.Match[str]) -> str:
+        return re.sub("^http", "ws", base) if found[1].startswith("ws") else base
+
+    return _ORIGIN.sub(replaced, urls)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error of ccxt in one short line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
