@@ -53,7 +53,7 @@ async def run(settings: ConnectSettings, name: str, make_source: MakeSource) -> 
         source = make_source(settings, outlet, states)
         states.say(f"sending to {settings.server} as {producer_id}")
         if await _until(stop, producer.open()):
-            await _until(stop, _pump(source, outlet))
+            await _until(stop, pump(source, outlet))
     except (SourceFailed, ProducerError) as exc:
         failure = exc
     failure = await _close(producer, outlet) or failure
@@ -68,8 +68,13 @@ async def run(settings: ConnectSettings, name: str, make_source: MakeSource) -> 
     return 1
 
 
-async def _pump(source: Source, outlet: Outlet) -> None:
-    # The first one that ends or fails ends both; the outlet ends only by failing.
+async def pump(source: Source, outlet: Outlet) -> None:
+    """Run a source and its outlet until one of them ends; the outlet ends only by failing.
+
+    Raises:
+        SourceFailed: the source cannot be used.
+        ProducerError: the session has ended for ever.
+    """
     reading = asyncio.ensure_future(source.run())
     sending = asyncio.ensure_future(outlet.run())
     try:

@@ -17,5 +17,12 @@ class SourceFailed(MarketDataError):
     """A source cannot be used at all, so waiting does not help."""
 
 
+class OutletFull(MarketDataError):
+    """Ingest has taken no ticks for so long that no more fit into memory."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit:,} trades wait for ingest, which takes none")
+
+
 class SourceLost(MarketDataError):
     """The connection to a source has ended; a new one may work."""

@@ -25,10 +25,14 @@ class Path(NamedTuple):
 
     steps: tuple[str, ...]
     from_root: bool = False
+    # A column of a file may have a point in its name.
+    name: str = ""
 
     def find(self, record: object, root: object) -> object:
         """Return the value, None if there is none."""
         value = root if self.from_root else record
+        if self.name and isinstance(value, Mapping) and self.name in value:
+            return value[self.name]  # type: ignore[no-any-return]
         for step in self.steps:
             value = _step(value, step)
             if value is _MISSING:
@@ -47,7 +51,8 @@ def _step(value: object, step: str) -> object:
 def parse_path(text: str) -> Path:
     """Return the path that is written ``data.0.price``, or ``/data.0`` from the whole message."""
     from_root = text.startswith("/")
-    return Path(tuple(step for step in text.lstrip("/").split(".") if step), from_root)
+    name = text.lstrip("/")
+    return Path(tuple(step for step in name.split(".") if step), from_root, name)
 
 
 class FieldMap:

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from connect.errors import OutletFull
 from connect.trades import Trade
 from marketdata.producer import EncodedTicks, Producer, RejectedTick
 from marketdata.producer.encoding import record_head
@@ -18,11 +19,8 @@ MAX_WAITING = 200_000
 _BATCH = 4_000
 
 
-class OutletFull(Exception):
-    """Ingest has taken no ticks for so long that no more fit into memory."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit:,} trades wait for ingest, which takes none")
+# A trade, or a serialized Tick of a source that has ticks.
+Item = Trade | bytes
 
 
 class Outlet:
@@ -36,7 +34,7 @@ class Outlet:
     def __init__(self, producer: Producer, max_waiting: int = MAX_WAITING) -> None:
         self._producer = producer
         self._max_waiting = max_waiting
-        self._waiting: deque[Trade] = deque()
+        self._waiting: deque[Item] = deque()
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
@@ -46,7 +44,7 @@ class Outlet:
         """Whether no trade may be added now."""
         return len(self._waiting) >= self._max_waiting
 
-    def put_nowait(self, trade: Trade) -> None:
+    def put_nowait(self, trade: Item) -> None:
         """Add a trade.
 
         Raises:
@@ -58,7 +56,7 @@ class Outlet:
         self._drained.clear()
         self._filled.set()
 
-    async def put(self, trades: Iterable[Trade]) -> None:
+    async def put(self, trades: Iterable[Item]) -> None:
         """Add trades; wait while there is no room."""
         for trade in trades:
             while self.is_full:
@@ -99,18 +97,21 @@ class Outlet:
         self._drained.set()
 
 
-def encode_trades(trades: Iterable[Trade]) -> EncodedTicks:
+def encode_trades(trades: Iterable[Item]) -> EncodedTicks:
     """Return trades as the records of a batch."""
     tick = Tick()
     records = []
     for trade in trades:
-        tick.symbol = trade.symbol
-        tick.price = trade.price
-        tick.volume = trade.volume
-        tick.volume_decimals = trade.decimals
-        tick.exchange_timestamp = trade.ts_ns
-        tick.trade_id = trade.trade_id
-        payload = tick.SerializeToString()
+        if isinstance(trade, bytes):
+            payload = trade
+        else:
+            tick.symbol = trade.symbol
+            tick.price = trade.price
+            tick.volume = trade.volume
+            tick.volume_decimals = trade.decimals
+            tick.exchange_timestamp = trade.ts_ns
+            tick.trade_id = trade.trade_id
+            payload = tick.SerializeToString()
         records.append(record_head(len(payload)) + payload)
     return EncodedTicks(b"".join(records), len(records))
 

@@ -16,6 +16,7 @@ from ccxt.base.errors import BaseError, NetworkError, RateLimitExceeded
 
 from connect.errors import SourceFailed, SourceLost
 from connect.exchanges.profiles import Profile
+from marketdata.errors import MarketDataError
 
 RawTrade = Mapping[str, Any]
 # Gets the name of the market and the trade.
@@ -63,18 +64,38 @@ class Client:
         self.name = name
         self._on_trade = on_trade
         self._exchange = make_exchange(name, profile, url, api_key)
-        self._exchange.on_connected = self._wrap_connected(on_connected)
-        self._make_ws_client = self._exchange.client
-        self._exchange.client = self._exact_client
+        self._on_connected = on_connected
+        # Gets the reason when a connection breaks.
+        self._broken: asyncio.Future[str] | None = None
+        self._hook()
 
-    def _wrap_connected(self, on_connected: Callable[[], None]) -> Callable[..., None]:
-        ccxts_own = self._exchange.on_connected
+    def _hook(self) -> None:
+        exchange = self._exchange
+        connected, failed, closed = exchange.on_connected, exchange.on_error, exchange.on_close
 
-        def connected(client: Any, message: Any = None) -> None:
-            ccxts_own(client, message)
-            on_connected()
+        def on_connected(client: Any, message: Any = None) -> None:
+            connected(client, message)
+            self._on_connected()
 
-        return connected
+        def on_error(client: Any, error: BaseException) -> None:
+            failed(client, error)
+            self._break(describe(error))
+
+        def on_close(client: Any, code: object) -> None:
+            closed(client, code)
+            self._break(f"the exchange closed the connection with code {code}")
+
+        exchange.on_connected, exchange.on_error, exchange.on_close = (
+            on_connected,
+            on_error,
+            on_close,
+        )
+        self._make_ws_client = exchange.client
+        exchange.client = self._exact_client
+
+    def _break(self, reason: str) -> None:
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_result(reason)
 
     def _exact_client(self, url: str) -> Any:
         client = self._make_ws_client(url)
@@ -113,24 +134,35 @@ class Client:
             SourceLost: the connection has ended.
             SourceFailed: the exchange refuses.
         """
-        exchange = self._exchange
         for symbol in symbols:
-            exchange.trades[symbol] = _Tap(symbol, self._on_trade)
+            self._exchange.trades[symbol] = _Tap(symbol, self._on_trade)
+        # ccxt reports a broken connection only to a call that waits at that moment, and the next
+        # call connects again as if nothing had happened.
+        self._broken = asyncio.get_running_loop().create_future()
+        calls = asyncio.create_task(self._watch_all(symbols))
         try:
-            if exchange.has.get("watchTradesForSymbols"):
-                while True:
-                    trades = await self._call(exchange.watch_trades_for_symbols(list(symbols)))
-                    self._check_symbols(trades, symbols)
-            # Bitstamp has one call per market. The first one that fails ends all.
-            await self._watch_each(symbols)
+            either: set[asyncio.Future[Any]] = {calls, self._broken}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self._broken.done():
+                raise SourceLost(self._broken.result())
+            calls.result()
         finally:
-            await exchange.close()
+            calls.cancel()
+            await asyncio.wait([calls])
+            await self._exchange.close()
 
-    async def _watch_each(self, symbols: Sequence[str]) -> None:
+    async def _watch_all(self, symbols: Sequence[str]) -> None:
+        exchange = self._exchange
+        if exchange.has.get("watchTradesForSymbols"):
+            while True:
+                trades = await self._call(exchange.watch_trades_for_symbols(list(symbols)))
+                self._check_symbols(trades, symbols)
+
         async def watch_one(symbol: str) -> None:
             while True:
-                await self._call(self._exchange.watch_trades(symbol))
+                await self._call(exchange.watch_trades(symbol))
 
+        # Bitstamp has one call per market. The first one that fails ends all.
         tasks = [asyncio.create_task(watch_one(symbol)) for symbol in symbols]
         try:
             await asyncio.gather(*tasks)
@@ -195,12 +227,16 @@ def _handle_exactly(client: Any, data: str | bytes) -> None:
     # As ccxt does it, with two changes. Numbers with a point stay the text that the exchange sent,
     # as ccxt's REST calls have them. And an error, of which ccxt's parsers may raise any, ends the
     # connection at once, not only when pings fail.
+    if client.error is not None:
+        # Of a connection that has failed nothing more is taken: it would hide what was missed.
+        return
     try:
         text = data.decode() if isinstance(data, bytes) else data
         is_json = text[:1] in ("{", "[")
         client.on_message_callback(client, json.loads(text, parse_float=str) if is_json else text)
     except Exception as exc:
-        client.on_error(exc if isinstance(exc, BaseError) else NetworkError(describe(exc)))
+        ours = NetworkError(str(exc) if isinstance(exc, MarketDataError) else describe(exc))
+        client.on_error(exc if isinstance(exc, BaseError) else ours)
 
 
 def make_exchange(name: str, profile: Profile, url: str, api_key: str) -> Any:
@@ -245,4 +281,6 @@ def replace_origins(urls: Any, origin: str) -> Any:
 def describe(error: BaseException) -> str:
     """Return an error of ccxt in one short line."""
     text = " ".join(str(error).split())
+    if type(error) is NetworkError and text:
+        return text[:200]
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

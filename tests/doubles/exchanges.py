@@ -108,8 +108,8 @@ class Exchange:
     def cut(self) -> None:
         """Reset every WebSocket."""
         for socket in list(self._sockets):
-            transport = socket._req and socket._req.transport
-            if transport is not None:
+            transport = None if socket._req is None else socket._req.transport
+            if isinstance(transport, asyncio.Transport):
                 transport.abort()
         self._subscribers.clear()
 
