@@ -176,6 +176,8 @@ class TailSource:
             if self._states.state == "reading":
                 self._states.enter("live", self._path.name)
             if self._is_replaced(file):
+                # Its last line may have had no end.
+                await self._outlet.put(self._trades(file.tell(), file.read()))
                 return
             await self._wait()
 
@@ -208,11 +210,7 @@ class TailSource:
                     self._columns = row
                     continue
                 self._columns = [str(number + 1) for number in range(len(row))]
-            record = {
-                name: value.strip()
-                for name, value in zip(self._columns, row, strict=False)
-                if value
-            }
+            record = {name: value for name, value in zip(self._columns, row, strict=False) if value}
             place = f"{self._path.name} byte {at:,}"
             yield from self._records.trades(record, place, f"{self._position.key}:{at}")
 

@@ -32,7 +32,7 @@ class Path(NamedTuple):
         """Return the value, None if there is none."""
         value = root if self.from_root else record
         if self.name and isinstance(value, Mapping) and self.name in value:
-            return value[self.name]  # type: ignore[no-any-return]
+            return value[self.name]
         for step in self.steps:
             value = _step(value, step)
             if value is _MISSING:
