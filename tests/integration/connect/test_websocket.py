@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -51,7 +52,7 @@ async def venue() -> AsyncIterator[Venue]:
 
 async def test_trades_are_found_by_their_paths(server: SessionServer, venue: Venue) -> None:
     make = partial(WebSocketSource, venue.url)
-    options = {"map": MAP, "each": "trades", "subscribe": '{"op":"subscribe"}'}
+    options: dict[str, Any] = {"map": MAP, "each": "trades", "subscribe": '{"op":"subscribe"}'}
     async with connecting(make, server, **options) as run:
         socket = await venue.sockets.get()
         await socket.send('{"event":"welcome"}')
