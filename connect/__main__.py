@@ -89,6 +89,10 @@ def exchange(
     url: Annotated[
         str | None, typer.Option(help="In place of the exchange's addresses: a proxy or a test.")
     ] = None,
+    position: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Holds the last trades, so that a restart fills too."),
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(help="For old trades, where the exchange wants one.")
     ] = None,

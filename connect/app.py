@@ -36,14 +36,18 @@ async def run(settings: ConnectSettings, name: str, make_source: MakeSource) -> 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    states = States(name, with_time=settings.log_format != "brief")
-    rejections = Rejections(states.say)
+    states = States(
+        name,
+        with_time=settings.log_format != "brief",
+        is_quiet=settings.log_level in ("warning", "error"),
+    )
+    rejections = Rejections(states.warn)
     producer_id = settings.producer_id or f"connect-{name}"
     producer = Producer(
         settings.server,
         producer_id,
         on_reject=rejections.add,
-        on_server_lost=lambda lost: states.say(_describe_lost(lost)),
+        on_server_lost=lambda lost: states.warn(_describe_lost(lost)),
         connect_timeout_s=inf,
         close_timeout_s=STOP_TIMEOUT_S,
     )
@@ -51,8 +55,9 @@ async def run(settings: ConnectSettings, name: str, make_source: MakeSource) -> 
     failure: Exception | None = None
     try:
         source = make_source(settings, outlet, states)
-        states.say(f"sending to {settings.server} as {producer_id}")
+        states.enter("connecting", f"ingest at {settings.server}")
         if await _until(stop, producer.open()):
+            states.say(f"sending to {settings.server} as {producer_id}")
             await _until(stop, pump(source, outlet))
     except (SourceFailed, ProducerError) as exc:
         failure = exc

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from watchfiles import Change, awatch
 
 from connect.errors import SourceFailed
 from connect.outlet import Outlet
+from connect.positions import load_position, save_position
 from connect.records import Records
 from connect.settings import ConnectSettings
 from connect.states import States
@@ -49,14 +49,15 @@ class Position:
         Raises:
             SourceFailed: it cannot be read.
         """
+        stored = load_position(self._path)
+        if stored is None:
+            return False
         try:
-            stored = json.loads(self._path.read_text("utf-8"))
             self.key, self.inode = str(stored["key"]), int(stored["inode"])
             self.offset = int(stored["offset"])
-        except FileNotFoundError:
-            return False
-        except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise SourceFailed(f"cannot read the position {self._path}: {exc}") from exc
+        except (ValueError, KeyError, TypeError) as exc:
+            problem = f"cannot read the position {self._path}: {exc!r}"
+            raise SourceFailed(problem) from exc
         return True
 
     def begin(self, inode: int) -> None:
@@ -70,17 +71,8 @@ class Position:
         Raises:
             SourceFailed: it cannot be written.
         """
-        text = json.dumps({"key": self.key, "inode": self.inode, "offset": self.offset})
-        written = self._path.with_name(f"{self._path.name}.new")
-        try:
-            with written.open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            written.replace(self._path)
-        except OSError as exc:
-            hint = "--position names another place"
-            raise SourceFailed(f"cannot write the position: {exc}; {hint}") from exc
+        position = {"key": self.key, "inode": self.inode, "offset": self.offset}
+        save_position(self._path, position)
 
 
 class TailSource:
@@ -222,7 +214,7 @@ class TailSource:
     def _is_replaced(self, file: BinaryIO) -> bool:
         now = os.fstat(file.fileno())
         if now.st_size < file.tell():
-            self._states.say(f"cut: {self._path.name} is shorter than before, reading it anew")
+            self._states.warn(f"cut: {self._path.name} is shorter than before, reading it anew")
             self._is_known = False
             return True
         try:

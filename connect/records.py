@@ -64,4 +64,4 @@ class Records:
         """Count a bad record."""
         self.bad += 1
         if self.bad == 1:
-            self._states.say(f"dropped {problem} (said once, counted)")
+            self._states.warn(f"dropped {problem} (said once, counted)")

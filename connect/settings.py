@@ -47,10 +47,13 @@ class ConnectSettings(ServiceSettings):
     timestamp_unit: TimestampUnit = "auto"
     subscribe: str = ""
 
+    # Where exchanges and files keep how far they were sent. Exchanges: empty, nowhere; files:
+    # empty, beside the file.
+    position: str = ""
+
     # Files.
     header: bool = True
     delimiter: str = ","
-    position: str = ""
 
     # Kafka.
     kafka: str = "localhost:9092"

@@ -301,6 +301,8 @@ def main(processes: Processes, feed: str = "") -> int:
         "GATEWAY_AGGREGATOR": connect_to["aggregator"],
         "FAKECLIENT_SERVER": connect_to["ingest"],
         "CONNECT_SERVER": connect_to["ingest"],
+        # A restart fills what it missed.
+        "CONNECT_POSITION": f"data/connect-{(*processes.feed, FEED)[1]}.position",
         # A restart goes on where it was, and no acknowledged tick is lost.
         "AGGREGATOR_LOG": "data/log",
         "AGGREGATOR_VIEWS": "last-trade,volume-profile",

@@ -57,6 +57,10 @@ class Continuity:
         self._was_cut = True
         return Gap(self.newest, None)
 
+    def resume(self, newest: Seen) -> None:
+        """Go on after the newest trade of an earlier run; call it before any trade."""
+        self.newest = newest
+
     def knows(self, trade_id: str) -> bool:
         """Return whether a trade was seen, as far as it is remembered."""
         return trade_id in self._ids

@@ -53,6 +53,16 @@ class Market:
         self._continuity.add(place, live=True)
         return gap is not None and self._open(gap)
 
+    @property
+    def newest(self) -> Seen | None:
+        """The latest trade so far; before it, trades may be missing only within open gaps."""
+        return self.gaps[0].after if self.gaps else self._continuity.newest
+
+    def resume(self, newest: Seen) -> None:
+        """Go on after the newest trade of an earlier run."""
+        self._continuity.resume(newest)
+        self.cut()
+
     def cut(self) -> None:
         """Note that the connection was lost."""
         gap = self._continuity.cut()

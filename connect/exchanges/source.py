@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
-from connect.errors import BadTrade, SourceLost
+from connect.errors import BadTrade, SourceFailed, SourceLost
 from connect.exchanges.client import Client, RawTrade
 from connect.exchanges.continuity import Gap, Seen
 from connect.exchanges.market import Market, symbol_of
 from connect.exchanges.profiles import NS_PER_S, PROFILES, Profile
 from connect.outlet import Outlet
+from connect.positions import load_position, save_position
 from connect.settings import ConnectSettings
 from connect.states import States
 from connect.trades import Trade
 
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
+POSITION_EVERY_S = 5.0
 
 
 class ExchangeSource:
@@ -57,6 +60,7 @@ class ExchangeSource:
             api_key=settings.api_key,
         )
         self._markets: dict[str, Market] = {}
+        self._stored = _load_newest(settings.position, name)
         self._gaps_found = asyncio.Event()
         self._random = Random()  # noqa: S311  jitter
         self._live_trades = 0
@@ -72,6 +76,8 @@ class ExchangeSource:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._stay_connected())
                 tasks.create_task(self._fill_gaps())
+                if self._settings.position:
+                    tasks.create_task(self._keep_position(Path(self._settings.position)))
         finally:
             await self._client.close()
 
@@ -107,6 +113,8 @@ class ExchangeSource:
                     self._settings.trade_id_prefix,
                     consecutive=self._profile.consecutive,
                 )
+                if name in self._stored:
+                    self._markets[name].resume(self._stored[name])
 
     def _note_connected(self) -> None:
         self._states.enter("live", " ".join(each.symbol for each in self._markets.values()))
@@ -135,7 +143,7 @@ class ExchangeSource:
         except BadTrade as exc:
             self._bad_trades += 1
             if self._bad_trades == 1:
-                self._states.say(f"dropped a trade of {market.name}: {exc} (said once)")
+                self._states.warn(f"dropped a trade of {market.name}: {exc} (said once)")
             return None
 
     async def _fill_gaps(self) -> None:
@@ -153,7 +161,7 @@ class ExchangeSource:
             pages = self._profile.pages_with_key
         where = f"{market.symbol} {gap.describe()}"
         if pages is None:
-            self._states.say(f"gap: {where} is not filled, see docs/live-sources.md")
+            self._states.warn(f"gap: {where} is not filled, see docs/live-sources.md")
             return
         filling = market.start_filling(gap)
         if filling.missing == 0:
@@ -174,13 +182,28 @@ class ExchangeSource:
                 break
         self._say_filled(market, filling.filled, filling.missing)
 
+    async def _keep_position(self, path: Path) -> None:
+        # An old one costs more REST calls after a crash, and nothing else: ids make trades count
+        # once.
+        while True:
+            await asyncio.sleep(POSITION_EVERY_S)
+            newest = {name: market.newest for name, market in self._markets.items()}
+            markets = {name: list(place) for name, place in newest.items() if place is not None}
+            await self._outlet.flush()
+            position = {"exchange": self._client.name, "markets": markets}
+            if markets:
+                await asyncio.to_thread(save_position, path, position)
+
     def _say_filled(self, market: Market, filled: int, missing: int | None) -> None:
         text = f"filled: {market.symbol} {filled} trades"
         if missing is None:
             text += ", more may be missing: the exchange gives no older ones"
         elif missing:
             text += f", {missing} are missing: the exchange gives them no more"
-        self._states.say(text)
+        if missing == 0:
+            self._states.say(text)
+        else:
+            self._states.warn(text)
 
     async def _fetch(
         self, name: str, since: int | None, limit: int | None, params: dict[str, Any]
@@ -190,9 +213,23 @@ class ExchangeSource:
             try:
                 return await self._client.fetch_trades(name, since, limit, params)
             except SourceLost as exc:
-                self._states.say(f"filling waits: {exc}")
+                self._states.warn(f"filling waits: {exc}")
             await asyncio.sleep(backoff_s * self._random.uniform(0.5, 1.0))
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+
+
+def _load_newest(path: str, exchange: str) -> dict[str, Seen]:
+    # The newest trade of each market that an earlier run has sent.
+    stored = load_position(Path(path)) if path else None
+    if stored is None or stored.get("exchange") != exchange:
+        return {}
+    try:
+        return {
+            str(market): Seen(str(trade_id), int(ts_ns))
+            for market, (trade_id, ts_ns) in stored["markets"].items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise SourceFailed(f"cannot read the position {path}: {exc!r}") from exc
 
 
 def _time_and_number(read: tuple[Seen, Trade]) -> tuple[int, int, str]:

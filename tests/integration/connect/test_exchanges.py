@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connect.errors import SourceFailed
+from connect.exchanges import source
 from connect.exchanges.client import make_exchange
 from connect.exchanges.profiles import Profile
 from connect.exchanges.source import ExchangeSource
+from connect.positions import save_position
 from tests.doubles.connecting import Connecting, connecting
 from tests.doubles.exchanges import KINDS, Exchange, run_exchange
 from tests.doubles.session_server import SessionServer, run_session_server
@@ -228,3 +231,37 @@ async def test_a_market_that_does_not_exist_is_named_with_its_neighbours(start: 
 def test_an_exchange_that_does_not_exist_is_named_with_its_neighbours() -> None:
     with pytest.raises(SourceFailed, match=r"'krakn'\. Is it kraken"):
         make_exchange("krakn", Profile(), "", "")
+
+
+@pytest.mark.parametrize("name", ["binance", "bitstamp"])
+async def test_a_restart_fills_what_it_missed(
+    name: str, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "POSITION_EVERY_S", 0.02)
+    position = tmp_path / "made" / "connect.position"
+    loop, saved = asyncio.get_running_loop(), asyncio.Event()
+
+    def save(path: Path, newest: dict[str, Any]) -> None:
+        save_position(path, newest)
+        loop.call_soon_threadsafe(saved.set)
+
+    monkeypatch.setattr(source, "save_position", save)
+    exchange = KINDS[name]()
+    async with run_exchange(exchange):
+        async with start(exchange, position=str(position)) as run:
+            await exchange.subscribed(MARKET)
+            await exchange.trade(MARKET, "97000", "0.1")
+            await run.until_sent(1)
+            await saved.wait()
+        await miss(exchange, 4)
+        async with start(exchange, position=str(position)) as run:
+            await run.until_sent(5)
+    assert sorted(run.ids()) == all_ids(exchange)
+
+
+async def test_a_position_that_cannot_be_read_ends_it(start: Start, tmp_path: Path) -> None:
+    position = tmp_path / "connect.position"
+    position.write_text('{"exchange":"binance","markets":{"BTC/USDT":[1]}}')
+    with pytest.raises(SourceFailed, match="cannot read the position"):
+        async with start(KINDS["binance"](), position=str(position)):
+            pass
