@@ -21,7 +21,11 @@ STOP_TIMEOUT_S = 5.0
 
 
 class Source(Protocol):
-    """Where trades come from."""
+    """Where trades come from; :attr:`dropped` counts those that were no valid trades."""
+
+    @property
+    def dropped(self) -> int:
+        """How many were dropped."""
 
     async def run(self) -> None:
         """Put trades into the outlet until cancelled, or until there are no more."""
@@ -53,6 +57,7 @@ async def run(settings: ConnectSettings, name: str, make_source: MakeSource) -> 
     )
     outlet = Outlet(producer)
     failure: Exception | None = None
+    source: Source | None = None
     try:
         source = make_source(settings, outlet, states)
         states.enter("connecting", f"ingest at {settings.server}")
@@ -63,6 +68,8 @@ async def run(settings: ConnectSettings, name: str, make_source: MakeSource) -> 
         failure = exc
     failure = await _close(producer, outlet) or failure
     rejected = "".join(f", {count} {why}" for why, count in sorted(rejections.counts.items()))
+    if source is not None and source.dropped:
+        rejected += f", dropped {source.dropped}"
     counts = f"sent {producer.sent} trades, acked {producer.acked}, rejected {producer.rejected}"
     states.enter("ended", counts + rejected)
     if failure is None:

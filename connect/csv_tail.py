@@ -101,6 +101,11 @@ class TailSource:
         self._changed = asyncio.Event()
         self._columns: list[str] | None = None
 
+    @property
+    def dropped(self) -> int:
+        """How many records were no valid trades."""
+        return self._records.bad
+
     async def run(self) -> None:
         """Run until cancelled.
 

@@ -52,6 +52,11 @@ class KafkaSource:
         self._read = self._read_tick if settings.format == "tick" else self._read_json
         self._random = Random()  # noqa: S311  jitter
 
+    @property
+    def dropped(self) -> int:
+        """How many records were no valid trades."""
+        return self._records.bad
+
     async def run(self) -> None:
         """Run until cancelled."""
         backoff_s = FIRST_BACKOFF_S

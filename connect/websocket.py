@@ -45,6 +45,11 @@ class WebSocketSource:
         self._random = Random()  # noqa: S311  jitter
         self._messages = 0
 
+    @property
+    def dropped(self) -> int:
+        """How many records were no valid trades."""
+        return self._records.bad
+
     async def run(self) -> None:
         """Run until cancelled.
 

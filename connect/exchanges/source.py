@@ -64,7 +64,7 @@ class ExchangeSource:
         self._gaps_found = asyncio.Event()
         self._random = Random()  # noqa: S311  jitter
         self._live_trades = 0
-        self._bad_trades = 0
+        self.dropped = 0
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -141,9 +141,9 @@ class ExchangeSource:
         try:
             return market.read(raw)
         except BadTrade as exc:
-            self._bad_trades += 1
-            if self._bad_trades == 1:
-                self._states.warn(f"dropped a trade of {market.name}: {exc} (said once)")
+            self.dropped += 1
+            if self.dropped == 1:
+                self._states.warn(f"dropped a trade of {market.name}: {exc} (said once, counted)")
             return None
 
     async def _fill_gaps(self) -> None:
