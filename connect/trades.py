@@ -14,13 +14,14 @@ from math import isfinite
 from typing import NamedTuple
 
 from connect.errors import BadTrade
+from marketdata.decimals import scaled
 from marketdata.timestamps import TimestampUnit, nanoseconds_in
 
 MAX_DECIMALS = 18
 MAX_ID_BYTES = 64
 _MAX_INT64 = 2**63 - 1
-# More digits are no trade. It bounds the work for one number.
-_MAX_NUMBER_LENGTH = 64
+# More digits are no trade. It bounds the work for one number, and each is exact.
+_MAX_NUMBER_LENGTH = 60
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _ISO_TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,18}))?\s?(Z|[+-]\d\d:?\d\d)", re.ASCII
@@ -75,19 +76,12 @@ def read_size(value: object) -> tuple[int, int]:
     Raises:
         BadTrade: it is not a number, or needs more than 18 decimals or more than 63 bits.
     """
-    sign, digits, exponent = read_number("size", value).as_tuple()
-    exponent = int(exponent)
-    text = "".join(map(str, digits)).lstrip("0")
-    kept = text.rstrip("0")
-    exponent += len(text) - len(kept)
-    if not kept:
-        return 0, 0
-    if exponent < -MAX_DECIMALS:
-        raise BadTrade("size", f"{value!s:.40} has {-exponent} decimals, limit is {MAX_DECIMALS}")
-    number = int(kept) * 10 ** max(0, exponent)
-    if number > _MAX_INT64:
+    volume, decimals = scaled(read_number("size", value))
+    if decimals > MAX_DECIMALS:
+        raise BadTrade("size", f"{value!s:.40} has {decimals} decimals, limit is {MAX_DECIMALS}")
+    if abs(volume) > _MAX_INT64:
         raise BadTrade("size", f"{value!s:.40} does not fit 63 bits")
-    return (-number if sign else number), max(0, -exponent)
+    return volume, decimals
 
 
 def read_time(value: object, unit: TimestampUnit = "auto") -> int:

@@ -110,6 +110,8 @@ class Client:
             SourceLost: the exchange does not answer.
         """
         await self._call(self._exchange.load_markets())
+        # From here on numbers stay text. Some exchanges compute with those of their markets.
+        self._exchange.number = str
         return [self._find_market(name) for name in names]
 
     def _find_market(self, name: str) -> RawTrade:
@@ -206,7 +208,8 @@ class Client:
             raise SourceFailed(describe(exc)) from exc
         except RateLimitExceeded as exc:
             raise SourceLost(f"the exchange limits our requests: {describe(exc)}") from exc
-        except (BaseError, OSError) as exc:
+        except Exception as exc:
+            # Also the mistakes of ccxt's parsers in what an exchange sends now and then.
             raise SourceLost(describe(exc)) from exc
 
 
@@ -231,8 +234,9 @@ def _handle_exactly(client: Any, data: str | bytes) -> None:
         # Of a connection that has failed nothing more is taken: it would hide what was missed.
         return
     try:
-        text = data.decode() if isinstance(data, bytes) else data
-        is_json = text[:1] in ("{", "[")
+        is_text = client.decompressBinary and isinstance(data, bytes)
+        text = data.decode() if is_text else data
+        is_json = text[:1] in ("{", "[", b"{", b"[")
         client.on_message_callback(client, json.loads(text, parse_float=str) if is_json else text)
     except Exception as exc:
         ours = NetworkError(str(exc) if isinstance(exc, MarketDataError) else describe(exc))
@@ -253,8 +257,6 @@ def make_exchange(name: str, profile: Profile, url: str, api_key: str) -> Any:
     if not (exchange.has.get("watchTrades") or exchange.has.get("watchTradesForSymbols")):
         raise SourceFailed(f"ccxt has no live trades of {name}")
     exchange.options.update(profile.options)
-    # Numbers stay text.
-    exchange.number = str
     # What may be deposited and withdrawn is no matter of ours.
     exchange.has["fetchCurrencies"] = False
     keep_alive = exchange.streaming.get("keepAlive") or _KEEP_ALIVE_MS

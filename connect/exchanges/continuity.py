@@ -14,6 +14,7 @@ _NS_PER_S = 10**9
 class Seen(NamedTuple):
     """A trade as far as order goes."""
 
+    # Empty: the exchange has none.
     id: str
     ts_ns: int
 
@@ -78,8 +79,9 @@ class Continuity:
         """Note a trade; return whether it is new."""
         if self.knows(trade.id):
             return False
-        self._ids.add(trade.id)
-        self._order.append(trade.id)
+        if trade.id:
+            self._ids.add(trade.id)
+            self._order.append(trade.id)
         if len(self._order) > self._remembered:
             self._ids.discard(self._order.popleft())
         if self.newest is None or self._is_later(trade, self.newest):

@@ -177,9 +177,14 @@ class ExchangeSource:
             await self._outlet.put([trade for place, trade in fetched if filling.add(place)])
             return [place for place, _ in fetched]
 
-        async for _ in pages(fetch, gap):
-            if gap.before is not None and filling.missing == 0:
-                break
+        try:
+            async for _ in pages(fetch, gap):
+                if gap.before is not None and filling.missing == 0:
+                    break
+        except SourceFailed as exc:
+            # The live trades go on.
+            self._states.warn(f"gap: {where} is not filled: {exc}")
+            return
         self._say_filled(market, filling.filled, filling.missing)
 
     async def _keep_position(self, path: Path) -> None:

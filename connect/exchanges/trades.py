@@ -16,16 +16,15 @@ def read_trade(trade: Mapping[str, Any], symbol: str, id_prefix: str) -> tuple[S
     """Return a trade of ccxt, whose numbers are text, as its place and as it is sent.
 
     Raises:
-        BadTrade: a field is missing or no number.
+        BadTrade: a field other than the id is missing or no number.
     """
-    trade_id = trade.get("id")
-    if not trade_id:
-        raise BadTrade("id", f"is missing in {trade.get('info')!r:.200}")
+    # Some exchanges have no ids.
+    trade_id = str(trade.get("id") or "")
     volume, decimals = read_size(trade.get("amount"))
     ts_ns = exact_time(trade)
-    sent_id = make_id(f"{id_prefix}{trade_id}")
+    sent_id = make_id(f"{id_prefix}{trade_id}") if trade_id else b""
     return (
-        Seen(str(trade_id), ts_ns),
+        Seen(trade_id, ts_ns),
         Trade(symbol, read_price(trade.get("price")), volume, decimals, ts_ns, sent_id),
     )
 

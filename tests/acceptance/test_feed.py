@@ -51,7 +51,8 @@ async def test_the_trades_of_an_exchange_are_served_also_those_of_an_outage() ->
                 96990.5,
                 97005,
             ]
-            assert other["close"] == 3600
+            assert state["volume"] == "0.876"
+            assert (other["close"], other["volume"]) == (3600, "2")
             run.press_ctrl_c()
             assert await run.end() == 0
             assert any("binance ended: sent 5 trades, acked 5, rejected 0" in x for x in run.lines)

@@ -92,6 +92,11 @@ def test_without_numbers_only_the_trade_before_the_gap_proves_it_closed() -> Non
     assert filling.missing == 0
 
 
+def test_trades_without_ids_are_all_new() -> None:
+    continuity = Continuity(consecutive=False)
+    assert [continuity.add(Seen("", S), live=True) for _ in range(3)] == [True] * 3
+
+
 def test_the_ids_that_are_remembered_are_bounded() -> None:
     continuity = Continuity(consecutive=True, remembered=3)
     live(continuity, *(at(number) for number in range(10)))

@@ -105,8 +105,14 @@ def test_a_trade_of_ccxt_keeps_the_digits_below_the_millisecond() -> None:
     assert (trade.volume, trade.decimals, trade.trade_id) == (4_561_994, 8, b"83449369")
 
 
-@pytest.mark.parametrize("missing", ["id", "amount", "price", "timestamp"])
+@pytest.mark.parametrize("missing", ["amount", "price", "timestamp"])
 def test_a_trade_of_ccxt_without_a_field_is_refused(missing: str) -> None:
     raw = {"id": "1", "amount": "1", "price": "1", "timestamp": 1_748_345_043_847, "info": {}}
     with pytest.raises(BadTrade):
         read_trade(raw | {missing: None}, "BTC-USD", "")
+
+
+def test_a_trade_of_ccxt_without_an_id_is_sent_without_one() -> None:
+    raw = {"id": None, "amount": "1", "price": "1", "timestamp": 1_748_345_043_847, "info": {}}
+    place, trade = read_trade(raw, "BTC-USD", "x-")
+    assert (place.id, trade.trade_id) == ("", b"")
