@@ -33,6 +33,8 @@ from marketdata.client.errors import (
     UnexpectedAnswer,
     UnknownSymbol,
 )
+from marketdata.client.live.events import Event, Gap, IntervalComplete, Live, Stale, Update
+from marketdata.client.live.streams import AsyncStream, Stream
 from marketdata.client.rows import Aggregate, Bar
 from marketdata.client.synchronous import Client
 
@@ -41,6 +43,7 @@ __all__ = [
     "Aggregate",
     "AggregatorUnavailable",
     "AsyncClient",
+    "AsyncStream",
     "Bar",
     "Bars",
     "CannotConnect",
@@ -48,17 +51,24 @@ __all__ = [
     "ClientClosed",
     "ClientError",
     "DeadlineExceeded",
+    "Event",
     "FieldProblem",
+    "Gap",
     "GatewayError",
     "HistoryTooLong",
     "InternalError",
+    "IntervalComplete",
     "InvalidArgument",
     "InvalidInput",
+    "Live",
     "MissingExtra",
     "NotFound",
     "RateLimited",
+    "Stale",
+    "Stream",
     "TooManyClients",
     "TooManySymbols",
     "UnexpectedAnswer",
     "UnknownSymbol",
+    "Update",
 ]

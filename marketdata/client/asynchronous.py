@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
+from weakref import WeakSet
 
 from marketdata.client.bars import Bars
 from marketdata.client.decode import decode_aggregate
-from marketdata.client.errors import UnknownSymbol
+from marketdata.client.errors import ClientClosed, UnknownSymbol
+from marketdata.client.live.events import Policy
+from marketdata.client.live.mailbox import Mailbox
+from marketdata.client.live.streams import AsyncStream
+from marketdata.client.live.wanted import build_wanted
 from marketdata.client.options import DEFAULT_URL, Options, check_options
 from marketdata.client.queries import (
     BARS_PATH,
@@ -22,7 +27,7 @@ from marketdata.client.queries import (
     aggregate_path,
 )
 from marketdata.client.rest import Rest
-from marketdata.client.rows import Aggregate
+from marketdata.client.rows import Aggregate, Bar
 from marketdata.client.times import Time
 
 
@@ -46,6 +51,8 @@ class AsyncClient:
     def __init__(self, url: str = DEFAULT_URL, **options: Unpack[Options]) -> None:
         self._options = check_options(url, options)
         self._rest = Rest(self._options)
+        self._streams: WeakSet[AsyncStream[Any]] = WeakSet()
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,7 +63,10 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and end all streams."""
+        self._is_closed = True
+        for stream in list(self._streams):
+            await stream.close()
         await self._rest.close()
 
     async def aggregate(self, symbol: str) -> Aggregate:
@@ -155,6 +165,51 @@ class AsyncClient:
         answer = await self._rest.get(STATUS_PATH, "status")
         status: dict[str, Any] = answer.json
         return status
+
+    @overload
+    def stream(
+        self, symbols: Sequence[str] | str, *, policy: Policy = "conflate"
+    ) -> AsyncStream[Aggregate]: ...
+
+    @overload
+    def stream(
+        self,
+        symbols: Sequence[str] | str,
+        *,
+        interval: str,
+        since: Time | None = None,
+        policy: Policy = "conflate",
+    ) -> AsyncStream[Bar]: ...
+
+    def stream(
+        self,
+        symbols: Sequence[str] | str,
+        *,
+        interval: str | None = None,
+        since: Time | None = None,
+        policy: Policy = "conflate",
+    ) -> AsyncStream[Any]:
+        """Follow the states of symbols, or with ``interval`` their bars.
+
+        It reconnects and resumes by itself: no state comes twice, and a gap is told.
+
+        Args:
+            symbols: ``*`` is every symbol, present and future; symbols need not exist yet.
+            interval: such as ``1m``.
+            since: of bars: where history begins, of symbols by name.
+            policy: for a program that is slower than the market; ``conflate``: it gets the newest
+                states; ``buffer``: every state, up to a limit of the gateway.
+
+        Raises:
+            InvalidArgument: an argument cannot be sent.
+            ClientClosed: the client is closed.
+        """
+        if self._is_closed:
+            raise ClientClosed
+        wanted = build_wanted(symbols, policy, interval, since)
+        stream: AsyncStream[Any] = AsyncStream(self._options, wanted, Mailbox(policy))
+        self._streams.add(stream)
+        return stream
 
 
 def _status(headers: Mapping[str, str]) -> dict[str, Any]:

@@ -76,7 +76,8 @@ class Bars(Sequence[Bar]):
         Raises:
             MissingExtra: polars is not installed.
         """
-        return polars_frame(BAR_COLUMNS, self._columns)
+        frame: polars.DataFrame = polars_frame(BAR_COLUMNS, self._columns)
+        return frame
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a data frame of pandas whose index is ``start``; sizes are ``Decimal`` objects.

@@ -59,7 +59,9 @@ _MAX_CONNECTS = 4
 _SHOWN_CHARACTERS = 120
 
 
-def error_of(url: str, status: int, headers: Mapping[str, str], body: bytes) -> ClientError:
+def error_of(
+    url: str, status: int, headers: Mapping[str, str], body: bytes
+) -> GatewayError | UnexpectedAnswer:
     """Return the error for an answer other than 200; header names are in lower case."""
     retry_after_s = _retry_after(status, headers)
     problem = _problem(headers, body)

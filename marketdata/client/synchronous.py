@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 from marketdata.client.asynchronous import AsyncClient
 from marketdata.client.bars import Bars
+from marketdata.client.live.events import Policy
+from marketdata.client.live.mailbox import Mailbox
+from marketdata.client.live.streams import Stream
+from marketdata.client.live.wanted import build_wanted
 from marketdata.client.loop_thread import LoopThread
-from marketdata.client.options import DEFAULT_URL, Options
+from marketdata.client.options import DEFAULT_URL, Options, check_options
 from marketdata.client.queries import Fill
-from marketdata.client.rows import Aggregate
+from marketdata.client.rows import Aggregate, Bar
 from marketdata.client.times import Time
 
 
@@ -36,6 +40,7 @@ class Client:
     """
 
     def __init__(self, url: str = DEFAULT_URL, **options: Unpack[Options]) -> None:
+        self._options = check_options(url, options)
         self._client = AsyncClient(url, **options)
         self._thread = LoopThread(self._client.close)
 
@@ -48,7 +53,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and end all streams."""
         self._thread.stop()
 
     def aggregate(self, symbol: str) -> Aggregate:
@@ -90,3 +95,30 @@ class Client:
     def status(self) -> dict[str, Any]:
         """Return the state of the gateway, the aggregator, its feeds and its store, as JSON."""
         return self._thread.run(self._client.status())
+
+    @overload
+    def stream(
+        self, symbols: Sequence[str] | str, *, policy: Policy = "conflate"
+    ) -> Stream[Aggregate]: ...
+
+    @overload
+    def stream(
+        self,
+        symbols: Sequence[str] | str,
+        *,
+        interval: str,
+        since: Time | None = None,
+        policy: Policy = "conflate",
+    ) -> Stream[Bar]: ...
+
+    def stream(
+        self,
+        symbols: Sequence[str] | str,
+        *,
+        interval: str | None = None,
+        since: Time | None = None,
+        policy: Policy = "conflate",
+    ) -> Stream[Any]:
+        """Follow the states or the bars of symbols; see :meth:`AsyncClient.stream`."""
+        wanted = build_wanted(symbols, policy, interval, since)
+        return Stream(self._thread, self._options, wanted, Mailbox(policy))
