@@ -34,11 +34,7 @@ class LoopThread:
         Raises:
             ClientClosed: the loop was stopped, before the call or meanwhile.
         """
-        try:
-            future = self.submit(work)
-        except ClientError:
-            work.close()
-            raise
+        future = self.submit(work)
         try:
             return future.result()
         except CancelledError as exc:
@@ -55,13 +51,14 @@ class LoopThread:
         """
         # Within the lock, so that it comes before the end of the loop or not at all.
         with self._lock:
-            if self._is_stopped:
-                raise ClientClosed
-            if self._loop is None:
+            if self._loop is None and not self._is_stopped:
                 self._start()
-            if self._loop is None:
-                raise ClientError("the thread of the client did not start")
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
+            if self._loop is not None:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        if self._is_stopped:
+            raise ClientClosed
+        raise ClientError("the thread of the client did not start")
 
     def stop(self) -> None:
         """End the loop, and everything in it. Stopping twice does nothing."""

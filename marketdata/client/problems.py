@@ -68,7 +68,7 @@ def error_of(
     if problem is None:
         said = " ".join(body.decode("utf-8", "replace").split())[:_SHOWN_CHARACTERS]
         if status == 403:
-            return AccessRefused(said or "access refused", status=status)
+            return AccessRefused(said or f"{url} refuses access", status=status)
         return UnexpectedAnswer(url, status, said or "an empty body", retry_after_s)
     kind = str(problem.get("type", "about:blank"))
     errors = problem.get("errors")

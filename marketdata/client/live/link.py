@@ -110,23 +110,23 @@ class Link:
     async def _read(self, connection: ClientConnection) -> tuple[int, str]:
         # Returns the code and the reason of its end.
         session, mailbox = self.session, self._mailbox
-        async with connection:
-            looking = asyncio.create_task(self._look(connection))
-            try:
-                for message in session.open_connection():
-                    await connection.send(message)
-                while session.failure is None:
-                    events = session.receive(await connection.recv(decode=False))
-                    if events:
-                        mailbox.put(events)
-                    if mailbox.is_full:
-                        await mailbox.room()
-            except ConnectionClosed as exc:
-                if session.is_dead:
-                    return LOST, "the gateway is silent"
-                return (LOST, "") if exc.rcvd is None else (exc.rcvd.code, exc.rcvd.reason)
-            finally:
-                looking.cancel()
+        looking = asyncio.create_task(self._look(connection))
+        try:
+            for message in session.open_connection():
+                await connection.send(message)
+            while session.failure is None:
+                events = session.receive(await connection.recv(decode=False))
+                if events:
+                    mailbox.put(events)
+                if mailbox.is_full:
+                    await mailbox.room()
+        except ConnectionClosed as exc:
+            if session.is_dead:
+                return LOST, "the gateway is silent"
+            return (LOST, "") if exc.rcvd is None else (exc.rcvd.code, exc.rcvd.reason)
+        finally:
+            looking.cancel()
+            await connection.close()
         return LOST, ""
 
     async def _look(self, connection: ClientConnection) -> None:
