@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from gateway.encoding import AGGREGATE_COLUMNS, BAR_COLUMNS, describe
-from marketdata.client.columns import attribute_of, is_read, is_size
+from marketdata.client.columns import attribute_of, is_read
 from marketdata.fields import Kind, PublicColumn
 from scripts.assets import GATEWAY
 
@@ -57,6 +57,7 @@ PYTHON_TYPES = {
     Kind.TEXT: "str",
     Kind.REAL: "float",
     Kind.COUNT: "int",
+    Kind.SIZE: "Decimal",
     Kind.POSITION: "int",
     Kind.TIME: "int",
     Kind.NUMBER: "int",
@@ -143,7 +144,7 @@ def _python_type(column: PublicColumn) -> str:
     field = column.field
     words = ", ".join(f'"{word}"' for _, word in field.choices)
     kind = f"Literal[{words}]" if words else PYTHON_TYPES[field.kind]
-    return ("Decimal" if is_size(column) else kind) + (" | None" if field.nullable else "")
+    return kind + (" | None" if field.nullable else "")
 
 
 def _write_property(column: PublicColumn) -> str:

@@ -23,11 +23,6 @@ def is_read(column: PublicColumn) -> bool:
     return column.is_ns or column.field.kind is not Kind.TIME
 
 
-def is_size(column: PublicColumn) -> bool:
-    """Return whether a column is an exact decimal number."""
-    return column.field.json == "volume"
-
-
 def attribute_of(column: PublicColumn) -> str:
     """Return the name of a column in Python: ``startNs`` is ``start_ns``."""
     return _CAPITAL.sub("_", column.name).lower()
@@ -35,7 +30,7 @@ def attribute_of(column: PublicColumn) -> str:
 
 def converter_of(column: PublicColumn) -> Callable[[Any], Any] | None:
     """Return the function that makes the value of Python; None: JSON has it already."""
-    if is_size(column):
+    if column.field.kind is Kind.SIZE:
         return Decimal
     whole = {Kind.COUNT, Kind.POSITION, Kind.TIME}
     return int if column.field.kind in whole else None

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from marketdata.client.columns import attribute_of, is_size
+from marketdata.client.columns import attribute_of
 from marketdata.client.errors import MissingExtra
 from marketdata.fields import Kind, PublicColumn
+from marketdata.validation import MAX_VOLUME_DECIMALS
 
 Columns = Mapping[str, Sequence[Any]]
 
-# Every size of the gateway fits: at most 19 digits, of which at most 18 are decimals. One type for
-# all, so that tables of several symbols can be joined.
-DECIMAL_PRECISION, DECIMAL_SCALE = 38, 18
+# Every size fits: at most 19 digits, of which at most 18 are decimals. One type for all, so that
+# tables of several symbols can be joined.
+DECIMAL_PRECISION, DECIMAL_SCALE = 38, MAX_VOLUME_DECIMALS
 
 
 def load(package: str, extra: str) -> Any:
@@ -52,7 +53,7 @@ def arrow_table(columns: Sequence[PublicColumn], values: Columns) -> Any:
     arrays = {}
     for name, column, json in _named(columns, values):
         kind = column.field.kind
-        if is_size(column):
+        if kind is Kind.SIZE:
             size = arrow.decimal128(DECIMAL_PRECISION, DECIMAL_SCALE)
             arrays[name] = arrow.array(map(_decimal, json), size)
         elif kind in {Kind.COUNT, Kind.POSITION, Kind.TIME}:
@@ -84,7 +85,7 @@ def polars_frame(columns: Sequence[PublicColumn], values: Columns) -> Any:
     series = []
     for name, column, json in _named(columns, values):
         kind = column.field.kind
-        if is_size(column):
+        if kind is Kind.SIZE:
             size = polars.Decimal(DECIMAL_PRECISION, DECIMAL_SCALE)
             made = polars.Series(name, list(map(_decimal, json)), size)
         elif kind in {Kind.COUNT, Kind.POSITION, Kind.TIME}:
@@ -107,7 +108,7 @@ def pandas_frame(columns: Sequence[PublicColumn], values: Columns) -> Any:
     made: dict[str, Any] = {}
     for name, column, json in _named(columns, values):
         kind = column.field.kind
-        if is_size(column):
+        if kind is Kind.SIZE:
             made[name] = pandas.Series(list(map(_decimal, json)), dtype=object)
         elif kind is Kind.TIME:
             times = np.array(list(map(int, json)), np.int64).astype("datetime64[ns]")
