@@ -21,6 +21,7 @@ from aggregator.watch.holding import DEFAULT_HOLD_S
 from aggregator.watch.recent import DEFAULT_MAX_BYTES
 from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
+from marketdata.price_rules import DEFAULT_PRICE_RULES, PriceRules, check_price_rules
 from marketdata.settings import ServerSettings
 from marketdata.symbols import SymbolCase
 from marketdata.timestamps import NS_PER_S, TimestampUnit
@@ -148,6 +149,12 @@ class AggregatorSettings(ServerSettings):
         default="preserve",
         description="preserve: symbols in StreamTicks and import stay as they are; upper: they get "
         "upper case",
+    )
+    price_rule: Annotated[str, AfterValidator(check_price_rules)] = Field(
+        default=DEFAULT_PRICE_RULES,
+        description="which prices in StreamTicks and import are valid, by patterns of symbols: "
+        "positive, nonnegative or any, such as *=positive,CL*=any; the longest matching pattern "
+        "counts",
     )
     max_price: float = Field(
         default=MAX_PRICE, gt=0, allow_inf_nan=False, description="the largest price of a tick"
@@ -320,6 +327,7 @@ class AggregatorSettings(ServerSettings):
             symbol_case=self.symbol_case,
             limits=self.value_limits,
             one_unit=one_unit,
+            prices=PriceRules(self.price_rule),
         )
 
     def period_plan(self) -> PeriodPlan:

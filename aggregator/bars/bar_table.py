@@ -144,8 +144,8 @@ class BarTable:
     def latest(self, row: int) -> int:
         """Return the latest exchange time of a symbol, -1 before the first."""
         candle = self.tables.bases[row]["candle"]
-        latest = int(self.tables.symbols[row]["latest"])
-        return max(latest, int(candle["last_ts"])) if candle["trades"] else latest
+        latest = candle["last_ts"] if candle["trades"] else self.tables.symbols[row]["latest"]
+        return max(int(latest), int(self.tables.bases[row]["other_latest"]))
 
     def decimals(self, row: int) -> int:
         """Return the scale of a symbol: its volumes count 10^-decimals."""
