@@ -32,6 +32,8 @@ MAX_VOLUME_DECIMALS = 18
 MAX_TRADE_ID = 64
 # All bits of Exclude.
 ALL_EXCLUDES = 0b1111
+# Asked for each tick; the library makes a new list each time.
+_ACTIONS = frozenset(TickAction.values())
 
 # Many feeds hold a price as an int64 with up to nine decimals, and write its largest value where
 # there is no price. Some multiply, some divide, and the two may differ in the last bit.
@@ -155,7 +157,7 @@ def check_additions(tick: Tick) -> RejectReason | None:
         return RejectReason.TRADE_ID_TOO_LONG
     if tick.excludes & ~ALL_EXCLUDES:
         return RejectReason.INVALID_EXCLUDES
-    if tick.action not in TickAction.values():
+    if tick.action not in _ACTIONS:
         return RejectReason.INVALID_ACTION
     if tick.action and not tick.trade_id:
         return RejectReason.MISSING_TRADE_ID
