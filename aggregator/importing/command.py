@@ -42,6 +42,7 @@ _SETTINGS = (
     "bar_anchor",
     "timestamp_unit",
     "symbol_case",
+    "price_rule",
     "max_price",
     "max_volume",
 )
