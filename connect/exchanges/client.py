@@ -259,11 +259,24 @@ def make_exchange(name: str, profile: Profile, url: str, api_key: str) -> Any:
     exchange.options.update(profile.options)
     # What may be deposited and withdrawn is no matter of ours.
     exchange.has["fetchCurrencies"] = False
+    if profile.keyless and not api_key:
+        exchange.sign = _sign_keyless(exchange.sign, profile.keyless)
     keep_alive = exchange.streaming.get("keepAlive") or _KEEP_ALIVE_MS
     exchange.streaming = exchange.streaming | {"keepAlive": min(keep_alive, _KEEP_ALIVE_MS)}
     if url:
         exchange.urls["api"] = replace_origins(exchange.urls["api"], url)
     return exchange
+
+
+def _sign_keyless(sign: Callable[..., Any], keyless: Mapping[str, str]) -> Callable[..., Any]:
+    # ccxt refuses a call that it takes for one with a key. It is signed as another one is.
+    def signed(path: str, *arguments: Any, **named: Any) -> Any:
+        other = keyless.get(path, path)
+        request = sign(other, *arguments, **named)
+        request["url"] = request["url"].replace(f"/{other}?", f"/{path}?")
+        return request
+
+    return signed
 
 
 def replace_origins(urls: Any, origin: str) -> Any:
