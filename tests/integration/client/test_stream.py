@@ -583,7 +583,7 @@ async def test_a_synchronous_stream_ends_when_it_is_closed_in_whatever_thread() 
         for close in ("stream", "client"):
             stream = client.stream("AAPL")
             taking = asyncio.create_task(asyncio.to_thread(take, stream))
-            await asyncio.to_thread(next, stream.events())
+            await eventually(lambda of=stream: of.stale is None)
             await asyncio.to_thread((stream if close == "stream" else client).close)
             assert await taking == []
         with pytest.raises(ClientClosed):
