@@ -405,6 +405,17 @@ describe('bars', () => {
     expect(seen).toHaveLength(61);
   });
 
+  test('a bar that is longer than the time for revisions is asked for again', async () => {
+    followBars('1735171200000');
+    const hour = (n: number) => bar(60 * n, { endNs: bar(60 * (n + 1)).startNs });
+    for (let n = 0; n < 3; n++) say({ ...hour(n), sequence: String(n + 1) });
+    server.last.drop();
+    await vi.advanceTimersByTimeAsync(250);
+    server.last.accept();
+    // A trade of the end of the second hour may have come in the third.
+    expect(server.last.subscribes()).toMatchObject([{ since: hour(1).startNs }]);
+  });
+
   test('of all symbols begin anew after a reconnect: there is no history of all', async () => {
     client.bars({ symbols: ['*'], interval: '1m' }, { onBar: () => undefined });
     server.last.accept();

@@ -56,6 +56,11 @@ export class BarSeries {
     return this.bars[this.bars.length - 1];
   }
 
+  /** The first bar that ends after `ns`. */
+  firstEndingAfter(ns: string): Bar | undefined {
+    return this.bars.find((bar) => compareDecimal(bar.endNs, ns) > 0);
+  }
+
   /** Take a state; null if it says nothing new. */
   put(bar: Bar): { change: Change; index: number } | null {
     const at = this.search(bar);

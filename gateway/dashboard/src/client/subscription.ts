@@ -157,10 +157,12 @@ export class WantedBars implements Wanted {
     // The gateway has no history of all symbols at once.
     if (this.symbols.includes(ALL)) return undefined;
     let oldest: string | undefined;
-    for (const { first, last } of this.series.values()) {
-      if (first === undefined || last === undefined) continue;
-      const again = String(BigInt(last.startNs) - REVISED_FOR_NS);
-      const from = compareDecimal(again, first.startNs) > 0 ? again : first.startNs;
+    for (const series of this.series.values()) {
+      const { last } = series;
+      if (last === undefined) continue;
+      // A bar may be longer than the time for revisions, so its end counts.
+      const after = String(BigInt(last.startNs) - REVISED_FOR_NS);
+      const from = series.firstEndingAfter(after)?.startNs ?? last.startNs;
       if (oldest === undefined || compareDecimal(from, oldest) < 0) oldest = from;
     }
     // A symbol that has shown nothing yet still needs all of its history.
