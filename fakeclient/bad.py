@@ -8,7 +8,7 @@ from math import inf, nan
 
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.timestamps import NS_PER_S
-from marketdata.trades import Row
+from fakeclient.ticks import Row
 from marketdata.wire.market_data_pb2 import Tick
 
 # Far beyond any skew a server would forgive, and still read as nanoseconds.

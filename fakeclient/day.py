@@ -10,7 +10,7 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 from marketdata.timestamps import NS_PER_S
-from marketdata.trades import Row
+from fakeclient.ticks import Row
 
 ZONE = ZoneInfo("America/New_York")
 OPEN, CLOSE = time(9, 30), time(16)

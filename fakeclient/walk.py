@@ -8,7 +8,7 @@ from random import Random
 
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
-from marketdata.trades import Row
+from fakeclient.ticks import Row
 
 KNOWN_SYMBOLS = (
     *("AAPL", "MSFT", "GOOGL", "AMZN", "NVDA", "META", "TSLA", "JPM", "V", "UNH"),

@@ -11,7 +11,7 @@ import pytest
 
 from fakeclient.day import SECONDS, ZONE, last_weekday, trading_day
 from marketdata.timestamps import NS_PER_S
-from marketdata.trades import Row
+from fakeclient.ticks import Row
 
 DAY = date(2026, 11, 27)
 SYMBOLS = ("AAPL", "MSFT", "GOOGL")

@@ -16,17 +16,17 @@ from fakeclient.packing import Packer
 from fakeclient.ticks import MAX_GROUP
 from fakeclient.walk import RandomWalk
 from marketdata.timestamps import NS_PER_MS, NS_PER_S
-from marketdata.trades import Row
+from marketdata.files.trades import Trade
 
 START_NS = 1_381_132_800 * NS_PER_S
 
 
-def trades(*times_ms: int) -> list[Row]:
-    return [("SPY", 1.0, 1, START_NS + ms * NS_PER_MS) for ms in times_ms]
+def trades(*times_ms: int) -> list[Trade]:
+    return [("SPY", 1.0, 1, START_NS + ms * NS_PER_MS, 0, b"", 0) for ms in times_ms]
 
 
 def plan(
-    passes: Iterable[list[Row]], speed: float, limit: int | None = None
+    passes: Iterable[list[Trade]], speed: float, limit: int | None = None
 ) -> list[tuple[float, int]]:
     loads = replay_loads(passes, Packer(), speed, limit)
     return [(round(load.due_s, 6), load.ticks) for load in loads]
@@ -97,7 +97,7 @@ def test_the_next_pass_begins_when_the_last_has_ended() -> None:
 
 @pytest.mark.parametrize("speed", [1, inf])
 def test_a_limit_holds_over_all_passes(speed: float) -> None:
-    def passes() -> Iterator[list[Row]]:
+    def passes() -> Iterator[list[Trade]]:
         yield from [trades(0, 1_000, 2_000)] * 2
         pytest.fail("began a pass that nobody asked for")
 
@@ -106,7 +106,7 @@ def test_a_limit_holds_over_all_passes(speed: float) -> None:
 
 
 def test_rows_before_an_error_are_sent_before_it_is_raised() -> None:
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[Trade]:
         yield from trades(0, 1)
         raise RuntimeError("bad row")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fakeclient.walk import KNOWN_SYMBOLS, RandomWalk, choose_symbols, messy_spelling
 from marketdata.symbols import normalize_symbol
-from marketdata.trades import Row
+from fakeclient.ticks import Row
 
 
 def take(count: int, *, seed: int = 1, at_once: int = 100) -> list[Row]:
