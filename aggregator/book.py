@@ -14,17 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.amending import Amender, check_trade
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.kernel import codes, encode
-from aggregator.bars.kernel.apply import apply_ticks
+from aggregator.bars.kernel.apply import apply_marked, apply_ticks
 from aggregator.bars.source import Accepted
 from aggregator.bars.tables import set_value_limits
+from aggregator.bars.trade_memory import TradeMemory
 from aggregator.wire.batch import Batch, Decoder
 from aggregator.wire.encoded import EncodedRoom, message_of
+from aggregator.wire.ticks import ACTION, ACTION_SHIFT
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
-from marketdata.validation import DEFAULT_LIMITS, RejectReason, ValueLimits, check_values
-from marketdata.wire.market_data_pb2 import Aggregate, Refusal, Tick
+from marketdata.validation import DEFAULT_LIMITS, RejectReason, ValueLimits
+from marketdata.wire.market_data_pb2 import Aggregate, Refusal, Tick, TickAction
 
 _NO_ROWS = np.zeros(0, np.int32)
 _NO_INDEXES: frozenset[int] = frozenset()
@@ -35,6 +38,8 @@ class Applied:
     """What became of some ticks."""
 
     accepted: int = 0
+    # Trades whose id came before.
+    duplicates: int = 0
     rejections: list[tuple[int, RejectReason]] = field(default_factory=list)
     # The rows of the symbols with a new state.
     rows: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
@@ -56,6 +61,7 @@ class Book:
         max_symbols: int,
         epoch: int,
         limits: ValueLimits = DEFAULT_LIMITS,
+        max_trade_ids: int = 5_000_000,
     ) -> None:
         self.engine = engine
         self._max_symbols = max_symbols
@@ -68,6 +74,8 @@ class Book:
         self._known = engine.table.symbols
         self._room = EncodedRoom(encode.MAX_STATE_BYTES, encode.STATE)
         self.decoder = Decoder(self._known)
+        self.memory = TradeMemory(max_trade_ids)
+        self._amender = Amender(self._table, self.memory)
         self._symbols: list[str] = []
         self._symbols_sorted = True
 
@@ -106,9 +114,9 @@ class Book:
         """Return whether a session of the symbol has had a trade."""
         tables = self._table.tables
         symbol = tables.symbols[row]
-        if symbol["session"]["volume"]:
+        if symbol["session"]["trades"]:
             return True
-        return bool(symbol["in_session"] and tables.bases[row]["candle"]["volume"])
+        return bool(symbol["in_session"] and tables.bases[row]["candle"]["trades"])
 
     def states(self, rows: Sequence[int]) -> list[bytes]:
         """Return the present states, each as one of the ``updates`` of an ``UpdateBatch``.
@@ -182,23 +190,33 @@ class Book:
             refusals: ticks that were refused before they came here.
         """
         table, ticks = self._table, batch.ticks
+        duplicates = table.duplicates
         rejected: list[tuple[int, RejectReason]] = []
-        self.engine.begin_batch(now_ns, latest_ns)
+        self.engine.begin_batch(now_ns, latest_ns, any_price=batch.any_price)
         if refusals:
             # Before the ticks, which may close the bars that the refusals belong to.
             made = ((each.symbol, each.exchange_timestamp) for each in refusals)
             self.engine.refuse(
                 (symbol, ts) for symbol, ts in made if 0 < ts <= latest_ns and _is_symbol(symbol)
             )
-        index = skip
+        index, is_marked = skip, False
         while True:
             # A call costs 3 us, a tick in it 7 ns.
-            code, index, n_changed = apply_ticks(
-                table.tables, ticks, index, batch.count, first_sequence
-            )
+            if is_marked:
+                code, index, n_changed = apply_marked(
+                    *(table.tables, ticks, self.memory.columns),
+                    *(index, batch.count, first_sequence),
+                )
+            else:
+                code, index, n_changed = apply_ticks(
+                    table.tables, ticks, index, batch.count, first_sequence
+                )
             if code == codes.DONE:
                 break
-            if code == codes.NEED_ROOM:
+            if code == codes.MARKED:
+                is_marked = True
+                self.memory.begin(ticks, index, batch.count)
+            elif code == codes.NEED_ROOM:
                 table.make_room(int(batch.rows[index]))
             elif code == codes.NEED_RULE:
                 table.find_session(int(batch.rows[index]), int(batch.times[index]))
@@ -213,15 +231,18 @@ class Book:
             n_changed = int(table.tables.state["changed"][0])
         changed = table.tables.noted["changed"][:n_changed].astype(np.int32)
         left_out = _NO_INDEXES
-        if batch.empty or rejected:
-            empty = batch.empty_within(skip, batch.count)
-            left_out = frozenset(empty).union(index for index, _ in rejected)
-        accepted = Accepted(ticks, skip, batch.count, first_sequence, left_out)
+        if batch.empty or rejected or is_marked:
+            left_out = frozenset(batch.without_trade(skip, batch.count)).union(
+                index for index, _ in rejected
+            )
+        amends = self._amender.take()
+        accepted = Accepted(ticks, skip, batch.count, first_sequence, left_out, amends)
         applied = Applied(
-            batch.count - min(skip, batch.count) - len(left_out),
-            [(first_sequence + index, reason) for index, reason in rejected],
-            changed,
-            accepted,
+            accepted=batch.count - min(skip, batch.count) - len(left_out) + len(amends),
+            duplicates=table.duplicates - duplicates,
+            rejections=[(first_sequence + index, reason) for index, reason in rejected],
+            rows=changed,
+            ticks=accepted,
         )
         self.engine.end_batch(accepted)
         return applied
@@ -240,17 +261,27 @@ class Book:
     def _check(self, batch: Batch, index: int, latest_ns: int, code: int) -> RejectReason | None:
         if code == codes.OVERFLOW:
             return RejectReason.TOTAL_OVERFLOW
-        price, volume = float(batch.prices[index]), int(batch.volumes[index])
-        reason = check_values(price, volume, int(batch.times[index]), latest_ns, self._limits)
-        if reason is None:
-            symbol = batch.symbol(index, self._known)
-            row = self.row(symbol)
-            if row is None or code == codes.NEED_OPEN:
-                reason = self._check_new(symbol, price * volume)
-                row = self.open(symbol) if reason is None else row
-            if row is not None:
-                batch.rows[index] = row
-        return reason
+        reason = batch.invalid.get(index)
+        action = int(batch.ticks.marks[index]) >> ACTION_SHIFT & ACTION
+        if reason is None and action != TickAction.TICK_ACTION_CANCEL:
+            reason = check_trade(batch, index, latest_ns, self._limits)
+        if reason is not None:
+            return reason
+        symbol = batch.symbol(index, self._known)
+        row = self.row(symbol)
+        if action:
+            # A symbol that is not known has no trades.
+            batch.rows[index] = -1 if row is None else row
+            return self._amender.amend(batch, index)
+        if row is None or code == codes.NEED_OPEN:
+            reason = self._check_new(symbol, float(batch.prices[index]) * batch.volume(index)[0])
+            if reason is not None:
+                return reason
+            row = self.open(symbol)
+        batch.rows[index] = row
+        if code == codes.NEED_SCALE and not self._table.fit_scale(row, *batch.volume(index)):
+            return RejectReason.TOTAL_OVERFLOW
+        return None
 
     def open_restored(self) -> None:
         """Take in the symbols whose present session was restored."""
@@ -259,12 +290,13 @@ class Book:
                 self.open(symbol)
 
     def dump_state(self) -> dict[str, Any]:
-        """Return the state of the engine, which has the symbols."""
-        return self.engine.dump_state()
+        """Return the state of the engine, which has the symbols, and the remembered trades."""
+        return {**self.engine.dump_state(), "memory": self.memory.dump_state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on where another book was; this one has no symbols, and nobody hears of them."""
         self.engine.load_state(state)
+        self.memory.load_state(state["memory"])
         unopened = self._table.tables.symbols["unopened"][: len(self._known)].tolist()
         pairs = zip(self._known.symbols, unopened, strict=True)
         self._symbols = [symbol for symbol, is_unopened in pairs if not is_unopened]

@@ -125,6 +125,7 @@ class Core:
             # A new number at each start: sequences of an earlier run do not compare with ours.
             epoch=time.time_ns(),
             limits=settings.value_limits,
+            max_trade_ids=settings.max_trade_ids,
         )
         self.watchers = Watchers(settings.max_symbols, book, bar_watchers)
         self.streams = WatchStreams(book, self.watchers)

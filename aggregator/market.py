@@ -28,6 +28,7 @@ class Limits:
 
     max_symbols: int = 100_000
     max_producers: int = 10_000
+    max_trade_ids: int = 5_000_000
     max_future_skew_s: float = 60.0
     max_price: float = DEFAULT_LIMITS.max_price
     max_volume: int = DEFAULT_LIMITS.max_volume
@@ -79,13 +80,14 @@ class Market:
     def limit(self, limits: Limits) -> None:
         """Let other limits hold from now on."""
         self.book.limit(limits.max_symbols, ValueLimits(limits.max_price, limits.max_volume))
+        self.book.memory.limit(limits.max_trade_ids)
         self._producers.limit(limits.max_producers)
         self._max_future_skew_ns = int(limits.max_future_skew_s * NS_PER_S)
 
     @property
     def duplicates(self) -> int:
-        """How many ticks came again."""
-        return self._numbering.duplicates
+        """How many ticks came again, by their sequence or by the id of their trade."""
+        return self._numbering.duplicates + self.book.engine.table.duplicates
 
     def publish_batch(self, data: bytes, now_ns: int, feed: Feed | None = None) -> BatchAck:
         """Apply one serialized ``TickBatch``, once, and return its ack.
@@ -103,7 +105,7 @@ class Market:
         first, seen = self._numbering.number(batch)
         refusals = self._numbering.new_refusals(batch, seen)
         applied = self._apply(batch, first, seen, now_ns, feed, refusals=refusals)
-        duplicates = count_duplicates(batch, seen)
+        duplicates = count_duplicates(batch, seen) + applied.duplicates
         return make_ack(first + batch.count - 1, applied.accepted, duplicates, applied.rejections)
 
     def dump_state(self) -> dict[str, Any]:

@@ -115,6 +115,13 @@ class AggregatorSettings(ServerSettings):
         ge=1,
         description="producers remembered; beyond, the one silent for longest is forgotten",
     )
+    max_trade_ids: int = Field(
+        default=5_000_000,
+        ge=0,
+        le=100_000_000,
+        description="trades with an id that are remembered, so that each counts once and can be "
+        "cancelled or corrected; beyond, the one that came first is forgotten; 70 bytes each",
+    )
     max_streams: int = Field(
         default=10_000,
         ge=1,
@@ -272,6 +279,7 @@ class AggregatorSettings(ServerSettings):
         return Limits(
             max_symbols=self.max_symbols,
             max_producers=self.max_producers,
+            max_trade_ids=self.max_trade_ids,
             max_future_skew_s=self.max_future_skew_s,
             max_price=self.max_price,
             max_volume=self.max_volume,

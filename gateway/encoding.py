@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 import orjson
 
+from marketdata.decimals import plain_decimal
 from marketdata.fields import AGGREGATE_FIELDS, BAR_FIELDS, Kind, PublicColumn, public_columns
 from marketdata.timestamps import NS_PER_MS
 from marketdata.wire.market_data_pb2 import (
@@ -73,15 +74,24 @@ def build_bar_encoder(columns: Sequence[PublicColumn]) -> EncodeBar:
     return cast("EncodeBar", _compile("bar_to_dict", "message, *, prices=True", body, values))
 
 
-def _expression(column: PublicColumn) -> str:
+def _expression(column: PublicColumn) -> str:  # noqa: PLR0911  one for each kind
     field = column.field
     value = f"message.{field.on_wire}"
     match field.kind:
         case Kind.COUNT | Kind.POSITION:
             return f"str({value})"
+        case Kind.SIZE:
+            return f"plain_decimal({value}, message.volume_decimals)"
+        case Kind.REAL if field.nullable:
+            # Only NaN differs from itself.
+            return f"({value} if {value} == {value} else None)"
         case Kind.TIME:
             # Read once for both of its columns.
-            return f"str({field.name})" if column.is_ns else f"str({field.name} // {NS_PER_MS})"
+            text = f"str({field.name})" if column.is_ns else f"str({field.name} // {NS_PER_MS})"
+            # The time of a close that no trade gave.
+            return (
+                f"({text} if message.close == message.close else None)" if field.nullable else text
+            )
         case Kind.CHOICE if field.nullable:
             return f"words_{field.name}.get({value})"
         case Kind.CHOICE:
@@ -103,11 +113,12 @@ def _compile(
     ]
     items = ", ".join(f"{column.name!r}: {value}" for column, value in values)
     lines = [f"def {name}({parameters}):", *times, *body, f"return {{{items}}}"]
-    words = {
+    words: dict[str, Any] = {
         f"words_{column.field.name}": dict(column.field.choices)
         for column, _ in values
         if column.field.choices
     }
+    words["plain_decimal"] = plain_decimal
     exec("\n ".join(lines), words)  # noqa: S102  the table's own names
     return cast("Callable[..., Any]", words[name])
 

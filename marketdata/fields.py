@@ -23,6 +23,8 @@ class Kind(Enum):
     REAL = "real"
     # int64, never negative: a decimal string in JSON, since JavaScript's numbers end at 2**53.
     COUNT = "count"
+    # int64 that counts 10^-volume_decimals: a decimal string in JSON, such as "0.469".
+    SIZE = "size"
     # uint64 that orders states: a decimal string in JSON.
     POSITION = "position"
     # uint32: a JSON number.
@@ -108,7 +110,9 @@ CANDLE_FIELDS = (
     Field(name="high", kind=Kind.REAL, json="high", candle=True, stored=True, nullable=True),
     Field(name="low", kind=Kind.REAL, json="low", candle=True, stored=True, nullable=True),
     Field(name="close", kind=Kind.REAL, json="close", candle=True, stored=True, nullable=True),
-    Field(name="volume", kind=Kind.COUNT, json="volume", candle=True, stored=True),
+    Field(name="volume", kind=Kind.SIZE, json="volume", candle=True, stored=True),
+    # The volume, and the notional, count 10^-volume_decimals.
+    Field(name="volume_decimals", kind=Kind.NUMBER, candle=True, stored=True),
     Field(
         name="trades",
         kind=Kind.COUNT,
@@ -211,7 +215,8 @@ _AGGREGATE_PRICES = CANDLE_FIELDS[:4]
 AGGREGATE_FIELDS = (
     Field(name="symbol", kind=Kind.TEXT, json="symbol"),
     *_AGGREGATE_PRICES,
-    Field(name="volume", kind=Kind.COUNT, json="volume", nullable=True),
+    Field(name="volume", kind=Kind.SIZE, json="volume", nullable=True),
+    Field(name="volume_decimals", kind=Kind.NUMBER),
     Field(
         name="last_ts",
         kind=Kind.TIME,

@@ -43,8 +43,9 @@ class Interval:
 
     name: str
     kind: IntervalKind
-    # ns, trades, shares or money; 1 for the day.
+    # ns, trades, shares or money; 1 for the day. Of shares and money in units of 10^-decimals.
     size: int
+    decimals: int = 0
 
     @property
     def by_clock(self) -> bool:

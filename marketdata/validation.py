@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import inf
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import MAX_SYMBOL_LENGTH, SymbolCase, normalize_symbol
@@ -15,7 +15,7 @@ from marketdata.timestamps import (
     nanoseconds_from,
     nanoseconds_in,
 )
-from marketdata.wire.market_data_pb2 import Refusal, Tick
+from marketdata.wire.market_data_pb2 import Exclude, Refusal, Tick, TickAction
 
 _MAX_INT64 = 2**63 - 1
 
@@ -25,6 +25,13 @@ MAX_PRICE = 1e12
 MAX_VOLUME = 10**15
 # An operator may allow larger ones; 92 of the largest still fit into the sum of a day.
 MAX_MAX_VOLUME = 10**17
+
+# A volume counts 10^-decimals.
+MAX_VOLUME_DECIMALS = 18
+# Bytes.
+MAX_TRADE_ID = 64
+# All bits of Exclude.
+ALL_EXCLUDES = 0b1111
 
 # Many feeds hold a price as an int64 with up to nine decimals, and write its largest value where
 # there is no price. Some multiply, some divide, and the two may differ in the last bit.
@@ -62,6 +69,22 @@ class RejectReason(StrEnum):
     TIMESTAMP_IN_FUTURE = "timestamp_in_future"
     TOO_MANY_SYMBOLS = "too_many_symbols"
     TOTAL_OVERFLOW = "total_overflow"
+    VOLUME_DECIMALS_TOO_LARGE = "volume_decimals_too_large"
+    TRADE_ID_TOO_LONG = "trade_id_too_long"
+    INVALID_EXCLUDES = "invalid_excludes"
+    INVALID_ACTION = "invalid_action"
+    # A cancel or a correction without the id of a trade.
+    MISSING_TRADE_ID = "missing_trade_id"
+    # No trade with this id is remembered, or it was cancelled.
+    UNKNOWN_TRADE_ID = "unknown_trade_id"
+    # Its trade is older than the revise window.
+    TOO_LATE_TO_AMEND = "too_late_to_amend"
+    # The trade decides a price of a bar whose other trades are not all remembered.
+    NOT_AMENDABLE = "not_amendable"
+
+
+# Which prices are valid: above 0, from 0 on, or negative ones too.
+PriceRule = Literal["positive", "nonnegative", "any"]
 
 
 class ValueLimits(NamedTuple):
@@ -80,24 +103,31 @@ def check_values(
     ts_ns: int,
     latest_ns: int,
     limits: ValueLimits = DEFAULT_LIMITS,
+    *,
+    decimals: int = 0,
+    excludes: int = 0,
+    price_rule: PriceRule = "positive",
 ) -> RejectReason | None:
-    """Return why the numbers of a tick are not valid, or None.
+    """Return why the numbers of a trade are not valid, or None.
 
     Args:
         price: in the symbol's currency.
-        volume: in units of the instrument.
+        volume: in units of 10^-decimals of the instrument.
         ts_ns: exchange time.
         latest_ns: the latest exchange time that is not in the future.
-        limits: the largest price and volume.
+        limits: the largest price and volume, in units of the instrument.
+        decimals: of the volume.
+        excludes: the bits of Exclude. A trade that does not move the volume may have none.
+        price_rule: which prices are valid.
     """
     # One chained comparison is false for NaN too; nan <= 0 would be False and let it through.
     if not 0.0 < price <= limits.max_price or price >= LEAST_SENTINEL:
-        reason = _check_price(price, limits)
+        reason = _check_price(price, limits, price_rule)
         if reason is not None:
             return reason
-    if volume <= 0:
+    if volume < 0 or (volume == 0 and not excludes & Exclude.EXCLUDE_VOLUME):
         return RejectReason.VOLUME_NOT_POSITIVE
-    if volume > limits.max_volume:
+    if volume > limits.max_volume * 10**decimals:
         return RejectReason.VOLUME_TOO_LARGE
     if ts_ns <= 0:
         return RejectReason.TIMESTAMP_NOT_POSITIVE
@@ -106,15 +136,30 @@ def check_values(
     return None
 
 
-def _check_price(price: float, limits: ValueLimits) -> RejectReason | None:
+def _check_price(price: float, limits: ValueLimits, rule: PriceRule) -> RejectReason | None:
     # -inf is both; not finite comes first.
     if price in (inf, -inf) or price != price:  # noqa: PLR0124  only NaN differs from itself
         return RejectReason.PRICE_NOT_FINITE
-    if price <= 0.0:
+    if (price <= 0.0 and rule == "positive") or (price < 0.0 and rule == "nonnegative"):
         return RejectReason.PRICE_NOT_POSITIVE
-    if price in PRICE_SENTINELS:
+    if abs(price) in PRICE_SENTINELS:
         return RejectReason.PRICE_SENTINEL
-    return RejectReason.PRICE_TOO_LARGE if price > limits.max_price else None
+    return RejectReason.PRICE_TOO_LARGE if abs(price) > limits.max_price else None
+
+
+def check_additions(tick: Tick) -> RejectReason | None:
+    """Return why the decimals, id, excludes and action of a tick are not valid, or None."""
+    if tick.volume_decimals > MAX_VOLUME_DECIMALS:
+        return RejectReason.VOLUME_DECIMALS_TOO_LARGE
+    if len(tick.trade_id) > MAX_TRADE_ID:
+        return RejectReason.TRADE_ID_TOO_LONG
+    if tick.excludes & ~ALL_EXCLUDES:
+        return RejectReason.INVALID_EXCLUDES
+    if tick.action not in TickAction.values():
+        return RejectReason.INVALID_ACTION
+    if tick.action and not tick.trade_id:
+        return RejectReason.MISSING_TRADE_ID
+    return None
 
 
 class TickRules:

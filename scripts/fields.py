@@ -15,11 +15,15 @@ HEAD = """\
 
 /** A 64-bit integer in decimal digits: JavaScript's numbers end at 2^53. */
 export type Int64 = string;
+
+/** An exact decimal: digits, which may have a point among them. */
+export type Decimal = string;
 """
 TYPES = {
     Kind.TEXT: "string",
     Kind.REAL: "number",
     Kind.COUNT: "Int64",
+    Kind.SIZE: "Decimal",
     Kind.POSITION: "Int64",
     Kind.TIME: "Int64",
     Kind.NUMBER: "number",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aggregator.bars.bar import SESSION, Bar, BarState, Coverage, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
 from aggregator.bars.closed_bars import ClosedBars, copy_records
-from aggregator.bars.kernel import query, refuse, restore
+from aggregator.bars.kernel import codes, query, refuse, restore, scale
 from aggregator.bars.kernel.records import EARLY, PHASES, UNSURE, OpenTables, Tables
 from aggregator.bars.plan import BarPlan
 from aggregator.bars.refusals import Refusals
@@ -130,6 +130,7 @@ class BarTable:
         tables = self.tables
         symbol = tables.symbols[row]
         symbol["latest"] = max(int(symbol["latest"]), bar.candle.last_ts)
+        self._align(row, bar.candle)
         place = restore.restore_bar(tables, row, slot, bar.start, bar.end, bar.state.value)
         record = tables.bars[place]
         record["candle"] = bar.candle.values()
@@ -143,7 +144,42 @@ class BarTable:
     def latest(self, row: int) -> int:
         """Return the latest exchange time of a symbol, -1 before the first."""
         candle = self.tables.bases[row]["candle"]
-        return int(candle["last_ts"] if candle["volume"] else self.tables.symbols[row]["latest"])
+        latest = int(self.tables.symbols[row]["latest"])
+        return max(latest, int(candle["last_ts"])) if candle["trades"] else latest
+
+    def decimals(self, row: int) -> int:
+        """Return the scale of a symbol: its volumes count 10^-decimals."""
+        return int(self.tables.symbols[row]["session"]["volume_decimals"])
+
+    def refine(self, row: int, decimals: int) -> bool:
+        """Give a symbol a finer scale; return whether no total passes an int64 with it."""
+        return scale.refine(self.tables, row, decimals) == codes.DONE
+
+    def fit_scale(self, row: int, volume: int, decimals: int) -> bool:
+        """Give a symbol the scale that a volume needs; return whether all totals, and it, fit."""
+        while decimals and not volume % 10:
+            volume, decimals = volume // 10, decimals - 1
+        if decimals > self.decimals(row) and not self.refine(row, decimals):
+            return False
+        factor: int = 10 ** (self.decimals(row) - decimals)
+        return volume * factor <= MAX_INT64
+
+    @property
+    def duplicates(self) -> int:
+        """How many trades came whose id came before, so far."""
+        return int(self.tables.state["duplicates"][0])
+
+    def _align(self, row: int, candle: Candle) -> None:
+        # Gives the symbol and a restored candle the finer one of their scales.
+        if candle.volume_decimals > self.decimals(row):
+            if not self.refine(row, candle.volume_decimals):
+                raise OverflowError(f"{self.symbols.symbols[row]}: a volume passes an int64")
+        else:
+            candle.refine(self.decimals(row))
+
+    def is_too_late(self, row: int, ts: int) -> bool:
+        """Return whether a trade is older than the window in which bars are revised."""
+        return self.latest(row) - ts > self._plan.revise_ns
 
     def lag(self, row: int) -> int:
         """Return how far the time of a symbol is from the wall clock."""
@@ -158,7 +194,7 @@ class BarTable:
             _merge(candle, self.tables.bases[row]["candle"])
         if int(symbol["gathered_slots"]) >> slot & 1:
             _merge(candle, symbol["gathered"])
-        if not candle.volume:
+        if not candle.trades:
             return None
         schedule = self._schedule(row, slot)
         bar = schedule.make(self.symbols.symbols[row], start, end, candle)
@@ -173,8 +209,8 @@ class BarTable:
         slots, bases = self.tables.slots[rows, slot], self.tables.bases[rows]
         base_starts = self.tables.symbols[rows]["base_start"]
         has_base = (slots["start"] <= base_starts) & (base_starts < slots["end"])
-        has_base &= bases["candle"]["volume"] != 0
-        return int(np.count_nonzero((slots["candle"]["volume"] != 0) | has_base))
+        has_base &= bases["candle"]["trades"] != 0
+        return int(np.count_nonzero((slots["candle"]["trades"] != 0) | has_base))
 
     def find_open(
         self, series: NDArray[np.int64], step: int
@@ -246,7 +282,7 @@ class BarTable:
         if symbol["in_session"]:
             _merge(candle, self.tables.bases[row]["candle"])
         _merge(candle, symbol["gathered"])
-        if not candle.volume:
+        if not candle.trades:
             return None
         bounds = int(symbol["session_start"]), int(symbol["session_end"])
         return Bar(self.symbols.symbols[row], SESSION, *bounds, candle)
@@ -255,14 +291,15 @@ class BarTable:
         """Return for how many symbols :meth:`session_bar` returns a bar."""
         count = len(self.symbols.symbols)
         symbols, bases = self.tables.symbols[:count], self.tables.bases[:count]
-        has_base = symbols["in_session"].astype(bool) & (bases["candle"]["volume"] != 0)
-        return int(np.count_nonzero((symbols["session"]["volume"] != 0) | has_base))
+        has_base = symbols["in_session"].astype(bool) & (bases["candle"]["trades"] != 0)
+        return int(np.count_nonzero((symbols["session"]["trades"] != 0) | has_base))
 
     def restore_session(self, row: int, bar: Bar) -> None:
         """Take over the session of an earlier epoch, unless the symbol has come further."""
         symbol = self.tables.symbols[row]
         if symbol["session_start"] <= bar.start and symbol["latest"] < bar.end:
             symbol["latest"] = max(int(symbol["latest"]), bar.candle.last_ts)
+            self._align(row, bar.candle)
             symbol["session"] = bar.candle.values()
             symbol["session_start"], symbol["session_end"] = bar.start, bar.end
             # The snapshot of a symbol is its first state.
@@ -379,7 +416,7 @@ def _read_candle(record: Any) -> Candle:
 
 
 def _merge(candle: Candle, record: Any) -> None:
-    if record["volume"]:
+    if record["trades"]:
         candle.merge(_read_candle(record))
 
 

@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any
 
-from aggregator.bars.kernel.candle import MAX_INT64, NUMBERS, CandleNumbers, add, merge, vwap
+from aggregator.bars.kernel.candle import (
+    MAX_INT64,
+    NUMBERS,
+    CandleNumbers,
+    add,
+    merge,
+    take,
+    vwap,
+)
 from marketdata.fields import CANDLE_FIELDS, Kind
 
 __all__ = ["MAX_INT64", "Candle"]
@@ -30,13 +38,40 @@ class Candle(CandleNumbers):
             setattr(self, name, value)
 
     add = add
-    merge = merge
+    take = take
     vwap = property(vwap)
 
     def values(self) -> tuple[Any, ...]:
         """Return all numbers, in the order of ``CANDLE_FIELDS``."""
         found: tuple[Any, ...] = _values(self)
         return found
+
+    def merge(self, other: CandleNumbers) -> None:
+        """Take the trades of ``other`` in, which has some; none of them was taken in before.
+
+        Raises:
+            OverflowError: the volume passes an int64 at the finer scale of the two.
+        """
+        if other.volume_decimals < self.volume_decimals:
+            other = Candle(_values(other))
+            other.refine(self.volume_decimals)
+        elif self.trades:
+            self.refine(other.volume_decimals)
+        merge(self, other)
+
+    def refine(self, decimals: int) -> None:
+        """Let the volume count 10^-decimals, which are at least those that it has.
+
+        Raises:
+            OverflowError: it passes an int64.
+        """
+        factor = 10 ** (decimals - self.volume_decimals)
+        if self.volume * factor > MAX_INT64:
+            raise OverflowError(f"a volume of {self.volume} x {factor} passes an int64")
+        self.volume *= factor
+        self.notional *= factor
+        self.notional_error *= factor
+        self.volume_decimals = decimals
 
     def copy(self) -> Candle:
         """Return a candle of the same trades."""

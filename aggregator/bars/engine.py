@@ -111,14 +111,15 @@ class BarEngine:
             self.series.want(row * len(self.series.intervals) + number, True)
         return row
 
-    def begin_batch(self, now_ns: int, latest_ns: int) -> None:
+    def begin_batch(self, now_ns: int, latest_ns: int, *, any_price: bool = False) -> None:
         """Begin a batch of trades.
 
         Args:
             now_ns: when they arrive; 0: none of them is of the present.
             latest_ns: the latest exchange time that is not in the future.
+            any_price: whether prices of 0 and below are valid.
         """
-        begin_batch(self.table.tables.state, now_ns, latest_ns)
+        begin_batch(self.table.tables.state, now_ns, latest_ns, any_price)
 
     def refuse(self, ticks: Iterable[tuple[str, int]]) -> None:
         """Note within a batch that ticks were refused; their symbols need not be known.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from math import ceil, inf
 from typing import Any
 
 from aggregator.bars.bar import Bar, BarState, CoverageRule
 from aggregator.bars.candle import MAX_INT64, Candle
+from aggregator.bars.kernel.candle import EXCLUDE_VOLUME, is_empty
+from aggregator.bars.source import Amendment
 from marketdata.intervals import Interval, IntervalKind
 from marketdata.sums import add_neumaier
 
@@ -21,6 +23,8 @@ MAX_PENDING = 100_000
 # half from rounding. 100 x 34.23 gives 3422.9999999999995 and fills a bar of 3423 all the same.
 _NEARLY = 1 - 2**-51
 
+# A trade that waits: exchange time, sequence, price, volume and excludes.
+_Trade = tuple[int, int, float, int, int]
 PhaseOf = Callable[[int], str]
 # From a symbol and start <= time < end to how many ticks were refused.
 RefusedOf = Callable[[str, int, int], int]
@@ -35,6 +39,9 @@ class EventBars:
 
     A trade that is larger than the rest of a bar is split; it counts as a trade in its first part.
     A full bar is final, and the next one begins with the next part, so no bar is empty.
+    A trade that does not move the volume is left out. One that was cancelled or corrected while it
+    waited counts as it is then; later it is what it was.
+
     :attr:`capped` counts bars that ended otherwise: the last of the MAX_BARS_PER_TRADE bars of one
     trade takes all that is left, and a bar ends before its totals pass an int64 or a double.
     """
@@ -51,14 +58,14 @@ class EventBars:
     ) -> None:
         self._symbol = symbol
         self._interval = interval
-        # The notional that fills a bar.
-        self._enough = interval.size * _NEARLY
+        # Volumes count 10^-decimals.
+        self._decimals = 0
+        self._set_scale(interval.decimals)
         self._grace_ns = grace_ns
         self._coverage = coverage
         self._phase = phase
         self._refused = refused
-        # (exchange time, sequence, price, volume)
-        self._pending: list[tuple[int, int, float, int]] = []
+        self._pending: list[_Trade] = []
         self._pending_sorted = True
         # Where the trades that counted have come to.
         self._reached = (0, -1)
@@ -72,7 +79,7 @@ class EventBars:
         """The bar that is not full yet, None between two; it goes on changing."""
         bar = self._bar
         if bar is not None:
-            bar.end = bar.candle.last_ts
+            bar.end = max(bar.candle.last_ts, bar.start)
             self._cover(bar)
         return bar
 
@@ -86,13 +93,65 @@ class EventBars:
         self._sort()
         return self._pending[0][0] + self._grace_ns if self._pending else None
 
-    def add(self, price: float, volume: int, ts: int, sequence: int) -> None:
+    # How much fills a bar at this scale, and the notional that nearly does.
+    def _set_scale(self, decimals: int) -> None:
+        factor = 10 ** (decimals - self._decimals)
+        self._decimals = decimals
+        self._size = self._interval.size
+        if self._interval.kind is not IntervalKind.TICK:
+            self._size *= 10 ** (decimals - self._interval.decimals)
+        self._enough = self._size * _NEARLY
+        if factor > 1:
+            self._pending = [
+                (ts, sequence, price, volume * factor, excludes)
+                for ts, sequence, price, volume, excludes in self._pending
+            ]
+
+    # Returns a volume at the scale of the bars, which gets finer if it must.
+    def _scaled(self, volume: int, decimals: int) -> int:
+        while decimals > self._decimals and volume % 10 == 0:
+            volume, decimals = volume // 10, decimals - 1
+        if decimals > self._decimals:
+            if self._bar is not None:
+                self._bar.candle.refine(decimals)
+            self._set_scale(decimals)
+        scaled: int = volume * 10 ** (self._decimals - decimals)
+        return scaled
+
+    def add(
+        self,
+        price: float,
+        volume: int,
+        ts: int,
+        sequence: int,
+        *,
+        decimals: int = 0,
+        excludes: int = 0,
+    ) -> None:
         """Take one trade in; it counts when :meth:`advance` comes to it."""
+        if excludes & EXCLUDE_VOLUME:
+            return
+        if decimals != self._decimals:
+            volume = self._scaled(volume, decimals)
         pending = self._pending
-        trade = (ts, sequence, price, volume)
+        trade = (ts, sequence, price, volume, excludes)
         if pending and trade < pending[-1]:
             self._pending_sorted = False
         pending.append(trade)
+
+    def amend(self, amendment: Amendment) -> None:
+        """Cancel or correct a trade, if it waits."""
+        self._sort()
+        key = amendment.ts, amendment.sequence
+        at = bisect_left(self._pending, key, key=lambda trade: trade[:2])
+        if at < len(self._pending) and self._pending[at][:2] == key:
+            del self._pending[at]
+            if not amendment.is_cancelled:
+                self.add(
+                    *(amendment.price, amendment.volume, *key),
+                    decimals=amendment.decimals,
+                    excludes=amendment.excludes,
+                )
 
     def advance(self, clock_ns: int) -> list[Bar]:
         """Let the trades count that are a grace older than the clock; return the bars they fill.
@@ -117,13 +176,21 @@ class EventBars:
         self._last_start, self._last_number = newest.start, newest.number
         self._reached = newest.candle.last_ts, newest.candle.last_sequence
         if not newest.state.is_closed:
-            self._bar = newest
+            self._restore_bar(newest)
+
+    def _restore_bar(self, bar: Bar | None) -> None:
+        self._bar = bar
+        if bar is not None:
+            decimals = max(bar.candle.volume_decimals, self._decimals)
+            self._set_scale(decimals)
+            bar.candle.refine(decimals)
 
     def dump_state(self) -> dict[str, Any]:
         """Return the trades that wait, the bar that is not full, and the rest."""
         self._sort()
         return {
             "pending": self._pending,
+            "decimals": self._decimals,
             "bar": self.open_bar,
             "reached": self._reached,
             "last_start": self._last_start,
@@ -134,7 +201,8 @@ class EventBars:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on where other bars were."""
-        self._pending = state["pending"]
+        self._set_scale(state["decimals"])
+        self._pending = [tuple(trade) for trade in state["pending"]]
         self._pending_sorted = True
         self._bar = state["bar"]
         self._reached = state["reached"]
@@ -153,11 +221,12 @@ class EventBars:
         if count:
             released = self._pending[:count]
             del self._pending[:count]
-            for ts, sequence, price, volume in released:
-                self._count(ts, sequence, price, volume, filled)
+            for trade in released:
+                self._count(trade, filled)
         return filled
 
-    def _count(self, ts: int, sequence: int, price: float, volume: int, filled: list[Bar]) -> None:
+    def _count(self, trade: _Trade, filled: list[Bar]) -> None:
+        ts, sequence, price, volume, excludes = trade
         late = (ts, sequence) < self._reached
         if late:
             self.late += 1
@@ -177,7 +246,7 @@ class EventBars:
                 self.capped += 1
                 filled.append(self._close(bar))
                 continue
-            _add(bar.candle, price, part, ts, sequence, late=late)
+            _add(bar.candle, (ts, sequence, price, part, excludes), late=late)
             if left < volume:
                 # Not its first part.
                 bar.candle.trades -= 1
@@ -193,14 +262,19 @@ class EventBars:
             self._interval.name,
             start=ts,
             end=ts,
-            candle=Candle(),
+            candle=self._new_candle(),
             number=number,
             phase=self._phase(ts),
         )
         return bar
 
+    def _new_candle(self) -> Candle:
+        candle = Candle()
+        candle.volume_decimals = self._decimals
+        return candle
+
     def _close(self, bar: Bar) -> Bar:
-        bar.end = bar.candle.last_ts
+        bar.end = max(bar.candle.last_ts, bar.start)
         self._cover(bar)
         bar.state = BarState.FINAL
         self._bar = None
@@ -212,7 +286,7 @@ class EventBars:
 
     def _room(self, candle: Candle, price: float, left: int) -> int:
         # How many of the shares left, at this price, go into the bar; at least one.
-        kind, size = self._interval.kind, self._interval.size
+        kind, size = self._interval.kind, self._size
         if kind is IntervalKind.TICK:
             return left
         if kind is IntervalKind.VOLUME:
@@ -220,7 +294,7 @@ class EventBars:
         return _shares(candle, self._enough, price, left)
 
     def _is_full(self, candle: Candle) -> bool:
-        kind, size = self._interval.kind, self._interval.size
+        kind, size = self._interval.kind, self._size
         if kind is IntervalKind.TICK:
             return candle.trades >= size
         if kind is IntervalKind.VOLUME:
@@ -228,7 +302,7 @@ class EventBars:
         return candle.notional + candle.notional_error >= self._enough
 
 
-def _time(trade: tuple[int, int, float, int]) -> int:
+def _time(trade: _Trade) -> int:
     return trade[0]
 
 
@@ -236,14 +310,15 @@ def _overflows(candle: Candle, price: float, volume: int) -> bool:
     return candle.volume + volume > MAX_INT64 or candle.notional + price * volume == inf
 
 
-def _add(candle: Candle, price: float, volume: int, ts: int, sequence: int, *, late: bool) -> None:
-    if not late or not candle.volume:
-        candle.add(price, volume, ts, sequence)
+def _add(candle: Candle, trade: _Trade, *, late: bool) -> None:
+    ts, sequence, price, volume, excludes = trade
+    if not late or is_empty(candle):
+        candle.take(price, volume, ts, sequence, excludes)
         return
     # Neither its first nor its last trade.
     first = candle.open, candle.first_ts, candle.first_sequence
     last = candle.close, candle.last_ts, candle.last_sequence
-    candle.add(price, volume, ts, sequence)
+    candle.take(price, volume, ts, sequence, excludes)
     candle.open, candle.first_ts, candle.first_sequence = first
     candle.close, candle.last_ts, candle.last_sequence = last
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from aggregator.bars.bar import Bar
+from aggregator.bars.source import Amendment
 from marketdata.intervals import Interval
 
 # Full bars in memory of each symbol and interval.
@@ -20,8 +21,20 @@ class EventBars(Protocol):
     def open_bar(self) -> Bar | None:
         """The bar that is not full, or None."""
 
-    def add(self, price: float, volume: int, ts: int, sequence: int) -> None:
-        """Take one trade in."""
+    def add(
+        self,
+        price: float,
+        volume: int,
+        ts: int,
+        sequence: int,
+        *,
+        decimals: int = 0,
+        excludes: int = 0,
+    ) -> None:
+        """Take one trade in, whose volume counts 10^-decimals."""
+
+    def amend(self, amendment: Amendment) -> None:
+        """Cancel or correct a trade, if it waits."""
 
     def advance(self, clock_ns: int) -> list[Bar]:
         """Return the bars that are full as of the symbol's time ``clock_ns``."""

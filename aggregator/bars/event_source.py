@@ -16,6 +16,7 @@ from aggregator.bars.saved_series import dump_series, load_series
 from aggregator.bars.source import Accepted
 from aggregator.bars.timers import Timers
 from aggregator.bars.wanted import Wanted
+from aggregator.wire.ticks import DECIMALS, EXCLUDES, EXCLUDES_SHIFT
 from marketdata.intervals import Interval
 from marketdata.wire.market_data_pb2 import UpdateBatch
 
@@ -86,14 +87,23 @@ class EventBarSource:
 
     # Returns the rows, each once.
     def _take(self, accepted: Accepted) -> Iterable[int]:
-        ticks, start, stop, first_sequence, rejected = accepted
-        columns = [column[start:stop].tolist() for column in ticks]
+        ticks, start, stop = accepted.ticks, accepted.start, accepted.stop
+        columns = ticks.rows, ticks.prices, ticks.volumes, ticks.times, ticks.marks
+        parts = [column[start:stop].tolist() for column in columns]
         traded: dict[int, None] = {}
-        for index, (row, price, volume, ts) in enumerate(zip(*columns, strict=True), start):
-            if index not in rejected:
-                traded[row] = None
-                for series in self._series[row]:
-                    series.bars.add(price, volume, ts, first_sequence + index)
+        for index, (row, price, volume, ts, mark) in enumerate(zip(*parts, strict=True), start):
+            if index in accepted.rejected:
+                continue
+            traded[row] = None
+            sequence = accepted.first_sequence + index
+            decimals, excludes = mark & DECIMALS, mark >> EXCLUDES_SHIFT & EXCLUDES
+            for series in self._series[row]:
+                series.bars.add(
+                    *(price, volume, ts, sequence), decimals=decimals, excludes=excludes
+                )
+        for each in accepted.amends:
+            for series in self._series[each.row]:
+                series.bars.amend(each)
         return traded
 
     def next_timer(self) -> int | None:

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from aggregator.bars.event_series import EventSeries
 from aggregator.bars.saved_bars import pack_bars, unpack_bars
 
-_NUMBERS = ("sequence", "open_sequence", "last_start", "last_number", "late", "capped")
+_NUMBERS = ("decimals", "sequence", "open_sequence", "last_start", "last_number", "late", "capped")
 _REACHED = ("reached_ts", "reached_sequence")
 # How many trades wait, how many bars are full, and whether one is open: 0 or 1.
 _COUNTS = ("pending", "recent", "open")
 SAVED_SERIES = np.dtype([(name, np.int64) for name in (*_NUMBERS, *_REACHED, *_COUNTS)])
 SAVED_TRADE = np.dtype(
-    [("ts", np.int64), ("sequence", np.int64), ("price", np.float64), ("volume", np.int64)]
+    [
+        *(("ts", np.int64), ("sequence", np.int64), ("price", np.float64)),
+        *(("volume", np.int64), ("excludes", np.int64)),
+    ]
 )
 
 

@@ -10,6 +10,20 @@ from aggregator.bars.published import Published
 from aggregator.wire.ticks import Ticks
 
 
+class Amendment(NamedTuple):
+    """A trade that was cancelled or corrected."""
+
+    row: int
+    ts: int
+    sequence: int
+    # What it is now, unless it was cancelled.
+    price: float
+    volume: int
+    decimals: int
+    excludes: int
+    is_cancelled: bool
+
+
 class Accepted(NamedTuple):
     """The ticks of a batch that were accepted."""
 
@@ -19,8 +33,9 @@ class Accepted(NamedTuple):
     stop: int
     # The sequence of the first tick of the columns.
     first_sequence: int
-    # The indexes of ticks between that were rejected, here or by the sender.
+    # The indexes of ticks between that are no trades, or were rejected, here or by the sender.
     rejected: frozenset[int]
+    amends: Sequence[Amendment] = ()
 
 
 class BarSource(Protocol):

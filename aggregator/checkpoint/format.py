@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from aggregator.checkpoint.errors import DamagedCheckpoint, UnknownVersion
 
 # Grows with every change of the format or of the meaning of a saved value.
-VERSION = 2
+VERSION = 3
 
 _MAGIC = b"MDCP"
 _HEAD = struct.Struct("<4sIQ16s")

@@ -2,17 +2,22 @@
 
 The functions are compiled from that table when this module is loaded, as ``dataclasses`` does it.
 Loops over the names of the fields would take twice as long: a read of 1,000 bars 0.7 ms more.
+
+SQLite has no NaN. A price that no trade gave is infinite in a row, so that the highest and the
+lowest of two rows are right all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import inf, nan
 from operator import itemgetter
 from typing import Any
 
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import Candle
 from aggregator.bars.closed_bars import ClosedBars
+from aggregator.bars.kernel.candle import vwap_of
 from aggregator.store.schema import STORED
 from marketdata.fields import Field, Kind
 from marketdata.wire import market_data_pb2 as wire
@@ -28,7 +33,12 @@ _SCOPE: dict[str, Any] = {
     "Candle": Candle,
     "Coverage": Coverage,
     "Message": wire.Bar,
+    "vwap": vwap_of,
+    "inf": inf,
+    "nan": nan,
 }
+# What stands in a row for a price that no trade gave.
+UNKNOWN = {"open": inf, "high": -inf, "low": inf, "close": inf}
 
 
 def row_writer(fields: Iterable[Field]) -> Callable[[Bar], Row]:
@@ -40,7 +50,7 @@ def row_writer(fields: Iterable[Field]) -> Callable[[Bar], Row]:
 
 def bar_reader(fields: Sequence[Field]) -> Callable[[Sequence[Any]], Bar]:
     """Return the function from the values of all stored fields to a bar that can go on."""
-    numbers = [f"candle.{field.name} = {_local(field)}" for field in fields if field.candle]
+    numbers = [f"candle.{field.name} = {_read(field)}" for field in fields if field.candle]
     others = [field for field in fields if not field.candle]
     arguments = ", ".join(f"{field.name}={_choice(field)}" for field in others)
     reader: Callable[[Sequence[Any]], Bar] = _compile(
@@ -58,14 +68,13 @@ def bar_reader(fields: Sequence[Field]) -> Callable[[Sequence[Any]], Bar]:
 def message_writer(fields: Sequence[Field]) -> Callable[[Sequence[Any]], wire.Bar]:
     """Return the function from the values of all stored fields to a bar of the contract."""
     shown = [field for field in fields if field.on_wire]
-    arguments = ", ".join(f"{field.on_wire}={_local(field)}" for field in shown)
+    arguments = ", ".join(f"{field.on_wire}={_read(field)}" for field in shown)
     writer: Callable[[Sequence[Any]], wire.Bar] = _compile(
         "row",
         [
             _unpack(fields),
-            # As Candle.vwap has it.
-            "vwap = min(max((_notional + _notional_error) / _volume, _low), _high)",
-            f"return Message(vwap=vwap, {arguments})",
+            "mean = vwap(_notional, _notional_error, _volume, _low, _high)",
+            f"return Message(vwap=mean, {arguments})",
         ],
     )
     return writer
@@ -89,7 +98,20 @@ def _unpack(fields: Sequence[Field]) -> str:
 
 def _value(field: Field) -> str:
     owner = "candle" if field.candle else "bar"
-    return f"{owner}.{field.name}{'.value' if field.kind is Kind.CHOICE else ''}"
+    value = f"{owner}.{field.name}{'.value' if field.kind is Kind.CHOICE else ''}"
+    # Only NaN differs from itself.
+    return (
+        f"{value} if {value} == {value} else {UNKNOWN[field.name]}" if _is_price(field) else value
+    )
+
+
+def _is_price(field: Field) -> bool:
+    return field.name in UNKNOWN
+
+
+def _read(field: Field) -> str:
+    value = _local(field)
+    return f"nan if {value} == {UNKNOWN[field.name]} else {value}" if _is_price(field) else value
 
 
 def _choice(field: Field) -> str:
@@ -104,11 +126,17 @@ def to_rows(bars: Sequence[Bar]) -> list[Row]:
     """Return the rows of bars; those of the pool column by column, without a bar of each."""
     if not isinstance(bars, ClosedBars):
         return list(map(to_row, bars))
-    columns = (
-        bars.candle_column(field.name) if field.candle else bars.column(field.name)
-        for field in STORED
-    )
-    return list(zip(*columns, strict=True))
+    return list(zip(*(_column_of(bars, field) for field in STORED), strict=True))
+
+
+def _column_of(bars: ClosedBars, field: Field) -> Sequence[Any]:
+    if not field.candle:
+        return bars.column(field.name)
+    values = bars.candle_column(field.name)
+    if _is_price(field):
+        unknown = UNKNOWN[field.name]
+        return [value if value == value else unknown for value in values]  # noqa: PLR0124
+    return values
 
 
 to_bar = bar_reader(STORED)

@@ -35,6 +35,7 @@ _TYPES = {
     Kind.TEXT: Text,
     Kind.REAL: Double,
     Kind.COUNT: BigInteger,
+    Kind.SIZE: BigInteger,
     Kind.POSITION: BigInteger,
     Kind.NUMBER: Integer,
     Kind.TIME: BigInteger,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aggregator.views.view import States, Trades
+from marketdata.decimals import plain_decimal
 
 
 class LastTrade:
@@ -27,5 +28,7 @@ class LastTrade:
             state = states.setdefault(trades.symbols[row], {"timeNs": "0"})
             if time >= int(state["timeNs"]):
                 state["price"] = float(trades.prices[index])
-                state["volume"] = str(trades.volumes[index])
+                state["volume"] = plain_decimal(
+                    int(trades.volumes[index]), int(trades.decimals[index])
+                )
                 state["timeNs"] = str(time)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.bars.source import Accepted
+from aggregator.wire.ticks import DECIMALS
 
 # By symbol: plain values that JSON knows. They are part of the aggregator's state, so a restart or
 # a replay makes the same ones again.
@@ -22,7 +23,8 @@ class Trades(NamedTuple):
         symbols: the symbol of each row.
         rows: int32.
         prices: doubles.
-        volumes: int64.
+        volumes: int64, which count 10^-decimals.
+        decimals: of the volumes.
         times: exchange times in ns, int64.
     """
 
@@ -30,6 +32,7 @@ class Trades(NamedTuple):
     rows: NDArray[np.int32]
     prices: NDArray[np.float64]
     volumes: NDArray[np.int64]
+    decimals: NDArray[np.int32]
     times: NDArray[np.int64]
 
 
@@ -43,6 +46,7 @@ def accepted_trades(accepted: Accepted, symbols: Sequence[str]) -> Trades:
         ticks.rows[part][chosen],
         ticks.prices[part][chosen],
         ticks.volumes[part][chosen],
+        ticks.marks[part][chosen] & DECIMALS,
         ticks.times[part][chosen],
     )
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from aggregator.views.view import States, Trades
+from marketdata.decimals import EXACT, plain
 
 _DAY_NS = 86_400 * 10**9
 # Prices are put together by their first digits, so that a symbol has at most some thousand levels.
@@ -32,12 +33,12 @@ class VolumeProfile:
         days = trades.times // _DAY_NS
         order = np.lexsort((trades.prices, days, trades.rows))
         rows, days, prices = trades.rows[order], days[order], trades.prices[order]
-        volumes = trades.volumes[order].tolist()
+        volumes, decimals = trades.volumes[order].tolist(), trades.decimals[order].tolist()
         is_new = (np.diff(rows) != 0) | (np.diff(days) != 0) | (np.diff(prices) != 0)
         starts = [0, *(np.flatnonzero(is_new) + 1).tolist()]
         for at, end in zip(starts, [*starts[1:], len(order)], strict=True):
-            # Python's integers do not overflow.
-            volume = sum(volumes[at:end])
+            # All of one scale; Python's integers do not overflow.
+            volume = Decimal(sum(volumes[at:end])).scaleb(-decimals[at])
             symbol, day = trades.symbols[rows[at]], _name_of(int(days[at]))
             _add_level(states, symbol, day, _level_of(float(prices[at])), volume)
 
@@ -52,7 +53,7 @@ def _name_of(day: int) -> str:
     return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
 
 
-def _add_level(states: States, symbol: str, day: str, level: str, volume: int) -> None:
+def _add_level(states: States, symbol: str, day: str, level: str, volume: Decimal) -> None:
     state = states.get(symbol)
     if state is None or state["day"] < day:
         state = states[symbol] = {"day": day, "levels": {}, "other": "0"}
@@ -60,6 +61,10 @@ def _add_level(states: States, symbol: str, day: str, level: str, volume: int) -
         return
     levels = state["levels"]
     if level in levels or len(levels) < MAX_LEVELS:
-        levels[level] = str(int(levels.get(level, "0")) + volume)
+        levels[level] = _sum(levels.get(level, "0"), volume)
     else:
-        state["other"] = str(int(state["other"]) + volume)
+        state["other"] = _sum(state["other"], volume)
+
+
+def _sum(total: str, volume: Decimal) -> str:
+    return plain(EXACT.add(Decimal(total), volume))

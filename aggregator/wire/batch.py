@@ -11,9 +11,18 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from aggregator.wire.decode import DONE, MIN_TICK, TICK_TAG, Symbols, decode_ticks
+from aggregator.wire.decode import DONE, MIN_TICK, TICK_TAG, Symbols, decode_ticks, put_id
 from aggregator.wire.symbol_table import SymbolTable
-from aggregator.wire.ticks import EMPTY, Ticks, make_ticks
+from aggregator.wire.ticks import (
+    ACTION_SHIFT,
+    DECIMALS,
+    EMPTY,
+    EXCLUDES_SHIFT,
+    HAS_ID,
+    Ticks,
+    make_ticks,
+)
+from marketdata.validation import RejectReason, check_additions
 from marketdata.wire.market_data_pb2 import FeedReport, Refusal, Tick, TickBatch
 
 _MIN_TICKS = 1024
@@ -25,6 +34,7 @@ _FIRST_SEQUENCE_TAG = TickBatch.FIRST_SEQUENCE_FIELD_NUMBER << 3
 _TAIL_TAGS = {
     TickBatch.FEED_FIELD_NUMBER << 3 | 2,
     TickBatch.REFUSALS_FIELD_NUMBER << 3 | 2,
+    TickBatch.ANY_PRICE_FIELD_NUMBER << 3,
 }
 
 
@@ -39,9 +49,13 @@ class Batch:
     # The symbols without a row, by the index of the tick. They may be invalid.
     unknown: dict[int, str] = field(default_factory=dict)
     feed: FeedReport | None = None
+    # Why ticks are not valid, by their indexes: those whose values do not fit the columns.
+    invalid: dict[int, RejectReason] = field(default_factory=dict)
     # Ticks that the sender refused, and the number of the first one.
     refusals: Sequence[Refusal] = ()
     first_refusal: int = 0
+    # Whether prices of 0 and below are valid.
+    any_price: bool = False
     # How many ticks are empty: the sender refused them.
     empty: int = 0
 
@@ -77,6 +91,11 @@ class Batch:
         found: list[int] = np.flatnonzero(self.rows[start:stop] == EMPTY).tolist()
         return [start + each for each in found]
 
+    def without_trade(self, start: int, stop: int) -> list[int]:
+        """Return the indexes with start <= index < stop of ticks that are no trades of a symbol."""
+        found: list[int] = np.flatnonzero(self.rows[start:stop] < 0).tolist()
+        return [start + each for each in found]
+
     def put(self, index: int, tick: Tick, table: SymbolTable) -> None:
         """Write one tick into the columns."""
         row = table.rows.get(tick.symbol, -1)
@@ -89,6 +108,23 @@ class Batch:
         self.prices[index] = tick.price
         self.volumes[index] = tick.volume
         self.times[index] = tick.exchange_timestamp
+        self.ticks.marks[index] = 0
+        reason = check_additions(tick)
+        if reason is not None:
+            self.invalid[index] = reason
+            # The loop stops here.
+            self.unknown[index], self.rows[index] = tick.symbol, -1
+            return
+        mark = tick.volume_decimals | tick.excludes << EXCLUDES_SHIFT | tick.action << ACTION_SHIFT
+        if tick.trade_id:
+            mark |= HAS_ID
+            padded = bytes(8) + tick.trade_id
+            put_id(_address_of(padded) + 8, len(tick.trade_id), self.ticks.ids, index)
+        self.ticks.marks[index] = mark
+
+    def volume(self, index: int) -> tuple[int, int]:
+        """Return the volume of a tick, and its decimals."""
+        return int(self.volumes[index]), int(self.ticks.marks[index]) & DECIMALS
 
     def time_range(self, latest_ns: int) -> tuple[int, int] | None:
         """Return the earliest and the latest exchange time within 1..latest_ns, if there is one."""
@@ -132,6 +168,7 @@ class Decoder:
                 return self._decode_by_library(data)
             batch.feed = tail.feed if tail.HasField("feed") else None
             batch.refusals, batch.first_refusal = tail.refusals, tail.first_refusal
+            batch.any_price = tail.any_price
         return batch
 
     def read(self, ticks: Sequence[Tick]) -> Batch:
@@ -193,6 +230,7 @@ class Decoder:
         if message.HasField("feed"):
             batch.feed = message.feed
         batch.refusals, batch.first_refusal = message.refusals, message.first_refusal
+        batch.any_price = message.any_price
         return batch
 
 
@@ -224,4 +262,4 @@ def _read_head(data: bytes) -> tuple[int, str, int]:
 
 
 def _columns(ticks: Ticks) -> list[NDArray[Any]]:
-    return [ticks.rows, ticks.prices, ticks.volumes, ticks.times]
+    return list(ticks)

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.wire.ticks import EMPTY, TICKS, Ticks
+from aggregator.wire.ticks import ACTION_SHIFT, EMPTY, EXCLUDES_SHIFT, HAS_ID, TICKS, Ticks
+from aggregator.wire.trade_id import pack_id
 from marketdata.kernels import KERNELS, inlined_part, kernel_part, types
 from marketdata.symbols import MAX_SYMBOL_LENGTH
+from marketdata.validation import ALL_EXCLUDES, MAX_TRADE_ID, MAX_VOLUME_DECIMALS
 from marketdata.words import load_byte, load_double, load_word
 
 # Why the loop stopped.
@@ -31,6 +33,11 @@ _PRICE_TAG = 2 << 3 | 1
 _VOLUME_TAG = 3 << 3
 _EXCHANGE_TAG = 4 << 3
 _INGEST_TAG = 5 << 3
+_DECIMALS_TAG = 6 << 3
+_ID_TAG = 7 << 3 | 2
+_EXCLUDES_TAG = 8 << 3
+_ACTION_TAG = 9 << 3
+_MAX_ACTION = 2
 # What follows the symbol: the price, and two numbers of at least one byte.
 _AFTER_SYMBOL = 9 + 2 + 2
 _MAX_SYMBOL = MAX_SYMBOL_LENGTH
@@ -191,25 +198,72 @@ def _has_room(size: int, index: int, rest: int) -> bool:
     return index + 1 + rest // MIN_TICK + 1 <= size
 
 
+class _Trade(NamedTuple):
+    price: float
+    volume: int
+    # -1: the tick is not for this loop.
+    time: int
+    # See aggregator.wire.ticks.
+    mark: int
+    # Where the trade id begins, and its length.
+    id_at: int
+    id_length: int
+
+
 @inlined_part
-def _read_trade(at: int, stop: int) -> tuple[float, int, int]:
-    # Returns price, volume and exchange time; -1 as the time: the tick is not for this loop. There
-    # is room for the price and two numbers of one byte.
+def _unusual() -> _Trade:
+    return _Trade(0.0, 0, -1, 0, 0, 0)
+
+
+@inlined_part
+def _read_trade(at: int, stop: int) -> _Trade:
+    # There is room for the price and two numbers of one byte.
     if load_byte(at) != _PRICE_TAG or load_byte(at + 9) != _VOLUME_TAG:
-        return 0.0, 0, -1
+        return _unusual()
     price = load_double(at + 1)
-    volume, at = _read_number(at + 10, stop, 56)
+    volume, at = _read_number(at + 10, stop, 63)
     if volume < 0 or at >= stop or load_byte(at) != _EXCHANGE_TAG:
-        return 0.0, 0, -1
+        return _unusual()
     time, at = _read_number(at + 1, stop, 63)
     # The ingest times are not used here, but must be numbers.
     while at < stop and load_byte(at) == _INGEST_TAG:
         ingest, at = _read_number(at + 1, stop, 63)
         if ingest < 0:
-            return 0.0, 0, -1
+            return _unusual()
+    mark = id_at = id_length = 0
     if at != stop:
-        return 0.0, 0, -1
-    return price, volume, time
+        mark, id_at, id_length = _read_mark(at, stop)
+        if mark < 0:
+            return _unusual()
+    return _Trade(price, volume, time, mark, id_at, id_length)
+
+
+@kernel_part
+def _read_mark(at: int, stop: int) -> tuple[int, int, int]:
+    # Reads the fields after the exchange time, each of which can have one byte more than its tag.
+    # Returns the mark, -1 if they are not as usual, then where the id begins, and its length.
+    decimals = excludes = action = id_at = id_length = 0
+    while at + 1 < stop:
+        tag = load_byte(at)
+        value, following = _read_number(at + 1, stop, 63)
+        if value < 0:
+            return -1, 0, 0
+        if tag == _DECIMALS_TAG and value <= MAX_VOLUME_DECIMALS:
+            decimals = value
+        elif tag == _EXCLUDES_TAG and value <= ALL_EXCLUDES:
+            excludes = value
+        elif tag == _ACTION_TAG and value <= _MAX_ACTION:
+            action = value
+        elif tag == _ID_TAG and value <= MAX_TRADE_ID and value <= stop - following:
+            id_at, id_length = following, value
+            following += value
+        elif tag != _INGEST_TAG:
+            return -1, 0, 0
+        at = following
+    if at != stop:
+        return -1, 0, 0
+    mark = decimals | excludes << EXCLUDES_SHIFT | action << ACTION_SHIFT
+    return mark | HAS_ID if id_length else mark, id_at, id_length
 
 
 @kernel_part
@@ -224,6 +278,12 @@ def _differs_after(names: NDArray[np.int64], row: int, at: int, length: int) -> 
         or names[row, 6] != half.w2
         or names[row, 7] != half.w3
     )
+
+
+@KERNELS.add(_types.void(_INT, _INT, _types.int64[:, ::1], _INT))
+def put_id(at: int, length: int, ids: NDArray[np.int64], index: int) -> None:
+    """Write the words of the trade id at an address; the eight bytes before it can be read."""
+    ids[index, 0], ids[index, 1] = pack_id(at, length)
 
 
 @KERNELS.add(_types.UniTuple(_INT, 4)(_INT, _INT, _INT, _SYMBOLS, TICKS))
@@ -246,6 +306,7 @@ def decode_ticks(
     # A function that takes arrays would count their references, which takes as long as all else.
     slots, heads = symbols.slots, symbols.heads
     rows, prices, volumes, times = ticks.rows, ticks.prices, ticks.volumes, ticks.times
+    marks, ids = ticks.marks, ticks.ids
     mask = slots.shape[0] - 1
     empty = 0
     while position < end:
@@ -255,7 +316,7 @@ def decode_ticks(
                 return UNUSUAL, position, index, empty
             rows[index] = EMPTY
             empty += 1
-            prices[index] = volumes[index] = times[index] = 0
+            prices[index] = volumes[index] = times[index] = marks[index] = 0
             position += 2
             index += 1
             continue
@@ -279,13 +340,16 @@ def decode_ticks(
         stop = position + 2 + load_byte(position + 1)
         if row < 0:
             return UNUSUAL, position, index, empty
-        price, volume, time = _read_trade(at + length, stop)
-        if time < 0:
+        trade = _read_trade(at + length, stop)
+        if trade.time < 0:
             return UNUSUAL, position, index, empty
         rows[index] = row
-        prices[index] = price
-        volumes[index] = volume
-        times[index] = time
+        prices[index] = trade.price
+        volumes[index] = trade.volume
+        times[index] = trade.time
+        marks[index] = trade.mark
+        if trade.id_length:
+            ids[index, 0], ids[index, 1] = pack_id(trade.id_at, trade.id_length)
         position = stop
         index += 1
     return DONE, position, index, empty

@@ -54,7 +54,7 @@ def make_writer(
 ) -> Writer:
     """Return how records are written as messages, byte for byte as the protobuf library does.
 
-    A number that neither the records nor a Rest have is not written. Prices are never 0.
+    A number that neither the records nor a Rest have is not written, nor is a price of -0.0.
 
     Args:
         message: the message.
@@ -143,11 +143,14 @@ def _with_real(tag: _Tag, get: Callable[[Any, Rest], float], others: Writer) -> 
 
     @fused_part
     def put(at: int, record: Any, rest: Rest) -> int:
-        return put_others(put_double(put_tag(at), get(record, rest)), record, rest)
+        value = get(record, rest)
+        if value != 0.0:
+            at = put_double(put_tag(at), value)
+        return put_others(at, record, rest)
 
     @fused_part
     def size(record: Any, rest: Rest) -> int:
-        return own_size + size_others(record, rest)
+        return (own_size if get(record, rest) != 0.0 else 0) + size_others(record, rest)
 
     return Writer(size, put)
 

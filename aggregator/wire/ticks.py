@@ -9,8 +9,16 @@ from numpy.typing import NDArray
 
 from marketdata.kernels import types
 
-# In place of a row: the sender refused the tick, and only its sequence is left.
-EMPTY = -2
+# In place of a row: the sender refused the tick, and only its sequence is left; or its trade came
+# before, or it cancels or corrects one.
+EMPTY, DUPLICATE, AMENDS = -2, -3, -4
+
+# A mark has the decimals of the volume, then bits: Tick.excludes, Tick.action, and whether there is
+# a trade id. It is 0 for a tick with none of these.
+DECIMALS = 0xFF
+EXCLUDES_SHIFT, EXCLUDES = 8, 0xF
+ACTION_SHIFT, ACTION = 12, 0x3
+HAS_ID = 1 << 14
 
 
 class Ticks(NamedTuple):
@@ -21,12 +29,17 @@ class Ticks(NamedTuple):
         prices: as doubles.
         volumes: as int64.
         times: the exchange times.
+        marks: what else the tick has, see :data:`DECIMALS`.
+        ids: the trade ids, packed by :mod:`aggregator.wire.trade_id`; they mean nothing without
+            HAS_ID.
     """
 
     rows: NDArray[np.int32]
     prices: NDArray[np.float64]
     volumes: NDArray[np.int64]
     times: NDArray[np.int64]
+    marks: NDArray[np.int32]
+    ids: NDArray[np.int64]
 
 
 def make_ticks(size: int) -> Ticks:
@@ -36,6 +49,8 @@ def make_ticks(size: int) -> Ticks:
         prices=np.zeros(size, np.float64),
         volumes=np.zeros(size, np.int64),
         times=np.zeros(size, np.int64),
+        marks=np.zeros(size, np.int32),
+        ids=np.zeros((size, 2), np.int64),
     )
 
 
@@ -43,5 +58,9 @@ def make_ticks(size: int) -> Ticks:
 _types: Any = types
 # The type of Ticks in the signature of a compiled loop.
 TICKS: Any = _types.NamedTuple(
-    (_types.int32[::1], _types.float64[::1], _types.int64[::1], _types.int64[::1]), Ticks
+    (
+        *(_types.int32[::1], _types.float64[::1], _types.int64[::1], _types.int64[::1]),
+        *(_types.int32[::1], _types.int64[:, ::1]),
+    ),
+    Ticks,
 )

@@ -6,12 +6,14 @@ import asyncio
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from gateway.bars.query import BarsQuery, Fill
 from gateway.encoding import BAR_COLUMNS, BAR_KEYS, JsonBar, bar_to_dict, encode_json
 from gateway.errors import NotAcceptable
 from marketdata.fields import Kind, PublicColumn
+from marketdata.validation import MAX_VOLUME_DECIMALS
 from marketdata.wire.market_data_pb2 import Bar
 
 if TYPE_CHECKING:
@@ -110,13 +112,15 @@ def arrow_columns(
 ) -> dict[str, Any]:
     """Return the Arrow columns of ``rows``.
 
-    Times are timestamps in UTC and counts are integers, so that a reader converts nothing.
+    Times are timestamps in UTC, counts are integers and sizes decimals, so that a reader converts
+    nothing.
     """
     types = {
         Kind.TEXT: arrow.string(),
         Kind.CHOICE: arrow.string(),
         Kind.REAL: arrow.float64(),
         Kind.COUNT: arrow.int64(),
+        Kind.SIZE: arrow.decimal128(38, MAX_VOLUME_DECIMALS),
         Kind.POSITION: arrow.uint64(),
         Kind.NUMBER: arrow.uint32(),
         Kind.TIME: arrow.timestamp("ns", "UTC"),
@@ -132,5 +136,7 @@ def arrow_columns(
         values: list[Any] = [row[key] for row in rows]
         if kind in {Kind.COUNT, Kind.POSITION, Kind.TIME}:
             values = [None if digits is None else int(digits) for digits in values]
+        elif kind is Kind.SIZE:
+            values = [None if digits is None else Decimal(digits) for digits in values]
         arrays[column.name] = arrow.array(values, types[kind])
     return arrays

@@ -31,7 +31,8 @@ class PlainSelection:
     def encode(self, aggregate: Mapping[str, Any]) -> bytes | None:
         """Return ``"data":...``; None: GraphQL has no such number, and the executor says so."""
         for name in self._reals:
-            if not isfinite(aggregate[name]):
+            value = aggregate[name]
+            if value is not None and not isfinite(value):
                 return None
         data = {self._root: {key: aggregate[name] for key, name in self._fields}}
         return b'"data":%b' % orjson.dumps(data)

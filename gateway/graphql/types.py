@@ -18,6 +18,7 @@ _TYPES: dict[Kind, Any] = {
     Kind.CHOICE: str,
     Kind.REAL: float,
     Kind.COUNT: str,
+    Kind.SIZE: str,
     Kind.POSITION: str,
     Kind.TIME: str,
     Kind.NUMBER: int,

@@ -21,8 +21,8 @@ MAX_FIELDS = 32
 # enumeration, of which the protobuf library cuts off what has more bits.
 UNKNOWN, DOUBLE, INTEGER, SHORT, STRING = range(5)
 # How a column is written. QUOTED_MS: nanoseconds as milliseconds. COMPLETE: whether coverage is
-# full and nothing was refused.
-REAL, QUOTED, QUOTED_MS, NUMBER, TEXT, TEXT_OR_NULL, CHOICE, COMPLETE = range(8)
+# full and nothing was refused. SIZE: with as many decimals as another field says.
+REAL, QUOTED, QUOTED_MS, NUMBER, TEXT, TEXT_OR_NULL, CHOICE, COMPLETE, SIZE = range(9)
 
 _FULL = COVERAGE_FULL
 _TYPES = {
@@ -36,6 +36,7 @@ _TYPES = {
 _KINDS = {
     Kind.REAL: REAL,
     Kind.COUNT: QUOTED,
+    Kind.SIZE: SIZE,
     Kind.POSITION: QUOTED,
     Kind.NUMBER: NUMBER,
     Kind.TEXT: TEXT,
@@ -56,6 +57,8 @@ COLUMN = np.dtype(
         ("kind", np.int64),
         # Of the field's place.
         ("offset", np.int64),
+        # Of a SIZE, that of its decimals.
+        ("decimals", np.int64),
         # Where in the words a CHOICE has its own, and how many; the last is for all other numbers.
         ("first_word", np.int64),
         ("words", np.int64),
@@ -94,6 +97,8 @@ def make_layout(message: Descriptor, columns: Sequence[PublicColumn]) -> Layout:
         _put_text(row["key"], f'{"{" if index == 0 else ","}"{column.name}":')
         row["kind"] = _kind_of(column)
         row["offset"] = offset_of(message, name)
+        if field.kind is Kind.SIZE:
+            row["decimals"] = offset_of(message, "volume_decimals")
         row["first_word"] = len(words)
         words += _words_of(field)
         row["words"] = len(words) - row["first_word"]

@@ -15,10 +15,10 @@ from marketdata.words import high_product, load_double, load_word, store_byte, s
 UNUSUAL = 0
 
 _E4, _E8, _E16, _E17 = 10**4, 10**8, 10**16, 10**17
-_POWERS = np.array([10**power for power in range(19)], np.int64)
+POWERS = np.array([10**power for power in range(19)], np.int64)
 # Those of 10 that a double holds exactly. From here on the steps of negative powers are in order.
-_REAL_POWERS = np.array([float(10**power) for power in range(23)])
-_SMALL_POWERS = np.array([10.0**-power for power in range(6)])
+_REALPOWERS = np.array([float(10**power) for power in range(23)])
+_SMALLPOWERS = np.array([10.0**-power for power in range(6)])
 _POWERS_OF_5 = np.array([5**power for power in range(28)], np.int64)
 # Outside of these, numbers are rare, or written with an exponent.
 _MIN_REAL, _MAX_REAL = 1e-5, 1e15
@@ -65,7 +65,7 @@ def put_count(at: int, value: int) -> int:
     if value < 0:
         return UNUSUAL
     width = 1
-    while width < 19 and value >= _POWERS[width]:
+    while width < 19 and value >= POWERS[width]:
         width += 1
     return put_digits(at, value, width)
 
@@ -75,12 +75,12 @@ def _scale_of(value: float) -> int:
     # The power of ten of the first digit.
     scale = 0
     if value >= 1.0:
-        while value >= _REAL_POWERS[scale + 1]:
+        while value >= _REALPOWERS[scale + 1]:
             scale += 1
     else:
         # A double that is the nearest to a power of ten is above it, for all of these.
         scale = -1
-        while value < _SMALL_POWERS[-scale]:
+        while value < _SMALLPOWERS[-scale]:
             scale -= 1
     return scale
 
@@ -145,7 +145,7 @@ def put_real(at: int, place: int) -> int:
     # Two decimals of 15 digits are never the same double, so if one reads back, it is the shortest
     # but for its zeros. The product is wrong by less than a half, so it finds that one.
     decimals = 14 - scale
-    power = _REAL_POWERS[decimals]
+    power = _REALPOWERS[decimals]
     digits = int(value * power + 0.5)
     if float(digits) / power == value:
         digits, decimals = _strip_zeros(digits, decimals)
@@ -161,7 +161,7 @@ def _put_decimal(at: int, digits: int, decimals: int, scale: int) -> int:
     if scale < 0:
         store_word(at, 0x3030303030302E30)
         return put_count(at + 1 - scale, digits)
-    power = _POWERS[decimals]
+    power = POWERS[decimals]
     whole = digits // power
     at = put_digits(at, whole, scale + 1)
     store_byte(at, 0x2E)

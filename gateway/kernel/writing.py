@@ -17,15 +17,17 @@ from gateway.kernel.layout import (
     QUOTED,
     QUOTED_MS,
     REAL,
+    SIZE,
     TEXT_OR_NULL,
 )
-from gateway.kernel.numbers import UNUSUAL, put_count, put_real
+from gateway.kernel.numbers import POWERS, UNUSUAL, put_count, put_digits, put_real
 from gateway.kernel.reading import LENGTHS
 from marketdata.kernels import inlined_part, kernel_part
 from marketdata.timestamps import NS_PER_MS
+from marketdata.validation import MAX_VOLUME_DECIMALS
 from marketdata.words import copy_block, load_word, store_word
 
-_QUOTE = 0x22
+_QUOTE, _POINT = 0x22, 0x2E
 _NULL = 0x6C6C756E
 _BRACE = 0x7D
 
@@ -60,6 +62,23 @@ def _put_quoted(at: int, value: int) -> int:
 
 
 @kernel_part
+def _put_size(at: int, value: int, decimals: int) -> int:
+    if decimals > MAX_VOLUME_DECIMALS or value < 0:
+        return UNUSUAL
+    while decimals > 0 and value % 10 == 0:
+        value //= 10
+        decimals -= 1
+    if decimals == 0:
+        return _put_quoted(at, value)
+    store_word(at, _QUOTE)
+    at = put_count(at + 1, value // POWERS[decimals])
+    store_word(at, _POINT)
+    at = put_digits(at + 1, value % POWERS[decimals], decimals)
+    store_word(at, _QUOTE)
+    return at + 1
+
+
+@kernel_part
 def _put_word(at: int, value: int, words: NDArray[Any], first: int, count: int) -> int:
     index, last = first, first + count - 1
     while index < last and words[index].number != value:
@@ -83,6 +102,8 @@ def put_json(at: int, columns: NDArray[Any], words: NDArray[Any], places: int, r
             at = put_real(at, place)
         elif kind == QUOTED:
             at = _put_quoted(at, value)
+        elif kind == SIZE:
+            at = _put_size(at, value, load_word(places + column.decimals))
         elif kind == QUOTED_MS:
             at = _put_quoted(at, value // NS_PER_MS)
         elif kind == NUMBER:

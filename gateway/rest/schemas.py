@@ -18,6 +18,7 @@ from marketdata.fields import Kind, PublicColumn
 from marketdata.wire.market_data_pb2 import BAR_STATE_FINAL, COVERAGE_FULL, Aggregate, Bar
 
 _DIGITS = r"^[0-9]+$"
+_DECIMAL = r"^[0-9]+(\.[0-9]*[1-9])?$"
 
 # The examples.
 _AGGREGATE = Aggregate(
@@ -75,6 +76,8 @@ def _json_type(column: PublicColumn) -> Any:
             kind = float
         case Kind.COUNT | Kind.POSITION | Kind.TIME:
             kind, rules = str, {"pattern": _DIGITS}
+        case Kind.SIZE:
+            kind, rules = str, {"pattern": _DECIMAL}
         case Kind.NUMBER:
             kind, rules = int, {"ge": 0}
         case Kind.FLAG:

@@ -33,7 +33,7 @@ class PlainFormat:
 
 
 _FORMAT = PlainFormat()
-_INTEGERS = re.compile(rb',"(volume|timestamp)":"(-?[0-9]+)"')
+_INTEGERS = re.compile(rb',"(volume|timestamp)":"(-?[0-9.]+)"')
 
 
 class PlainSession(StreamClient):

@@ -26,7 +26,7 @@ from marketdata.wire import market_data_pb2 as marketdata_dot_wire_dot_market__d
 from marketdata.wire import producer_pb2 as marketdata_dot_wire_dot_producer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%marketdata/wire/encoded_batches.proto\x12\nmarketdata\x1a!marketdata/wire/market_data.proto\x1a\x1emarketdata/wire/producer.proto\"~\n\x16\x45ncodedProducerMessage\x12*\n\x05hello\x18\x01 \x01(\x0b\x32\x19.marketdata.ProducerHelloH\x00\x12-\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.marketdata.EncodedTickBatchH\x00\x42\t\n\x07message\"\xb2\x01\n\x10\x45ncodedTickBatch\x12\x13\n\x0bproducer_id\x18\x01 \x01(\t\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\r\n\x05ticks\x18\x03 \x03(\x0c\x12$\n\x04\x66\x65\x65\x64\x18\x04 \x01(\x0b\x32\x16.marketdata.FeedReport\x12%\n\x08refusals\x18\x05 \x03(\x0b\x32\x13.marketdata.Refusal\x12\x15\n\rfirst_refusal\x18\x06 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%marketdata/wire/encoded_batches.proto\x12\nmarketdata\x1a!marketdata/wire/market_data.proto\x1a\x1emarketdata/wire/producer.proto\"~\n\x16\x45ncodedProducerMessage\x12*\n\x05hello\x18\x01 \x01(\x0b\x32\x19.marketdata.ProducerHelloH\x00\x12-\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.marketdata.EncodedTickBatchH\x00\x42\t\n\x07message\"\xc5\x01\n\x10\x45ncodedTickBatch\x12\x13\n\x0bproducer_id\x18\x01 \x01(\t\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\r\n\x05ticks\x18\x03 \x03(\x0c\x12$\n\x04\x66\x65\x65\x64\x18\x04 \x01(\x0b\x32\x16.marketdata.FeedReport\x12%\n\x08refusals\x18\x05 \x03(\x0b\x32\x13.marketdata.Refusal\x12\x15\n\rfirst_refusal\x18\x06 \x01(\x04\x12\x11\n\tany_price\x18\x07 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENCODEDPRODUCERMESSAGE']._serialized_start=120
   _globals['_ENCODEDPRODUCERMESSAGE']._serialized_end=246
   _globals['_ENCODEDTICKBATCH']._serialized_start=249
-  _globals['_ENCODEDTICKBATCH']._serialized_end=427
+  _globals['_ENCODEDTICKBATCH']._serialized_end=446
 # @@protoc_insertion_point(module_scope)

@@ -62,9 +62,11 @@ class EncodedTickBatch(_message.Message):
     FEED_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     FIRST_REFUSAL_FIELD_NUMBER: _builtins.int
+    ANY_PRICE_FIELD_NUMBER: _builtins.int
     producer_id: _builtins.str
     first_sequence: _builtins.int
     first_refusal: _builtins.int
+    any_price: _builtins.bool
     @_builtins.property
     def ticks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Each a Tick."""
@@ -82,10 +84,11 @@ class EncodedTickBatch(_message.Message):
         feed: _market_data_pb2.FeedReport | None = ...,
         refusals: _abc.Iterable[_market_data_pb2.Refusal] | None = ...,
         first_refusal: _builtins.int = ...,
+        any_price: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "first_refusal", b"first_refusal", "first_sequence", b"first_sequence", "producer_id", b"producer_id", "refusals", b"refusals", "ticks", b"ticks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_price", b"any_price", "feed", b"feed", "first_refusal", b"first_refusal", "first_sequence", b"first_sequence", "producer_id", b"producer_id", "refusals", b"refusals", "ticks", b"ticks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -256,7 +256,9 @@ Global___AggregateRequest: _TypeAlias = AggregateRequest  # noqa: Y015
 
 @_typing.final
 class Aggregate(_message.Message):
-    """Open, high, low, close, volume, trades and VWAP of one symbol in its present session."""
+    """Open, high, low, close, volume, trades and VWAP of one symbol in its present session. A price that no
+    trade gave is NaN; so is the VWAP without a volume.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -274,6 +276,7 @@ class Aggregate(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     COVERAGE_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    VOLUME_DECIMALS_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     open: _builtins.float
     high: _builtins.float
@@ -298,6 +301,8 @@ class Aggregate(_message.Message):
     """For how much of the session, so far, at least one producer was connected."""
     refused: _builtins.int
     """Ticks of the session that were refused."""
+    volume_decimals: _builtins.int
+    """The volume counts 10^-volume_decimals."""
     def __init__(
         self,
         *,
@@ -315,10 +320,11 @@ class Aggregate(_message.Message):
         epoch: _builtins.int = ...,
         coverage: Global___Coverage.ValueType = ...,
         refused: _builtins.int = ...,
+        volume_decimals: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "coverage", b"coverage", "epoch", b"epoch", "high", b"high", "low", b"low", "open", b"open", "refused", b"refused", "sequence", b"sequence", "session_start", b"session_start", "symbol", b"symbol", "timestamp", b"timestamp", "trades", b"trades", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "coverage", b"coverage", "epoch", b"epoch", "high", b"high", "low", b"low", "open", b"open", "refused", b"refused", "sequence", b"sequence", "session_start", b"session_start", "symbol", b"symbol", "timestamp", b"timestamp", "trades", b"trades", "volume", b"volume", "volume_decimals", b"volume_decimals", "vwap", b"vwap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -336,6 +342,7 @@ class TickBatch(_message.Message):
     FEED_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     FIRST_REFUSAL_FIELD_NUMBER: _builtins.int
+    ANY_PRICE_FIELD_NUMBER: _builtins.int
     producer_id: _builtins.str
     """Identifies the producer that counts the sequence. Empty: the ticks have no identity, and the
     aggregator cannot recognise them when they are sent again.
@@ -344,6 +351,8 @@ class TickBatch(_message.Message):
     """The sequence of the first tick; the other ticks follow without a gap."""
     first_refusal: _builtins.int
     """Counts the refusals of this producer: the number of the first one of this batch."""
+    any_price: _builtins.bool
+    """Whether prices of 0 and below are meant: the sender's operator allows them for these symbols."""
     @_builtins.property
     def ticks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tick]:
         """An empty Tick keeps the place of a tick that the sender refused. It is neither accepted nor
@@ -370,10 +379,11 @@ class TickBatch(_message.Message):
         feed: Global___FeedReport | None = ...,
         refusals: _abc.Iterable[Global___Refusal] | None = ...,
         first_refusal: _builtins.int = ...,
+        any_price: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "first_refusal", b"first_refusal", "first_sequence", b"first_sequence", "producer_id", b"producer_id", "refusals", b"refusals", "ticks", b"ticks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_price", b"any_price", "feed", b"feed", "first_refusal", b"first_refusal", "first_sequence", b"first_sequence", "producer_id", b"producer_id", "refusals", b"refusals", "ticks", b"ticks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -864,6 +874,7 @@ class Bar(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    VOLUME_DECIMALS_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     interval: _builtins.str
     """Such as "1m", "100t", "10000v", "1000000n"."""
@@ -897,6 +908,8 @@ class Bar(_message.Message):
     """If the symbol has a calendar, the phase of the start: "pre", "regular", "post" or "closed"."""
     refused: _builtins.int
     """Ticks of its time that were refused."""
+    volume_decimals: _builtins.int
+    """The volume counts 10^-volume_decimals."""
     def __init__(
         self,
         *,
@@ -922,10 +935,11 @@ class Bar(_message.Message):
         epoch: _builtins.int = ...,
         phase: _builtins.str = ...,
         refused: _builtins.int = ...,
+        volume_decimals: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "coverage", b"coverage", "end", b"end", "epoch", b"epoch", "filler", b"filler", "first_timestamp", b"first_timestamp", "high", b"high", "interval", b"interval", "last_timestamp", b"last_timestamp", "low", b"low", "number", b"number", "open", b"open", "phase", b"phase", "refused", b"refused", "revision", b"revision", "sequence", b"sequence", "start", b"start", "state", b"state", "symbol", b"symbol", "trades", b"trades", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "coverage", b"coverage", "end", b"end", "epoch", b"epoch", "filler", b"filler", "first_timestamp", b"first_timestamp", "high", b"high", "interval", b"interval", "last_timestamp", b"last_timestamp", "low", b"low", "number", b"number", "open", b"open", "phase", b"phase", "refused", b"refused", "revision", b"revision", "sequence", b"sequence", "start", b"start", "state", b"state", "symbol", b"symbol", "trades", b"trades", "volume", b"volume", "volume_decimals", b"volume_decimals", "vwap", b"vwap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

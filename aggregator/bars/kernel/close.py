@@ -54,7 +54,7 @@ def find_due(t: Tables, row: int) -> None:
         slot: Slot = t.slots[row, index]
         if slot.early_first >= 0:
             due = min(due, t.bars[slot.early_first].end + t.state[0].grace)
-        if not is_empty(slot.candle):
+        if slot.start < slot.end:
             due = min(due, slot.end)
     symbol.due_at = due
 
@@ -117,8 +117,13 @@ def close_bars(t: Tables, row: int, clock: int, latest: int) -> None:
         fold_base(t, row)
     for index in range(t.state[0].slots):
         slot: Slot = t.slots[row, index]
-        if not is_empty(slot.candle) and clock >= slot.end:
-            _make_early(t, row, index, clock)
+        if slot.start < slot.end and clock >= slot.end:
+            if is_empty(slot.candle):
+                # Its trades were cancelled.
+                count_end(t, index, slot.end, -1, 0)
+                slot.start = slot.end
+            else:
+                _make_early(t, row, index, clock)
     while symbol.early_count:
         place = _first_early(t, row)
         if t.bars[place].end + t.state[0].grace > clock:

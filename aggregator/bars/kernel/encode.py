@@ -112,6 +112,12 @@ def _join(whole: CandleNumbers, part: CandleNumbers, joins: bool) -> None:
         merge(whole, part)
 
 
+@kernel_part
+def _is_shown(candle: CandleNumbers) -> bool:
+    """Return whether a candle has trades, or had some that were cancelled."""
+    return not is_empty(candle) or candle.high != candle.high
+
+
 @KERNELS.add(INT(from_dtype(OPEN_BAR)[::1], INTS, OPEN_TABLES, INT[:, ::1], INTS, INT, _STATE_OUT))
 def encode_states(
     found: NDArray[Any],
@@ -139,7 +145,7 @@ def encode_states(
         copy(record.candle, symbol.session)
         _join(record.candle, base.candle, symbol.in_session)
         _join(record.candle, symbol.gathered, True)
-        if not symbol.unopened and not is_empty(record.candle):
+        if not symbol.unopened and _is_shown(record.candle):
             record.row = row
             record.session_start = symbol.session_start
             record.coverage = coverages[index]
@@ -212,7 +218,7 @@ def encode_open_bars(
         copy(bar.candle, slot.candle)
         _join(bar.candle, t.bases[row].candle, slot.start <= symbol.base_start < slot.end)
         _join(bar.candle, symbol.gathered, symbol.gathered_slots >> found[index].slot & 1 != 0)
-        if slot.start < slot.end and slot.open_sequence != 0 and not is_empty(bar.candle):
+        if slot.start < slot.end and slot.open_sequence != 0 and _is_shown(bar.candle):
             bar.row = row
             bar.slot = found[index].slot
             bar.start = slot.start

@@ -9,7 +9,7 @@ closes; until then whoever reads an open bar or the session adds them up.
 
 from __future__ import annotations
 
-from aggregator.bars.kernel.candle import add, clear, has_room, is_empty, merge
+from aggregator.bars.kernel.candle import clear, has_room, is_empty, merge, take
 from aggregator.bars.kernel.events import is_live, note_trade, touch
 from aggregator.bars.kernel.lag import measure_lag
 from aggregator.bars.kernel.limits import MAX_PRICE, MAX_TICK_VOLUME, MONEY_MARGIN, has_space
@@ -33,13 +33,13 @@ from marketdata.kernels import fused_part
 def gather(t: Tables, row: int, trade: Trade) -> bool:
     """Take a late trade of the window in; return whether it is one, and has a bar everywhere."""
     symbol: Symbol = t.symbols[row]
-    if not symbol.gathered_from <= trade.ts < symbol.gathered_to:
+    if trade.excludes or not symbol.gathered_from <= trade.ts < symbol.gathered_to:
         return False
     base: Base = t.bases[row]
     state: EngineState = t.state[0]
     latest = max(latest_time(t, row), trade.ts)
     if not (
-        trade.price < MAX_PRICE
+        abs(trade.price) < MAX_PRICE
         and trade.volume <= MAX_TICK_VOLUME
         and trade.volume <= base.room - base.candle.volume
         and symbol.live == is_live(state, latest)
@@ -50,7 +50,7 @@ def gather(t: Tables, row: int, trade: Trade) -> bool:
     for index in range(state.slots):
         if not symbol.gathered_slots >> index & 1:
             add_to_closed(t, t.slots[row, index].target, trade)
-    add(symbol.gathered, trade.price, trade.volume, trade.ts, trade.sequence)
+    take(symbol.gathered, trade.price, trade.volume, trade.ts, trade.sequence, 0)
     base.room -= trade.volume
     if is_empty(base.candle) and latest > symbol.latest:
         symbol.latest = latest
@@ -86,7 +86,7 @@ def add_to_closed(t: Tables, place: int, trade: Trade) -> None:
     """Add a late trade to a bar that is closed or waits out the grace."""
     touch(t, place)
     bar: PooledBar = t.bars[place]
-    add(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence)
+    take(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence, trade.excludes)
 
 
 @fused_part

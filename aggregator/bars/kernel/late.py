@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aggregator.bars.kernel.candle import MAX_INT64, add, has_room, is_empty
+from aggregator.bars.kernel.candle import MAX_INT64, has_room, is_empty, take
 from aggregator.bars.kernel.close import close_bars
 from aggregator.bars.kernel.codes import DONE, OVERFLOW, UNUSUAL
 from aggregator.bars.kernel.events import count_end, note_trade
@@ -129,7 +129,7 @@ def _add_to_session(t: Tables, row: int, trade: Trade) -> bool:
         money += base.candle.notional
     if not has_room(symbol.session, volume, money):
         return False
-    add(symbol.session, trade.price, trade.volume, trade.ts, trade.sequence)
+    take(symbol.session, trade.price, trade.volume, trade.ts, trade.sequence, trade.excludes)
     return True
 
 
@@ -151,7 +151,7 @@ def _add_late(t: Tables, row: int, index: int, trade: Trade) -> None:
     if slot.target == OPEN:
         if is_empty(slot.candle):
             symbol.due_at = min(symbol.due_at, slot.end)
-        add(slot.candle, trade.price, trade.volume, trade.ts, trade.sequence)
+        take(slot.candle, trade.price, trade.volume, trade.ts, trade.sequence, trade.excludes)
         return
     if slot.target == MISSING:
         _make_late(t, row, index, trade.ts)

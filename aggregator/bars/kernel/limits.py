@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from aggregator.bars.kernel.candle import MAX_INT64, has_room, is_empty
+from aggregator.bars.kernel.candle import MAX_INT64, has_prices, has_room, is_empty
 from aggregator.bars.kernel.records import Base, Slot, Symbol, Tables, Trade
 from aggregator.bars.kernel.session import is_in_session
 from marketdata.kernels import fused_part, kernel_part
@@ -40,7 +40,8 @@ def set_limits(t: Tables, row: int) -> None:
     symbol: Symbol = t.symbols[row]
     low, high = 0, 0
     # A trade outside a session has to be counted, so none of them is usual.
-    if not is_empty(base.candle) and symbol.in_session:
+    # The fast loop compares with all prices.
+    if not is_empty(base.candle) and symbol.in_session and has_prices(base.candle):
         low, high = symbol.base_start, symbol.base_end
         if symbol.early_count:
             for index in range(state.slots):
@@ -80,7 +81,7 @@ def fits(t: Tables, row: int, trade: Trade) -> bool:
         slot: Slot = t.slots[row, index]
         if slot.start <= trade.ts < slot.end and not has_room(slot.candle, volume, money):
             return False
-    _measure_room(t, row)
+    measure_room(t, row)
     return True
 
 
@@ -96,7 +97,7 @@ def _joins(t: Tables, row: int, ts: int) -> bool:
 
 
 @kernel_part
-def _measure_room(t: Tables, row: int) -> None:
+def measure_room(t: Tables, row: int) -> None:
     """Find how much every total can take, so that the next trade need not look so closely."""
     symbol: Symbol = t.symbols[row]
     most_volume, most_money = 0, 0.0

@@ -39,6 +39,7 @@ def make_bar(t: Tables, row: int, index: int, start: int, end: int) -> int:
     place: int = t.free[state.free]
     bar: PooledBar = t.bars[place]
     clear(bar.candle)
+    bar.candle.volume_decimals = t.symbols[row].session.volume_decimals
     bar.row = row
     bar.slot = index
     bar.start = start

@@ -188,6 +188,8 @@ class EngineState:
     batch: int
     now: int
     latest_allowed: int
+    # 1: prices of 0 and below are valid in this batch.
+    any_price: int
     # The largest values of a trade that is valid.
     max_price: float
     max_volume: int
@@ -205,6 +207,8 @@ class EngineState:
     closed: int
     oldest: int
     newest: int
+    # Trades whose id came before, so far.
+    duplicates: int
     # Trades that were accepted and did not count everywhere; see TradeCounts.
     late: int
     out_of_session: int
@@ -284,6 +288,8 @@ class Trade(NamedTuple):
     volume: int
     ts: int
     sequence: int
+    # The numbers that it does not move; see Exclude.
+    excludes: int
 
 
 # numba says nothing of its types. In a loop, INT converts to int64.

@@ -26,8 +26,8 @@ NS_PER_DAY = 86_400 * NS_PER_S
 def latest_time(t: Tables | OpenTables, row: int) -> int:
     """Return the latest exchange time of the symbol, -1 before the first."""
     base: Base = t.bases[row]
-    latest: int = t.symbols[row].latest if is_empty(base.candle) else base.candle.last_ts
-    return latest
+    latest: int = t.symbols[row].latest
+    return latest if is_empty(base.candle) else max(latest, base.candle.last_ts)
 
 
 @kernel_part
@@ -82,7 +82,7 @@ def fold_base(t: Tables, row: int) -> None:
             merge(slot.candle, base.candle)
     base.room = max(base.room - base.candle.volume, -1)
     symbol.money_room -= base.candle.notional
-    symbol.latest = base.candle.last_ts
+    symbol.latest = max(symbol.latest, base.candle.last_ts)
     clear(base.candle)
 
 

@@ -3,11 +3,14 @@ import { expect, test } from 'vitest';
 import { compareDecimal, groupDigits, msBetween, msToNs, nsToMs } from '../src/client';
 
 test('decimal strings are ordered by value', () => {
-  const values = ['10', '9', '9007199254740993', '9007199254740992', '0'];
+  const values = ['10', '9', '9007199254740993', '9007199254740992', '0.469', '0', '10.5', '0.5'];
   expect(values.sort(compareDecimal)).toEqual([
     '0',
+    '0.469',
+    '0.5',
     '9',
     '10',
+    '10.5',
     '9007199254740992',
     '9007199254740993',
   ]);

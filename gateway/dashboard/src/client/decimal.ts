@@ -1,9 +1,12 @@
-// What can be done with 64-bit integers that stay strings of digits.
+// What can be done with exact decimals, 64-bit integers among them, that stay strings of digits.
 
-/** Order non-negative decimal numbers without leading zeros. */
+/** Order non-negative decimal numbers without leading zeros, and without zeros at their end. */
 export function compareDecimal(a: string, b: string): number {
-  if (a.length !== b.length) return a.length - b.length;
-  return a < b ? -1 : a > b ? 1 : 0;
+  const [wholeA = '', fractionA = ''] = a.split('.');
+  const [wholeB = '', fractionB = ''] = b.split('.');
+  if (wholeA.length !== wholeB.length) return wholeA.length - wholeB.length;
+  if (wholeA !== wholeB) return wholeA < wholeB ? -1 : 1;
+  return fractionA < fractionB ? -1 : fractionA > fractionB ? 1 : 0;
 }
 
 /** Return decimal digits in groups of three, such as `-1,234.5678`; other text as it is. */

@@ -3,6 +3,9 @@
 /** A 64-bit integer in decimal digits: JavaScript's numbers end at 2^53. */
 export type Int64 = string;
 
+/** An exact decimal: digits, which may have a point among them. */
+export type Decimal = string;
+
 /** The state of one symbol in its session. Null: nothing is known. */
 export interface Aggregate {
   readonly symbol: string;
@@ -10,7 +13,7 @@ export interface Aggregate {
   readonly high: number | null;
   readonly low: number | null;
   readonly close: number | null;
-  readonly volume: Int64 | null;
+  readonly volume: Decimal | null;
   /** exchange time of close; milliseconds since 1970-01-01T00:00Z */
   readonly timestamp: Int64 | null;
   /** timestamp in nanoseconds */
@@ -47,7 +50,7 @@ export interface Bar {
   readonly high: number | null;
   readonly low: number | null;
   readonly close: number | null;
-  readonly volume: Int64;
+  readonly volume: Decimal;
   /** number of trades */
   readonly trades: Int64;
   /** volume-weighted average price */

@@ -484,9 +484,21 @@ class Pairs:
         self.open_bar: Bar | None = None
         self.number = 0
 
-    def add(self, price: float, volume: int, ts: int, sequence: int) -> None:
+    def add(
+        self,
+        price: float,
+        volume: int,
+        ts: int,
+        sequence: int,
+        *,
+        decimals: int = 0,
+        excludes: int = 0,
+    ) -> None:
         """Let a trade wait for its grace."""
         self.trades.append((price, volume, ts, sequence))
+
+    def amend(self, amendment: Amendment) -> None:
+        """Do nothing."""
 
     def advance(self, clock_ns: int) -> list[Bar]:
         """Count trades two seconds older than the clock."""

@@ -7,7 +7,7 @@ from typing import get_type_hints
 import numpy as np
 
 from aggregator.bars.candle import Candle
-from aggregator.bars.kernel.candle import CandleNumbers, add, merge
+from aggregator.bars.kernel.candle import CandleNumbers, add, take
 from aggregator.bars.kernel.records import BAR, CANDLE
 from marketdata.fields import CANDLE_FIELDS, Kind
 
@@ -30,4 +30,4 @@ def test_a_record_takes_the_numbers_of_a_candle_and_gives_them_back() -> None:
 
 
 def test_the_rule_of_the_loops_is_that_of_python() -> None:
-    assert (Candle.add, Candle.merge) == (add, merge)
+    assert (Candle.add, Candle.take) == (add, take)

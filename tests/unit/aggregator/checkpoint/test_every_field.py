@@ -38,7 +38,9 @@ DERIVED = {
         "opened": "given to a new one",
         "_room": "holds nothing between two calls",
         "decoder": "holds nothing between two calls",
+        "_amender": "holds nothing between two calls",
     },
+    "TradeMemory": {"_capacity": "a limit"},
     "BarEngine": {
         "wake_at": "given to a new one",
         "series": "has numbers of the settings only",
@@ -90,7 +92,9 @@ DERIVED = {
     "EventBars": {
         "_symbol": "given to a new one",
         "_interval": "a setting",
-        "_enough": "follows from the interval",
+        "_size": "follows from the interval and the decimals",
+        "_decimals": "loaded with what follows from it",
+        "_enough": "follows from the interval and the decimals",
         "_grace_ns": "a setting",
         "_coverage": "asks the feeds",
         "_phase": "asks the rules",
@@ -134,6 +138,7 @@ def stateful_objects() -> dict[str, Any]:
             numbering,
             numbering._producers,
             replica.book,
+            replica.book.memory,
             engine,
             engine.output,
         ),

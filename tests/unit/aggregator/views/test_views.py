@@ -46,6 +46,7 @@ def columns(given: Sequence[Trade]) -> Trades:
         np.array(rows, np.int32),
         np.array(prices, np.float64),
         np.array(volumes, np.int64),
+        np.zeros(len(rows), np.int32),
         np.array(times, np.int64),
     )
 

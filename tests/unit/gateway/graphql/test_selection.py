@@ -71,9 +71,15 @@ def test_a_plain_selection_is_encoded_as_by_the_executor(selection: str, is_plai
     assert found is is_plain
 
 
-@pytest.mark.parametrize("price", [float("nan"), float("inf")])
-def test_the_executor_says_what_is_wrong_with_a_number(price: float) -> None:
-    state = Aggregate(symbol="A", close=price)
+def test_an_unknown_price_is_null() -> None:
+    state = Aggregate(symbol="A", close=float("nan"))
+    result, by_executor, _ = encodings('marketData(symbols: ["A"]) { symbol close }', state)
+    assert result == by_executor
+    assert b'"close":null' in result
+
+
+def test_the_executor_says_what_is_wrong_with_a_number() -> None:
+    state = Aggregate(symbol="A", close=float("inf"))
     result, by_executor, _ = encodings('marketData(symbols: ["A"]) { symbol close }', state)
     assert b'"errors"' in result
     assert result == by_executor
