@@ -5,9 +5,13 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 
 from marketdata.numbers import check_digits
+from marketdata.validation import MAX_VOLUME_DECIMALS
 
-MAX_DECIMALS = 18
-MAX_VOLUME = 2**63 - 1
+_MAX_INT64 = 2**63 - 1
+# The longest whole number that may fit.
+_MAX_DIGITS = 19
+TOO_MANY_DECIMALS = f"has more than {MAX_VOLUME_DECIMALS} decimals"
+TOO_LARGE = f"is above {_MAX_INT64}, the largest number of units"
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -41,17 +45,13 @@ def decimal_size(number: Decimal) -> tuple[int, int]:
     if not end:
         return 0, 0
     exponent += len(digits) - end
-    if exponent < -MAX_DECIMALS:
-        raise ValueError(f"has more than {MAX_DECIMALS} decimals")
+    if exponent < -MAX_VOLUME_DECIMALS:
+        raise ValueError(TOO_MANY_DECIMALS)
     # Before a number of that length is made.
-    if end + max(exponent, 0) > 19:
-        raise ValueError(f"is above {MAX_VOLUME}, the largest number of units")
+    if end + max(exponent, 0) > _MAX_DIGITS:
+        raise ValueError(TOO_LARGE)
     volume = int("".join(map(str, digits[:end]))) * 10 ** max(exponent, 0)
-    if volume > MAX_VOLUME:
-        raise ValueError(f"is above {MAX_VOLUME}, the largest number of units")
+    if volume > _MAX_INT64:
+        raise ValueError(TOO_LARGE)
     return -volume if sign else volume, max(-exponent, 0)
 
-
-def size_text(volume: int, decimals: int) -> str:
-    """Return the size as a plain decimal number."""
-    return format(Decimal(volume).scaleb(-decimals), "f")

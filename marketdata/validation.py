@@ -254,6 +254,10 @@ class TickRules:
         timestamp: int,
         latest_ns: int,
         units: UnitHistory | None = None,
+        *,
+        decimals: int = 0,
+        excludes: int = 0,
+        price_rule: PriceRule = "positive",
     ) -> int | RejectReason:
         """Return the exchange time in nanoseconds, or why the numbers of a trade are not valid.
 
@@ -263,13 +267,21 @@ class TickRules:
             timestamp: the exchange time as it was sent.
             latest_ns: the latest exchange time that is not in the future.
             units: the times before it in its file or on its connection.
+            decimals: of the volume, which counts 10^-decimals.
+            excludes: the bits of Exclude.
+            price_rule: which prices are valid.
         """
         # Most times need no conversion.
         unit_ns = (
             1 if timestamp >= self._ns_from else nanoseconds_in(timestamp, self.timestamp_unit)
         )
         ts_ns = timestamp * unit_ns
-        reason = check_values(price, volume, ts_ns, latest_ns, self.limits)
+        reason = check_values(
+            *(price, volume, ts_ns, latest_ns, self.limits),
+            decimals=decimals,
+            excludes=excludes,
+            price_rule=price_rule,
+        )
         if reason is not None:
             if reason is RejectReason.TIMESTAMP_NOT_POSITIVE and timestamp > 0:
                 return RejectReason.TIMESTAMP_IMPLAUSIBLE

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import stat
-import zlib
+import shutil
+import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from tempfile import NamedTemporaryFile
 
-from marketdata.tradefiles import BadFile, TradeFile
+from marketdata.files.source import READ_ERRORS, STDIN, BadFile, Part, open_part, reason_of
 
 _READ_BYTES = 1 << 20
 
@@ -19,32 +19,36 @@ _READ_BYTES = 1 << 20
 class SourceFile:
     """A file of trades; two files with equal bytes, compressed or not, are the same one."""
 
-    path: Path
+    part: Part
     # SHA-256 of the bytes, as they are when decompressed.
     content: str
 
 
-def identify(path: Path) -> SourceFile:
+def identify(part: Part) -> SourceFile:
     """Read the whole file once, so that one that cannot be read is found before anything changes.
 
     Raises:
         BadFile: it cannot be read, or ends too early.
     """
     digest = hashlib.sha256()
+    # Or reading it again would give nothing.
+    if part.path.exists() and not (part.path.is_file() or part.path.is_dir()):
+        raise BadFile(f"{part}: is not a regular file, so it cannot be read twice")
     try:
-        with path.open("rb") as raw:
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise BadFile(f"{path}: is not a regular file, so it cannot be read twice")
-            data: IO[bytes] | gzip.GzipFile = raw
-            if path.suffix == ".gz":
-                data = gzip.GzipFile(fileobj=raw)
-            while part := data.read(_READ_BYTES):
-                digest.update(part)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
-        # The reader of trades knows the row.
-        for _ in TradeFile(path, lambda _bad: None).read():
-            pass
-        raise BadFile(f"{path}: {exc}") from exc
-    except OSError as exc:
-        raise BadFile(f"{path}: {exc.strerror or exc}") from exc
-    return SourceFile(path, digest.hexdigest())
+        with ExitStack() as stack:
+            data = open_part(part, stack).reader()
+            while some := data.read(_READ_BYTES):
+                digest.update(some)
+    except READ_ERRORS as exc:
+        raise BadFile(f"{part}: {reason_of(exc)}") from exc
+    return SourceFile(part, digest.hexdigest())
+
+
+def keep_input(paths: list[Path], stack: ExitStack) -> list[Path]:
+    """Return the paths with a file in place of the standard input, which is read once only."""
+    if STDIN not in paths:
+        return paths
+    copy = stack.enter_context(NamedTemporaryFile(prefix="standard-input-"))
+    shutil.copyfileobj(sys.stdin.buffer, copy, _READ_BYTES)
+    copy.flush()
+    return [Path(copy.name) if path == STDIN else path for path in paths]

@@ -25,6 +25,7 @@ from marketdata.errors import InvalidSymbol
 from marketdata.files.columns import as_texts, read_column
 from marketdata.files.layout import Layout
 from marketdata.files.trades import BadRow, Trade
+from marketdata.sizes import TOO_LARGE, TOO_MANY_DECIMALS
 from marketdata.symbols import normalize_symbol
 from marketdata.wire.market_data_pb2 import EXCLUDE_VOLUME
 
@@ -36,6 +37,9 @@ MAX_ID_BYTES = 64
 _KINDS = {
     "is not a finite number": "price_not_finite",
     "is in no unit a time since 1973": "timestamp_implausible",
+    "is not above 0": "timestamp_not_positive",
+    TOO_MANY_DECIMALS: "volume_decimals_too_large",
+    TOO_LARGE: "volume_too_large",
 }
 # As the daily TAQ names the plans.
 _PLANS = {"C": CTA, "N": UTP}

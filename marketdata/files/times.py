@@ -63,8 +63,10 @@ class Counted:
             time = parse_int(text)
         except ValueError:
             raise ValueError("is not a whole number") from None
-        if not 0 < time <= _MAX_NS:
-            raise ValueError(f"is not between 1 and {_MAX_NS}")
+        if time <= 0:
+            raise ValueError("is not above 0")
+        if time > _MAX_NS:
+            raise ValueError(f"is above {_MAX_NS}")
         return time
 
     def read_all(self, texts: Any) -> NDArray[np.int64]:

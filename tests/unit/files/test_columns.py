@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from marketdata.files.columns import Prices, Sizes, read_column
 from marketdata.files.times import Counted, Epoch, OfDay, Times, Written
-from marketdata.sizes import parse_size, size_text
+from marketdata.decimals import plain_decimal
+from marketdata.sizes import parse_size
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 plain_numbers = st.from_regex(r"\A[0-9]{0,12}(\.[0-9]{0,12})?\Z")
@@ -74,7 +75,7 @@ def test_a_size_is_the_decimal_or_refused(number: Decimal) -> None:
     assert Decimal(volume).scaleb(-decimals) == number
     assert 0 <= decimals <= 18
     assert decimals == 0 or volume % 10
-    assert Decimal(size_text(volume, decimals)) == number
+    assert Decimal(plain_decimal(volume, decimals)) == number
 
 
 @pytest.mark.parametrize(
