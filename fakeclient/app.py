@@ -23,8 +23,8 @@ from fakeclient.settings import FakeclientSettings
 from fakeclient.walk import USUAL_RATE, RandomWalk
 from marketdata.addresses import split_address
 from marketdata.errors import MarketDataError
-from marketdata.printing import print_line
 from marketdata.files.source import BadFile
+from marketdata.printing import print_line
 
 # The last ticks of a paced run are due at its end. A run that keeps up gets this long to send them.
 _DEADLINE_SLACK_S = 0.25

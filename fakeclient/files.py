@@ -52,9 +52,7 @@ class Replayed:
             if not loop:
                 return
 
-    def _read(
-        self, part: Part, number: int, told: set[int], is_peek: bool
-    ) -> Iterator[Trade]:
+    def _read(self, part: Part, number: int, told: set[int], is_peek: bool) -> Iterator[Trade]:
         if is_peek:
             return TradeFile(part, self.options, lambda _bad: None).read()
         is_new = number not in told

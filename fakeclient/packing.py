@@ -10,10 +10,10 @@ from typing import NamedTuple
 from zlib import crc32
 
 from fakeclient.bad import BadKind, BadMix, spoil
-from marketdata.producer.encoding import record_head
-from marketdata.files.trades import Trade
-from marketdata.symbols import normalize_symbol
 from fakeclient.ticks import Row
+from marketdata.files.trades import Trade
+from marketdata.producer.encoding import record_head
+from marketdata.symbols import normalize_symbol
 from marketdata.wire.market_data_pb2 import Tick
 
 MAX_ROUTES = 200_000

@@ -54,4 +54,3 @@ def decimal_size(number: Decimal) -> tuple[int, int]:
     if volume > _MAX_INT64:
         raise ValueError(TOO_LARGE)
     return -volume if sign else volume, max(-exponent, 0)
-

@@ -49,9 +49,7 @@ class Ranges:
             return True
         begin = bisect_right(lasts, first - 2)
         end = bisect_right(firsts, last + 1)
-        is_new = all(
-            last < firsts[place] or first > lasts[place] for place in range(begin, end)
-        )
+        is_new = all(last < firsts[place] or first > lasts[place] for place in range(begin, end))
         if begin < end:
             first, last = min(first, firsts[begin]), max(last, lasts[end - 1])
         firsts[begin:end] = [first]

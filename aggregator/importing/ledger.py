@@ -207,9 +207,7 @@ class Ledger:
             # It may have more trades than the files: those of hours that no file has.
             lost = or_(
                 # 0 is the time of a price that no trade gave.
-                and_(
-                    bars.c.first_ts != 0, bars.c.first_ts // HOUR_NS < new.first_ts // HOUR_NS
-                ),
+                and_(bars.c.first_ts != 0, bars.c.first_ts // HOUR_NS < new.first_ts // HOUR_NS),
                 bars.c.last_ts // HOUR_NS > new.last_ts // HOUR_NS,
             )
             found = (await connection.execute(both.where(~bars.c.imported, lost).limit(1))).first()

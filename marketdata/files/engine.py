@@ -230,7 +230,13 @@ class RowReader:
             self._skip(bad)
 
     def _fill(
-        self, block: Block, role: Any, texts: Any, reader: Any, out: Any, problems: dict[int, BadRow]
+        self,
+        block: Block,
+        role: Any,
+        texts: Any,
+        reader: Any,
+        out: Any,
+        problems: dict[int, BadRow],
     ) -> None:
         for place, reason in read_column(texts, reader.read_all, reader.read, out).items():
             self._note(problems, block, place, role, reason, as_texts(texts.slice(place, 1))[0])
@@ -327,7 +333,9 @@ class RowReader:
         prefix = layout.id_prefix.encode()
         lengths = pc.binary_length(parts[-1]).to_numpy(zero_copy_only=False)
         ids: list[bytes] = whole.to_pylist()
-        ids = [prefix + value if length else b"" for value, length in zip(ids, lengths, strict=True)]
+        ids = [
+            prefix + value if length else b"" for value, length in zip(ids, lengths, strict=True)
+        ]
         if len(prefix) + pc.max(pc.binary_length(whole)).as_py() > MAX_ID_BYTES:
             for place, value in enumerate(ids):
                 if len(value) > MAX_ID_BYTES:

@@ -63,11 +63,8 @@ class Format:
     optional: frozenset[str] = field(default_factory=frozenset)
 
 
-_SPOT = "id price qty quote_qty time is_buyer_maker is_best_match".split()
-_SPOT_AGG = (
-    "agg_trade_id price quantity first_trade_id last_trade_id transact_time is_buyer_maker "
-    "is_best_match"
-).split()
+_SPOT = ["id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match"]
+_SPOT_AGG = ["agg_trade_id", "price", "quantity", "first_trade_id", "last_trade_id", "transact_time", "is_buyer_maker", "is_best_match"]
 _BINANCE_NAME = r"^(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?:aggTrades|trades)-\d{4}"
 _TRADE_COLUMNS: Mapping[Role, str] = {"id": "id", "price": "price", "size": "qty", "time": "time"}
 _AGG_COLUMNS: Mapping[Role, str] = {
@@ -89,31 +86,31 @@ FORMATS: tuple[Format, ...] = (
     Format("binance-futures", "binance futures trades", _SPOT[:6], _TRADE_COLUMNS,
            _TRADE_KINDS[:6], symbol_in_name=_BINANCE_NAME),
     Format("binance-futures", "binance coin futures trades",
-           "id price qty base_qty time is_buyer_maker".split(), _TRADE_COLUMNS,
+           ["id", "price", "qty", "base_qty", "time", "is_buyer_maker"], _TRADE_COLUMNS,
            symbol_in_name=_BINANCE_NAME),
     Format("binance-futures", "binance futures aggregated trades", _SPOT_AGG[:7], _AGG_COLUMNS,
            _AGG_KINDS[:7], symbol_in_name=_BINANCE_NAME, id_prefix="a"),
-    Format("kraken", "kraken trades", "timestamp price volume".split(),
+    Format("kraken", "kraken trades", ["timestamp", "price", "volume"],
            {"time": "timestamp", "price": "price", "size": "volume"}, ("s", "number", "number"),
            symbol_in_name=r"^(?P<symbol>[A-Z0-9]{5,15})$", needs_name=True),
-    Format("bitstamp", "bitstamp trades", "unixtime price amount".split(),
+    Format("bitstamp", "bitstamp trades", ["unixtime", "price", "amount"],
            {"time": "unixtime", "price": "price", "size": "amount"}, ("s", "number", "number"),
            symbol_in_name=r"^\.?bitstamp(?P<symbol>[A-Z]{3,4})$", needs_name=True,
            note="the name has the currency, so the symbol is BTC and that"),
-    Format("bitstamp", "bitstamp transactions", "date tid price type amount".split(),
+    Format("bitstamp", "bitstamp transactions", ["date", "tid", "price", "type", "amount"],
            {"time": "date", "id": "tid", "price": "price", "size": "amount"}),
-    Format("dukascopy", "dukascopy quotes (JForex)", "time ask bid askvolume bidvolume".split(),
+    Format("dukascopy", "dukascopy quotes (JForex)", ["time", "ask", "bid", "askvolume", "bidvolume"],
            {"time": "time", "price": "bid", "size": "bidvolume"},
            symbol_in_name=r"^(?P<symbol>[A-Za-z]{6,})[_-][Tt]icks?[_-]", note=_QUOTE_NOTE),
     Format("dukascopy", "dukascopy quotes (dukascopy-node)",
-           "timestamp askprice bidprice askvolume bidvolume".split(),
+           ["timestamp", "askprice", "bidprice", "askvolume", "bidvolume"],
            {"time": "timestamp", "price": "bidprice", "size": "bidvolume"},
            symbol_in_name=r"^(?P<symbol>[A-Za-z]{6,})[_-][Tt]icks?[_-]", note=_QUOTE_NOTE),
-    Format("truefx", "truefx quotes", "pair time bid ask".split(),
+    Format("truefx", "truefx quotes", ["pair", "time", "bid", "ask"],
            {"symbol": "pair", "time": "time", "price": "bid"},
            ("pair", "stamp", "number", "number"), zone="UTC",
            note=f"{_QUOTE_NOTE}, without a size"),
-    Format("lobster", "lobster messages", "time type order_id size price direction".split(),
+    Format("lobster", "lobster messages", ["time", "type", "order_id", "size", "price", "direction"],
            {"time": "time", "size": "size", "price": "price"},
            ("of_day", "type", "int", "int", "whole", "side"),
            symbol_in_name=r"^(?P<symbol>[A-Za-z.]+)_\d{4}-\d\d-\d\d_\d+_\d+_message_\d+$",
@@ -143,8 +140,7 @@ SYNONYMS: Mapping[Role, frozenset[str]] = {
     "price": frozenset({"price", "trade_price", "px", "last_price"}),
     "size": frozenset({"volume", "size", "qty", "quantity", "amount", "trade_size"}),
     "time": frozenset(
-        "exchange_timestamp timestamp time ts ts_event datetime date_time timestamp_ns unixtime "
-        "trade_time executed_at".split()
+        ["exchange_timestamp", "timestamp", "time", "ts", "ts_event", "datetime", "date_time", "timestamp_ns", "unixtime", "trade_time", "executed_at"]
     ),
     "date": frozenset({"date", "day", "trade_date"}),
     "id": frozenset({"id", "trade_id", "tradeid", "tid"}),

@@ -22,7 +22,9 @@ _NAMED_ZONE = re.compile(r"(?:(?P<before>gmt|utc|eet) time|time \((?P<behind>\w+
 _NUMBER_START = re.compile(r"\s*[-+]?[.,]?\d")
 
 
-def read_table(sample: bytes, *, is_whole: bool, delimiter: str = "") -> tuple[Table, list[list[str]]]:
+def read_table(
+    sample: bytes, *, is_whole: bool, delimiter: str = ""
+) -> tuple[Table, list[list[str]]]:
     """Return how the cells of a text are separated, and its first rows.
 
     Args:
@@ -58,9 +60,7 @@ def read_table(sample: bytes, *, is_whole: bool, delimiter: str = "") -> tuple[T
     width = len(names) or Counter(map(len, rows)).most_common(1)[0][0]
     head_lines = blank + has_header
     head = sample[start:].splitlines(keepends=True)[:head_lines]
-    table = Table(
-        sign, quoted, start + sum(map(len, head)), head_lines, names, width, has_header
-    )
+    table = Table(sign, quoted, start + sum(map(len, head)), head_lines, names, width, has_header)
     return table, rows[has_header:]
 
 
@@ -173,7 +173,9 @@ class _Finder:
         found = self._by_header(candidates) if self._names else self._by_rows(candidates)
         if found is not None:
             names = self._names or tuple(found.names)
-            places = {role: names.index(name) for role, name in found.columns.items() if name in names}
+            places = {
+                role: names.index(name) for role, name in found.columns.items() if name in names
+            }
             return Found(found, {**places, **given})
         if chosen:
             raise InDoubt(
@@ -214,9 +216,7 @@ class _Finder:
         return max(fits, key=lambda each: len(each.names), default=None)
 
     def _by_rows(self, candidates: Sequence[Format]) -> Format | None:
-        fits = [
-            each for each in candidates if each.kinds and self._looks_like(each)
-        ]
+        fits = [each for each in candidates if each.kinds and self._looks_like(each)]
         if self._options.format:
             return fits[0] if fits else None
         by_name = [
@@ -235,14 +235,19 @@ class _Finder:
         if self._table.width != len(each.kinds) or not self._rows:
             return False
         alike = sum(
-            all(KINDS[kind].fullmatch(cell.strip()) for kind, cell in zip(each.kinds, row, strict=True))
+            all(
+                KINDS[kind].fullmatch(cell.strip())
+                for kind, cell in zip(each.kinds, row, strict=True)
+            )
             for row in self._rows
         )
         return alike >= len(self._rows) * (0.5 if self._options.format else _SURE)
 
     def _by_synonyms(self, given: Mapping[Role, int]) -> dict[Role, int]:
         if all(self._names.count(name) == 1 for name in _OURS) and not given:
-            ours = dict(zip(("symbol", "price", "size", "time"), map(self._names.index, _OURS), strict=True))
+            ours = dict(
+                zip(("symbol", "price", "size", "time"), map(self._names.index, _OURS), strict=True)
+            )
             if "trade_id" in self._names:
                 ours["id"] = self._names.index("trade_id")
             return ours  # type: ignore[return-value]
@@ -283,7 +288,7 @@ def _find_delimiter(lines: Sequence[str]) -> str:
     for sign in ("|", ";", "\t", ","):
         counts = Counter(line.count(sign) for line in lines)
         cells, often = counts.most_common(1)[0]
-        if cells and often * 2 > len(lines):
+        if cells and often * 2 >= len(lines):
             return sign
     return ","
 
@@ -313,7 +318,9 @@ def _has_decimal_comma(
 ) -> bool:
     if options.decimal or table.delimiter == ",":
         return options.decimal == ","
-    cells = [row[columns[role]].strip() for row in rows for role in ("price", "size") if role in columns]
+    cells = [
+        row[columns[role]].strip() for row in rows for role in ("price", "size") if role in columns
+    ]
     with_comma = [cell for cell in cells if re.fullmatch(r"-?\d+,\d+", cell)]
     if not with_comma or any("." in cell for cell in cells):
         return False
@@ -332,9 +339,7 @@ def _find_trades(found: Format, names: Sequence[str]) -> tuple[int, frozenset[st
     return (names or found.names).index(column), values
 
 
-def _find_id(
-    found: Format, names: Sequence[str], columns: Mapping[Role, int]
-) -> tuple[int, ...]:
+def _find_id(found: Format, names: Sequence[str], columns: Mapping[Role, int]) -> tuple[int, ...]:
     if found.id_parts:
         return tuple((names or found.names).index(name) for name in found.id_parts)
     return (columns["id"],) if "id" in columns else ()

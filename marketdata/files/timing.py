@@ -108,7 +108,7 @@ def _orders(text: str) -> list[Order]:
         if found is None:
             continue
         try:
-            datetime(int(found["y"]), int(found["m"]), int(found["d"]))  # noqa: DTZ001
+            datetime(int(found["y"]), int(found["m"]), int(found["d"]))
         except ValueError:
             continue
         orders.append(order)

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 # made per trade, and a named one costs 0.3 µs more.
 Trade = tuple[str, float, int, int, int, bytes, int]
 
-_NEEDS_PYARROW = (
-    "reading files of trades needs pyarrow: pip install 'market-data-server[files]'"
-)
+_NEEDS_PYARROW = "reading files of trades needs pyarrow: pip install 'market-data-server[files]'"
 _PARQUET = b"PAR1"
 
 

@@ -33,9 +33,9 @@ from aggregator.store.removal import remove_old
 from aggregator.store.rows import to_bar, to_row
 from aggregator.store.schema import bar_columns
 from aggregator.store.schema import bars as bars_table
+from marketdata.files.source import BadFile, Part, find_parts
 from marketdata.intervals import NS_PER_DAY, Interval, parse_interval
 from marketdata.timestamps import NS_PER_S
-from marketdata.files.source import BadFile, Part, find_parts
 from marketdata.validation import DEFAULT_LIMITS, MAX_MAX_VOLUME, TickRules, ValueLimits
 from tests.doubles.made_bars import make_bar
 from tests.doubles.stores import open_database
@@ -85,7 +85,9 @@ def make_import(
         settings,
     )
     given = {"retention": {}, "screen": Blind(), "clock": lambda: START_NS * 2, **more}
-    chosen = {name: given.pop(name) for name in ("way", "distinct", "strict", "files") if name in given}
+    chosen = {
+        name: given.pop(name) for name in ("way", "distinct", "strict", "files") if name in given
+    }
     return Import(database, find_parts(paths), rules, Choices(**chosen), **given)
 
 

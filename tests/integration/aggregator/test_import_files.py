@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from decimal import Decimal
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -17,7 +18,6 @@ from aggregator.importing.statements import Way
 from aggregator.store.rows import to_bar
 from marketdata.decimals import to_decimal
 from marketdata.files.options import parse_options
-from marketdata.timestamps import NS_PER_S
 from tests.doubles.stores import open_database
 from tests.integration.aggregator.test_import import (
     INTERVALS,
@@ -126,7 +126,11 @@ def numbers(rows: list[Any]) -> list[Any]:
 @pytest.mark.parametrize("calls", [1, 2, 3])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 async def test_files_that_overlap_count_each_trade_once(
-    database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, order: tuple[int, ...]
+    database: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: int,
+    order: tuple[int, ...],
 ) -> None:
     monkeypatch.setattr(job, "MAX_SEGMENT_TRADES", 100)
     parts = [
@@ -232,8 +236,7 @@ async def test_any_order_and_any_split_give_the_same_decimals(
         for number, (size, second, symbol) in enumerate(trades)
     ]
     chance.shuffle(lines)
-    folder = tmp_path / str(chance.random())
-    folder.mkdir()
+    folder = Path(mkdtemp(dir=tmp_path))
     database = open_database(f"sqlite:///{folder}/bars.db")
     await database.migrate()
     for name, part in (("a.csv", lines[:cut]), ("b.csv", lines[cut:])):
@@ -274,12 +277,12 @@ async def test_prices_that_no_trade_gave_come_from_another_file(
     database: Any, tmp_path: Path
 ) -> None:
     header = SAMPLES[[s.format for s in SAMPLES].index("taq")].text.splitlines()[0]
-    for number, (condition, price) in enumerate([("@  I", "9.0"), ("@   ", "5.0"), ("@  I", "1.0")]):
-        path = tmp_path / f"EQY_US_ALL_TRADE_2018010{number + 2}"
+    for number, (condition, price) in enumerate(
+        [("@  I", "9.0"), ("@   ", "5.0"), ("@  I", "1.0")]
+    ):
         path = tmp_path / f"{number}_20180102"
         path.write_text(
-            f"{header}\n1000{number}0000000000|N|IBM|{condition}|10|{price}||00|1|{number}|C||||"
-            "|0\n"
+            f"{header}\n1000{number}0000000000|N|IBM|{condition}|10|{price}||00|1|{number}|C||||0\n"
         )
         await importer(database, path).run()
     (day,) = [bar for bar in map(to_bar, await content(database)) if bar.interval == "1d"]

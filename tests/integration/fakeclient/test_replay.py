@@ -80,7 +80,10 @@ async def test_options_before_the_command_count_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("symbol,price,volume\nSPY,1,1\n", "has no column of the time that is known: add --columns"),
+        (
+            "symbol,price,volume\nSPY,1,1\n",
+            "has no column of the time that is known: add --columns",
+        ),
         ("", "is empty"),
         ("SPY,1,1,1\n", "has no header, and its rows are of no known format: add --columns"),
     ],

@@ -15,8 +15,8 @@ from fakeclient.pacing import Load, backoff_s, group_sizes, repeat, replay_loads
 from fakeclient.packing import Packer
 from fakeclient.ticks import MAX_GROUP
 from fakeclient.walk import RandomWalk
-from marketdata.timestamps import NS_PER_MS, NS_PER_S
 from marketdata.files.trades import Trade
+from marketdata.timestamps import NS_PER_MS, NS_PER_S
 
 START_NS = 1_381_132_800 * NS_PER_S
 

@@ -6,9 +6,9 @@ from random import Random
 
 from fakeclient.bad import BadKind, BadMix
 from fakeclient.packing import Packer, Parcel
+from fakeclient.ticks import Row
 from fakeclient.walk import RandomWalk, choose_symbols, messy_spelling
 from marketdata.errors import EmptyFrame
-from fakeclient.ticks import Row
 from marketdata.files.trades import Trade
 from marketdata.wire.market_data_pb2 import Tick
 from tests.doubles.frame_decoder import FrameDecoder
@@ -81,7 +81,15 @@ def test_the_trades_of_a_file_keep_decimals_id_and_excludes() -> None:
     payloads = FrameDecoder().receive_data(b"".join(parcel.data for parcel in lane))
     ticks = map(Tick.FromString, payloads)
     assert [
-        (t.symbol, t.price, t.volume, t.exchange_timestamp, t.volume_decimals, t.trade_id, t.excludes)
+        (
+            t.symbol,
+            t.price,
+            t.volume,
+            t.exchange_timestamp,
+            t.volume_decimals,
+            t.trade_id,
+            t.excludes,
+        )
         for t in ticks
     ] == trades
 

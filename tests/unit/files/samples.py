@@ -88,15 +88,13 @@ SAMPLES = [
     Sample(
         "dukascopy",
         "EURUSD_Ticks_03.01.2025-03.01.2025.csv",
-        "Gmt time,Ask,Bid,AskVolume,BidVolume\n"
-        "03.01.2025 00:00:00.123,1.02701,1.02698,1.35,0.9\n",
+        "Gmt time,Ask,Bid,AskVolume,BidVolume\n03.01.2025 00:00:00.123,1.02701,1.02698,1.35,0.9\n",
         [("EURUSD", "1.02698", "0.9", "2025-01-03T00:00:00.123", "", 0)],
     ),
     Sample(
         "dukascopy",
         "eurusd-tick-2025-01-03-2025-01-04.csv",
-        "timestamp,askPrice,bidPrice,askVolume,bidVolume\n"
-        "1735862400123,1.02701,1.02698,1.35,0.9\n",
+        "timestamp,askPrice,bidPrice,askVolume,bidVolume\n1735862400123,1.02701,1.02698,1.35,0.9\n",
         [("EURUSD", "1.02698", "0.9", "2025-01-03T00:00:00.123", "", 0)],
     ),
     Sample(

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata.decimals import plain_decimal
 from marketdata.files.columns import Prices, Sizes, read_column
 from marketdata.files.times import Counted, Epoch, OfDay, Times, Written
-from marketdata.decimals import plain_decimal
 from marketdata.sizes import parse_size
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -125,7 +125,7 @@ def test_seconds_of_a_day(texts: list[str]) -> None:
     assert whole(texts, reader, (), np.int64) == each(texts, reader.read)
 
 
-moments = st.datetimes(datetime(1975, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001
+moments = st.datetimes(datetime(1975, 1, 1), datetime(2200, 1, 1))
 shapes = st.sampled_from(
     [
         ("ymd", "%Y-%m-%dT%H:%M:%S"),

@@ -33,7 +33,9 @@ def test_every_line_is_a_trade_a_bad_row_or_empty(
     # The first rows say how the file is written.
     path.write_text(f"symbol,price,volume,exchange_timestamp\n{text}\n")
     trades, bad, _ = read(path, after)
-    places = {kind: {n for n, k in enumerate(kinds, 2) if k == kind and n > after} for kind in lines}
+    places = {
+        kind: {n for n, k in enumerate(kinds, 2) if k == kind and n > after} for kind in lines
+    }
     assert [trade[2] for trade in trades] == sorted(places["good"])
     assert [row.row for row in bad] == sorted(row.row for row in bad)
     assert {row.row for row in bad} == places["short"] | places["long"] | places["bad"]
