@@ -1,6 +1,7 @@
 # make setup  install into .venv          make check  lint, types, tests
 # make run    start everything            make test   the tests alone
 # make run-one  the same with the services in one process
+# make run FEED=binance:BTC/USDT,ETH/USDT  with a live market instead of a fake one
 # make image  build the container image   docker compose up --build  runs it
 # make wheel  build a wheel with the pages make lowest  try the lowest allowed packages
 PYTHON ?= python3
@@ -23,7 +24,7 @@ ASSETS := $(shell find gateway/assets gateway/dashboard -name node_modules -prun
 .PHONY: setup assets wheel run run-one test test-acceptance test-browsers faults faults-found lowest check check-dashboard soak-dashboard screenshots format lint types imports proto proto-check fields bench bench-quick bench-plot image constraints clean help
 
 help:
-	@sed -n '1,5p' Makefile
+	@sed -n '1,6p' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -34,9 +35,14 @@ $(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m scripts.install .
 	@touch $@
 
+# What a live source needs: make run FEED=binance:BTC/USDT,ETH/USDT
+$(VENV)/.setup-connect: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m scripts.install '.[connect]'
+	@touch $@ $(VENV)/.setup
+
 $(VENV)/.setup-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m scripts.install '.[dev]'
-	@touch $@ $(VENV)/.setup
+	@touch $@ $(VENV)/.setup $(VENV)/.setup-connect
 
 $(STATIC): $(ASSETS) | $(VENV)/.setup
 	$(BIN)/python -m scripts.assets
@@ -58,10 +64,10 @@ wheel: $(STATIC)
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	@ls -l dist/*.whl
 
-run: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
+run: $(VENV)/.setup $(if $(FEED),$(VENV)/.setup-connect) $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run
 
-run-one: $(VENV)/.setup $(VENV)/.kernels $(STATIC)
+run-one: $(VENV)/.setup $(if $(FEED),$(VENV)/.setup-connect) $(VENV)/.kernels $(STATIC)
 	@$(BIN)/python -m scripts.run --one
 
 # Tests of some folders: side by side, then those that measure time, one by one.

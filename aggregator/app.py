@@ -144,6 +144,7 @@ class Aggregator:
         await self._health.enter_graceful_shutdown()
         await self._service.producers.end(self._settings.drain_s)
         self.watchers.finish_all(ShuttingDown())
+        await self._service.readers.end()
         if self._inprocess is not None:
             await self._inprocess.stop(GRACE_S)
         await self._server.stop(GRACE_S)

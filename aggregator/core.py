@@ -19,6 +19,8 @@ from aggregator.bars.refusals import Refusals
 from aggregator.book import Book
 from aggregator.checkpoint.state import CoreState, describe_setup
 from aggregator.coverage.feeds import Feeds
+from aggregator.history.long_bars import LongRules
+from aggregator.history.query import DAY
 from aggregator.history.reader import BarReader
 from aggregator.machine.journal import Journal
 from aggregator.machine.machine import Machine
@@ -73,6 +75,24 @@ def _event_bars(
 def _make_engine(plan: BarPlan, rules: SessionRules, feeds: Feeds, refusals: Refusals) -> BarEngine:
     event_bars = _event_bars(plan, rules, feeds, refusals)
     return BarEngine(plan, rules.rule_for, feeds.coverage, event_bars, refusals)
+
+
+def _long_rules(
+    settings: AggregatorSettings, engine: BarEngine, clock: Callable[[], int]
+) -> LongRules:
+    kept_ns = read_retention(settings.retention).get(DAY)
+
+    def time_of(symbol: str) -> int:
+        now_ns = clock()
+        found = engine.time(symbol, now_ns)
+        return now_ns if found is None else found
+
+    return LongRules(
+        settings.period_plan(),
+        settings.bar_plan().grace_ns,
+        time_of,
+        lambda: 0 if kept_ns is None else clock() - kept_ns,
+    )
 
 
 # What the state depends on, besides the inputs.
@@ -140,6 +160,7 @@ class Core:
             coverage=self.feeds.coverage,
             refused=self.refusals.count,
             epoch=lambda: book.epoch,
+            long_rules=_long_rules(settings, engine, clock),
         )
         self.producers = Producers(settings.max_producers)
         self.market = Market(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 from aggregator.bars.plan import BarPlan, InvalidPlan, parse_intervals
 from aggregator.market import Limits
+from aggregator.sessions.periods import WEEKDAYS, PeriodPlan
 from aggregator.store.address import InvalidStore, parse_store
 from aggregator.store.retention import read_retention
 from aggregator.ticklog.durability import parse_durability
@@ -19,6 +21,7 @@ from aggregator.watch.holding import DEFAULT_HOLD_S
 from aggregator.watch.recent import DEFAULT_MAX_BYTES
 from marketdata.channel import CONNECT_TIMEOUT_S, MIN_KEEPALIVE_S, SERVER_KEEPALIVE_S
 from marketdata.intervals import InvalidInterval
+from marketdata.price_rules import DEFAULT_PRICE_RULES, PriceRules, check_price_rules
 from marketdata.settings import ServerSettings
 from marketdata.symbols import SymbolCase
 from marketdata.timestamps import NS_PER_S, TimestampUnit
@@ -72,7 +75,8 @@ class AggregatorSettings(ServerSettings):
     )
     session: str = Field(
         default="utc-day",
-        description="the session that one Aggregate covers: utc-day, none, day:<time zone>, or a "
+        description="the session that one Aggregate covers: utc-day, none, day:<time zone>, "
+        "day:<time zone>@HH:MM, or a "
         "calendar such as XNYS, XNYS:regular or XNYS:regular-noauctions",
     )
     calendars: str = Field(
@@ -87,6 +91,13 @@ class AggregatorSettings(ServerSettings):
         default="1s,1m,5m,15m,1h,1d",
         description="intervals of bars, by time or by trades, volume and notional (100t, 10000v, "
         "1000000n); empty: no bars",
+    )
+    week_start: Literal[
+        "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
+    ] = Field(default="monday", description="the day with which bars of weeks begin")
+    days_anchor: date = Field(
+        default=date(1970, 1, 1),
+        description="the date from which bars of several days or weeks are counted",
     )
     bar_grace_s: float = Field(
         default=2.0, ge=0, description="how long after its end a bar waits for late ticks"
@@ -138,6 +149,12 @@ class AggregatorSettings(ServerSettings):
         default="preserve",
         description="preserve: symbols in StreamTicks and import stay as they are; upper: they get "
         "upper case",
+    )
+    price_rule: Annotated[str, AfterValidator(check_price_rules)] = Field(
+        default=DEFAULT_PRICE_RULES,
+        description="which prices in StreamTicks and import are valid, by patterns of symbols: "
+        "positive, nonnegative or any, such as *=positive,CL*=any; the longest matching pattern "
+        "counts",
     )
     max_price: float = Field(
         default=MAX_PRICE, gt=0, allow_inf_nan=False, description="the largest price of a tick"
@@ -312,7 +329,12 @@ class AggregatorSettings(ServerSettings):
             symbol_case=self.symbol_case,
             limits=self.value_limits,
             one_unit=one_unit,
+            prices=PriceRules(self.price_rule),
         )
+
+    def period_plan(self) -> PeriodPlan:
+        """Return where weeks, and periods of several days, begin."""
+        return PeriodPlan(WEEKDAYS.index(self.week_start), self.days_anchor)
 
     def bar_plan(self) -> BarPlan:
         """Return the settings of bars."""

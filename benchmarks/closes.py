@@ -100,9 +100,10 @@ class _Side:
         if case.stores:
             output.sink = _Store(self.backlog)
 
-    def close(self, now_ns: int, slices: Slices) -> list[float]:
-        """Close bars and return what each slice took, in s."""
+    def close(self, now_ns: int, slices: Slices) -> tuple[list[float], float]:
+        """Close bars and return what each slice took, and what the readers took between, in s."""
         took: list[float] = []
+        read_s = 0.0
         is_all = False
         slices.begin()
         while not is_all:
@@ -110,7 +111,8 @@ class _Side:
             is_all = self.engine.close_due(now_ns, slices.symbols)
             took.append(time.thread_time() - began)
             slices.took(took[-1], is_full=not is_all)
-        return took
+            read_s += self.read()
+        return took, read_s
 
     def read(self) -> float:
         """Take what waits for readers and return how long that took, in s."""
@@ -140,8 +142,9 @@ def measure_case(case: Case, symbols: int, seconds: int) -> Cost:
         if second == WARM_UP_S:
             took, read_s, store_s = [], 0.0, 0.0
         now_ns = DAWN + second * NS_PER_S
-        took += side.close(now_ns, slices)
-        read_s += side.read()
+        sliced, taken_s = side.close(now_ns, slices)
+        took += sliced
+        read_s += taken_s
         store_s += side.store()
         for first in range(0, symbols, BATCH):
             part = ticks[first : first + BATCH]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # only the stubs know it
     from marketdata.wire.market_data_pb2_grpc import MarketDataServiceAsyncStub
 
 ASKED_AT_ONCE = 5_000
+_WATCH = "/marketdata.MarketDataService/Watch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,12 @@ class Backend:
     ingest: Service
     aggregator: Service
     stub: MarketDataServiceAsyncStub
+    channel: grpc.aio.Channel
+
+    def watch(self) -> grpc.aio.StreamStreamCall[wire.WatchRequest, bytes]:
+        """Return a ``Watch`` stream whose batches are not read, only received."""
+        serialize = wire.WatchRequest.SerializeToString
+        return self.channel.stream_stream(_WATCH, serialize)()
 
 
 @asynccontextmanager
@@ -38,7 +45,7 @@ async def run_backend(**of_aggregator: Any) -> AsyncIterator[Backend]:
         run_service("ingest", aggregator=aggregator.address) as ingest,
         grpc.aio.insecure_channel(aggregator.address, options=client_options()) as channel,
     ):
-        yield Backend(ingest, aggregator, MarketDataServiceStub(channel))
+        yield Backend(ingest, aggregator, MarketDataServiceStub(channel), channel)
 
 
 async def check_states(stub: MarketDataServiceAsyncStub, totals: Totals) -> None:

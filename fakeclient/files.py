@@ -39,7 +39,7 @@ class Replayed:
     left_out: int = 0
 
     def passes(self, *, loop: bool) -> Iterator[Iterator[Trade]]:
-        """Return the trades of the files once, or with ``loop`` again and again while they have any.
+        """Return the trades of the files once, or with ``loop`` again and again.
 
         Raises:
             BadFile: a file cannot be read. The rows returned raise it too.

@@ -21,7 +21,9 @@ from starlette.types import ASGIApp
 
 from gateway.backend.client import AggregatorClient
 from gateway.backend.health import Readiness
+from gateway.backend.read_stream import ReadStream, open_reads
 from gateway.backend.together import ReadsTogether
+from gateway.backend.unary_reads import UnaryReads
 from gateway.bars.backfills import Backfills
 from gateway.clients.capacity import Capacity
 from gateway.clients.direct import this_turn
@@ -141,9 +143,9 @@ async def running_gateway(
                 burst=settings.admission_burst,
                 returns=returns,
             )
-            client = AggregatorClient(
-                MarketDataServiceStub(channel), settings, clock=time.monotonic
-            )
+            stub = MarketDataServiceStub(channel)
+            stream = ReadStream(open_reads(channel), UnaryReads(stub))
+            client = AggregatorClient(stub, settings, clock=time.monotonic, stream=stream)
             sessions = build_sessions(settings, hub, client, returns)
             endpoints: list[Endpoint] = []
             async with asyncio.TaskGroup() as tasks:
@@ -162,6 +164,7 @@ async def running_gateway(
                     is_allowed=host_check(settings.allowed_hosts, settings.host),
                 )
                 feeding = tasks.create_task(upstream.run())
+                reading = tasks.create_task(stream.run())
                 serving = tasks.create_task(server.serve(sockets=[listener]))
                 await server.accepting.wait()
                 try:
@@ -176,6 +179,7 @@ async def running_gateway(
                     await say_farewell(capacity, sessions, endpoints, flush_s)
                     server.stop(REQUESTS_SHARE * deadline_s)
                     await serving
+                    await cancel_until_done(reading)
 
 
 def build_app(

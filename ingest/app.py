@@ -65,6 +65,7 @@ class Ingest:
             batch_ticks=settings.batch_ticks,
             max_batches=settings.ring_batches,
             max_bytes=settings.ring_bytes,
+            any_price=self.rules.prices.has_others,
         )
         scheduler = BatchScheduler(
             self.ring, self.feed, settings.latency_target / 1000, LoadMeter()

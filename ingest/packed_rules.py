@@ -8,11 +8,11 @@ import numpy as np
 
 from ingest import kernel
 from marketdata.timestamps import fixed_unit
-from marketdata.validation import TickRules
+from marketdata.validation import MAX_VOLUME_DECIMALS, TickRules
 from marketdata.wire.market_data_pb2 import Tick
 
 # kernel.Rules, with the serialized ingest time as bytes.
-_RULES = Struct("=qqqqqq16sd")
+_RULES = Struct("=qqqqq16sd")
 
 
 class PackedRules:
@@ -27,7 +27,9 @@ class PackedRules:
         self._rules = rules
         self._max_frame_size = max_frame_size
         self._unit_ns = fixed_unit(rules.timestamp_unit)
-        self.numbers = np.zeros(len(kernel.Rules._fields), np.int64)
+        self.numbers = np.zeros(kernel.RULES_SIZE, np.int64)
+        max_volumes = [rules.limits.max_scaled(each) for each in range(MAX_VOLUME_DECIMALS + 1)]
+        self.numbers[-len(max_volumes) :] = max_volumes
         self._bytes = self.numbers.view(np.uint8).data
 
     def set_time(self, now_ns: int) -> None:
@@ -39,7 +41,6 @@ class PackedRules:
             self._max_frame_size,
             self._unit_ns,
             self._rules.latest_ns(now_ns),
-            self._rules.limits.max_volume,
             self._rules.symbol_case == "upper",
             len(stamp),
             stamp,

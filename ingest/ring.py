@@ -67,10 +67,13 @@ class BatchRing:
         batch_ticks: int,
         max_batches: int,
         max_bytes: int = MAX_BYTES,
+        any_price: bool = False,
     ) -> None:
         self.producer_id = producer_id
         self._next_sequence = first_sequence
         self._batch_ticks = batch_ticks
+        # Whether ticks with prices of 0 and below are valid.
+        self._any_price = any_price
         self.max_batches = max_batches
         self.max_bytes = max_bytes
         # The batch that is being filled: its head, since its first sequence is known, and records.
@@ -179,9 +182,9 @@ class BatchRing:
         ticks = self._open_ticks
         self._next_sequence += ticks
         data = bytes(self._buffer[: self._used])
-        if report is not None or refusals:
-            first = self._first_refusal if refusals else 0
-            tail = TickBatch(feed=report, refusals=refusals, first_refusal=first)
+        if report is not None or refusals or self._any_price:
+            tail = TickBatch(feed=report, refusals=refusals, any_price=self._any_price)
+            tail.first_refusal = self._first_refusal if refusals else 0
             data += tail.SerializeToString()
         self._append(Batch(self._next_sequence - 1, ticks, data, len(refusals)))
         self._first_refusal += len(refusals)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
 from ingest.ring import MAX_BYTES
 from marketdata.channel import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S, MIN_KEEPALIVE_S
 from marketdata.framing import MAX_FRAME_SIZE
+from marketdata.price_rules import DEFAULT_PRICE_RULES, PriceRules, check_price_rules
 from marketdata.settings import ServerSettings
 from marketdata.symbols import SymbolCase
 from marketdata.timestamps import TimestampUnit
@@ -32,6 +35,11 @@ class IngestSettings(ServerSettings):
     symbol_case: SymbolCase = Field(
         default="preserve",
         description="preserve: symbols stay as they are; upper: they get upper case",
+    )
+    price_rule: Annotated[str, AfterValidator(check_price_rules)] = Field(
+        default=DEFAULT_PRICE_RULES,
+        description="which prices are valid, by patterns of symbols, such as *=positive,CL*=any: "
+        "positive, nonnegative or any; the longest pattern that matches counts",
     )
     max_price: float = Field(
         default=MAX_PRICE, gt=0, allow_inf_nan=False, description="the largest price of a tick"
@@ -90,4 +98,5 @@ class IngestSettings(ServerSettings):
             max_future_skew_s=self.max_future_skew_s,
             symbol_case=self.symbol_case,
             limits=ValueLimits(self.max_price, self.max_volume),
+            prices=PriceRules(self.price_rule),
         )

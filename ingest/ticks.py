@@ -11,10 +11,15 @@ from marketdata.wire.market_data_pb2 import Refusal, Tick, TickBatch
 # A Tick is the repeated field of a TickBatch: this tag, its length and the serialized tick are its
 # record in a batch.
 _TICKS_TAG = TickBatch.TICKS_FIELD_NUMBER << 3 | 2
-# A normalized Tick has at most 106 bytes, so its length is one byte of varint.
-_MAX_TICK_SIZE = 127
-_PREFIXES = [bytes((_TICKS_TAG, size)) for size in range(_MAX_TICK_SIZE + 1)]
-MAX_RECORD_SIZE = 2 + _MAX_TICK_SIZE
+# A normalized Tick has at most 106 bytes, or 179 with decimals, a trade id, excludes and an action.
+# So only with a trade id its length can be two bytes of varint.
+_MAX_TICK_SIZE = 180
+_LONG = 0x80
+_PREFIXES = [
+    bytes((_TICKS_TAG, size) if size < _LONG else (_TICKS_TAG, size & 0x7F | 0x80, size >> 7))
+    for size in range(_MAX_TICK_SIZE + 1)
+]
+MAX_RECORD_SIZE = 3 + _MAX_TICK_SIZE
 
 
 class TickReader:
@@ -40,9 +45,10 @@ class TickReader:
         # After a serialized tick it sets the field, whatever was there: the last one wins.
         stamp = self._stamp_of(now_ns)
         size = len(payload) + len(stamp)
-        if size > _MAX_TICK_SIZE:
-            # Fields we do not know came with it; the aggregator has no use for them.
+        if size >= _LONG:
+            # Fields we do not know may have come with it; the aggregator has no use for them.
             tick.DiscardUnknownFields()
+            tick.ClearField("ingest_timestamp")
             payload = tick.SerializeToString()
             size = len(payload) + len(stamp)
         return _PREFIXES[size] + payload + stamp

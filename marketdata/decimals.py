@@ -33,12 +33,21 @@ def scaled(value: Decimal) -> tuple[int, int]:
     """Return the volume and the decimals of a number, with the fewest decimals.
 
     Raises:
-        ValueError: it is not a finite number.
+        ValueError: it is not a finite number, or has more than 60 digits before the point.
     """
-    if not value.is_finite():
-        raise ValueError(f"{value} is not a number")
-    sign, digits, exponent = value.normalize(EXACT).as_tuple()
-    volume = int("".join(map(str, digits))) * (-1 if sign else 1)
-    # Of a finite number the exponent is one.
-    power = int(exponent)
-    return (volume * 10**power, 0) if power > 0 else (volume, -power)
+    sign, figures, exponent = value.as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError(f"{value} is not a number")  # noqa: TRY004  it is a Decimal
+    digits = "".join(map(str, figures)).lstrip("0")
+    if not digits:
+        return 0, 0
+    # No 10**power of a huge power is made.
+    if len(digits) + exponent > EXACT.prec:
+        raise ValueError(f"{value:.60} has more than {EXACT.prec} digits")
+    decimals = 0
+    if exponent < 0:
+        zeros = len(digits) - len(digits.rstrip("0"))
+        decimals = max(0, -exponent - zeros)
+        digits = digits[: len(digits) + exponent + decimals]
+    volume = int(digits) * 10 ** max(0, exponent)
+    return (-volume if sign else volume), decimals

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,8 +13,12 @@ from marketdata.timestamps import NS_PER_S
 
 NS_PER_DAY = 86_400 * NS_PER_S
 # A size has at most 18 digits, so that it fits an int64.
-_NAME = re.compile(r"([1-9][0-9]{0,17})([smhdtvn])")
+_NAME = re.compile(r"([1-9][0-9]{0,17})([smhdwMytvn])")
 _NS = {"s": NS_PER_S, "m": 60 * NS_PER_S, "h": 3600 * NS_PER_S}
+# The days that a period has at least, by its unit.
+_DAYS = {"d": 1, "w": 7, "M": 28, "y": 365}
+# A century, so that the dates of a period are dates of Python.
+_MAX_DAYS = 36_525
 
 
 class IntervalKind(Enum):
@@ -22,6 +28,11 @@ class IntervalKind(Enum):
     TIME = "time"
     # The end of the trading day.
     DAY = "day"
+    # The end of some days, weeks, months or years. These bars are made of daily ones.
+    DAYS = "d"
+    WEEKS = "w"
+    MONTHS = "M"
+    YEARS = "y"
     # A number of trades, of shares, or of money.
     TICK = "t"
     VOLUME = "v"
@@ -37,31 +48,43 @@ class InvalidInterval(MarketDataError):
         self.valid = valid
 
 
+_LONG = frozenset({IntervalKind.DAYS, IntervalKind.WEEKS, IntervalKind.MONTHS, IntervalKind.YEARS})
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """The name, the kind and the size of a bar."""
 
     name: str
     kind: IntervalKind
-    # ns, trades, shares or money; 1 for the day. Of shares and money in units of 10^-decimals.
+    # ns, trades, shares or money; the number of days, weeks, months or years; 1 for the day. Of
+    # shares and money in units of 10^-decimals.
     size: int
     decimals: int = 0
 
     @property
     def by_clock(self) -> bool:
         """Whether time alone says where a bar ends."""
-        return self.kind in {IntervalKind.TIME, IntervalKind.DAY}
+        return self.kind in {IntervalKind.TIME, IntervalKind.DAY} or self.is_long
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the bars are made of daily bars when they are read."""
+        return self.kind in _LONG
 
     @property
     def nominal_ns(self) -> int:
-        """How long a bar by the clock usually is; a trading day may be longer or shorter."""
-        return NS_PER_DAY if self.kind is IntervalKind.DAY else self.size
+        """How long a bar by the clock usually is; days may be longer, months are never shorter."""
+        if self.kind is IntervalKind.DAY:
+            return NS_PER_DAY
+        return self.size * _DAYS[self.kind.value] * NS_PER_DAY if self.is_long else self.size
 
 
 def parse_interval(name: str) -> Interval:
     """Return what ``name`` means: ``5m`` five minutes, ``1d`` a day, ``100t`` a hundred trades.
 
-    Seconds, minutes and hours must divide a day, so that every day begins with a bar.
+    Seconds, minutes and hours must divide a day, so that every day begins with a bar. ``1M`` is a
+    month, ``1m`` a minute.
 
     Raises:
         InvalidInterval: the name is not an interval.
@@ -73,10 +96,21 @@ def parse_interval(name: str) -> Interval:
             size = number * _NS[unit]
             if size < NS_PER_DAY and NS_PER_DAY % size == 0:
                 return Interval(name, IntervalKind.TIME, size)
-        elif unit != "d":
-            return Interval(name, IntervalKind(unit), number)
-        elif number == 1:
+        elif name == "1d":
             return Interval(name, IntervalKind.DAY, 1)
+        elif number * _DAYS.get(unit, 0) <= _MAX_DAYS:
+            return Interval(name, IntervalKind(unit), number)
     raise InvalidInterval(
-        name, "1s 1m 5m 15m 1h 1d, or another part of a day, or 100t 10000v 1000000n"
+        name,
+        "1s 1m 5m 15m 1h 1d, or another part of a day, or 3d 1w 1M 3M 1y, or 100t 10000v 1000000n",
     )
+
+
+def not_live(name: str, intervals: Iterable[str]) -> InvalidInterval:
+    """Return the error for live bars of ``name`` where there are only those of ``intervals``."""
+    names = list(intervals)
+    valid = " ".join(names) or "none: bars are off"
+    with contextlib.suppress(InvalidInterval):
+        if "1d" in names and parse_interval(name).is_long:
+            valid = f"those with live bars, {valid}; it is made of 1d bars when it is read"
+    return InvalidInterval(name, valid)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import inf
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from marketdata.errors import InvalidSymbol
+from marketdata.price_rules import PriceRule, PriceRules
 from marketdata.symbols import MAX_SYMBOL_LENGTH, SymbolCase, normalize_symbol
 from marketdata.timestamps import (
     NS_PER_S,
@@ -83,15 +84,15 @@ class RejectReason(StrEnum):
     NOT_AMENDABLE = "not_amendable"
 
 
-# Which prices are valid: above 0, from 0 on, or negative ones too.
-PriceRule = Literal["positive", "nonnegative", "any"]
-
-
 class ValueLimits(NamedTuple):
     """The largest values that count as real."""
 
     max_price: float = MAX_PRICE
     max_volume: int = MAX_VOLUME
+
+    def max_scaled(self, decimals: int) -> int:
+        """Return the largest volume that counts 10^-decimals; it fits its field."""
+        return min(self.max_volume * 10**decimals, _MAX_INT64)
 
 
 DEFAULT_LIMITS = ValueLimits()
@@ -127,8 +128,14 @@ def check_values(
             return reason
     if volume < 0 or (volume == 0 and not excludes & Exclude.EXCLUDE_VOLUME):
         return RejectReason.VOLUME_NOT_POSITIVE
-    if volume > limits.max_volume * 10**decimals:
+    # Most volumes need no power.
+    if volume > limits.max_volume and volume > limits.max_volume * 10**decimals:
         return RejectReason.VOLUME_TOO_LARGE
+    return check_time(ts_ns, latest_ns)
+
+
+def check_time(ts_ns: int, latest_ns: int) -> RejectReason | None:
+    """Return why an exchange time is not valid, or None."""
     if ts_ns <= 0:
         return RejectReason.TIMESTAMP_NOT_POSITIVE
     if ts_ns > latest_ns:
@@ -155,10 +162,11 @@ def check_additions(tick: Tick) -> RejectReason | None:
         return RejectReason.TRADE_ID_TOO_LONG
     if tick.excludes & ~ALL_EXCLUDES:
         return RejectReason.INVALID_EXCLUDES
-    if tick.action not in TickAction.values():
-        return RejectReason.INVALID_ACTION
-    if tick.action and not tick.trade_id:
-        return RejectReason.MISSING_TRADE_ID
+    if action := tick.action:
+        if action not in TickAction.values():
+            return RejectReason.INVALID_ACTION
+        if not tick.trade_id:
+            return RejectReason.MISSING_TRADE_ID
     return None
 
 
@@ -173,6 +181,7 @@ class TickRules:
         symbol_case: whether symbols stay as they are.
         limits: the largest price and volume.
         one_unit: whether a time is refused that is not in the unit of those before it.
+        prices: which prices are valid; None: those above 0.
     """
 
     def __init__(
@@ -183,10 +192,12 @@ class TickRules:
         symbol_case: SymbolCase = "preserve",
         limits: ValueLimits = DEFAULT_LIMITS,
         one_unit: bool = False,
+        prices: PriceRules | None = None,
     ) -> None:
         self.timestamp_unit: TimestampUnit = timestamp_unit
         self.symbol_case: SymbolCase = symbol_case
         self.limits = limits
+        self.prices = prices or PriceRules()
         self._one_unit = one_unit
         self._ns_from = nanoseconds_from(timestamp_unit)
         self._max_future_skew_ns = int(max_future_skew_s * NS_PER_S)
@@ -234,7 +245,9 @@ class TickRules:
         except InvalidSymbol as exc:
             return RejectReason(exc.reason)
         sent = tick.exchange_timestamp
-        ts_ns = self.check(tick.price, tick.volume, sent, self.latest_ns(now_ns), units)
+        unit_ns = self._unit_of(sent)
+        reason = self._check_tick(tick, symbol, sent * unit_ns, self.latest_ns(now_ns))
+        ts_ns = self._settle(reason, sent, unit_ns, units)
         if isinstance(ts_ns, RejectReason):
             return ts_ns
         amended = False
@@ -263,7 +276,7 @@ class TickRules:
 
         Args:
             price: in the symbol's currency.
-            volume: in units of the instrument.
+            volume: in units of 10^-decimals of the instrument.
             timestamp: the exchange time as it was sent.
             latest_ns: the latest exchange time that is not in the future.
             units: the times before it in its file or on its connection.
@@ -271,17 +284,41 @@ class TickRules:
             excludes: the bits of Exclude.
             price_rule: which prices are valid.
         """
-        # Most times need no conversion.
-        unit_ns = (
-            1 if timestamp >= self._ns_from else nanoseconds_in(timestamp, self.timestamp_unit)
-        )
-        ts_ns = timestamp * unit_ns
+        unit_ns = self._unit_of(timestamp)
         reason = check_values(
-            *(price, volume, ts_ns, latest_ns, self.limits),
+            *(price, volume, timestamp * unit_ns, latest_ns, self.limits),
             decimals=decimals,
             excludes=excludes,
             price_rule=price_rule,
         )
+        return self._settle(reason, timestamp, unit_ns, units)
+
+    def _unit_of(self, timestamp: int) -> int:
+        # Most times need no conversion.
+        return 1 if timestamp >= self._ns_from else nanoseconds_in(timestamp, self.timestamp_unit)
+
+    def _check_tick(
+        self, tick: Tick, symbol: str, ts_ns: int, latest_ns: int
+    ) -> RejectReason | None:
+        reason = check_additions(tick)
+        if reason is not None:
+            return reason
+        if tick.action == TickAction.TICK_ACTION_CANCEL:
+            # It says nothing of price and volume.
+            return check_time(ts_ns, latest_ns)
+        price = tick.price
+        return check_values(
+            *(price, tick.volume, ts_ns, latest_ns, self.limits),
+            decimals=tick.volume_decimals,
+            excludes=tick.excludes,
+            # Any rule takes prices above 0.
+            price_rule="positive" if price > 0.0 else self.prices.of(symbol),
+        )
+
+    # Returns the exchange time in nanoseconds, or why the tick is not valid.
+    def _settle(
+        self, reason: RejectReason | None, timestamp: int, unit_ns: int, units: UnitHistory | None
+    ) -> int | RejectReason:
         if reason is not None:
             if reason is RejectReason.TIMESTAMP_NOT_POSITIVE and timestamp > 0:
                 return RejectReason.TIMESTAMP_IMPLAUSIBLE
@@ -290,22 +327,22 @@ class TickRules:
             if self._one_unit and units.unit_ns:
                 return RejectReason.TIMESTAMP_UNIT_CHANGED
             units.note(unit_ns)
-        return ts_ns
+        return timestamp * unit_ns
 
     def refusal(self, tick: Tick, now_ns: int) -> Refusal | None:
         """Return what to remember of a tick that is dropped; None: its symbol or time is unknown.
 
-        Only its price or volume is wrong, so its bar lacks a trade.
+        Something else is wrong, so its bar lacks a trade, or what cancels or corrects one.
         """
         latest_ns = self.latest_ns(now_ns)
         ts_ns = self.valid_time(tick.exchange_timestamp, latest_ns)
         if ts_ns is None:
             return None
-        reason = check_values(tick.price, tick.volume, ts_ns, latest_ns, self.limits)
         try:
             symbol = self.normal_symbol(tick.symbol)
         except InvalidSymbol:
             return None
+        reason = self._check_tick(tick, symbol, ts_ns, latest_ns)
         if reason is None:
             return None
         return Refusal(symbol=symbol, exchange_timestamp=ts_ns, reason=reason)

@@ -1,6 +1,7 @@
 """``make run``: start the three services and the fake feed, show where they are, stop in order.
 
-``make run-one`` is the same with the three services in one process.
+``make run-one`` is the same with the three services in one process. With FEED, a live source takes
+the place of the fake feed: ``make run FEED=binance:BTC/USDT,ETH/USDT``.
 """
 
 import signal
@@ -20,7 +21,6 @@ from contextlib import suppress
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import NamedTuple
 
 import psutil
 from honcho.colour import get_colours
@@ -28,6 +28,7 @@ from honcho.printer import Message, Printer
 from honcho.process import Process
 
 from aggregator.settings import AggregatorSettings
+from connect.settings import ConnectSettings
 from fakeclient.settings import FakeclientSettings
 from gateway.settings import GatewaySettings
 from ingest.settings import IngestSettings
@@ -35,51 +36,11 @@ from marketdata.addresses import check_address
 from marketdata.errors import AddressInUse, StartError
 from marketdata.printing import print_line, silence
 from marketdata.settings import load_settings
+from scripts.processes import FEED, LIVE_FEED, ONE, THREE, Processes
 
-
-class Processes(NamedTuple):
-    """What is run.
-
-    Args:
-        command: of make; messages begin with it.
-        needs: the processes. Each starts when those it needs are ready, so no log begins with a
-            failed connection.
-        stop_order: producers before consumers, so that each can hand over what it holds.
-        ready: the text that a process logs when it is ready; the last one logs none.
-    """
-
-    command: str
-    needs: Mapping[str, frozenset[str]]
-    stop_order: tuple[str, ...]
-    ready: bytes
-
-    @property
-    def services(self) -> frozenset[str]:
-        """The processes that others need, or clients."""
-        return frozenset(self.needs) - {FEED}
-
-
-FEED = "fakeclient"
-THREE = Processes(
-    "make run",
-    {
-        "aggregator": frozenset(),
-        "gateway": frozenset({"aggregator"}),
-        "ingest": frozenset({"aggregator"}),
-        FEED: frozenset({"ingest"}),
-    },
-    (FEED, "ingest", "gateway", "aggregator"),
-    b"listening",
-)
-ONE = Processes(
-    "make run-one",
-    {"standalone": frozenset(), FEED: frozenset({"standalone"})},
-    (FEED, "standalone"),
-    b"standalone_ready",
-)
-# A process is killed when it runs so much longer than its own deadline; the fakeclient has none.
+# A process is killed when it runs so much longer than its own deadline; feeds have none.
 STOP_MARGIN_S = 5.0
-FAKECLIENT_STOP_S = 7.0
+FEED_STOP_S = 10.0
 # A second Ctrl-C says what is still waited for, a third kills.
 KILLING_SIGNAL = 3
 # On narrower terminals the time at the front of each line is left out.
@@ -88,9 +49,9 @@ WIDE = 100
 MIN_WIDTH = 40
 
 BANNER = """
-  the market at work   {gateway}/
-  one symbol           {gateway}/api/v1/marketdata/AAPL
-  live in a terminal   curl -N '{gateway}/api/v1/stream?symbols=AAPL'
+  the market at work   {gateway}/{page}
+  one symbol           {gateway}/api/v1/marketdata/{symbol}
+  live in a terminal   curl -N '{gateway}/api/v1/stream?symbols={symbol}'
   try every call       {gateway}/docs and {gateway}/graphiql
   push your own ticks  {ingest} (TCP)
   gRPC                 {aggregator}
@@ -242,7 +203,8 @@ class Supervisor:
 
     def _start(self, name: str) -> None:
         self._running.add(name)
-        command = f"exec {shlex.quote(sys.executable)} -m {name}"
+        words = self._processes.feed if name == self._processes.feed[0] else (name,)
+        command = f"exec {shlex.join((sys.executable, '-m', *words))}"
         process = Process(command, name=name, colour=self._colours[name], env=self._env)
         # The processes are in sessions of their own: Ctrl-C reaches only us.
         threading.Thread(target=process.run, args=(self._events,), daemon=True).start()
@@ -309,8 +271,8 @@ def _signal(number: int) -> Message:
     return Message(_SIGNAL, number, None, _SYSTEM, None)
 
 
-def main(processes: Processes) -> int:
-    """Run everything; return the exit code."""
+def main(processes: Processes, feed: str = "") -> int:
+    """Run everything, with a live source if ``feed`` names one; return the exit code."""
     try:
         ingest, aggregator, gateway = (
             load_settings(IngestSettings),
@@ -318,6 +280,9 @@ def main(processes: Processes) -> int:
             load_settings(GatewaySettings),
         )
         load_settings(FakeclientSettings)
+        load_settings(ConnectSettings)
+        if feed:
+            processes = processes.with_feed(feed)
         addresses = {
             "aggregator": (aggregator.host, aggregator.port),
             "ingest": (ingest.host, ingest.port),
@@ -335,6 +300,9 @@ def main(processes: Processes) -> int:
         "INGEST_AGGREGATOR": connect_to["aggregator"],
         "GATEWAY_AGGREGATOR": connect_to["aggregator"],
         "FAKECLIENT_SERVER": connect_to["ingest"],
+        "CONNECT_SERVER": connect_to["ingest"],
+        # A restart fills what it missed.
+        "CONNECT_POSITION": f"data/connect-{(*processes.feed, FEED)[1]}.position",
         # A restart goes on where it was, and no acknowledged tick is lost.
         "AGGREGATOR_LOG": "data/log",
         "AGGREGATOR_VIEWS": "last-trade,volume-profile",
@@ -342,7 +310,7 @@ def main(processes: Processes) -> int:
         "FAKECLIENT_CONTINUE_FROM": connect_to["aggregator"],
         # A line per second would bury everything else.
         "FAKECLIENT_LOG_LEVEL": "warning",
-        **{f"{name.upper()}_LOG_FORMAT": "brief" for name in (*addresses, FEED)},
+        **{f"{name.upper()}_LOG_FORMAT": "brief" for name in (*addresses, FEED, LIVE_FEED)},
         "PYTHONUNBUFFERED": "1",
         **os.environ,
     }
@@ -350,11 +318,15 @@ def main(processes: Processes) -> int:
         "aggregator": aggregator.shutdown_deadline_s,
         "ingest": ingest.shutdown_deadline_s,
         "gateway": gateway.shutdown_deadline_s,
-        FEED: FAKECLIENT_STOP_S,
+        FEED: FEED_STOP_S,
+        LIVE_FEED: FEED_STOP_S,
     }
     # It ends its services one after the other.
     deadlines_s["standalone"] = sum(deadlines_s[name] for name in addresses)
-    return Supervisor(processes, env, BANNER.format(**shown), deadlines_s).run()
+    symbol = processes.symbol
+    page = f"#/{symbol}" if processes.feed[0] == LIVE_FEED else ""
+    banner = BANNER.format(symbol=symbol, page=page, **shown)
+    return Supervisor(processes, env, banner, deadlines_s).run()
 
 
 def check_ports(addresses: Mapping[str, tuple[str, int]]) -> None:
@@ -394,4 +366,4 @@ def _reachable(host: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(ONE if "--one" in sys.argv[1:] else THREE))
+    sys.exit(main(ONE if "--one" in sys.argv[1:] else THREE, os.environ.get("FEED", "")))

@@ -144,8 +144,8 @@ class BarTable:
     def latest(self, row: int) -> int:
         """Return the latest exchange time of a symbol, -1 before the first."""
         candle = self.tables.bases[row]["candle"]
-        latest = int(self.tables.symbols[row]["latest"])
-        return max(latest, int(candle["last_ts"])) if candle["trades"] else latest
+        latest = candle["last_ts"] if candle["trades"] else self.tables.symbols[row]["latest"]
+        return max(int(latest), int(self.tables.bases[row]["other_latest"]))
 
     def decimals(self, row: int) -> int:
         """Return the scale of a symbol: its volumes count 10^-decimals."""
@@ -184,6 +184,12 @@ class BarTable:
     def lag(self, row: int) -> int:
         """Return how far the time of a symbol is from the wall clock."""
         return int(self.tables.bases[row]["lag"])
+
+    def time(self, row: int, now_ns: int) -> int:
+        """Return the time of a symbol, which goes on with the wall clock while it is live."""
+        latest = self.latest(row)
+        is_live = bool(self.tables.symbols[row]["live"])
+        return max(latest, now_ns - self.lag(row)) if is_live else latest
 
     def open_bar(self, row: int, slot: int) -> Bar | None:
         """Return the present state of the bar that is open, or None."""

@@ -128,7 +128,7 @@ class ClockBars:
             state, bases, slots, tables.all_wanted, tables.noted, self._step, out
         )
         if count:
-            self._output.listener.partials_changed(out[:count].tolist())
+            self._output.listener.partials_changed(out[:count].copy())
 
     def _set_timers(self, rows: NDArray[np.int64]) -> None:
         tables, times = self._table.tables, np.empty(len(rows), np.int64)
@@ -246,7 +246,7 @@ class ClockBars:
         slots["open_sequence"][rows, indexes] = sequences
         return list(self._writer.write_places(early, self._output.epoch)), asked[is_open].tolist()
 
-    def partials(self, series: Sequence[int]) -> list[bytes]:
+    def partials(self, series: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
         """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.
 
         Empty where no bar is open, or it was never published.

@@ -138,6 +138,13 @@ class BarEngine:
         """Publish what became of the trades, and give closed bars to the sink."""
         self._keep([source.end_batch(accepted) for source in self._sources])
 
+    def time(self, symbol: str, now_ns: int) -> int | None:
+        """Return the time of a symbol, which closes its bars; None: it had no trade yet."""
+        row = self.table.symbols.rows.get(symbol)
+        if row is None or self.table.tables.symbols[row]["unopened"]:
+            return None
+        return self.table.time(row, now_ns)
+
     def _keep(self, parts: Iterable[Sequence[Bar]]) -> None:
         for closed in parts:
             if closed:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.bars.bar import Bar
 from aggregator.bars.bar_table import BarTable
@@ -82,7 +83,7 @@ class EventBarSource:
             if (row, index) in self._wanted and each.renew()
         ]
         if renewed:
-            self._output.listener.partials_changed(renewed)
+            self._output.listener.partials_changed(np.array(renewed, np.int64))
         return closed
 
     # Returns the rows, each once.
@@ -237,7 +238,7 @@ class EventBarSource:
         """Publish the bars that are not full, return their series; no bar waits out the grace."""
         return [], [each for each in series if self._of(each).renew()]
 
-    def partials(self, series: Sequence[int]) -> list[bytes]:
+    def partials(self, series: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
         """Return the newest state of each bar that is not full.
 
         Empty where there is none, or it was never published.

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aggregator.bars.bar import Bar
 from aggregator.bars.published import PublishedBars
 
@@ -23,7 +26,7 @@ class BarListener(Protocol):
     def opened(self, symbol: str, row: int) -> Iterable[int]:
         """Return the intervals of which somebody wants the bars of a new symbol by its name."""
 
-    def partials_changed(self, series: Sequence[int]) -> None:
+    def partials_changed(self, series: NDArray[np.int64]) -> None:
         """Hear that open bars changed; :meth:`BarSeries.partials` has their newest states."""
 
     def bars_published(self, bars: PublishedBars) -> None:
@@ -40,7 +43,7 @@ class NoListener:
         """Return nothing."""
         return ()
 
-    def partials_changed(self, series: Sequence[int]) -> None:
+    def partials_changed(self, series: NDArray[np.int64]) -> None:
         """Do nothing."""
 
     def bars_published(self, bars: PublishedBars) -> None:

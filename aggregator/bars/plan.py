@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import gcd
 
 from marketdata.errors import MarketDataError
-from marketdata.intervals import Interval, IntervalKind, InvalidInterval, parse_interval
+from marketdata.intervals import Interval, IntervalKind, not_live, parse_interval
 from marketdata.timestamps import NS_PER_S
 
 
@@ -60,8 +60,7 @@ class BarPlan:
         for interval in self.intervals:
             if interval.name == name:
                 return interval
-        names = " ".join(i.name for i in self.intervals) or "none: bars are off"
-        raise InvalidInterval(name, names)
+        raise not_live(name, (interval.name for interval in self.intervals))
 
 
 def parse_intervals(names: str) -> tuple[Interval, ...]:
@@ -69,9 +68,12 @@ def parse_intervals(names: str) -> tuple[Interval, ...]:
 
     Raises:
         InvalidInterval: a name is not valid.
-        InvalidPlan: an interval is there twice, by name or by length.
+        InvalidPlan: an interval is there twice, by name or by length, or it is a long one.
     """
     intervals = tuple(parse_interval(name.strip()) for name in names.split(",") if name.strip())
+    for interval in intervals:
+        if interval.is_long:
+            raise InvalidPlan(f"{interval.name} needs no entry: it is made of 1d bars when read")
     _check_distinct(intervals)
     return intervals
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.bars.bar import Bar
 from aggregator.bars.plan import BarPlan
 from aggregator.bars.published import Published
 from aggregator.bars.source import BarSource
 from aggregator.wire.symbol_table import SymbolTable
+
+Series = Sequence[int] | NDArray[np.int64]
 
 
 class BarSeries:
@@ -95,7 +98,7 @@ class BarSeries:
             still_open += others
         return published, still_open
 
-    def partials(self, series: Sequence[int]) -> list[bytes]:
+    def partials(self, series: Series) -> list[bytes]:
         """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.
 
         Empty where no bar is open, or it was never published.
@@ -110,12 +113,12 @@ class BarSeries:
         return found
 
     # Returns the series of each source, and their indexes; of a single source without a search.
-    def _split(self, series: Sequence[int]) -> list[tuple[BarSource, Sequence[int], Sequence[int]]]:
+    def _split(self, series: Series) -> list[tuple[BarSource, Series, Sequence[int]]]:
         if len(self._sources) == 1:
             return [(self._sources[0], series, range(len(series)))]
         asked = np.array(series, np.int64)
         numbers = asked % len(self.intervals)
-        parts: list[tuple[BarSource, Sequence[int], Sequence[int]]] = []
+        parts: list[tuple[BarSource, Series, Sequence[int]]] = []
         first = 0
         for source in self._sources:
             stop = first + len(source.names)

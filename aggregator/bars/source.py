@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aggregator.bars.bar import Bar
 from aggregator.bars.published import Published
 from aggregator.wire.ticks import Ticks
@@ -103,7 +106,7 @@ class BarSource(Protocol):
     def present(self, series: Iterable[int]) -> tuple[list[Published], list[int]]:
         """Return the bars that wait out the grace; publish the open ones, return their series."""
 
-    def partials(self, series: Sequence[int]) -> list[bytes]:
+    def partials(self, series: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
         """Return the newest state of each open bar, as one of the ``bars`` of an ``UpdateBatch``.
 
         Empty where no bar is open, or it was never published.

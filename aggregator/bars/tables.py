@@ -105,6 +105,7 @@ class NewRow:
     def __init__(self, plan: BarPlan, rule: SessionRule) -> None:
         self.base = np.zeros((), BASE)
         self.base["room"] = NEVER
+        self.base["other_latest"] = -1
         self.symbol = np.zeros((), SYMBOL)
         self.symbol["latest"] = -1
         self.symbol["due_at"] = NEVER

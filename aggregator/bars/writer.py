@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars.bar import BarState
 from aggregator.bars.bar_table import BarTable
-from aggregator.bars.kernel import encode
+from aggregator.bars.kernel import encode, published
 from aggregator.bars.kernel.records import BAR, PHASES
-from aggregator.bars.published import PublishedBars
+from aggregator.bars.published import SLACK_BYTES, PublishedBars
 from aggregator.wire.encoded import EncodedRoom, pack_names
 
 _PHASES = pack_names(PHASES, encode.NAME_WIDTH)
@@ -44,12 +43,11 @@ class BarWriter:
         count, bars = len(places), self._table.tables.bars
         out = self._room.reserve(count)
         size = encode.encode_bars(places, bars, self._texts(), epoch, out)
-        found = np.zeros((count, 4), np.int64)
-        found[:, 0] = bars["row"][places] * self._step + bars["slot"][places]
-        found[:, 1] = bars["start"][places]
-        is_closed = bars["state"][places] >= BarState.FINAL
-        found[:, 3] = np.where(is_closed, bars["revision"][places], -1)
-        return PublishedBars(found, out.data[:size].tobytes(), out.ends[:count].copy())
+        found = np.empty((count, 4), np.int64)
+        published.name_bars(places, bars, self._step, found)
+        data = np.empty(size + SLACK_BYTES, np.uint8)
+        data[:size] = out.data[:size]
+        return PublishedBars(found, data, out.ends[:count].copy())
 
     def _texts(self) -> encode.Texts:
         symbols = self._table.symbols

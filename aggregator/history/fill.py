@@ -8,6 +8,7 @@ from typing import Protocol
 
 from aggregator.bars.bar import Coverage
 from aggregator.history.query import MAX_FILL_INTERVALS, InvalidBars
+from aggregator.sessions.periods import Periods
 from marketdata.intervals import Interval, IntervalKind
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
@@ -46,6 +47,7 @@ class Filler:
         hours: of the symbol.
         coverage: how much of start <= time < end had a feed.
         refused: how many ticks of start <= time < end were refused.
+        periods: of a long interval.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Filler:
         hours: Hours,
         coverage: Callable[[int, int], Coverage],
         refused: Callable[[int, int], int] = lambda _start, _end: 0,
+        periods: Periods | None = None,
     ) -> None:
+        self._periods = periods
         self._interval = interval
         self._hours = hours
         self._coverage = coverage
@@ -101,6 +105,9 @@ class Filler:
 
     def _back_from(self, end: int, start: int) -> Iterator[tuple[int, int]]:
         # As _between, but from the end.
+        if self._periods is not None:
+            yield from self._periods_before(self._periods, end, start)
+            return
         is_day, size = self._interval.kind is IntervalKind.DAY, self._interval.size
         while end > start:
             self._visit()
@@ -119,6 +126,9 @@ class Filler:
 
     def _between(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         # With a calendar, only the hours of trading.
+        if self._periods is not None:
+            yield from self._periods_between(self._periods, start, end)
+            return
         if self._interval.kind is IntervalKind.DAY:
             yield from self._days_between(start, end)
             return
@@ -139,6 +149,23 @@ class Filler:
                 if day.start < end:
                     yield day.start, day.end
                 start = day.end
+
+    def _periods_between(self, periods: Periods, start: int, end: int) -> Iterator[tuple[int, int]]:
+        last = periods.dates(end)
+        for dates in periods.after(periods.dates(start - 1)):
+            self._visit()
+            if dates >= last:
+                return
+            # None of a period without a trading day.
+            yield from filter(None, [periods.bounds(dates)])
+
+    def _periods_before(self, periods: Periods, end: int, start: int) -> Iterator[tuple[int, int]]:
+        last = periods.dates(start - 1)
+        for dates in periods.before(periods.dates(end)):
+            self._visit()
+            if dates <= last:
+                return
+            yield from filter(None, [periods.bounds(dates)])
 
     def _visit(self) -> None:
         self._visited += 1
@@ -169,5 +196,5 @@ class Filler:
             refused=refused,
             filler=filler,
             # A whole day has no phase.
-            phase="" if self._interval.kind is IntervalKind.DAY else self._hours.phase(start),
+            phase=self._hours.phase(start) if self._interval.kind is IntervalKind.TIME else "",
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import binascii
+import contextlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aggregator.store.queries import Range
 from marketdata.errors import MarketDataError
-from marketdata.intervals import Interval, InvalidInterval
+from marketdata.intervals import Interval, InvalidInterval, parse_interval
 from marketdata.numbers import parse_int
 from marketdata.symbols import normalize_symbol
 from marketdata.wire import market_data_pb2 as wire
@@ -19,6 +20,8 @@ DEFAULT_LIMIT = 1_000
 MAX_LIMIT = 10_000
 MAX_FILL_INTERVALS = 100_000
 END_OF_TIME = 2**63 - 1
+# Longer bars are made of these.
+DAY = "1d"
 
 # Start and number of a bar.
 Place = tuple[int, int]
@@ -40,6 +43,25 @@ class BarQuery(Range):
     fill: bool = False
 
 
+def find_interval(name: str, intervals: Mapping[str, Interval]) -> Interval:
+    """Return an interval by its name: one of ``intervals``, or one that is made of daily bars.
+
+    Raises:
+        InvalidInterval: there are no bars of that interval.
+    """
+    interval = intervals.get(name)
+    if interval is not None:
+        return interval
+    names = " ".join(intervals)
+    if DAY in intervals:
+        with contextlib.suppress(InvalidInterval):
+            interval = parse_interval(name)
+        if interval is not None and interval.is_long:
+            return interval
+        names += ", or of days, weeks, months and years such as 3d 1w 1M 3M 1y"
+    raise InvalidInterval(name, names)
+
+
 def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -> BarQuery:
     """Return the query that ``request`` describes.
 
@@ -49,9 +71,7 @@ def read_request(request: wire.BarsRequest, intervals: Mapping[str, Interval]) -
         InvalidBars: another field cannot be used; the message names it.
     """
     symbol = normalize_symbol(request.symbol)
-    interval = intervals.get(request.interval)
-    if interval is None:
-        raise InvalidInterval(request.interval, " ".join(intervals))
+    interval = find_interval(request.interval, intervals)
     has_from, has_to = request.HasField("from"), request.HasField("to")
     # "from" is a word of the language.
     from_ns: int = getattr(request, "from") if has_from else 0

@@ -6,14 +6,26 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
 from aggregator.bars.bar import Bar, Coverage
-from aggregator.history.fill import Filler, Hours
-from aggregator.history.query import END_OF_TIME, BarQuery, Place, read_request, write_cursor
+from aggregator.history.fill import Filler
+from aggregator.history.long_bars import Feed, LongBars, LongRules, read_periods
+from aggregator.history.query import (
+    DAY,
+    END_OF_TIME,
+    BarQuery,
+    Place,
+    find_interval,
+    read_request,
+    write_cursor,
+)
+from aggregator.sessions.periods import Periods
+from aggregator.sessions.sessions import SessionRule
 from aggregator.store.queries import Range
-from aggregator.store.rows import place_of, rank_of, to_message
+from aggregator.store.rows import place_of, rank_of, to_bar, to_message
 from marketdata.intervals import Interval
 from marketdata.wire import market_data_pb2 as wire
 
@@ -60,6 +72,7 @@ class BarReader:
         coverage: how much of start <= time < end had a feed.
         refused: how many ticks of a symbol with start <= time < end were refused.
         epoch: returns the name of this run of the memory's sequences.
+        long_rules: of the bars that are made of daily ones.
     """
 
     def __init__(
@@ -68,10 +81,11 @@ class BarReader:
         store: StoredBars | None,
         *,
         intervals: Mapping[str, Interval],
-        hours: Callable[[str], Hours],
+        hours: Callable[[str], SessionRule],
         coverage: Callable[[int, int], Coverage],
         refused: Callable[[str, int, int], int] = lambda _symbol, _start, _end: 0,
         epoch: Callable[[], int],
+        long_rules: LongRules | None = None,
     ) -> None:
         self._memory = memory
         self._store = store
@@ -80,6 +94,7 @@ class BarReader:
         self._coverage = coverage
         self._refused = refused
         self._epoch = epoch
+        self._long_rules = long_rules or LongRules()
 
     async def read(self, request: wire.BarsRequest) -> wire.BarsResponse:
         """Return the bars that ``request`` asks for.
@@ -112,12 +127,46 @@ class BarReader:
             bars=bars, next_cursor=cursor, sequence=sequence, epoch=self._epoch()
         )
 
+    # Returns the bars by start and number, and the sequence of the newest state published until
+    # then.
     async def _read(self, query: BarQuery) -> tuple[list[wire.Bar], int]:
-        # The bars by start and number, and the sequence of the newest state published until then.
+        interval = find_interval(query.interval, self._intervals)
+        if interval.is_long:
+            return await self._read_long(query, interval)
+        bars, sequence = await self._select(query)
+        return await self._to_messages(bars), sequence
+
+    async def _read_long(self, query: BarQuery, interval: Interval) -> tuple[list[wire.Bar], int]:
+        symbol = query.symbol
+        periods = self._periods(symbol, interval)
+        found, sequence = await read_periods(query, interval, periods, self._select_days)
+        feed = None
+        if self._store is not None and found:
+            imported = await self._store.fetch_refused(symbol, DAY, found[0].start, found[-1].end)
+            feed = Feed(self._coverage, partial(self._refused, symbol), imported)
+        bars = await LongBars(interval, periods, self._long_rules, feed).make(found)
+        bars = [bar for bar in bars if bar.state.is_closed or not query.closed_only]
+        epoch = self._epoch()
+        bars = bars[-query.limit :] if query.newest else bars[: query.limit]
+        return [bar.to_message(epoch) for bar in bars], sequence
+
+    def _periods(self, symbol: str, interval: Interval) -> Periods:
+        return Periods(self._long_rules.plan, interval, self._hours(symbol))
+
+    async def _select_days(self, query: BarQuery) -> tuple[list[Bar], int]:
+        found, sequence = await self._select(query)
+        days = [bar if isinstance(bar, Bar) else to_bar(bar) for bar in found]
+        # A bar that was stored does not know of a tick that was refused afterwards.
+        if days and self._refused(query.symbol, days[0].start, END_OF_TIME):
+            for day in days:
+                count = self._refused(query.symbol, day.start, day.end)
+                day.refused = max(day.refused, count)
+        return days, sequence
+
+    async def _select(self, query: BarQuery) -> tuple[list[Bar | Row], int]:
         symbol, interval = query.symbol, query.interval
         if self._store is None:
-            bars, sequence = self._merge(query, [], {}), self._memory.sequence(symbol, interval)
-            return await self._to_messages(bars), sequence
+            return self._merge(query, [], {}), self._memory.sequence(symbol, interval)
         # While the database answers, a bar may be closed, written and removed from memory: then
         # only the context still has it.
         with self._store.reading(symbol, interval) as waiting:
@@ -125,7 +174,7 @@ class BarReader:
             # No await between these two: both describe the same moment.
             bars = self._merge(query, rows, waiting)
             sequence = self._memory.sequence(symbol, interval)
-        return await self._to_messages(bars), sequence
+        return bars, sequence
 
     # The newest state of each bar: in memory, on its way to the store, or stored.
     def _merge(
@@ -176,16 +225,22 @@ class BarReader:
     async def _fill(
         self, query: BarQuery, bars: list[wire.Bar], before: wire.Bar | None
     ) -> list[wire.Bar]:
-        interval = self._intervals[query.interval]
+        interval = find_interval(query.interval, self._intervals)
         imported: Mapping[int, int] = {}
         if self._store is not None and bars:
             first, last = (before or bars[0]).start, bars[-1].start
-            imported = await self._store.fetch_refused(query.symbol, query.interval, first, last)
+            name = DAY if interval.is_long else query.interval
+            imported = await self._store.fetch_refused(query.symbol, name, first, last)
 
         def refused(start: int, end: int) -> int:
-            return self._refused(query.symbol, start, end) + imported.get(start, 0)
+            count = imported.get(start, 0)
+            if interval.is_long and imported:
+                count = sum(n for day, n in imported.items() if start <= day < end)
+            return self._refused(query.symbol, start, end) + count
 
-        filler = Filler(interval, self._hours(query.symbol), self._coverage, refused)
+        periods = self._periods(query.symbol, interval) if interval.is_long else None
+        hours = self._hours(query.symbol)
+        filler = Filler(interval, hours, self._coverage, refused, periods)
         after_ns = query.after[0] if query.after is not None else -1
         if query.newest:
             # From the end and only up to the limit: the gaps before may be of any length.

@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, NoReturn
 
 import typer
@@ -34,6 +34,7 @@ from aggregator.store.retention import read_retention
 from marketdata.errors import MarketDataError, SettingsError
 from marketdata.files import arguments
 from marketdata.files.source import find_parts
+from marketdata.price_rules import DEFAULT_PRICE_RULES
 from marketdata.printing import print_line
 from marketdata.settings import load_settings
 from marketdata.timestamps import NS_PER_S
@@ -45,6 +46,7 @@ _SETTINGS = (
     "bar_anchor",
     "timestamp_unit",
     "symbol_case",
+    "price_rule",
     "max_price",
     "max_volume",
 )
@@ -141,7 +143,12 @@ async def _import(
         settings.tick_rules(one_unit=True),
         settings.max_symbols,
         settings.tick_rules(one_unit=True, timestamp_unit="ns"),
-        settings=[f"AGGREGATOR_{name.upper()}={getattr(settings, name)}" for name in _SETTINGS],
+        settings=[
+            f"AGGREGATOR_{name.upper()}={getattr(settings, name)}"
+            for name in _SETTINGS
+            # So that the files of earlier versions have the same settings.
+            if name != "price_rule" or settings.price_rule != DEFAULT_PRICE_RULES
+        ],
     )
     with ExitStack() as stack:
         console = Console()

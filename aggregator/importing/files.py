@@ -48,7 +48,7 @@ def keep_input(paths: list[Path], stack: ExitStack) -> list[Path]:
     """Return the paths with a file in place of the standard input, which is read once only."""
     if STDIN not in paths:
         return paths
-    copy = stack.enter_context(NamedTemporaryFile(prefix="standard-input-"))
+    copy = stack.enter_context(NamedTemporaryFile(prefix="standard-input-"))  # noqa: SIM115
     shutil.copyfileobj(sys.stdin.buffer, copy, _READ_BYTES)
     copy.flush()
     return [Path(copy.name) if path == STDIN else path for path in paths]

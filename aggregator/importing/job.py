@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -104,7 +104,7 @@ class Choices:
     # One row that is not a valid trade refuses the import.
     strict: bool = False
     # How the files are read.
-    files: FileOptions = FileOptions()
+    files: FileOptions = field(default_factory=FileOptions)
 
 
 class Import:
@@ -338,20 +338,17 @@ class Import:
         await staging.add(bars, hours, refused, before, self.progress, now_ns=self._clock())
 
     def _skip_row(self, bad: BadRow, file: TradeFile, segment: Segment) -> None:
-        self._skip(bad.kind, f"{file.part.name}: {bad}", segment, bad.symbol, bad.time, file)
+        where = f"{file.part.name}: {bad}"
+        self._skip(bad.kind, where, segment, (bad.symbol, bad.time, file.in_ns))
 
+    # What is known of the row: its symbol, its time, and whether that is in nanoseconds.
     def _skip(
-        self,
-        reason: str,
-        where: str,
-        segment: Segment,
-        symbol: str,
-        time: int,
-        file: TradeFile,
+        self, reason: str, where: str, segment: Segment, known: tuple[str, int, bool]
     ) -> None:
+        symbol, time, in_ns = known
         self.progress.reject(reason, where)
         self.progress.file_bad[reason] += 1
-        rules = self._rules.trades_in_ns if file.in_ns else self._rules.trades
+        rules = self._rules.trades_in_ns if in_ns else self._rules.trades
         ts = to_nanoseconds(time, rules.timestamp_unit)
         try:
             symbol = rules.normal_symbol(symbol)
@@ -381,6 +378,8 @@ class Import:
             *(price, volume, time, self._latest_ns, self._units),
             decimals=decimals,
             excludes=excludes,
+            # Any rule takes prices above 0.
+            price_rule="positive" if price > 0.0 else rules.prices.of(symbol),
         )
         if isinstance(ts, RejectReason):
             self._reject(ts, row, file, segment)
@@ -412,7 +411,7 @@ class Import:
         symbol, price, volume, time, decimals, *_ = row
         values = f"{symbol},{price},{plain_decimal(volume, decimals)},{time}"
         where = f"{file.part.name}: row {file.row}: {reason} ({values})"
-        self._skip(reason, where, segment, symbol, time, file)
+        self._skip(reason, where, segment, (symbol, time, file.in_ns))
 
 
 def is_day(interval: Interval) -> bool:

@@ -30,8 +30,8 @@ class Progress:
     written: int = 0
     # Bars that were left as they were, because live trades came meanwhile.
     left: int = 0
-    # Of the present file: its valid trades, those of them that were counted before, the time of the first one, its other rows by reason,
-    # the unit of its times.
+    # Of the present file: its valid trades, those that were counted before, the time of the first
+    # one, its other rows by reason, the unit of its times.
     file_trades: int = 0
     file_duplicates: int = 0
     file_first_ts: int = 0

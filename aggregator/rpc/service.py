@@ -20,6 +20,7 @@ from aggregator.rpc.calls import CANCELLATION_S, Calls, ShuttingDown
 from aggregator.rpc.errors import Context, SymbolHasNoData, abort
 from aggregator.rpc.malformed import refuse
 from aggregator.rpc.publishing import DELAYED_ACKS, Batches
+from aggregator.rpc.reading import ReadCalls
 from aggregator.rpc.single_ticks import SingleTicks
 from aggregator.rpc.symbols import TooManyAsked, list_page, normalize_all
 from aggregator.rpc.watching import WatchCalls
@@ -40,10 +41,12 @@ log = structlog.get_logger()
 SERVICE_NAME = wire.DESCRIPTOR.services_by_name["MarketDataService"].full_name
 # These methods take, or write, wire bytes. As messages they would cost half as much again per tick,
 # and several times as much per update.
-TAKES_BYTES = frozenset({f"/{SERVICE_NAME}/PublishTicks"})
+TAKES_BYTES = frozenset(
+    f"/{SERVICE_NAME}/{method}" for method in ("PublishTicks", "ReadAggregates")
+)
 WRITES_BYTES = frozenset(
     f"/{SERVICE_NAME}/{method}"
-    for method in ("GetAggregate", "GetAggregates", "StreamAggregates", "Watch")
+    for method in ("GetAggregate", "GetAggregates", "ReadAggregates", "StreamAggregates", "Watch")
 )
 
 
@@ -89,6 +92,7 @@ class MarketDataService(MarketDataServiceServicer):
         self._watching = watching
         self._load = LoadMeter()
         self.producers = Calls()
+        self.readers = ReadCalls(self._states)
 
     def log_drops(self) -> None:
         """Log the rejected ticks that are not logged yet."""
@@ -214,6 +218,12 @@ class MarketDataService(MarketDataServiceServicer):
             await abort(context, exc)
         # The states have the same field number there as in an UpdateBatch.
         return self._states(symbols)
+
+    async def ReadAggregates(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[bytes], context: Context
+    ) -> None:
+        """Return the states of many symbols for each request."""
+        await self.readers.serve(context)
 
     async def ListSymbols(
         self,

@@ -113,7 +113,9 @@ class SingleTicks:
         if self._units.changes > changes == 0:
             log.warning("timestamp_unit_changed", unit_ns=self._units.unit_ns)
         if valid or refusals:
-            batch = wire.TickBatch(ticks=valid, refusals=refusals)
+            batch = wire.TickBatch(
+                ticks=valid, refusals=refusals, any_price=self._rules.prices.has_others
+            )
             self._submitted += 1
             self._journal.submit(Batch(self._stream, batch.SerializeToString()), self._applied)
         self._drop(rejected)

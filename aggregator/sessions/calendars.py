@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta
@@ -26,6 +27,7 @@ from marketdata.timestamps import NS_PER_S
 FIRST_DAY = "1970-01-02"
 LAST_DAY = "2060-01-01"
 _NO_BREAK = -(2**63)
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _MINUTE_NS = 60 * NS_PER_S
 _HOUR_NS = 60 * _MINUTE_NS
 
@@ -66,8 +68,9 @@ class UnknownSession(SettingsError):
         nearest = ", ".join(get_close_matches(name.upper(), valid, n=3, cutoff=0.4))
         hint = f"; the nearest calendars are {nearest}" if nearest else ""
         super().__init__(
-            f"{setting}: {name!r} is none of utc-day, none, day:<time zone>, <calendar>, "
-            f"<calendar>:regular, <calendar>:regular-noauctions{hint}"
+            f"{setting}: {name!r} is none of utc-day, none, day:<time zone>, "
+            f"day:<time zone>@HH:MM, <calendar>, <calendar>:regular, "
+            f"<calendar>:regular-noauctions{hint}"
         )
 
 
@@ -106,7 +109,9 @@ class _Loader:
     def _load(self, setting: str, text: str) -> SessionRule:
         name, _, option = text.partition(":")
         if name == "day":
-            return ZoneDay(_zone(setting, option), anchored=self._anchored)
+            zone, at, clock = option.partition("@")
+            begins = _clock(setting, clock) if at else time()
+            return ZoneDay(_zone(setting, zone), begins, anchored=self._anchored)
         if not name or option not in _OPTIONS or text.endswith(":"):
             raise UnknownSession(setting, text, ())
         if name not in self._calendars:
@@ -135,6 +140,13 @@ def _zone(setting: str, name: str) -> ZoneInfo:
         nearest = get_close_matches(name, available_timezones(), n=3, cutoff=0.4)
         hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
         raise SettingsError(f"{setting}: {name!r} is no time zone{hint}") from exc
+
+
+def _clock(setting: str, text: str) -> time:
+    found = _CLOCK.fullmatch(text)
+    if found is None:
+        raise SettingsError(f"{setting}: {text!r} is no time such as 17:00")
+    return time(int(found[1]), int(found[2]))
 
 
 def load_calendar(name: str, setting: str = "AGGREGATOR_SESSION") -> Calendar:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
@@ -16,6 +16,8 @@ END_OF_TIME = 2**63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+_MIDNIGHT = time()
+_NOON = time(12)
 
 Phase = Literal["pre", "regular", "post", "closed", ""]
 
@@ -46,6 +48,15 @@ class SessionRule(Protocol):
     def anchor(self, interval_ns: int) -> int:
         """Return the offset of intraday bars: each start is a multiple of the interval later."""
 
+    def date_of(self, ts_ns: int) -> date:
+        """Return the date of the daily bar that began last; of the first one before it."""
+
+    def first_day(self, date: date) -> Session:
+        """Return the bounds of the first daily bar of ``date`` or later."""
+
+    def last_day(self, date: date) -> Session | None:
+        """Return the bounds of the last daily bar before ``date``, None before the first."""
+
 
 # From a normalized symbol to its rule; two calls with one symbol return the same object.
 RuleFor = Callable[[str], SessionRule]
@@ -71,6 +82,19 @@ class UtcDay:
         """Return 0: intraday bars start at whole multiples of their interval in UTC."""
         return 0
 
+    def date_of(self, ts_ns: int) -> date:
+        """Return the date of ``ts_ns`` in UTC."""
+        return from_ns(ts_ns).date()
+
+    def first_day(self, date: date) -> Session:
+        """Return the day of ``date``."""
+        start = to_ns(datetime.combine(date, time(), UTC))
+        return Session(start, start + NS_PER_DAY, start, start + NS_PER_DAY)
+
+    def last_day(self, date: date) -> Session:
+        """Return the day before ``date``."""
+        return self.first_day(date - _DAY)
+
 
 class NoSession(UtcDay):
     """One session holds all of time; daily bars are days of UTC."""
@@ -81,26 +105,46 @@ class NoSession(UtcDay):
 
 
 class ZoneDay:
-    """Sessions are days of a time zone, of 23 or 25 hours where its clocks change."""
+    """Sessions are days of a time zone, of 23 or 25 hours where its clocks change.
 
-    def __init__(self, zone: ZoneInfo, *, anchored: bool = False) -> None:
+    Args:
+        zone: the time zone.
+        clock: when its days begin. A day that begins at noon or later has the date of the next day,
+            to which most of its hours belong.
+        anchored: whether intraday bars begin with the day.
+    """
+
+    def __init__(self, zone: ZoneInfo, clock: time = _MIDNIGHT, *, anchored: bool = False) -> None:
         self._zone = zone
-        self._anchor = standard_time(zone, time()) if anchored else 0
+        self._clock = clock
+        # From the date on which a day begins to its own.
+        self._shift = _DAY if clock >= _NOON else timedelta()
+        self._anchor = standard_time(zone, clock) if anchored else 0
         self._last = Session(0, 0, 0, 0)
+        self._last_date = _EPOCH.date()
 
     def session(self, ts_ns: int) -> Session:
-        """Return the day of ``ts_ns`` in the zone."""
-        last = self._last
-        if last.start <= ts_ns < last.end:
-            return last
-        day = from_ns(ts_ns).astimezone(self._zone).date()
-        # Local days before 1970 may have times after 1970 by UTC; the opposite cannot happen.
-        start, end = (to_ns(datetime.combine(d, time(), self._zone)) for d in (day, day + _DAY))
-        self._last = Session(start, end, start, end)
+        """Return the day of ``ts_ns``."""
+        if not self._last.start <= ts_ns < self._last.end:
+            self._find(ts_ns)
         return self._last
 
+    def _find(self, ts_ns: int) -> None:
+        found = from_ns(ts_ns).astimezone(self._zone).date() + self._shift
+        # The clock of the zone may not have reached the beginning, or may show a time twice.
+        while ts_ns < self._start(found):
+            found -= _DAY
+        while ts_ns >= self._start(found + _DAY):
+            found += _DAY
+        self._last_date = found
+        self._last = self.first_day(found)
+
+    def _start(self, date: date) -> int:
+        # A time that the clock skips is the moment at which it does.
+        return to_ns(datetime.combine(date - self._shift, self._clock, self._zone))
+
     def day(self, ts_ns: int) -> Session:
-        """Return the day of ``ts_ns`` in the zone."""
+        """Return the day of ``ts_ns``."""
         return self.session(ts_ns)
 
     def phase(self, _ts_ns: int) -> Phase:
@@ -110,6 +154,27 @@ class ZoneDay:
     def anchor(self, interval_ns: int) -> int:
         """Return when the day starts, modulo the interval."""
         return self._anchor % interval_ns
+
+    def date_of(self, ts_ns: int) -> date:
+        """Return the date of the day of ``ts_ns``."""
+        self.session(ts_ns)
+        return self._last_date
+
+    def first_day(self, date: date) -> Session:
+        """Return the day of ``date``, or the next one if the zone skipped that date."""
+        while not (day := self._day_of(date)):
+            date += _DAY
+        return day
+
+    def last_day(self, date: date) -> Session:
+        """Return the day before ``date``, or one more if the zone skipped that one."""
+        while not (day := self._day_of(date - _DAY)):
+            date -= _DAY
+        return day
+
+    def _day_of(self, date: date) -> Session | None:
+        start, end = self._start(date), self._start(date + _DAY)
+        return Session(start, end, start, end) if start < end else None
 
 
 class SessionRules:

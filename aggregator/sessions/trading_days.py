@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -98,6 +98,21 @@ class Calendar:
         """Return the trading day of :meth:`index`."""
         return self._days[number]
 
+    def date_of(self, number: int) -> date:
+        """Return the date of a trading day: the one on which it closes."""
+        return from_ns(self._days[number].close - 1).astimezone(self._usual.zone).date()
+
+    def first_from(self, date: date) -> int:
+        """Return the number of the first trading day of ``date`` or later."""
+        found = self.index(to_ns(datetime.combine(date, time(), self._usual.zone)))
+        while found and self.date_of(found - 1) >= date:
+            found -= 1
+        while self.date_of(found) < date:
+            found += 1
+            # It and the next one must be known.
+            self.index(self._starts[found])
+        return found
+
     def bounds(self, number: int) -> tuple[int, int]:
         """Return the start of that trading day and of the next one; the first starts at 0."""
         return self._starts[number] if number else 0, self._starts[number + 1]
@@ -138,13 +153,16 @@ class CalendarDay:
 
     def _find(self, ts_ns: int) -> None:
         number = self._calendar.index(ts_ns)
-        day = self._day = self._calendar.day(number)
+        self._day = self._calendar.day(number)
         self._from, self._to = self._calendar.bounds(number)
-        closes = min(day.auction_end if self._auctions else day.close, self._to)
+        self._session = self._session_of(number)
+
+    def _session_of(self, number: int) -> Session:
+        day, (start, end) = self._calendar.day(number), self._calendar.bounds(number)
         if self._regular:
-            self._session = Session(day.open, closes, day.open, closes)
-        else:
-            self._session = Session(self._from, self._to, day.pre, min(day.post_end, self._to))
+            closes = min(day.auction_end if self._auctions else day.close, end)
+            return Session(day.open, closes, day.open, closes)
+        return Session(start, end, day.pre, min(day.post_end, end))
 
     def session(self, ts_ns: int) -> Session | None:
         """Return the trading day that ``ts_ns`` counts for."""
@@ -173,3 +191,16 @@ class CalendarDay:
     def anchor(self, interval_ns: int) -> int:
         """Return when the exchange usually opens, modulo the interval."""
         return self._anchor % interval_ns
+
+    def date_of(self, ts_ns: int) -> date:
+        """Return the date of the trading day that began last."""
+        return self._calendar.date_of(self._calendar.index(ts_ns))
+
+    def first_day(self, date: date) -> Session:
+        """Return the first trading day of ``date`` or later."""
+        return self._session_of(self._calendar.first_from(date))
+
+    def last_day(self, date: date) -> Session | None:
+        """Return the last trading day before ``date``."""
+        number = self._calendar.first_from(date)
+        return self._session_of(number - 1) if number else None

@@ -27,9 +27,11 @@ def read_retention(value: str) -> dict[str, int]:
     for part in filter(None, map(str.strip, value.split(","))):
         name, _, period = (word.strip() for word in part.partition("="))
         try:
-            parse_interval(name)
+            interval = parse_interval(name)
         except MarketDataError as exc:
             raise ValueError(str(exc)) from exc
+        if interval.is_long:
+            raise ValueError(f"{name} is not stored: it is made of 1d bars when read")
         found = _PERIOD.fullmatch(period)
         if found is None:
             raise ValueError(

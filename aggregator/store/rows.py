@@ -25,13 +25,14 @@ from marketdata.wire import market_data_pb2 as wire
 # The values of a bar in the order of the columns.
 Row = tuple[Any, ...]
 
-# How the compiled functions make a CHOICE again of its number.
-_CHOICES = {"state": "BarState", "coverage": "Coverage"}
+# Where the compiled functions look up a CHOICE by its number: a quarter of what a call of the
+# enumeration costs.
+_CHOICES = {"state": "states", "coverage": "coverages"}
 _SCOPE: dict[str, Any] = {
     "Bar": Bar,
-    "BarState": BarState,
     "Candle": Candle,
-    "Coverage": Coverage,
+    "states": {each.value: each for each in BarState},
+    "coverages": {each.value: each for each in Coverage},
     "Message": wire.Bar,
     "vwap": vwap_of,
     "inf": inf,
@@ -116,7 +117,7 @@ def _read(field: Field) -> str:
 
 def _choice(field: Field) -> str:
     local = _local(field)
-    return f"{_CHOICES[field.name]}({local})" if field.kind is Kind.CHOICE else local
+    return f"{_CHOICES[field.name]}[{local}]" if field.kind is Kind.CHOICE else local
 
 
 to_row = row_writer(STORED)

@@ -89,12 +89,13 @@ class BarWatchers:
             if early:
                 bars = PublishedBars.of(early)
                 self.recent.add(Closed(bars), owner=queue)
-                queue.put_bars(bars.entries(), position)
+                queue.put_bars(bars, np.arange(len(bars)), position)
             # Counted for this stream, but every stream has their new sequences from now on.
-            self.recent.add(Partials(still_open))
-            queue.put_partials(still_open, position)
+            renewed = np.array(still_open, np.int64)
+            self.recent.add(Partials(renewed))
+            queue.put_partials(renewed, position)
             for other in set().union(*self._by_interval.values()):
-                other.put_overtaken(still_open, position)
+                other.put_overtaken(renewed, position)
 
     def restore(self, queue: BarQueue, topics: Iterable[Topic]) -> None:
         """Let a stream want what it wanted before; nothing is published for it."""
@@ -177,7 +178,7 @@ class BarWatchers:
             self._by_series[row * self._intervals + number] = queues
         return awaited
 
-    def partials_changed(self, series: Sequence[int]) -> None:
+    def partials_changed(self, series: NDArray[np.int64]) -> None:
         """Queue the newest states of open bars for each stream that wants them."""
         position = self.recent.position()
         self.recent.add(Partials(series))
@@ -186,29 +187,25 @@ class BarWatchers:
                 queue.put_partials(series, position)
             return
         shares: dict[BarQueue, list[int]] = {}
-        for each in series:
+        for each in series.tolist():
             for queue in self.of(each):
                 shares.setdefault(queue, []).append(each)
         for queue, own in shares.items():
-            queue.put_partials(own, position)
+            queue.put_partials(np.array(own, np.int64), position)
 
     def bars_published(self, bars: PublishedBars) -> None:
         """Queue states for each stream that wants them."""
         position = self.recent.position()
         self.recent.add(Closed(bars))
         if self._everyone is not None:
-            takers = [queue for queue in self._everyone if queue.takes]
-            if takers:
-                entries = bars.entries()
-                for queue in takers:
-                    queue.put_bars(entries, position)
+            for queue in self._everyone:
+                queue.put_bars(bars, np.arange(len(bars)), position)
             return
         for queue, indexes in self._shares(bars.series).items():
-            if queue.takes:
-                queue.put_bars(bars.pick(sorted(indexes)).entries(), position)
+            queue.put_bars(bars, indexes, position)
 
-    # Returns for each stream the indexes of those that it wants.
-    def _shares(self, series: NDArray[np.int64]) -> dict[BarQueue, list[int]]:
+    # Returns for each stream that wants some of them their indexes.
+    def _shares(self, series: NDArray[np.int64]) -> dict[BarQueue, NDArray[np.int64]]:
         shares: dict[BarQueue, list[int]] = {}
         numbers = series % self._intervals
         for number, of_all in enumerate(self._of_all):
@@ -222,7 +219,11 @@ class BarWatchers:
                     self._by_series.get(each, _NOBODY) - self._of_all[each % self._intervals]
                 ):
                     shares.setdefault(queue, []).append(index)
-        return shares
+        return {
+            queue: np.array(sorted(indexes), np.int64)
+            for queue, indexes in shares.items()
+            if indexes
+        }
 
     def interval_completed(self, interval: str, end: int) -> None:
         """Queue a marker for each stream that wants bars of the interval."""
@@ -244,10 +245,12 @@ class BarWatchers:
         """
         match update:
             case Closed(bars):
-                wanted = self._shares(bars.series).get(queue, [])
-                queue.put_bars(bars.pick(sorted(wanted)).entries(), at)
+                wanted = self._shares(bars.series).get(queue)
+                if wanted is not None:
+                    queue.put_bars(bars, wanted, at)
             case Partials(series):
-                queue.put_partials([each for each in series if queue in self.of(each)], at)
+                own = [each for each in series.tolist() if queue in self.of(each)]
+                queue.put_partials(np.array(own, np.int64), at)
             case Completed(interval):
                 if queue in self._by_interval.get(interval, {}):
                     queue.put_completed(update, at)

@@ -49,7 +49,7 @@ def _take_apart(update: Update) -> tuple[int, list[int], list[bytes] | None]:
         case Changed(rows, states):
             return _CHANGED, list(rows), states
         case Partials(series):
-            return _PARTIALS, list(series), []
+            return _PARTIALS, series.tolist(), []
         case Closed(bars):
             return _CLOSED, bars.places.ravel().tolist(), bars.wires()
         case Completed(interval, end):
@@ -77,7 +77,7 @@ def _put_together(kind: int, numbers: list[int], records: list[bytes] | None) ->
     if kind == _CHANGED:
         return Changed(numbers, records)
     if kind == _PARTIALS:
-        return Partials(numbers)
+        return Partials(np.array(numbers, np.int64))
     own = records or []
     if kind == _CLOSED:
         places = zip(*(numbers[part::4] for part in range(4)), own, strict=True)

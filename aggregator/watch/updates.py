@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aggregator.bars.published import PublishedBars
 from aggregator.watch.bar_queue import Completed
 
@@ -21,7 +24,7 @@ class Changed(NamedTuple):
 class Partials(NamedTuple):
     """Series with a new state of their open bar; the newest one counts."""
 
-    series: Sequence[int]
+    series: NDArray[np.int64]
 
 
 class Closed(NamedTuple):

@@ -9,6 +9,7 @@ The rate limit counts requests, the breaker counts attempts.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -59,6 +60,21 @@ class Rpc(Protocol[Request_contra, Response_co]):
 
     def __call__(self, request: Request_contra, /, *, timeout: float) -> Awaitable[Response_co]:
         """Return the response, or fail within ``timeout`` seconds."""
+
+
+class CallbackRpc(Rpc[Request_contra, Response_co], Protocol):
+    """One RPC that needs no task."""
+
+    def begin(
+        self,
+        request: Request_contra,
+        timeout_s: float,
+        done: Callable[[Response_co | grpc.aio.AioRpcError], None],
+    ) -> None:
+        """Call ``done`` once with the response or the error.
+
+        UNIMPLEMENTED is no error of a call: awaited, it goes another way.
+        """
 
 
 class Calls:
@@ -122,31 +138,94 @@ class Calls:
         if caller is not None:
             self._limits.take(caller)
         deadline = self._clock() + self._settings.deadline_s
-        attempt = partial(self._attempt, rpc, request, deadline)
+        attempt = partial(self._circuit.call, partial(self._attempt, rpc, request, deadline))
         try:
-            return await self._retry(partial(self._circuit.call, attempt), deadline)
+            try:
+                # Most often the only attempt. tenacity would add 19 us.
+                return await attempt()
+            except grpc.aio.AioRpcError as exc:
+                if not _is_worth_retrying(exc):
+                    raise
+                return await self._retry(attempt, exc, deadline)
+        except (CircuitBreakerError, grpc.aio.AioRpcError) as exc:
+            error = self._error_of(exc, field)
+            if error is exc:
+                raise
+            raise error from exc
+
+    def begin(
+        self,
+        rpc: CallbackRpc[Request, Response],
+        request: Request,
+        done: Callable[[Response | Exception | None], None],
+        *,
+        field: str,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """Call ``done`` once with what :meth:`call` would return or raise, maybe at once.
+
+        A call that the first attempt answers needs no task; further attempts are made in one. The
+        request was counted already. ``done`` gets None where the gateway ends.
+        """
+        deadline = self._clock() + self._settings.deadline_s
+        try:
+            permit = self._circuit.begin()
         except CircuitBreakerError as exc:
-            raise self._unavailable(str(exc)) from exc
-        except grpc.aio.AioRpcError as exc:
-            if exc.code() is grpc.StatusCode.NOT_FOUND:
-                raise
-            if exc.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                detail = exc.details() or "refused by the aggregator"
-                named = _FIELD.match(detail)
-                raise InvalidInput([FieldError(named[0] if named else field, detail)]) from exc
-            if exc.code() is grpc.StatusCode.FAILED_PRECONDITION:
-                raise self._unavailable(exc.details() or exc.code().name) from exc
-            raise self._unavailable(exc.code().name) from exc
+            done(self._error_of(exc, field))
+            return
 
-    async def _retry(self, attempt: Callable[[], Awaitable[Response]], deadline: float) -> Response:
-        try:
-            # Most often the only attempt. tenacity would add 19 us to the 140 us of a call.
-            return await attempt()
-        except grpc.aio.AioRpcError as exc:
-            if not _is_worth_retrying(exc):
-                raise
-            first = exc
+        def end(answer: Response | grpc.aio.AioRpcError) -> None:
+            if not isinstance(answer, grpc.aio.AioRpcError):
+                self._circuit.end(permit)
+                done(answer)
+                return
+            if answer.code() is grpc.StatusCode.UNIMPLEMENTED:
+                # Not an attempt: ``rpc`` knows another way, which it takes when it is awaited.
+                self._circuit.give_back(permit)
+                tasks.create_task(finish(self.call(rpc, request, field=field, caller=None)))
+                return
+            self._circuit.end(permit, answer)
+            if _is_worth_retrying(answer):
+                attempt = partial(self._attempt, rpc, request, deadline)
+                retrying = self._retry(partial(self._circuit.call, attempt), answer, deadline)
+                tasks.create_task(finish(retrying))
+            else:
+                done(self._error_of(answer, field))
 
+        async def finish(response: Awaitable[Response]) -> None:
+            try:
+                outcome: Response | Exception = await response
+            except (CircuitBreakerError, grpc.aio.AioRpcError) as exc:
+                outcome = self._error_of(exc, field)
+            except Exception as exc:
+                outcome = exc
+            except asyncio.CancelledError:
+                done(None)
+                raise
+            done(outcome)
+
+        rpc.begin(request, min(self._settings.attempt_timeout_s, self._settings.deadline_s), end)
+
+    def _error_of(self, error: CircuitBreakerError | grpc.aio.AioRpcError, field: str) -> Exception:
+        if not isinstance(error, grpc.aio.AioRpcError):
+            return self._unavailable(str(error))
+        code = error.code()
+        if code is grpc.StatusCode.NOT_FOUND:
+            return error
+        if code is grpc.StatusCode.INVALID_ARGUMENT:
+            detail = error.details() or "refused by the aggregator"
+            named = _FIELD.match(detail)
+            return InvalidInput([FieldError(named[0] if named else field, detail)])
+        if code is grpc.StatusCode.FAILED_PRECONDITION:
+            return self._unavailable(error.details() or code.name)
+        return self._unavailable(code.name)
+
+    async def _retry(
+        self,
+        attempt: Callable[[], Awaitable[Response]],
+        first: grpc.aio.AioRpcError,
+        deadline: float,
+    ) -> Response:
         async def next_attempt() -> Response:
             # tenacity counts the first attempt and pauses after it.
             if retrying.statistics["attempt_number"] == 1:

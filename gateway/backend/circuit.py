@@ -8,7 +8,7 @@ from typing import TypeVar
 import pybreaker
 import structlog
 
-from gateway.backend.breaker import BreakerRule, BreakerState
+from gateway.backend.breaker import BreakerRule, BreakerState, Permit
 
 T = TypeVar("T")
 
@@ -60,25 +60,40 @@ class Circuit:
         Raises:
             pybreaker.CircuitBreakerError: the circuit is open, or all probes are taken.
         """
+        permit = self.begin()
+        try:
+            result = await attempt()
+        except Exception as exc:
+            self.end(permit, exc)
+            raise
+        except BaseException:
+            # A client that disconnected says nothing about the backend.
+            self.give_back(permit)
+            raise
+        self.end(permit)
+        return result
+
+    def begin(self) -> Permit:
+        """Return a permit for one attempt, which :meth:`end` or :meth:`give_back` must settle.
+
+        Raises:
+            pybreaker.CircuitBreakerError: the circuit is open, or all probes are taken.
+        """
         permit = self._rule.next_permit(self._clock())
         self._publish()
         if permit is None:
             raise pybreaker.CircuitBreakerError(f"circuit breaker is {self._rule.state}")
-        try:
-            result = await attempt()
-        except Exception as exc:
-            failed = self._breaker.is_system_error(exc)
-            self._rule.record(permit, failed=failed, now=self._clock())
-            raise
-        except BaseException:
-            # A client that disconnected says nothing about the backend.
-            self._rule.give_back(permit)
-            raise
-        else:
-            self._rule.record(permit, failed=False, now=self._clock())
-            return result
-        finally:
-            self._publish()
+        return permit
+
+    def end(self, permit: Permit, error: Exception | None = None) -> None:
+        """Take the outcome of an attempt."""
+        failed = error is not None and self._breaker.is_system_error(error)
+        self._rule.record(permit, failed=failed, now=self._clock())
+        self._publish()
+
+    def give_back(self, permit: Permit) -> None:
+        """Take back the permit of an attempt without an outcome."""
+        self._rule.give_back(permit)
 
     # The rule changes state at most once per operation, so no change goes unseen.
     def _publish(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -13,14 +13,15 @@ import grpc
 from gateway.backend.breaker import BreakerState
 from gateway.backend.calls import Calls, Clock, Sleep
 from gateway.backend.memory import LastValues
-from gateway.encoding import JsonAggregate, aggregate_to_dict, empty_aggregate
+from gateway.backend.read_stream import ReadStream
+from gateway.backend.unary_reads import UnaryReads
+from gateway.encoding import JsonAggregate, aggregate_to_dict, empty_aggregate, encode_json
 from gateway.errors import AggregatorUnavailable, InvalidInput, UnknownSymbol, UnknownView
+from gateway.kernel.encoder import EncodedState
 from gateway.settings import Fallback, GatewaySettings
 from marketdata.symbols import in_other_case
 from marketdata.wire.market_data_pb2 import (
     Aggregate,
-    AggregateRequest,
-    AggregatesRequest,
     BarsRequest,
     BarsResponse,
     ListSymbolsRequest,
@@ -44,19 +45,28 @@ class DataStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is known of one symbol; no aggregate means the empty aggregate."""
+    """What is known of one symbol; no state means the empty aggregate."""
 
     symbol: str
-    aggregate: Aggregate | None
+    state: EncodedState | None
     status: DataStatus = DataStatus.LIVE
     # Time since the aggregator said so; 0 unless the status is LAST.
     age_s: float = 0.0
 
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """The state as a message."""
+        return None if self.state is None else Aggregate.FromString(self.state.data)
+
+    @property
+    def json(self) -> bytes:
+        """The JSON of :meth:`to_dict`."""
+        return encode_json(empty_aggregate(self.symbol)) if self.state is None else self.state.json
+
     def to_dict(self) -> JsonAggregate:
         """Return the JSON object of the aggregate, or of the empty one."""
-        if self.aggregate is None:
-            return empty_aggregate(self.symbol)
-        return aggregate_to_dict(self.aggregate)
+        aggregate = self.aggregate
+        return empty_aggregate(self.symbol) if aggregate is None else aggregate_to_dict(aggregate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,12 @@ class AggregatorClient:
     ``caller`` is whom a rate limit by client counts; None: the request was counted already.
     Symbols must be in normal form.
 
+    Args:
+        stub: has the RPCs.
+        settings: the operator's settings.
+        clock: seconds on a clock that never goes back.
+        sleep: pauses between attempts.
+        stream: reads states; None: unary calls do.
     """
 
     def __init__(
@@ -95,8 +111,11 @@ class AggregatorClient:
         *,
         clock: Clock,
         sleep: Sleep = asyncio.sleep,
+        stream: ReadStream | None = None,
     ) -> None:
         self._stub = stub
+        self._stream = stream
+        self._reads = stream or UnaryReads(stub)
         self._fallback = settings.fallback
         self._clock = clock
         self._calls = Calls(settings, clock=clock, sleep=sleep)
@@ -124,20 +143,10 @@ class AggregatorClient:
             RateLimited: the caller asks too often.
             AggregatorUnavailable: it does not answer and the fallback is an error.
         """
-        request = AggregateRequest(symbol=symbol)
-        try:
-            aggregate = await self._calls.call(
-                self._stub.GetAggregate, request, field="symbol", caller=caller
-            )
-        except AggregatorUnavailable:
-            if self._fallback is Fallback.ERROR:
-                raise
-            return self._fall_back(symbol)
-        except grpc.aio.AioRpcError as exc:
-            # Only NOT_FOUND comes this way.
-            raise await self.unknown(symbol) from exc
-        self._remember(aggregate)
-        return Reading(symbol, aggregate)
+        readings = await self._read([symbol], field="symbol", caller=caller)
+        if not readings.readings:
+            raise await self.unknown(symbol)
+        return readings.readings[0]
 
     async def get_aggregates(self, symbols: Sequence[str], *, caller: str | None) -> Readings:
         """Return the states of several symbols with one call, or the fallback for each.
@@ -147,27 +156,71 @@ class AggregatorClient:
             RateLimited: the caller asks too often.
             AggregatorUnavailable: it does not answer and the fallback is an error.
         """
-        request = AggregatesRequest(symbols=symbols)
+        return await self._read(symbols, field="symbols", caller=caller)
+
+    def begin_reading(
+        self,
+        symbols: Sequence[str],
+        done: Callable[[Readings | Exception | None], None],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """Call ``done`` once with what :meth:`get_aggregates` would return or raise.
+
+        The request was counted already. A read that the first attempt answers needs no task.
+        ``done`` gets None where the gateway ends.
+        """
+
+        def end(answer: list[EncodedState] | Exception | None) -> None:
+            if isinstance(answer, list):
+                done(self._readings_of(symbols, answer))
+            elif isinstance(answer, AggregatorUnavailable) and self._fallback is not Fallback.ERROR:
+                done(self._fall_back_all(symbols))
+            else:
+                done(answer)
+
+        if self._stream is not None and not self._stream.is_missing:
+            self._calls.begin(self._stream, symbols, end, field="symbol", tasks=tasks)
+            return
+
+        async def read() -> None:
+            outcome: Readings | Exception | None = None
+            try:
+                outcome = await self._read(symbols, field="symbol", caller=None)
+            except Exception as exc:
+                # At the edge of a task: each request reports it to its own client.
+                outcome = exc
+            finally:
+                done(outcome)
+
+        tasks.create_task(read())
+
+    async def _read(self, symbols: Sequence[str], *, field: str, caller: str | None) -> Readings:
         try:
-            response = await self._calls.call(
-                self._stub.GetAggregates, request, field="symbols", caller=caller
-            )
+            states = await self._calls.call(self._reads, symbols, field=field, caller=caller)
         except AggregatorUnavailable:
             if self._fallback is Fallback.ERROR:
                 raise
-            readings = [self._fall_back(symbol) for symbol in symbols]
-            remembered = any(reading.status is DataStatus.LAST for reading in readings)
-            return Readings(
-                readings,
-                status=DataStatus.LAST if remembered else DataStatus.FALLBACK,
-                age_s=max((reading.age_s for reading in readings), default=0.0),
-            )
-        found = {aggregate.symbol: aggregate for aggregate in response.aggregates}
-        for aggregate in found.values():
-            self._remember(aggregate)
+            return self._fall_back_all(symbols)
+        return self._readings_of(symbols, states)
+
+    def _readings_of(self, symbols: Sequence[str], states: Sequence[EncodedState]) -> Readings:
+        if self._fallback is Fallback.LAST:
+            now = self._clock()
+            for state in states:
+                self._last_values.remember(state, now)
+        found = {state.symbol.decode(): state for state in states}
         return Readings(
             [Reading(symbol, found[symbol]) for symbol in symbols if symbol in found],
             unknown=[symbol for symbol in symbols if symbol not in found],
+        )
+
+    def _fall_back_all(self, symbols: Sequence[str]) -> Readings:
+        readings = [self._fall_back(symbol) for symbol in symbols]
+        remembered = any(reading.status is DataStatus.LAST for reading in readings)
+        return Readings(
+            readings,
+            status=DataStatus.LAST if remembered else DataStatus.FALLBACK,
+            age_s=max((reading.age_s for reading in readings), default=0.0),
         )
 
     async def list_symbols(
@@ -230,14 +283,9 @@ class AggregatorClient:
         It belongs to a request that was counted already, so no rate limit applies.
         """
         try:
-            request = AggregateRequest(symbol=symbol)
-            await self._calls.call(self._stub.GetAggregate, request, field="symbol", caller=None)
-        except grpc.aio.AioRpcError:
-            # Only NOT_FOUND comes this way.
-            return False
+            return bool(await self._calls.call(self._reads, [symbol], field="symbol", caller=None))
         except AggregatorUnavailable:
             return True
-        return True
 
     async def unknown(self, symbol: str) -> UnknownSymbol:
         """Return the error that there is no data for ``symbol``.
@@ -248,23 +296,15 @@ class AggregatorClient:
         if not similar:
             return UnknownSymbol(symbol)
         try:
-            request = AggregatesRequest(symbols=similar)
-            response = await self._calls.call(
-                self._stub.GetAggregates, request, field="symbol", caller=None
-            )
-        except (AggregatorUnavailable, InvalidInput, grpc.aio.AioRpcError):
+            states = await self._calls.call(self._reads, similar, field="symbol", caller=None)
+        except (AggregatorUnavailable, InvalidInput):
             # A hint is not worth an error.
             return UnknownSymbol(symbol)
-        found = [aggregate.symbol for aggregate in response.aggregates]
-        return UnknownSymbol(symbol, found[0] if found else "")
-
-    def _remember(self, aggregate: Aggregate) -> None:
-        if self._fallback is Fallback.LAST:
-            self._last_values.remember(aggregate, self._clock())
+        return UnknownSymbol(symbol, states[0].symbol.decode() if states else "")
 
     def _fall_back(self, symbol: str) -> Reading:
         known = self._last_values.recall(symbol, self._clock())
         if known is None:
             return Reading(symbol, None, DataStatus.FALLBACK)
-        aggregate, age_s = known
-        return Reading(symbol, aggregate, DataStatus.LAST, age_s)
+        state, age_s = known
+        return Reading(symbol, state, DataStatus.LAST, age_s)

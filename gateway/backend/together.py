@@ -6,10 +6,16 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from gateway.backend.client import AggregatorClient, Reading
+import structlog
+
+from gateway.backend.client import AggregatorClient, Reading, Readings
 from gateway.errors import InvalidInput
 
-Waiting = list[tuple[str, asyncio.Future[Reading]]]
+log = structlog.get_logger()
+
+Outcome = Reading | Exception | None
+Done = Callable[[Outcome], None]
+Waiting = list[tuple[str, Done]]
 
 # In one call; the aggregator takes 10,000.
 MAX_SYMBOLS = 500
@@ -23,7 +29,7 @@ class ReadsTogether:
 
     Args:
         client: calls the aggregator.
-        tasks: where calls run, so that a client that disconnects does not end the call of others.
+        tasks: where further attempts run, so that a client that disconnects ends no call of others.
     """
 
     def __init__(self, client: AggregatorClient, tasks: asyncio.TaskGroup) -> None:
@@ -42,74 +48,71 @@ class ReadsTogether:
             AggregatorUnavailable: it does not answer and the fallback is an error.
         """
         self._client.count(caller)
-        return await self._begin(symbol)
+        future: asyncio.Future[Reading] = self._loop.create_future()
+        self.ask(symbol, partial(_settle, future))
+        return await future
 
-    def ask(self, symbol: str, done: Callable[[Reading | Exception | None], None]) -> None:
+    def ask(self, symbol: str, done: Done) -> None:
         """Read the state of one symbol, and call ``done`` with it or with the error.
 
         For requests without a limit. ``done`` gets None where the gateway ends.
         """
-        self._begin(symbol).add_done_callback(partial(_pass_on, done))
-
-    def _begin(self, symbol: str) -> asyncio.Future[Reading]:
         if not self._waiting:
             self._loop.call_soon(self._read_waiting)
-        future: asyncio.Future[Reading] = self._loop.create_future()
-        self._waiting.append((symbol, future))
-        return future
+        self._waiting.append((symbol, done))
 
     def _read_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         for start in range(0, len(waiting), MAX_SYMBOLS):
-            self._tasks.create_task(self._read(waiting[start : start + MAX_SYMBOLS]))
+            self._read(waiting[start : start + MAX_SYMBOLS])
 
-    async def _read(self, waiting: Waiting) -> None:
-        try:
-            if len(waiting) == 1:
-                ((symbol, future),) = waiting
-                reading = await self._client.get_aggregate(symbol, caller=None)
-                if not future.done():
-                    future.set_result(reading)
-            else:
-                await self._read_many(waiting)
-        except Exception as exc:
-            # At the edge of a task: each request reports it to its own client.
-            for _, future in waiting:
-                if not future.done():
-                    future.set_exception(exc)
-        finally:
-            # A future is left only where the task was cancelled.
-            for _, future in waiting:
-                future.cancel()
-
-    async def _read_many(self, waiting: Waiting) -> None:
+    def _read(self, waiting: Waiting) -> None:
         symbols = list(dict.fromkeys(symbol for symbol, _ in waiting))
-        try:
-            readings = await self._client.get_aggregates(symbols, caller=None)
-        except InvalidInput:
+        self._client.begin_reading(symbols, partial(self._answer, waiting), self._tasks)
+
+    def _answer(self, waiting: Waiting, outcome: Readings | Exception | None) -> None:
+        if isinstance(outcome, Readings):
+            found = {reading.symbol: reading for reading in outcome.readings}
+            for symbol, done in waiting:
+                reading = found.get(symbol)
+                if reading is None:
+                    self._tasks.create_task(self._say_unknown(symbol, done))
+                else:
+                    _tell(done, reading)
+        elif isinstance(outcome, InvalidInput) and len(waiting) > 1:
             # The error does not name the symbol, and concerns one client only.
             for each in waiting:
-                await self._read([each])
-            return
-        found = {reading.symbol: reading for reading in readings.readings}
-        unknown: Waiting = []
-        for symbol, future in waiting:
-            reading = found.get(symbol)
-            if reading is None:
-                unknown.append((symbol, future))
-            elif not future.done():
-                # Its client is connected.
-                future.set_result(reading)
-        for symbol, future in unknown:
-            if not future.done():
-                future.set_exception(await self._client.unknown(symbol))
+                self._read([each])
+        else:
+            for _, done in waiting:
+                _tell(done, outcome)
+
+    async def _say_unknown(self, symbol: str, done: Done) -> None:
+        outcome: Exception | None = None
+        try:
+            outcome = await self._client.unknown(symbol)
+        except Exception as exc:
+            # At the edge of a task: the request reports it to its client.
+            outcome = exc
+        finally:
+            _tell(done, outcome)
 
 
-def _pass_on(
-    done: Callable[[Reading | Exception | None], None], future: asyncio.Future[Reading]
-) -> None:
-    error = None if future.cancelled() else future.exception()
-    if error is None:
-        done(None if future.cancelled() else future.result())
+def _tell(done: Done, outcome: Outcome) -> None:
+    try:
+        done(outcome)
+    except Exception:
+        # At the edge of a request: the others get their answers.
+        log.exception("read_failed")
+
+
+def _settle(future: asyncio.Future[Reading], outcome: Outcome) -> None:
+    if future.done():
+        # Its client has left.
+        return
+    if outcome is None:
+        future.cancel()
+    elif isinstance(outcome, Exception):
+        future.set_exception(outcome)
     else:
-        done(error if isinstance(error, Exception) else None)
+        future.set_result(outcome)

@@ -15,7 +15,6 @@ import h11
 
 from gateway.backend.client import DataStatus, Reading
 from gateway.clients.request_deadline import TimedHttp11
-from gateway.encoding import encode_json
 
 # In the state of a request: the outcome of a read that is not answered here.
 OUTCOME = "marketdata.outcome"
@@ -116,7 +115,7 @@ class PlainReadHttp11(TimedHttp11):
         body = b""
         if isinstance(outcome, Reading) and outcome.status is DataStatus.LIVE:
             try:
-                body = encode_json(outcome.to_dict())
+                body = outcome.json
             except Exception as exc:
                 outcome = exc
         if body:

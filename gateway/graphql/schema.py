@@ -98,7 +98,10 @@ async def _bars(
     *,
     symbol: str,
     interval: Annotated[
-        str, strawberry.argument(description="such as 1s 1m 5m 15m 1h 1d, or 100t 10000v 1000000n")
+        str,
+        strawberry.argument(
+            description="such as 1s 1m 5m 15m 1h 1d, 3d 1w 1M 3M 1y, or 100t 10000v 1000000n"
+        ),
     ],
     start: Annotated[
         str | None,

@@ -22,7 +22,7 @@ from gateway.hub.updates import (
     Update,
 )
 from marketdata.errors import MarketDataError
-from marketdata.intervals import InvalidInterval, parse_interval
+from marketdata.intervals import not_live, parse_interval
 from marketdata.wire.market_data_pb2 import Bar, IntervalComplete
 
 # Subscribers to flush, each with its subscriptions.
@@ -173,14 +173,16 @@ class Hub:
         self.on_interest_changed()
 
     def check_interval(self, interval: str) -> None:
-        """Check that there can be bars of ``interval``.
+        """Check that there can be live bars of ``interval``.
 
         Raises:
-            InvalidInterval: it is not an interval, or not one of the aggregator's.
+            InvalidInterval: it is not an interval, or the aggregator has no live bars of it.
         """
-        parse_interval(interval)
-        if self.intervals is not None and interval not in self.intervals:
-            raise InvalidInterval(interval, " ".join(self.intervals) or "none: bars are off")
+        if self.intervals is None:
+            if parse_interval(interval).is_long:
+                raise not_live(interval, ["1d"])
+        elif interval not in self.intervals:
+            raise not_live(parse_interval(interval).name, self.intervals)
 
     def latest(self, topic: Topic) -> Update | None:
         """Return the newest state of a followed topic, if any is known in this epoch."""

@@ -61,7 +61,7 @@ class BarsParameters(BaseModel):
 
     interval: str = Field(
         description="such as `1s 1m 5m 15m 1h 1d`, or `100t 10000v 1000000n` where the "
-        "aggregator makes them",
+        "aggregator makes them; `3d 1w 1M 3M 1y` and the like where it makes `1d`",
         examples=["1m"],
     )
     start: str = Field(

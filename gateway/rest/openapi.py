@@ -10,8 +10,9 @@ from gateway.bars.times import PATTERN as TIME_PATTERN
 from gateway.rest.inputs import PREFIX_PATTERN, RAW_SYMBOL_PATTERN
 from gateway.rest.problems import MEDIA_TYPE
 
-# The aggregator decides which of these intervals it has.
-INTERVAL_PATTERN = r"^(?:1d|[1-9][0-9]{0,17}[smhtvn])$"
+# The aggregator decides which of these intervals it has; there are no live bars of the longest.
+INTERVAL_PATTERN = r"^[1-9][0-9]{0,17}[smhdwMytvn]$"
+LIVE_INTERVAL_PATTERN = r"^(?:1d|[1-9][0-9]{0,17}[smhtvn])$"
 
 _PROBLEM = {"$ref": "#/components/schemas/ProblemBody"}
 
@@ -56,7 +57,7 @@ def _describe_lists(document: dict[str, Any], max_symbols: int) -> None:
     parameters["prefix"]["schema"]["pattern"] = PREFIX_PATTERN
     parameters["cursor"]["schema"]["pattern"] = f"^$|{RAW_SYMBOL_PATTERN}"
     stream = _parameters(document, "/api/v1/stream")
-    stream["interval"]["schema"]["pattern"] = f"^$|{INTERVAL_PATTERN}"
+    stream["interval"]["schema"]["pattern"] = f"^$|{LIVE_INTERVAL_PATTERN}"
     stream["since"]["schema"]["pattern"] = f"^$|{TIME_PATTERN}"
     for path in ("/api/v1/marketdata/{symbol}/bars", "/api/v1/bars"):
         parameters = _parameters(document, path)

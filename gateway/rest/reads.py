@@ -7,7 +7,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.backend.client import Reading
 from gateway.backend.together import ReadsTogether
 from gateway.clients.plain_reads import OUTCOME
-from gateway.encoding import encode_json
 from gateway.rest.problems import KINDS, UnexpectedErrors, respond_to
 from gateway.rest.routes import data_headers, symbol_in_path
 from marketdata.errors import MarketDataError
@@ -45,7 +44,7 @@ class SymbolReads:
                 raise
             await respond_to(scope, exc)(scope, receive, send)
             return
-        body = encode_json(reading.to_dict())
+        body = reading.json
         headers = [(b"content-length", str(len(body)).encode())]
         for name, value in data_headers(reading).items():
             headers.append((name.lower().encode(), value.encode()))

@@ -130,7 +130,8 @@ def _read_by_library(payload: bytes) -> Hello | RawBatch:
 
 
 def _raw_batch(batch: EncodedTickBatch) -> RawBatch:
-    if batch.producer_id or batch.HasField("feed") or batch.refusals or batch.first_refusal:
+    others = batch.producer_id or batch.refusals or batch.first_refusal or batch.any_price
+    if others or batch.HasField("feed"):
         problem = "a batch of a session has first_sequence and ticks and no other fields"
         raise SessionError(SessionReason.INVALID_BATCH, problem)
     return RawBatch(batch.first_sequence, EncodedTickBatch(ticks=batch.ticks).SerializeToString())
@@ -181,11 +182,11 @@ class BatchReader:
             if refusal is not None:
                 refusal.sequence = first + index
                 refusals.append(refusal)
-        tail = TickBatch(refusals=refusals).SerializeToString() if refusals else b""
+        tail = TickBatch(refusals=refusals, any_price=self._rules.prices.has_others)
         return SessionBatch(
             first,
             ticks,
-            b"".join((head, self._out[:used], tail)),
+            b"".join((head, self._out[:used], tail.SerializeToString())),
             [(first + index, reason) for index, reason, _ in refused],
         )
 

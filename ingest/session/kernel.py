@@ -18,6 +18,7 @@ from ingest.kernel import (
     factor_of,
     is_usual_trade,
     latest_in,
+    max_volume_of,
     read_numbers,
     read_rules,
     read_symbol,
@@ -89,7 +90,8 @@ def parse_records(
         if not tick.is_usual:
             break
         factor = factor_of(tick.time, rule.unit_ns)
-        if not is_usual_trade(tick, factor, latest_in(rule.latest_ns, factor), rule):
+        max_volume = max_volume_of(tick.decimals, rules)
+        if not is_usual_trade(tick, max_volume, factor, latest_in(rule.latest_ns, factor), rule):
             break
         code = DONE
         position = stop

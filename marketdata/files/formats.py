@@ -64,7 +64,16 @@ class Format:
 
 
 _SPOT = ["id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match"]
-_SPOT_AGG = ["agg_trade_id", "price", "quantity", "first_trade_id", "last_trade_id", "transact_time", "is_buyer_maker", "is_best_match"]
+_SPOT_AGG = [
+    "agg_trade_id",
+    "price",
+    "quantity",
+    "first_trade_id",
+    "last_trade_id",
+    "transact_time",
+    "is_buyer_maker",
+    "is_best_match",
+]
 _BINANCE_NAME = r"^(?P<symbol>[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?:aggTrades|trades)-\d{4}"
 _TRADE_COLUMNS: Mapping[Role, str] = {"id": "id", "price": "price", "size": "qty", "time": "time"}
 _AGG_COLUMNS: Mapping[Role, str] = {
@@ -99,7 +108,8 @@ FORMATS: tuple[Format, ...] = (
            note="the name has the currency, so the symbol is BTC and that"),
     Format("bitstamp", "bitstamp transactions", ["date", "tid", "price", "type", "amount"],
            {"time": "date", "id": "tid", "price": "price", "size": "amount"}),
-    Format("dukascopy", "dukascopy quotes (JForex)", ["time", "ask", "bid", "askvolume", "bidvolume"],
+    Format("dukascopy", "dukascopy quotes (JForex)",
+           ["time", "ask", "bid", "askvolume", "bidvolume"],
            {"time": "time", "price": "bid", "size": "bidvolume"},
            symbol_in_name=r"^(?P<symbol>[A-Za-z]{6,})[_-][Tt]icks?[_-]", note=_QUOTE_NOTE),
     Format("dukascopy", "dukascopy quotes (dukascopy-node)",
@@ -110,7 +120,8 @@ FORMATS: tuple[Format, ...] = (
            {"symbol": "pair", "time": "time", "price": "bid"},
            ("pair", "stamp", "number", "number"), zone="UTC",
            note=f"{_QUOTE_NOTE}, without a size"),
-    Format("lobster", "lobster messages", ["time", "type", "order_id", "size", "price", "direction"],
+    Format("lobster", "lobster messages",
+           ["time", "type", "order_id", "size", "price", "direction"],
            {"time": "time", "size": "size", "price": "price"},
            ("of_day", "type", "int", "int", "whole", "side"),
            symbol_in_name=r"^(?P<symbol>[A-Za-z.]+)_\d{4}-\d\d-\d\d_\d+_\d+_message_\d+$",
@@ -140,7 +151,19 @@ SYNONYMS: Mapping[Role, frozenset[str]] = {
     "price": frozenset({"price", "trade_price", "px", "last_price"}),
     "size": frozenset({"volume", "size", "qty", "quantity", "amount", "trade_size"}),
     "time": frozenset(
-        ["exchange_timestamp", "timestamp", "time", "ts", "ts_event", "datetime", "date_time", "timestamp_ns", "unixtime", "trade_time", "executed_at"]
+        {
+            "exchange_timestamp",
+            "timestamp",
+            "timestamp_ns",
+            "time",
+            "ts",
+            "ts_event",
+            "datetime",
+            "date_time",
+            "unixtime",
+            "trade_time",
+            "executed_at",
+        }
     ),
     "date": frozenset({"date", "day", "trade_date"}),
     "id": frozenset({"id", "trade_id", "tradeid", "tid"}),

@@ -87,7 +87,7 @@ class TradeFile:
             BadFile: the file cannot be read, or it is not sure how it is written.
         """
         try:
-            from marketdata.files import engine  # noqa: PLC0415  0.2 s and 50 MB, of an extra
+            from marketdata.files import engine, rows  # noqa: PLC0415  0.2 s and 50 MB, of an extra
         except ImportError as exc:
             raise BadFile(f"{self.part}: {_NEEDS_PYARROW}") from exc
         self.row = after_row
@@ -105,7 +105,7 @@ class TradeFile:
                 else:
                     data = opened.reader(layout.table.head_bytes)
                     blocks = engine.read_text(data, layout)
-                for line, trade in engine.RowReader(layout, self._skip).read(blocks, after_row):
+                for line, trade in rows.RowReader(layout, self._skip).read(blocks, after_row):
                     self.row = line
                     yield trade
         except InDoubt as exc:
@@ -115,7 +115,8 @@ class TradeFile:
             raise BadFile(f"{self.part}: {where}{reason_of(exc)}") from exc
 
     def _sniff_text(self, opened: Opened) -> Layout:
-        from marketdata.files.sniff import read_table, understand  # noqa: PLC0415
+        from marketdata.files.sniff import understand  # noqa: PLC0415
+        from marketdata.files.table import read_table  # noqa: PLC0415
 
         is_whole = len(opened.sample) < SAMPLE_BYTES
         table, rows = read_table(
@@ -126,7 +127,8 @@ class TradeFile:
     def _sniff_parquet(self, _opened: Opened) -> Layout:
         from marketdata.files.engine import sample_parquet  # noqa: PLC0415
         from marketdata.files.layout import Table  # noqa: PLC0415
-        from marketdata.files.sniff import SAMPLE_ROWS, understand  # noqa: PLC0415
+        from marketdata.files.sniff import understand  # noqa: PLC0415
+        from marketdata.files.table import SAMPLE_ROWS  # noqa: PLC0415
 
         if self.part.member or not self.part.path.is_file():
             raise InDoubt("is Parquet, which is read from a file of its own")

@@ -10,7 +10,7 @@
 :class:`SyncProducer` is the same for programs without asyncio. docs/producer.md is the guide.
 """
 
-from marketdata.producer.encoding import EncodedTicks, TickRow, encode_columns, encode_rows
+from marketdata.producer.encoding import EncodedTicks, TickRow, encode_rows
 from marketdata.producer.errors import (
     CannotConnect,
     InvalidTick,
@@ -23,6 +23,7 @@ from marketdata.producer.errors import (
     ServerLostTicks,
     UnackedTicks,
 )
+from marketdata.producer.matrix import encode_columns
 from marketdata.producer.producer import Producer
 from marketdata.producer.session import LostRange, RejectedTick
 from marketdata.producer.sync import SyncProducer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -9,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketdata.producer.errors import InvalidTick
-from marketdata.producer.values import check_symbol
+from marketdata.producer.values import (
+    check_symbol,
+    decimals_number,
+    excludes_number,
+    trade_id_bytes,
+    volume_number,
+)
 from marketdata.timestamps import TimestampUnit, fixed_unit
 
 # The names of the columns of a table; the first one that it has is taken.
@@ -20,7 +27,21 @@ TABLE_COLUMNS = {
     "timestamp": ("timestamp", "exchange_timestamp"),
 }
 
+# Those that it need not have.
+_OTHER_COLUMNS = ("volume_decimals", "trade_id", "excludes")
+
 _INT64_MAX = 2**63 - 1
+
+
+class Additions(NamedTuple):
+    """Columns that ticks need not have; decimals and excludes may be one number for all ticks."""
+
+    volume_decimals: Any = None
+    trade_ids: Any = None
+    excludes: Any = None
+
+
+_NO_ADDITIONS = Additions()
 
 
 class Columns(NamedTuple):
@@ -32,6 +53,16 @@ class Columns(NamedTuple):
     prices: NDArray[np.float64]
     volumes: NDArray[np.int64]
     timestamps: NDArray[np.int64]
+    # None: no tick has one.
+    decimals: NDArray[np.int64] | None = None
+    trade_ids: list[bytes] | None = None
+    excludes: NDArray[np.int64] | None = None
+
+    def between(self, start: int, stop: int) -> Columns:
+        """Return some of the ticks."""
+        part = slice(start, stop)
+        parts = (None if column is None else column[part] for column in self[1:])
+        return Columns(self.symbols, *parts)
 
 
 def table_columns(table: Any) -> tuple[Any, Any, Any, Any]:
@@ -40,10 +71,7 @@ def table_columns(table: Any) -> tuple[Any, Any, Any, Any]:
     Raises:
         InvalidTick: it has no such column.
     """
-    names = getattr(table, "column_names", None)
-    if names is None:
-        names = getattr(table, "columns", None)
-    known = set(table.keys() if names is None else names)
+    known = _names_of(table)
     found = []
     for argument, choices in TABLE_COLUMNS.items():
         name = next((each for each in choices if each in known), None)
@@ -54,33 +82,97 @@ def table_columns(table: Any) -> tuple[Any, Any, Any, Any]:
     return found[0], found[1], found[2], found[3]
 
 
+def table_additions(table: Any) -> Additions:
+    """Return the columns volume_decimals, trade_id and excludes, as far as a table has them."""
+    known = _names_of(table)
+    return Additions(*(table[name] if name in known else None for name in _OTHER_COLUMNS))
+
+
+def _names_of(table: Any) -> set[Any]:
+    names = getattr(table, "column_names", None)
+    if names is None:
+        names = getattr(table, "columns", None)
+    return set(table.keys() if names is None else names)
+
+
 def read_columns(
-    symbols: Any, prices: Any, volumes: Any, timestamps: Any, unit: TimestampUnit = "auto"
+    symbols: Any,
+    prices: Any,
+    volumes: Any,
+    timestamps: Any,
+    unit: TimestampUnit = "auto",
+    *,
+    additions: Additions = _NO_ADDITIONS,
 ) -> Columns:
     """Return columns of any kind as those that the encoder takes.
 
     Args:
         symbols: strings; or one string, the symbol of all ticks.
         prices: numbers.
-        volumes: whole numbers.
+        volumes: whole numbers, or decimals.
         timestamps: whole numbers in ``unit``, or times of numpy or Arrow.
         unit: of timestamps that are numbers; with ``auto`` they stay as they are.
+        additions: the other columns.
 
     Raises:
         InvalidTick: a column has another length, type or range, or has nulls.
     """
     prices = _floats(_array("prices", prices))
-    volumes = _integers("volumes", _array("volumes", volumes))
+    volumes, decimals = _volumes(volumes, additions.volume_decimals, len(prices))
     times = _times(_array("timestamps", timestamps), unit)
     if isinstance(symbols, str):
         names, codes = _code_symbols([symbols])
         codes = np.zeros(len(prices), np.int64)
     else:
         names, codes = _symbols(symbols)
-    for name, column in (("symbols", codes), ("volumes", volumes), ("timestamps", times)):
-        if len(column) != len(prices):
+    excludes = _smalls("excludes", additions.excludes, len(prices))
+    ids = _trade_ids(additions.trade_ids)
+    lengths = {"symbols": codes, "volumes": volumes, "timestamps": times}
+    lengths |= {"volume_decimals": decimals, "trade_ids": ids, "excludes": excludes}
+    for name, column in lengths.items():
+        if column is not None and len(column) != len(prices):
             raise InvalidTick(name, f"has {len(column)} values, prices has {len(prices)}")
-    return Columns(names, codes, prices, volumes, times)
+    return Columns(names, codes, prices, volumes, times, decimals, ids, excludes)
+
+
+def _volumes(
+    column: Any, decimals: Any, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    array = _array("volumes", column)
+    if array.dtype != object or not any(isinstance(each, Decimal) for each in array):
+        return _integers("volumes", array), _smalls("volume_decimals", decimals, count)
+    if decimals is not None:
+        raise InvalidTick("volume_decimals", "is given, and volumes have decimals of their own")
+    try:
+        numbers = [volume_number(each) for each in array]
+    except InvalidTick as exc:
+        raise InvalidTick("volumes", exc.problem) from exc
+    pairs = np.array(numbers, np.int64)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _smalls(name: str, column: Any, count: int) -> NDArray[np.int64] | None:
+    # Decimals or excludes.
+    if column is None:
+        return None
+    check = decimals_number if name == "volume_decimals" else excludes_number
+    if isinstance(column, int):
+        return np.full(count, check(column), np.int64)
+    array = _integers(name, _array(name, column))
+    for number in np.unique(array).tolist():
+        check(number)
+    return array
+
+
+def _trade_ids(column: Any) -> list[bytes] | None:
+    if column is None:
+        return None
+    # Not through numpy, whose strings end at a zero byte.
+    values = column if isinstance(column, list | tuple) else _array("trade_ids", column).tolist()
+    try:
+        return [trade_id_bytes(each) for each in values]
+    except InvalidTick as exc:
+        raise InvalidTick("trade_ids", exc.problem) from exc
 
 
 def _array(name: str, column: Any) -> NDArray[Any]:

@@ -1,46 +1,46 @@
-"""Ticks in, encoded records of a ``TickBatch`` out: from rows, and from columns of numpy.
+"""Ticks in, encoded records of a ``TickBatch`` out.
 
 An encoded record is the tag of ``TickBatch.ticks``, a length, and a serialized ``Tick``. A batch
-is joined records, so ticks are encoded once, when they are given, and never again.
+is joined records, so ticks are encoded once, when they are given, and never again. Columns are
+encoded by :mod:`marketdata.producer.matrix`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
-import numpy as np
-from numpy.typing import NDArray
-
-from marketdata.producer.columns import Columns
 from marketdata.producer.errors import InvalidTick
 from marketdata.producer.values import (
     MAX_SYMBOL_BYTES,
     Timestamp,
+    TradeId,
+    Volume,
     check_symbol,
+    excludes_number,
     real,
     time_number,
+    trade_id_bytes,
+    volume_number,
     whole,
 )
 from marketdata.timestamps import TimestampUnit, fixed_unit
-from marketdata.wire.market_data_pb2 import Tick
+from marketdata.wire.market_data_pb2 import Tick, TickAction
 
 # The most in one batch. A frame may have 1,000,000 bytes; the head of one has less than 40.
 MAX_BATCH_TICKS = 10_000
 MAX_BATCH_BYTES = 900_000
 
-TickRow = tuple[str, SupportsFloat | SupportsIndex, SupportsIndex, Timestamp]
+Price = SupportsFloat | SupportsIndex
+TickRow = (
+    tuple[str, Price, Volume, Timestamp]
+    | tuple[str, Price, Volume, Timestamp, TradeId]
+    | tuple[str, Price, Volume, Timestamp, TradeId, int]
+)
 
 _RECORD_TAG = 3 << 3 | 2
-_SYMBOL_TAG = 1 << 3 | 2
-_PRICE_TAG = 2 << 3 | 1
-_VOLUME_TAG = 3 << 3
-_TIME_TAG = 4 << 3
-_MAX_VARINT = 10
 _HEADS = tuple(bytes((_RECORD_TAG, size)) for size in range(0x80))
-# The bytes of a record without its symbol: tag and length in 3, the tag and length of the symbol
-# in 3, the price in 9, two numbers in 11 each.
-_NUMBERS = 9 + 11 + 11
 
 
 class EncodedTicks(NamedTuple):
@@ -62,19 +62,28 @@ class RowEncoder:
         self._unit_ns = fixed_unit(unit) or 1
         # The hot path: one message that is used again costs 0.7 µs per tick, a new one each 1.0.
         self._tick = Tick()
+        # Another one for ticks with decimals, ids and so on, of which the first one has none.
+        self._marked = Tick()
 
     def encode(
         self,
         symbol: str,
-        price: SupportsFloat | SupportsIndex,
-        volume: SupportsIndex,
+        price: Price,
+        volume: Volume,
         timestamp: Timestamp,
+        *,
+        trade_id: TradeId = b"",
+        excludes: int = 0,
     ) -> bytes:
         """Return one encoded record.
 
         Raises:
             InvalidTick: an argument has the wrong type, or does not fit its field.
         """
+        if trade_id != b"" or excludes or isinstance(volume, Decimal | tuple):
+            return self._encode_marked(
+                symbol, price, volume, timestamp, trade_id=trade_id, excludes=excludes
+            )
         tick = self._tick
         if type(timestamp) is not int or self._unit_ns != 1:
             timestamp = time_number(timestamp, self._unit_ns)
@@ -86,20 +95,90 @@ class RowEncoder:
             tick.exchange_timestamp = timestamp
         except (TypeError, ValueError, OverflowError) as exc:
             raise _problem_of(symbol, price, volume, timestamp) from exc
-        payload = tick.SerializeToString()
-        size = len(payload)
-        if size > MAX_SYMBOL_BYTES:
-            check_symbol(symbol)
-        return record_head(size) + payload
+        return _record_of(tick)
+
+    def encode_cancel(self, symbol: str, trade_id: TradeId, timestamp: Timestamp) -> bytes:
+        """Return the record that cancels a trade.
+
+        Raises:
+            InvalidTick: as :meth:`encode`, or the trade has no id.
+        """
+        action = TickAction.TICK_ACTION_CANCEL
+        return self._encode_marked(
+            symbol, 0.0, 0, timestamp, trade_id=_present(trade_id), action=action
+        )
+
+    def encode_correct(
+        self,
+        symbol: str,
+        price: Price,
+        volume: Volume,
+        timestamp: Timestamp,
+        *,
+        trade_id: TradeId,
+        excludes: int = 0,
+    ) -> bytes:
+        """Return the record that corrects a trade.
+
+        Raises:
+            InvalidTick: as :meth:`encode`, or the trade has no id.
+        """
+        return self._encode_marked(
+            *(symbol, price, volume, timestamp),
+            trade_id=_present(trade_id),
+            excludes=excludes,
+            action=TickAction.TICK_ACTION_CORRECT,
+        )
+
+    def _encode_marked(
+        self,
+        symbol: str,
+        price: Price,
+        volume: Volume,
+        timestamp: Timestamp,
+        *,
+        trade_id: TradeId,
+        excludes: int = 0,
+        action: TickAction.ValueType = TickAction.TICK_ACTION_TRADE,
+    ) -> bytes:
+        tick = self._marked
+        tick.volume, tick.volume_decimals = volume_number(volume)
+        tick.trade_id = trade_id_bytes(trade_id)
+        tick.excludes = excludes_number(excludes)
+        tick.action = action
+        timestamp = time_number(timestamp, self._unit_ns)
+        try:
+            tick.symbol = symbol
+            tick.price = price  # type: ignore[assignment]
+            tick.exchange_timestamp = timestamp
+        except (TypeError, ValueError, OverflowError) as exc:
+            raise _problem_of(symbol, price, tick.volume, timestamp) from exc
+        return _record_of(tick)
+
+
+def _record_of(tick: Tick) -> bytes:
+    payload = tick.SerializeToString()
+    size = len(payload)
+    if size > MAX_SYMBOL_BYTES:
+        check_symbol(tick.symbol)
+    return record_head(size) + payload
+
+
+def _present(trade_id: TradeId) -> bytes:
+    data = trade_id_bytes(trade_id)
+    if not data:
+        raise InvalidTick("trade_id", "is empty; only a trade with an id can be amended")
+    return data
 
 
 def encode_rows(
     rows: Iterable[TickRow], unit: TimestampUnit = "auto", max_ticks: int = MAX_BATCH_TICKS
 ) -> Iterator[EncodedTicks]:
-    """Return rows of symbol, price, volume and timestamp as encoded ticks, a batch at a time.
+    """Return rows as encoded ticks, a batch at a time.
 
     Args:
-        rows: the ticks.
+        rows: the ticks: symbol, price, volume and timestamp, and as the user likes the trade id and
+            the excludes.
         unit: of timestamps that are numbers, see :class:`RowEncoder`.
         max_ticks: in one batch.
 
@@ -111,12 +190,7 @@ def encode_rows(
     size = 0
     try:
         for row in rows:
-            try:
-                symbol, price, volume, timestamp = row
-            except (TypeError, ValueError) as exc:
-                problem = f"{row!r:.60} is not (symbol, price, volume, timestamp)"
-                raise InvalidTick("row", problem) from exc
-            record = encode(symbol, price, volume, timestamp)
+            record = _encode_row(encode, row)
             if len(records) == max_ticks or size + len(record) > MAX_BATCH_BYTES:
                 yield EncodedTicks(b"".join(records), len(records))
                 records.clear()
@@ -131,80 +205,18 @@ def encode_rows(
         yield EncodedTicks(b"".join(records), len(records))
 
 
-def encode_columns(columns: Columns, max_ticks: int = MAX_BATCH_TICKS) -> Iterator[EncodedTicks]:
-    """Return columns as encoded ticks, a batch at a time; the bytes are those of the same rows."""
-    heads = [_symbol_field(symbol) for symbol in columns.symbols]
-    widest = max(map(len, heads), default=0)
-    table = np.zeros((len(heads), widest), np.uint8)
-    for row, head in enumerate(heads):
-        table[row, : len(head)] = np.frombuffer(head, np.uint8)
-    sizes = np.array([len(head) for head in heads], np.int64)
-    step = min(max_ticks, MAX_BATCH_BYTES // (3 + widest + _NUMBERS))
-    for start in range(0, len(columns.codes), step):
-        part = slice(start, start + step)
-        codes = columns.codes[part]
-        data = _encode_part(
-            table[codes],
-            sizes[codes],
-            columns.prices[part],
-            columns.volumes[part],
-            columns.timestamps[part],
-        )
-        yield EncodedTicks(data, len(codes))
-
-
-def _encode_part(
-    symbols: NDArray[np.uint8],
-    symbol_sizes: NDArray[np.int64],
-    prices: NDArray[np.float64],
-    volumes: NDArray[np.int64],
-    timestamps: NDArray[np.int64],
-) -> bytes:
-    # Each record gets a row of a matrix with room for the longest of each field, and a second
-    # matrix says which bytes are used. So all loops are over columns, in numpy.
-    count, widest = symbols.shape
-    matrix = np.zeros((count, 3 + widest + _NUMBERS), np.uint8)
-    used = np.zeros(matrix.shape, np.bool_)
-    matrix[:, 3 : 3 + widest] = symbols
-    used[:, 3 : 3 + widest] = np.arange(widest) < symbol_sizes[:, None]
-    at = 3 + widest
-    bits = np.ascontiguousarray(prices, "<f8")
-    matrix[:, at] = _PRICE_TAG
-    matrix[:, at + 1 : at + 9] = bits.view(np.uint8).reshape(count, 8)
-    # proto3 leaves out what is zero; -0.0 is not.
-    used[:, at : at + 9] = (bits.view("<u8") != 0)[:, None]
-    at += 9
-    for tag, numbers in ((_VOLUME_TAG, volumes), (_TIME_TAG, timestamps)):
-        matrix[:, at] = tag
-        used[:, at] = numbers != 0
-        _put_varints(matrix[:, at + 1 : at + 11], used[:, at + 1 : at + 11], numbers)
-        used[:, at + 1] &= used[:, at]
-        at += 11
-    lengths = used.sum(axis=1)
-    matrix[:, 0] = _RECORD_TAG
-    used[:, :2] = True
-    # A payload has 1,034 bytes at most, so its length has one or two.
-    long = lengths >= 0x80
-    matrix[:, 1] = (lengths & 0x7F) | (long.view(np.uint8) << 7)
-    matrix[:, 2] = lengths >> 7
-    used[:, 2] = long
-    return matrix[used].tobytes()
-
-
-def _put_varints(
-    matrix: NDArray[np.uint8], used: NDArray[np.bool_], numbers: NDArray[np.int64]
-) -> None:
-    left = numbers.astype(np.int64, copy=False).view(np.uint64)
-    more = np.ones(len(left), np.bool_)
-    for place in range(_MAX_VARINT):
-        low = (left & np.uint64(0x7F)).astype(np.uint8)
-        left = left >> np.uint64(7)
-        used[:, place] = more
-        more = left != 0
-        if not more.any():
-            matrix[:, place] = low
-            return
-        matrix[:, place] = low | (more.view(np.uint8) << 7)
+def _encode_row(encode: Callable[..., bytes], row: TickRow) -> bytes:
+    try:
+        values = tuple(row)
+    except TypeError:
+        values = ()
+    if len(values) == 4:
+        return encode(*values)
+    if not 5 <= len(values) <= 6:
+        problem = f"{row!r:.60} is not (symbol, price, volume, timestamp), trade_id and excludes"
+        raise InvalidTick("row", problem)
+    excludes = values[5] if len(values) == 6 else 0
+    return encode(*values[:4], trade_id=values[4], excludes=excludes)
 
 
 def record_head(size: int) -> bytes:
@@ -239,11 +251,6 @@ def encode_varint(number: int) -> bytes:
         number >>= 7
     data.append(number)
     return bytes(data)
-
-
-def _symbol_field(symbol: str) -> bytes:
-    data = symbol.encode()
-    return b"\x0a%b%b" % (encode_varint(len(data)), data) if data else b""
 
 
 def _problem_of(symbol: object, price: object, volume: object, timestamp: object) -> InvalidTick:

@@ -26,12 +26,13 @@ class ProducerError(MarketDataError):
 class InvalidTick(ProducerError, ValueError):
     """An argument of a send cannot be a tick; nothing of it was sent.
 
-    ``argument`` is its name: ``symbol``, ``price``, ``volume`` or ``timestamp``.
+    ``argument`` is its name, such as ``symbol`` or ``volume``, and ``problem`` is the rest.
     """
 
     def __init__(self, argument: str, problem: str) -> None:
         super().__init__(f"{argument} {problem}")
         self.argument = argument
+        self.problem = problem
 
 
 class CannotConnect(ProducerError):

@@ -6,10 +6,16 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-from marketdata.producer.columns import read_columns, table_columns
-from marketdata.producer.encoding import MAX_BATCH_BYTES, EncodedTicks, encode_columns
+from marketdata.producer.columns import (
+    Additions,
+    read_columns,
+    table_additions,
+    table_columns,
+)
+from marketdata.producer.encoding import MAX_BATCH_BYTES, EncodedTicks
 from marketdata.producer.errors import UnackedTicks
 from marketdata.producer.link import Link
+from marketdata.producer.matrix import encode_columns
 from marketdata.producer.options import Checked
 from marketdata.producer.session import LostRange, ProducerSession, Rejected
 
@@ -54,7 +60,13 @@ def check_piece(ticks: EncodedTicks, options: Checked) -> None:
 
 
 def encode_any_columns(
-    symbols: Any, prices: Any, volumes: Any, timestamps: Any, options: Checked
+    symbols: Any,
+    prices: Any,
+    volumes: Any,
+    timestamps: Any,
+    options: Checked,
+    *,
+    additions: Additions,
 ) -> Iterator[EncodedTicks]:
     """Return columns, or a table alone, as encoded ticks.
 
@@ -62,8 +74,10 @@ def encode_any_columns(
         InvalidTick: a column cannot be sent; this is raised before anything is returned.
     """
     if prices is None and volumes is None and timestamps is None:
+        pairs = zip(additions, table_additions(symbols), strict=True)
+        additions = Additions(*(own if given is None else given for given, own in pairs))
         symbols, prices, volumes, timestamps = table_columns(symbols)
-    columns = read_columns(symbols, prices, volumes, timestamps, options.unit)
+    columns = read_columns(symbols, prices, volumes, timestamps, options.unit, additions=additions)
     return encode_columns(columns, options.piece_ticks)
 
 

@@ -6,9 +6,16 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from math import isinf
 from types import TracebackType
-from typing import Any, Self, SupportsFloat, SupportsIndex, Unpack
+from typing import Any, Self, Unpack
 
-from marketdata.producer.encoding import EncodedTicks, RowEncoder, TickRow, encode_rows
+from marketdata.producer.columns import Additions
+from marketdata.producer.encoding import (
+    EncodedTicks,
+    Price,
+    RowEncoder,
+    TickRow,
+    encode_rows,
+)
 from marketdata.producer.errors import CannotConnect, ProducerClosed, ProducerError
 from marketdata.producer.options import Options, check_options, check_seconds
 from marketdata.producer.parts import (
@@ -18,7 +25,7 @@ from marketdata.producer.parts import (
     make_session,
     unacked_error,
 )
-from marketdata.producer.values import Timestamp
+from marketdata.producer.values import Timestamp, TradeId, Volume
 
 # Sends that need not wait let other tasks run after so many: about 2 ms.
 _SENDS_PER_TURN = 1_000
@@ -50,7 +57,7 @@ class Producer:
 
     def __init__(self, address: str, producer_id: str, **options: Unpack[Options]) -> None:
         self._options = check_options(address, producer_id, options)
-        self._encode = RowEncoder(self._options.unit).encode
+        self._encoder = RowEncoder(self._options.unit)
         self._session = make_session(self._options, _report)
         self._link = make_link(self._options, self._session, self._note_change)
         self._running: asyncio.Task[None] | None = None
@@ -136,32 +143,76 @@ class Producer:
     async def send(
         self,
         symbol: str,
-        price: SupportsFloat | SupportsIndex,
-        volume: SupportsIndex,
+        price: Price,
+        volume: Volume,
         timestamp: Timestamp,
+        *,
+        trade_id: TradeId = b"",
+        excludes: int = 0,
     ) -> None:
         """Send one tick; wait while too many are unacked. If cancelled, it was not sent.
 
         Args:
             symbol: 1 to 64 characters of printable ASCII.
             price: in the symbol's currency.
-            volume: in units of the instrument.
+            volume: in units of the instrument: a whole number, or a ``Decimal`` with at most 18
+                decimals, or ``(volume, decimals)`` for volume x 10^-decimals.
             timestamp: the exchange time: nanoseconds since the Unix epoch (or seconds, milliseconds
                 or microseconds, see ``timestamp_unit``), or a datetime with a time zone.
+            trade_id: identifies the trade among those of its symbol, at most 64 bytes. A trade that
+                comes again with the same id counts once. A number is sent as its digits.
+            excludes: bits of ``Exclude``: the numbers that the trade does not move.
 
         Raises:
             InvalidTick: an argument cannot be sent.
             ProducerError: the session has ended for ever.
         """
-        record = self._encode(symbol, price, volume, timestamp)
-        if not self._quick_sends or not self._session.has_room(1, len(record)):
-            await self._wait_for_room(1, len(record))
-        self._quick_sends -= 1
-        self._session.add(record)
-        self._link.send()
+        await self._send_record(
+            self._encoder.encode(
+                symbol, price, volume, timestamp, trade_id=trade_id, excludes=excludes
+            )
+        )
+
+    async def cancel(self, symbol: str, trade_id: TradeId, timestamp: Timestamp) -> None:
+        """Send that a trade did not happen.
+
+        Args:
+            symbol: of the trade.
+            trade_id: under which it was sent.
+            timestamp: its exchange time.
+
+        Raises:
+            InvalidTick: an argument cannot be sent.
+            ProducerError: the session has ended for ever.
+        """
+        await self._send_record(self._encoder.encode_cancel(symbol, trade_id, timestamp))
+
+    async def correct(
+        self,
+        symbol: str,
+        price: Price,
+        volume: Volume,
+        timestamp: Timestamp,
+        *,
+        trade_id: TradeId,
+        excludes: int = 0,
+    ) -> None:
+        """Send the values that the trade with this id should have had; see :meth:`send`.
+
+        Raises:
+            InvalidTick: an argument cannot be sent.
+            ProducerError: the session has ended for ever.
+        """
+        await self._send_record(
+            self._encoder.encode_correct(
+                symbol, price, volume, timestamp, trade_id=trade_id, excludes=excludes
+            )
+        )
 
     async def send_many(self, rows: Iterable[TickRow]) -> None:
         """Send rows of (symbol, price, volume, timestamp), each as :meth:`send` takes them.
+
+        A row may go on with the trade id, and then the excludes.
 
         If cancelled, the first ``sent`` of all rows were sent.
 
@@ -173,7 +224,15 @@ class Producer:
         await self._send_pieces(encode_rows(rows, self._options.unit, ticks))
 
     async def send_columns(
-        self, symbols: Any, prices: Any = None, volumes: Any = None, timestamps: Any = None
+        self,
+        symbols: Any,
+        prices: Any = None,
+        volumes: Any = None,
+        timestamps: Any = None,
+        *,
+        volume_decimals: Any = None,
+        trade_ids: Any = None,
+        excludes: Any = None,
     ) -> None:
         """Send columns of equal length: arrays of numpy, Arrow, polars or pandas, or lists.
 
@@ -181,17 +240,24 @@ class Producer:
 
         Args:
             symbols: strings, or one string for all ticks. Or, alone, a table with the columns
-                ``symbol``, ``price``, ``volume`` and ``timestamp``.
+                ``symbol``, ``price``, ``volume`` and ``timestamp``, and as far as it has them
+                ``volume_decimals``, ``trade_id`` and ``excludes``.
             prices: numbers, in the symbol's currency.
-            volumes: whole numbers, in units of the instrument.
+            volumes: whole numbers, in units of the instrument, or decimals.
             timestamps: whole numbers as :meth:`send` takes them, or times.
+            volume_decimals: of whole volumes, which count 10^-decimals: numbers, or one for all.
+            trade_ids: of the trades, each as :meth:`send` takes it; an empty one is none.
+            excludes: bits of ``Exclude``: numbers, or one for all.
 
         Raises:
             InvalidTick: a column cannot be sent.
             ProducerError: the session has ended for ever.
         """
+        additions = Additions(volume_decimals, trade_ids, excludes)
         await self._send_pieces(
-            encode_any_columns(symbols, prices, volumes, timestamps, self._options)
+            encode_any_columns(
+                symbols, prices, volumes, timestamps, self._options, additions=additions
+            )
         )
 
     async def send_encoded(self, ticks: EncodedTicks) -> None:
@@ -247,6 +313,13 @@ class Producer:
             self._running.cancel()
             await asyncio.wait([self._running])
         self._note_change()
+
+    async def _send_record(self, record: bytes) -> None:
+        if not self._quick_sends or not self._session.has_room(1, len(record)):
+            await self._wait_for_room(1, len(record))
+        self._quick_sends -= 1
+        self._session.add(record)
+        self._link.send()
 
     async def _send_pieces(self, pieces: Iterator[EncodedTicks]) -> None:
         for data, ticks in pieces:

@@ -37,6 +37,12 @@ class RejectedTick(NamedTuple):
     price: float
     volume: int
     timestamp: int
+    # The volume counts 10^-volume_decimals.
+    volume_decimals: int = 0
+    trade_id: bytes = b""
+    excludes: int = 0
+    # Of TickAction: 0 is a trade.
+    action: int = 0
 
 
 class LostRange(NamedTuple):
@@ -299,4 +305,7 @@ def _read_tick(payload: bytes) -> RejectedTick:
     except DecodeError:
         # Whoever encoded it made it so.
         tick = Tick()
-    return RejectedTick(tick.symbol, tick.price, tick.volume, tick.exchange_timestamp)
+    return RejectedTick(
+        *(tick.symbol, tick.price, tick.volume, tick.exchange_timestamp),
+        *(tick.volume_decimals, tick.trade_id, tick.excludes, tick.action),
+    )

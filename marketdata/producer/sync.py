@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from threading import Condition, Event, Thread
 from types import TracebackType
-from typing import Any, Self, SupportsFloat, SupportsIndex, Unpack
+from typing import Any, Self, Unpack
 
+from marketdata.producer.columns import Additions
 from marketdata.producer.encoding import (
     MAX_BATCH_TICKS,
     EncodedTicks,
+    Price,
     RowEncoder,
     TickRow,
     encode_rows,
@@ -27,7 +29,7 @@ from marketdata.producer.parts import (
     make_session,
     unacked_error,
 )
-from marketdata.producer.values import Timestamp
+from marketdata.producer.values import Timestamp, TradeId, Volume
 
 # Rows that are handed to the thread together.
 _ROWS_PER_TURN = 2_000
@@ -61,7 +63,7 @@ class SyncProducer:
 
     def __init__(self, address: str, producer_id: str, **options: Unpack[Options]) -> None:
         self._options = check_options(address, producer_id, options)
-        self._encode = RowEncoder(self._options.unit).encode
+        self._encoder = RowEncoder(self._options.unit)
         self._session = make_session(self._options, _report)
         # Holds all that both threads use: the outbox, and whether ticks move to the session.
         self._changed = Condition()
@@ -168,18 +170,25 @@ class SyncProducer:
     def send(
         self,
         symbol: str,
-        price: SupportsFloat | SupportsIndex,
-        volume: SupportsIndex,
+        price: Price,
+        volume: Volume,
         timestamp: Timestamp,
+        *,
+        trade_id: TradeId = b"",
+        excludes: int = 0,
     ) -> None:
         """Send one tick; wait while too many are unacked.
 
         Args:
             symbol: 1 to 64 characters of printable ASCII.
             price: in the symbol's currency.
-            volume: in units of the instrument.
+            volume: in units of the instrument: a whole number, or a ``Decimal`` with at most 18
+                decimals, or ``(volume, decimals)`` for volume x 10^-decimals.
             timestamp: the exchange time: nanoseconds since the Unix epoch (or seconds, milliseconds
                 or microseconds, see ``timestamp_unit``), or a datetime with a time zone.
+            trade_id: identifies the trade among those of its symbol, at most 64 bytes. A trade that
+                comes again with the same id counts once. A number is sent as its digits.
+            excludes: bits of ``Exclude``: the numbers that the trade does not move.
 
         Raises:
             InvalidTick: an argument cannot be sent.
@@ -187,10 +196,53 @@ class SyncProducer:
         """
         with self._changed:
             # One encoder for all threads, so within the lock.
-            self._give(EncodedTicks(self._encode(symbol, price, volume, timestamp), 1))
+            record = self._encoder.encode(
+                symbol, price, volume, timestamp, trade_id=trade_id, excludes=excludes
+            )
+            self._give(EncodedTicks(record, 1))
+
+    def cancel(self, symbol: str, trade_id: TradeId, timestamp: Timestamp) -> None:
+        """Send that a trade did not happen.
+
+        Args:
+            symbol: of the trade.
+            trade_id: under which it was sent.
+            timestamp: its exchange time.
+
+        Raises:
+            InvalidTick: an argument cannot be sent.
+            ProducerError: the session has ended for ever.
+        """
+        with self._changed:
+            record = self._encoder.encode_cancel(symbol, trade_id, timestamp)
+            self._give(EncodedTicks(record, 1))
+
+    def correct(
+        self,
+        symbol: str,
+        price: Price,
+        volume: Volume,
+        timestamp: Timestamp,
+        *,
+        trade_id: TradeId,
+        excludes: int = 0,
+    ) -> None:
+        """Send the values that the trade with this id should have had; see :meth:`send`.
+
+        Raises:
+            InvalidTick: an argument cannot be sent.
+            ProducerError: the session has ended for ever.
+        """
+        with self._changed:
+            record = self._encoder.encode_correct(
+                symbol, price, volume, timestamp, trade_id=trade_id, excludes=excludes
+            )
+            self._give(EncodedTicks(record, 1))
 
     def send_many(self, rows: Iterable[TickRow]) -> None:
         """Send rows of (symbol, price, volume, timestamp), each as :meth:`send` takes them.
+
+        A row may go on with the trade id, and then the excludes.
 
         Raises:
             InvalidTick: a row cannot be sent; those before it were sent.
@@ -200,7 +252,15 @@ class SyncProducer:
         self._send_pieces(encode_rows(rows, self._options.unit, ticks))
 
     def send_columns(
-        self, symbols: Any, prices: Any = None, volumes: Any = None, timestamps: Any = None
+        self,
+        symbols: Any,
+        prices: Any = None,
+        volumes: Any = None,
+        timestamps: Any = None,
+        *,
+        volume_decimals: Any = None,
+        trade_ids: Any = None,
+        excludes: Any = None,
     ) -> None:
         """Send columns of equal length: arrays of numpy, Arrow, polars or pandas, or lists.
 
@@ -208,16 +268,25 @@ class SyncProducer:
 
         Args:
             symbols: strings, or one string for all ticks. Or, alone, a table with the columns
-                ``symbol``, ``price``, ``volume`` and ``timestamp``.
+                ``symbol``, ``price``, ``volume`` and ``timestamp``, and as far as it has them
+                ``volume_decimals``, ``trade_id`` and ``excludes``.
             prices: numbers, in the symbol's currency.
-            volumes: whole numbers, in units of the instrument.
+            volumes: whole numbers, in units of the instrument, or decimals.
             timestamps: whole numbers as :meth:`send` takes them, or times.
+            volume_decimals: of whole volumes, which count 10^-decimals: numbers, or one for all.
+            trade_ids: of the trades, each as :meth:`send` takes it; an empty one is none.
+            excludes: bits of ``Exclude``: numbers, or one for all.
 
         Raises:
             InvalidTick: a column cannot be sent.
             ProducerError: the session has ended for ever.
         """
-        self._send_pieces(encode_any_columns(symbols, prices, volumes, timestamps, self._options))
+        additions = Additions(volume_decimals, trade_ids, excludes)
+        self._send_pieces(
+            encode_any_columns(
+                symbols, prices, volumes, timestamps, self._options, additions=additions
+            )
+        )
 
     def send_encoded(self, ticks: EncodedTicks) -> None:
         """Send what :func:`encode_rows` or :func:`encode_columns` made.

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from operator import index
 from typing import Any, SupportsIndex
 
 import numpy as np
 
+from marketdata.decimals import scaled
 from marketdata.producer.errors import InvalidTick
+from marketdata.validation import ALL_EXCLUDES, MAX_TRADE_ID, MAX_VOLUME_DECIMALS
 
 # A valid symbol has 64 characters. A longer one gets to the server, which rejects it with a reason.
 MAX_SYMBOL_BYTES = 1_000
 
 # An exchange time: a number in the unit of the producer, or a datetime with a time zone.
 Timestamp = SupportsIndex | datetime | np.datetime64
+
+# A size: whole units, a number with decimals, or (volume, decimals) for volume x 10^-decimals.
+Volume = SupportsIndex | Decimal | tuple[int, int]
+
+# A number or text is sent as its characters.
+TradeId = bytes | str | int
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -93,3 +102,74 @@ def whole(name: str, value: Any) -> int:
         problem = f"{value!r:.40} is not between {_INT64_MIN} and {_INT64_MAX}"
         raise InvalidTick(name, problem)
     return number
+
+
+def volume_number(volume: Any) -> tuple[int, int]:
+    """Return a size as a whole number that fits an int64, and its decimals.
+
+    Raises:
+        InvalidTick: it is not a size, or has too many digits.
+    """
+    if isinstance(volume, tuple):
+        if len(volume) != 2:
+            raise InvalidTick("volume", f"{volume!r:.40} is not (volume, decimals)")
+        return whole("volume", volume[0]), decimals_number(volume[1])
+    if not isinstance(volume, Decimal):
+        return whole("volume", volume), 0
+    try:
+        number, decimals = scaled(volume)
+    except ValueError as exc:
+        raise InvalidTick("volume", str(exc)) from exc
+    if decimals > MAX_VOLUME_DECIMALS:
+        problem = f"{volume!s:.40} has {decimals} decimals, limit is {MAX_VOLUME_DECIMALS}"
+        raise InvalidTick("volume", problem)
+    return whole("volume", number), decimals
+
+
+def decimals_number(value: Any) -> int:
+    """Return the decimals of a volume.
+
+    Raises:
+        InvalidTick: they are not 0 to 18.
+    """
+    return _within("volume_decimals", value, MAX_VOLUME_DECIMALS)
+
+
+def excludes_number(value: Any) -> int:
+    """Return the bits of ``Exclude``.
+
+    Raises:
+        InvalidTick: there are others.
+    """
+    return _within("excludes", value, ALL_EXCLUDES)
+
+
+def _within(name: str, value: Any, limit: int) -> int:
+    number = whole(name, value)
+    if not 0 <= number <= limit:
+        raise InvalidTick(name, f"{number} is not between 0 and {limit}")
+    return number
+
+
+def trade_id_bytes(value: Any) -> bytes:
+    """Return the id of a trade as it is sent.
+
+    Raises:
+        InvalidTick: it is not an id, or too long.
+    """
+    if isinstance(value, str):
+        try:
+            data = value.encode()
+        except UnicodeEncodeError as exc:
+            raise InvalidTick("trade_id", f"{value!r:.40} is not valid Unicode") from exc
+    elif isinstance(value, bytes | bytearray | memoryview):
+        data = bytes(value)
+    else:
+        try:
+            data = b"%d" % whole("trade_id", value)
+        except InvalidTick as exc:
+            problem = f"must be bytes, a string or a whole number, is {value!r:.40}"
+            raise InvalidTick("trade_id", problem) from exc
+    if len(data) > MAX_TRADE_ID:
+        raise InvalidTick("trade_id", f"has {len(data)} bytes, limit is {MAX_TRADE_ID}")
+    return data

@@ -668,6 +668,65 @@ class AggregatesResponse(_message.Message):
 Global___AggregatesResponse: _TypeAlias = AggregatesResponse  # noqa: Y015
 
 @_typing.final
+class ReadRequest(_message.Message):
+    """One read of a ReadAggregates stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Chosen by the reader; the response has the same."""
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        symbols: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRequest: _TypeAlias = ReadRequest  # noqa: Y015
+
+@_typing.final
+class ReadResponse(_message.Message):
+    """The answer to one ReadRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGGREGATES_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    problem: _builtins.str
+    """Why the request was refused, such as an invalid symbol. Such a response has no states, and the
+    stream goes on.
+    """
+    @_builtins.property
+    def aggregates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Aggregate]:
+        """States of the same moment, in the order of the request. Symbols without data are left out."""
+
+    def __init__(
+        self,
+        *,
+        aggregates: _abc.Iterable[Global___Aggregate] | None = ...,
+        id: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregates", b"aggregates", "id", b"id", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadResponse: _TypeAlias = ReadResponse  # noqa: Y015
+
+@_typing.final
 class WatchRequest(_message.Message):
     """A change of the symbols and bars that one Watch stream carries."""
 

@@ -69,6 +69,11 @@ class MarketDataServiceStub:
                 request_serializer=marketdata_dot_wire_dot_market__data__pb2.AggregatesRequest.SerializeToString,
                 response_deserializer=marketdata_dot_wire_dot_market__data__pb2.AggregatesResponse.FromString,
                 _registered_method=True)
+        self.ReadAggregates = channel.stream_stream(
+                '/marketdata.MarketDataService/ReadAggregates',
+                request_serializer=marketdata_dot_wire_dot_market__data__pb2.ReadRequest.SerializeToString,
+                response_deserializer=marketdata_dot_wire_dot_market__data__pb2.ReadResponse.FromString,
+                _registered_method=True)
         self.ListSymbols = channel.unary_unary(
                 '/marketdata.MarketDataService/ListSymbols',
                 request_serializer=marketdata_dot_wire_dot_market__data__pb2.ListSymbolsRequest.SerializeToString,
@@ -143,6 +148,14 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadAggregates(self, request_iterator, context):
+        """As GetAggregates, over one open stream, at less than half of the CPU. Requests need not wait
+        for the response to the one before. The gateway uses this call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSymbols(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -207,6 +220,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.GetAggregates,
                     request_deserializer=marketdata_dot_wire_dot_market__data__pb2.AggregatesRequest.FromString,
                     response_serializer=marketdata_dot_wire_dot_market__data__pb2.AggregatesResponse.SerializeToString,
+            ),
+            'ReadAggregates': grpc.stream_stream_rpc_method_handler(
+                    servicer.ReadAggregates,
+                    request_deserializer=marketdata_dot_wire_dot_market__data__pb2.ReadRequest.FromString,
+                    response_serializer=marketdata_dot_wire_dot_market__data__pb2.ReadResponse.SerializeToString,
             ),
             'ListSymbols': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSymbols,
@@ -418,6 +436,33 @@ class MarketDataService:
             '/marketdata.MarketDataService/GetAggregates',
             marketdata_dot_wire_dot_market__data__pb2.AggregatesRequest.SerializeToString,
             marketdata_dot_wire_dot_market__data__pb2.AggregatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadAggregates(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/marketdata.MarketDataService/ReadAggregates',
+            marketdata_dot_wire_dot_market__data__pb2.ReadRequest.SerializeToString,
+            marketdata_dot_wire_dot_market__data__pb2.ReadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,10 @@ class MarketDataServiceStub:
     GetProducer: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ProducerStateRequest, _market_data_pb2.ProducerState]
     """The last sequence of a producer, so that it can go on after a reconnect."""
     GetAggregates: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.AggregatesRequest, _market_data_pb2.AggregatesResponse]
+    ReadAggregates: _grpc.StreamStreamMultiCallable[_market_data_pb2.ReadRequest, _market_data_pb2.ReadResponse]
+    """As GetAggregates, over one open stream, at less than half of the CPU. Requests need not wait
+    for the response to the one before. The gateway uses this call.
+    """
     ListSymbols: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListSymbolsRequest, _market_data_pb2.ListSymbolsResponse]
     GetBars: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.BarsRequest, _market_data_pb2.BarsResponse]
     """INVALID_ARGUMENT names the valid intervals or the limit. The answer for a symbol without bars
@@ -78,6 +82,10 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     GetProducer: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ProducerStateRequest, _market_data_pb2.ProducerState]  # type: ignore[assignment]
     """The last sequence of a producer, so that it can go on after a reconnect."""
     GetAggregates: _aio.UnaryUnaryMultiCallable[_market_data_pb2.AggregatesRequest, _market_data_pb2.AggregatesResponse]  # type: ignore[assignment]
+    ReadAggregates: _aio.StreamStreamMultiCallable[_market_data_pb2.ReadRequest, _market_data_pb2.ReadResponse]  # type: ignore[assignment]
+    """As GetAggregates, over one open stream, at less than half of the CPU. Requests need not wait
+    for the response to the one before. The gateway uses this call.
+    """
     ListSymbols: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListSymbolsRequest, _market_data_pb2.ListSymbolsResponse]  # type: ignore[assignment]
     GetBars: _aio.UnaryUnaryMultiCallable[_market_data_pb2.BarsRequest, _market_data_pb2.BarsResponse]  # type: ignore[assignment]
     """INVALID_ARGUMENT names the valid intervals or the limit. The answer for a symbol without bars
@@ -144,6 +152,16 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_pb2.AggregatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_pb2.AggregatesResponse, _abc.Awaitable[_market_data_pb2.AggregatesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReadAggregates(
+        self,
+        request_iterator: _MaybeAsyncIterator[_market_data_pb2.ReadRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_data_pb2.ReadResponse], _abc.AsyncIterator[_market_data_pb2.ReadResponse]]:
+        """As GetAggregates, over one open stream, at less than half of the CPU. Requests need not wait
+        for the response to the one before. The gateway uses this call.
+        """
 
     @_abc_1.abstractmethod
     def ListSymbols(

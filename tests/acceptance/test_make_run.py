@@ -22,7 +22,7 @@ from tests.doubles.ports import free_port
 from tests.doubles.processes import TIMEOUT_S, bound, open_http
 from tests.doubles.trades import ROOT
 
-PREFIXES = ("INGEST_", "AGGREGATOR_", "GATEWAY_", "FAKECLIENT_")
+PREFIXES = ("INGEST_", "AGGREGATOR_", "GATEWAY_", "FAKECLIENT_", "CONNECT_")
 MARK = "MARKETDATA_TEST_RUN"
 FIELDS = ("symbol", "open", "high", "low", "close", "volume", "timestamp")
 # What each says last, in the order in which they are to end.
@@ -32,8 +32,9 @@ LAST_WORDS = ("fakeclient | sent ", "ingest_stopped", "gateway_stopped", "aggreg
 class Run:
     """One ``python -m scripts.run`` on ports of its own."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, **env: str) -> None:
         self._options = options
+        self._env = env
         self.ports = {name: free_port() for name in ("INGEST", "AGGREGATOR", "GATEWAY")}
         self.mark = uuid4().hex
         self.lines: list[str] = []
@@ -47,6 +48,7 @@ class Run:
             "GATEWAY_RATE_LIMIT": "0",
             "AGGREGATOR_STORE": "off",
             "AGGREGATOR_LOG": "off",
+            **self._env,
         }
         self.process = await asyncio.create_subprocess_exec(
             # Its own end is orderly: it stops what it started.

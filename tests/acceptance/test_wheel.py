@@ -18,7 +18,7 @@ from tests.doubles.trades import ROOT
 
 # pip takes 15 s on an idle machine.
 TIMEOUT_S = 300.0
-PACKAGES = ("marketdata", "ingest", "aggregator", "gateway", "standalone", "fakeclient")
+PACKAGES = ("marketdata", "ingest", "aggregator", "gateway", "standalone", "fakeclient", "connect")
 PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
 
 

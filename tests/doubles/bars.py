@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aggregator.bars.bar import Bar, BarKey, BarState, Coverage
 from aggregator.bars.candle import Candle
 from aggregator.bars.engine import BarEngine
@@ -109,7 +112,7 @@ class EngineHarness:
         """Want nothing by name."""
         return ()
 
-    def partials_changed(self, series: Sequence[int]) -> None:
+    def partials_changed(self, series: NDArray[np.int64]) -> None:
         """Keep the open bars."""
         self.published += map(read_bar, self.engine.series.partials(series))
 
@@ -132,6 +135,12 @@ class EngineHarness:
     def put(self, bars: Sequence[Bar]) -> None:
         """Keep the closed bars."""
         self.closed.extend(bars)
+
+
+def read_bars(pieces: Iterable[bytes]) -> list[Bar]:
+    """Return the bars of encoded records, of which a piece may have several."""
+    batch = UpdateBatch.FromString(b"".join(pieces))
+    return [read_bar(UpdateBatch(bars=[bar]).SerializeToString()) for bar in batch.bars]
 
 
 def read_bar(record: bytes) -> Bar:

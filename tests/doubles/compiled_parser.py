@@ -85,7 +85,10 @@ def _records(batch: bytes) -> list[bytes]:
     # Refusals come after the ticks.
     while position < len(batch) and batch[position] != 0x2A:
         assert batch[position] == 0x1A
-        end = position + 2 + batch[position + 1]
+        size, start = batch[position + 1], position + 2
+        if size > 0x7F:
+            size, start = size & 0x7F | batch[start] << 7, start + 1
+        end = start + size
         records.append(batch[position:end])
         position = end
     return records

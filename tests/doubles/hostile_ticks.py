@@ -14,6 +14,7 @@ from math import inf, nan
 from random import Random
 
 from marketdata.framing import encode_frame
+from marketdata.price_rules import PriceRules
 from marketdata.symbols import SymbolCase
 from marketdata.timestamps import TimestampUnit
 from marketdata.validation import TickRules
@@ -111,29 +112,51 @@ def _time(random: Random) -> int:
     return random.choice(_TIMES) if random.random() < 0.9 else _integer(random)
 
 
+def _trade_id(random: Random) -> bytes:
+    return random.randbytes(random.choice((0, 1, 8, 15, 16, 20, 36, 63, 64, 65, 127, 128, 300)))
+
+
+def _decimals(random: Random) -> int:
+    return random.choice((0, 1, 2, 3, 8, 8, 17, 18, 19, 127, 128, 2**32 + 3, 2**64 - 1))
+
+
+def _excludes(random: Random) -> int:
+    return random.choice((0, 1, 2, 4, 8, 8, 15, 16, 128, 2**32 + 8))
+
+
+def _action(random: Random) -> int:
+    return random.choice((0, 0, 1, 2, 3, 128, 2**32 + 1, 2**64 - 1))
+
+
+_ADDED: dict[int, Callable[[Random], int]] = {6: _decimals, 8: _excludes, 9: _action}
+
+
 def _field(random: Random, number: int, kind: int) -> bytes:
     head = tag(number, kind, _width(random))
     if kind == 0:
-        value = _time(random) if number == 4 else _integer(random)
+        value = _ADDED.get(number, _integer)(random) if number != 4 else _time(random)
         return head + varint(value, _width(random))
     if kind == 1:
         return head + _price(random)
     if kind == 2:
-        content = _symbol(random) if number == 1 else random.randbytes(random.randrange(20))
+        content = _symbol(random) if number == 1 else _trade_id(random)
         return head + varint(len(content), _width(random)) + content
     return head + random.randbytes(random.randrange(6))
 
 
-_KINDS = {1: 2, 2: 1, 3: 0, 4: 0, 5: 0}
+_KINDS = {1: 2, 2: 1, 3: 0, 4: 0, 5: 0, 6: 0, 7: 2, 8: 0, 9: 0}
 
 
 def _ordered(random: Random) -> bytes:
     numbers = [1, 2, 3, 4, 5] if random.random() < 0.3 else [1, 2, 3, 4]
+    numbers += [number for number in (6, 7, 8, 9) if random.random() < 0.3]
     return b"".join(_field(random, number, _KINDS[number]) for number in numbers)
 
 
 def _mixed(random: Random) -> bytes:
-    numbers = random.choices((1, 2, 3, 4, 5, 6, 15, 16, 2**29 - 1, 0), k=random.randrange(1, 9))
+    numbers = random.choices(
+        (1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 2**29 - 1, 0), k=random.randrange(1, 9)
+    )
     return b"".join(
         _field(
             random,
@@ -145,7 +168,7 @@ def _mixed(random: Random) -> bytes:
 
 
 def _shuffled(random: Random) -> bytes:
-    numbers = [1, 2, 3, 4, *random.choices((1, 2, 3, 4, 5, 6), k=random.randrange(3))]
+    numbers = [1, 2, 3, 4, *random.choices(range(1, 10), k=random.randrange(4))]
     random.shuffle(numbers)
     return b"".join(_field(random, number, _KINDS.get(number, 0)) for number in numbers)
 
@@ -155,16 +178,26 @@ def _written(random: Random) -> bytes:
     tick = Tick(price=struct.unpack("<d", _price(random))[0], volume=random.choice(_INTEGERS[:13]))
     tick.symbol = _symbol(random).decode()
     tick.exchange_timestamp = random.choice(_TIMES)
+    if random.random() < 0.5:
+        tick.volume_decimals = random.choice((0, 1, 3, 8, 18, 19))
+        tick.trade_id = _trade_id(random)
+        tick.excludes = random.choice((0, 1, 8, 15, 16))
+        tick.action = random.choice((0, 0, 0, 1, 2, 3))
     return tick.SerializeToString()
 
 
 def _sound(random: Random) -> bytes:
-    return Tick(
+    tick = Tick(
         symbol=random.choice(_SYMBOLS[:12]),
         price=random.uniform(0.01, 1000),
         volume=random.randrange(1, 100_000),
         exchange_timestamp=random.choice(_TIMES[:5]),
-    ).SerializeToString()
+    )
+    if random.random() < 0.5:
+        tick.volume_decimals = random.randrange(19)
+        tick.trade_id = random.randbytes(random.choice((0, 8, 20, 36, 64)))
+        tick.excludes = random.randrange(16)
+    return tick.SerializeToString()
 
 
 _MAKERS: tuple[Callable[[Random], bytes], ...] = (_ordered, _mixed, _shuffled, _written, _sound)
@@ -211,10 +244,17 @@ def compare(
     now_ns: int = NOW,
     *,
     case: SymbolCase = "preserve",
+    prices: str = "*=positive",
 ) -> CompiledParser:
     """Give the same bytes to the plain and the compiled parser, and compare all results."""
     plain_rules, rules = (
-        TickRules(timestamp_unit=unit, max_future_skew_s=skew_s, symbol_case=case) for _ in range(2)
+        TickRules(
+            timestamp_unit=unit,
+            max_future_skew_s=skew_s,
+            symbol_case=case,
+            prices=PriceRules(prices),
+        )
+        for _ in range(2)
     )
     plain = PlainParser(plain_rules, MAX_FRAME_SIZE)
     compiled = CompiledParser(rules, MAX_FRAME_SIZE, read_size)
@@ -243,6 +283,7 @@ def compare_random(seed: int, frames: int = 12) -> CompiledParser:
         random.choice((0.0, 60.0, 60.0, 1e30)),
         random.choice((1, 7, 64, 4096, 65536)),
         case=random.choice(("preserve", "upper")),
+        prices=random.choice(("*=positive", "*=positive,A*=any,AA*=nonnegative", "*=any")),
     )
 
 

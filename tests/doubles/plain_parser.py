@@ -7,6 +7,7 @@ from collections import Counter
 from google.protobuf.message import DecodeError
 
 from marketdata.errors import WireError
+from marketdata.producer.encoding import encode_varint
 from marketdata.timestamps import UnitHistory
 from marketdata.validation import RejectReason, TickRules
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
@@ -15,9 +16,8 @@ from tests.doubles.frame_decoder import FrameDecoder
 # A Tick is the repeated field of a TickBatch, so a serialized one behind this tag and its length
 # is already a record of a batch.
 _TICKS_TAG = TickBatch.TICKS_FIELD_NUMBER << 3 | 2
-# A normalized Tick has at most 106 bytes, so its length is one byte of varint.
-_MAX_TICK_SIZE = 127
-_PREFIXES = [bytes((_TICKS_TAG, size)) for size in range(_MAX_TICK_SIZE + 1)]
+# Without unknown fields a normalized Tick has at most 106 bytes, or 179 with all additions.
+_MAX_SHORT_SIZE = 127
 
 
 class PlainParser:
@@ -71,11 +71,12 @@ class PlainParser:
             else:
                 rejected[amended] += 1
                 continue
-            if len(record) > _MAX_TICK_SIZE:
+            if len(record) > _MAX_SHORT_SIZE:
                 # Fields we do not know came with it; the aggregator has no use for them.
                 tick.DiscardUnknownFields()
+                tick.ClearField("ingest_timestamp")
                 record = tick.SerializeToString() + stamp
-            records.append(_PREFIXES[len(record)] + record)
+            records.append(bytes((_TICKS_TAG,)) + encode_varint(len(record)) + record)
         self.accepted += len(records)
         self.rejected.update(rejected)
         return records, rejected

@@ -211,9 +211,9 @@ class Replica:
         """Want two kinds of bars of A by its name."""
         return (0, 4) if symbol == "A" else ()
 
-    def partials_changed(self, series: Sequence[int]) -> None:
+    def partials_changed(self, series: NDArray[np.int64]) -> None:
         """Keep the states of open bars."""
-        self.seen.append((list(series), self.engine.series.partials(series)))
+        self.seen.append((series.tolist(), self.engine.series.partials(series)))
 
     def bars_published(self, bars: Sequence[Published]) -> None:
         """Keep states."""

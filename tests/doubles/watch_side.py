@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan, parse_intervals
 from aggregator.bars.published import PublishedBars
@@ -80,11 +83,11 @@ class Side:
     def opened(self, symbol: str, row: int) -> Iterable[int]:
         return self.bars.opened(symbol, row)
 
-    def partials_changed(self, series: Sequence[int]) -> None:
+    def partials_changed(self, series: NDArray[np.int64]) -> None:
         self.bars.partials_changed(series)
 
     def bars_published(self, bars: PublishedBars) -> None:
-        self.closed += [closed for each in bars if (closed := closed_bar(read_bars(each.wire)))]
+        self.closed += [closed for each in bars if (closed := closed_bar(read_message(each.wire)))]
         self.bars.bars_published(bars)
 
     def interval_completed(self, interval: str, end: int) -> None:
@@ -92,7 +95,7 @@ class Side:
         self.bars.interval_completed(interval, end)
 
 
-def read_bars(record: bytes) -> wire.Bar:
+def read_message(record: bytes) -> wire.Bar:
     """Return the bar of an encoded record."""
     return wire.UpdateBatch.FromString(record).bars[0]
 
@@ -160,8 +163,7 @@ class Reader:
         for record in updates.states:
             (state,) = wire.UpdateBatch.FromString(record).updates
             self._note(self.states, state.symbol, state.sequence)
-        for record in updates.bars:
-            bar = read_bars(record)
+        for bar in wire.UpdateBatch.FromString(b"".join(updates.bars)).bars:
             closed = closed_bar(bar)
             if self._note(self.bars, bar.symbol, bar.sequence) and closed:
                 self.closed.append(closed)

@@ -34,9 +34,12 @@ RPCS = (
     *(f"/marketdata.MarketDataService/{name}" for name in ("StreamTicks", "PublishTicks", "Watch")),
     *(f"/marketdata.MarketDataService/{name}" for name in ("GetAggregate", "GetAggregates")),
     *(f"/marketdata.MarketDataService/{name}" for name in ("StreamAggregates", "ListSymbols")),
+    "/marketdata.MarketDataService/ReadAggregates",
     *("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"),
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 )
+# The methods with many requests.
+STREAMS = {"StreamTicks", "PublishTicks", "ReadAggregates", "Watch", "ServerReflectionInfo"}
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -93,6 +96,11 @@ def _message(random: Random, rpc: str) -> bytes:
             )
         case "GetAggregates":
             message = wire.AggregatesRequest(symbols=[symbol] * random.choice((0, 1, 500, 5000)))
+        case "ReadAggregates":
+            message = wire.ReadRequest(
+                id=random.choice((0, 1, 2**64 - 1)),
+                symbols=[symbol] * random.choice((0, 1, 500, 5000)),
+            )
         case "ListSymbols":
             limit = random.choice((0, 1, 2**32 - 1))
             message = wire.ListSymbolsRequest(prefix=symbol[:3], limit=limit, cursor=symbol)
@@ -105,7 +113,7 @@ def _message(random: Random, rpc: str) -> bytes:
 def _grpc(random: Random) -> Case:
     rpc = random.choice(RPCS)
     name = rpc.rpartition("/")[2]
-    many = name in {"StreamTicks", "PublishTicks", "Watch", "ServerReflectionInfo"}
+    many = name in STREAMS
     count = random.choice((1, 2, 5)) if many else 1
     messages = [_message(random, rpc) for _ in range(count)]
     if random.random() < 0.7:

@@ -11,6 +11,7 @@ from marketdata.intervals import (
     Interval,
     IntervalKind,
     InvalidInterval,
+    not_live,
     parse_interval,
 )
 from marketdata.timestamps import NS_PER_S
@@ -31,6 +32,11 @@ from marketdata.timestamps import NS_PER_S
         ("100t", IntervalKind.TICK, 100),
         ("10000v", IntervalKind.VOLUME, 10_000),
         ("1000000n", IntervalKind.NOTIONAL, 1_000_000),
+        ("3d", IntervalKind.DAYS, 3),
+        ("1w", IntervalKind.WEEKS, 1),
+        ("1M", IntervalKind.MONTHS, 1),
+        ("3M", IntervalKind.MONTHS, 3),
+        ("100y", IntervalKind.YEARS, 100),
         ("999999999999999999v", IntervalKind.VOLUME, 10**18 - 1),
     ],
 )
@@ -41,10 +47,10 @@ def test_an_interval_is_its_number_and_unit(name: str, kind: IntervalKind, size:
 @pytest.mark.parametrize(
     "name",
     [
-        "", "1", "m", "1M", "0s", "01m", "-1m", "+1m", " 1m", "1m ", "1m\n", "1.5m", "1 m", "1w",
+        "", "1", "m", "1D", "0s", "01m", "-1m", "+1m", " 1m", "1m ", "1m\n", "1.5m", "1 m", "1W",
         "7s",  # the last bar of a day would be cut
-        "7h", "24h", "86400s", "1440m", "48h", "2d", "0d", "1000000000000000000v", "\u0661m",
-        "1mm", "*",
+        "7h", "24h", "86400s", "1440m", "48h", "101y", "36526d", "0d",
+        "1000000000000000000v", "\u0661m", "1mm", "*",
         "9" * 5000 + "s",
     ],
 )  # fmt: skip
@@ -69,7 +75,12 @@ def test_a_part_of_a_day_is_an_interval_and_nothing_else(number: int, unit: str)
 
 @pytest.mark.parametrize(
     ("name", "by_clock", "nominal_ns"),
-    [("5m", True, 300 * NS_PER_S), ("1d", True, NS_PER_DAY), ("100t", False, 100)],
+    [
+        ("5m", True, 300 * NS_PER_S),
+        ("1d", True, NS_PER_DAY),
+        ("2w", True, 14 * NS_PER_DAY),
+        ("100t", False, 100),
+    ],
 )
 def test_an_interval_knows_whether_the_clock_ends_its_bars(
     name: str, by_clock: bool, nominal_ns: int
@@ -77,3 +88,19 @@ def test_an_interval_knows_whether_the_clock_ends_its_bars(
     interval = parse_interval(name)
     assert interval.by_clock is by_clock
     assert not by_clock or interval.nominal_ns == nominal_ns
+
+
+@pytest.mark.parametrize("name", ["3d", "1w", "1M", "1y"])
+def test_long_intervals_are_made_of_daily_bars_and_no_others(name: str) -> None:
+    assert parse_interval(name).is_long
+    assert not any(parse_interval(each).is_long for each in ("1s", "1h", "1d", "100t"))
+
+
+def test_an_interval_without_live_bars_is_refused_with_those_that_have_them() -> None:
+    assert str(not_live("1w", ["1m", "1d"])) == (
+        "interval '1w' is not one of those with live bars, 1m 1d; "
+        "it is made of 1d bars when it is read"
+    )
+    assert str(not_live("1w", ["1m"])) == "interval '1w' is not one of 1m"
+    assert str(not_live("?", ["1m", "1d"])) == "interval '?' is not one of 1m 1d"
+    assert str(not_live("1w", [])) == "interval '1w' is not one of none: bars are off"

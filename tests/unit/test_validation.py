@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata.errors import InvalidSymbol
+from marketdata.price_rules import PriceRules
 from marketdata.symbols import SymbolCase, is_allowed, normalize_symbol
 from marketdata.timestamps import (
     NS_PER_S,
@@ -20,7 +21,7 @@ from marketdata.timestamps import (
     to_nanoseconds,
 )
 from marketdata.validation import RejectReason, TickRules, ValueLimits
-from marketdata.wire.market_data_pb2 import Tick
+from marketdata.wire.market_data_pb2 import Refusal, Tick
 
 NOW = 1_735_201_234_567_000_000
 SKEW_S = 60
@@ -222,6 +223,107 @@ def test_the_largest_price_and_volume_are_settings() -> None:
     rules = TickRules(timestamp_unit="auto", max_future_skew_s=SKEW_S, limits=limits)
     assert rules.normalize(make_tick(price=1.7e308, volume=2**63 - 1), NOW) is None
     assert rules.normalize(make_tick(price=2**63 / 1e9), NOW) is RejectReason.PRICE_SENTINEL
+
+
+ID = b"1a-\xff\x00"
+
+
+def marked(**fields: object) -> Tick:
+    tick = make_tick()
+    for name, value in fields.items():
+        setattr(tick, name, value)
+    return tick
+
+
+@pytest.mark.parametrize(
+    "tick",
+    [
+        marked(volume_decimals=18),
+        marked(trade_id=b"x" * 64),
+        marked(excludes=15, volume=0),
+        marked(excludes=8, volume=0),
+        marked(excludes=7),
+        marked(action=1, trade_id=ID),
+        marked(action=1, trade_id=ID, price=nan, volume=-1),
+        marked(action=2, trade_id=ID),
+        # The limit is in units of the instrument.
+        marked(volume=10**15 * 1000, volume_decimals=3),
+        marked(volume=2**63 - 1, volume_decimals=4),
+        marked(volume=2**63 - 1, volume_decimals=18),
+    ],
+)
+def test_decimals_ids_excludes_and_actions_pass(tick: Tick) -> None:
+    before = Tick.FromString(tick.SerializeToString())
+    before.ingest_timestamp = NOW
+    assert make_rules().normalize(tick, NOW) is None
+    assert tick.SerializeToString() == before.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("tick", "reason"),
+    [
+        (marked(volume_decimals=19), RejectReason.VOLUME_DECIMALS_TOO_LARGE),
+        (marked(volume_decimals=2**32 - 1), RejectReason.VOLUME_DECIMALS_TOO_LARGE),
+        (marked(trade_id=b"x" * 65), RejectReason.TRADE_ID_TOO_LONG),
+        (marked(excludes=16), RejectReason.INVALID_EXCLUDES),
+        (marked(excludes=2**31), RejectReason.INVALID_EXCLUDES),
+        (marked(action=3, trade_id=ID), RejectReason.INVALID_ACTION),
+        (marked(action=-1, trade_id=ID), RejectReason.INVALID_ACTION),
+        (marked(action=1), RejectReason.MISSING_TRADE_ID),
+        (marked(action=2), RejectReason.MISSING_TRADE_ID),
+        # A correction is checked as a trade, a cancel must have a time.
+        (marked(action=2, trade_id=ID, price=0.0), RejectReason.PRICE_NOT_POSITIVE),
+        (marked(action=2, trade_id=ID, volume=0), RejectReason.VOLUME_NOT_POSITIVE),
+        (
+            marked(action=1, trade_id=ID, exchange_timestamp=0),
+            RejectReason.TIMESTAMP_NOT_POSITIVE,
+        ),
+        (marked(excludes=7, volume=0), RejectReason.VOLUME_NOT_POSITIVE),
+        (marked(excludes=8, volume=-1), RejectReason.VOLUME_NOT_POSITIVE),
+        (marked(volume=10**15 * 1000 + 1, volume_decimals=3), RejectReason.VOLUME_TOO_LARGE),
+        (marked(volume=2**63 - 1, volume_decimals=3), RejectReason.VOLUME_TOO_LARGE),
+    ],
+)
+def test_what_is_wrong_with_the_additions_of_a_tick_is_named(
+    tick: Tick, reason: RejectReason
+) -> None:
+    rules = make_rules()
+    assert rules.normalize(tick, NOW) is reason
+    refusal = rules.refusal(tick, NOW)
+    if tick.exchange_timestamp:
+        assert refusal == Refusal(symbol="AAPL", exchange_timestamp=NOW, reason=reason)
+    else:
+        assert refusal is None
+
+
+@pytest.mark.parametrize(
+    ("symbol", "price", "reason"),
+    [
+        ("AAPL", 0.0, RejectReason.PRICE_NOT_POSITIVE),
+        ("AAPL", -0.01, RejectReason.PRICE_NOT_POSITIVE),
+        ("VIX", 0.0, None),
+        ("VIX", -0.0, None),
+        ("VIX", -5e-324, RejectReason.PRICE_NOT_POSITIVE),
+        ("CLZ4", -37.63, None),
+        (" CLZ4 ", -37.63, None),
+        ("CLZ4", 0.0, None),
+        ("CLZ4", -1e12, None),
+        ("CLZ4", -1.0001e12, RejectReason.PRICE_TOO_LARGE),
+        ("CLZ4", nan, RejectReason.PRICE_NOT_FINITE),
+        ("CLZ4", -inf, RejectReason.PRICE_NOT_FINITE),
+        ("CLZ4", -(2**63) / 1e9, RejectReason.PRICE_SENTINEL),
+        ("CLZ4", 2**63 / 1e9, RejectReason.PRICE_SENTINEL),
+    ],
+)
+def test_the_operator_allows_prices_of_0_and_below_by_symbol(
+    symbol: str, price: float, reason: RejectReason | None
+) -> None:
+    rules = TickRules(
+        timestamp_unit="auto",
+        max_future_skew_s=SKEW_S,
+        prices=PriceRules("*=positive,CL*=any,VIX=nonnegative"),
+    )
+    assert rules.normalize(make_tick(symbol=symbol, price=price), NOW) is reason
 
 
 def test_a_change_of_the_unit_is_counted_and_in_a_file_refused() -> None:

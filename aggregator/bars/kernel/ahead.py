@@ -59,6 +59,8 @@ def addresses_of(t: Tables) -> Addresses:
 def _prefetch(at: int, size: int) -> None:
     for offset in range(0, size, _LINE):
         prefetch(at + offset)
+    # Records begin anywhere in a line, so they may end in one more.
+    prefetch(at + size - 1)
 
 
 @fused_part

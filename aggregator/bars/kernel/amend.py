@@ -210,6 +210,7 @@ def amend_trade(t: Tables, memory: Memory, place: int, excludes: int, made: NDAr
         fold_base(t, row)
         if symbol.next_at == symbol.base_end:
             symbol.next_at = symbol.base_start
+            base.other_latest = symbol.latest
     new: CandleNumbers = made[state.slots + 1]
     corrected = Trade(
         new.open, new.volume, ts if new.trades else 0, memory.sequences[place], excludes

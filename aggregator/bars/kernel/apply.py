@@ -110,7 +110,7 @@ def _take(t: Tables, row: int, trade: Trade) -> int:
         begin_base(t, row, trade.ts)
     take(base.candle, trade.price, trade.volume, trade.ts, trade.sequence, trade.excludes)
     if trade.excludes & EXCLUDE_LAST:
-        symbol.latest = latest
+        base.other_latest = latest
     measure_lag(t, row, trade.ts)
     note_trade(t, row, trade.ts)
     set_limits(t, row)
@@ -233,10 +233,10 @@ def apply_ticks(
                 index += 1
                 continue
             return UNUSUAL, index, t.state[0].changed
-        if ticks.marks[index] != t.bases[row].candle.volume_decimals:
-            return MARKED, index, t.state[0].changed
         if many and index + FAR < count:
             look_ahead(ahead, ticks, index)
+        if ticks.marks[index] != t.bases[row].candle.volume_decimals:
+            return MARKED, index, t.state[0].changed
         trade = Trade(
             ticks.prices[index], ticks.volumes[index], ticks.times[index], first_sequence + index, 0
         )

@@ -50,6 +50,8 @@ class Base:
     sequence: int
     # How far the symbol's time was from the wall clock when it moved last; see measure_lag.
     lag: int
+    # The latest exchange time of trades that are not the close of the candle.
+    other_latest: int
 
 
 class Symbol:

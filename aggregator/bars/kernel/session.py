@@ -26,8 +26,9 @@ NS_PER_DAY = 86_400 * NS_PER_S
 def latest_time(t: Tables | OpenTables, row: int) -> int:
     """Return the latest exchange time of the symbol, -1 before the first."""
     base: Base = t.bases[row]
-    latest: int = t.symbols[row].latest
-    return latest if is_empty(base.candle) else max(latest, base.candle.last_ts)
+    # Most ask for a symbol whose base candle is at hand, and the rest is not.
+    latest: int = t.symbols[row].latest if is_empty(base.candle) else base.candle.last_ts
+    return max(latest, base.other_latest)
 
 
 @kernel_part

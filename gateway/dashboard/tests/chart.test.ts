@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { axisFormat, axisMarks, axisPrice, secondText } from '../src/app/chart/axis';
 import { candleOf, place, placeAll, remarksOf, sessionBreaks, vwapOf } from '../src/app/chart/points';
 import { sinceOf } from '../src/app/chart/feed';
-import { ageOf, usualInterval } from '../src/app/chart/usual';
+import { ageOf, intervalsOf, isLong, usualInterval } from '../src/app/chart/usual';
 import { BarSeries } from '../src/client';
 import type { Bar } from '../src/client';
 import { bar } from './doubles';
@@ -184,5 +184,24 @@ describe('the axes', () => {
   test('a time of day has the digits of its second', () => {
     expect(secondText('1735201234000000000')).toBe('08:20:34');
     expect(secondText('1735201234567890123')).toBe('08:20:34.567890123');
+  });
+});
+
+describe('intervals', () => {
+  test('of weeks and more are there where there are days', () => {
+    expect(intervalsOf(['1m', '1d'])).toEqual(['1m', '1d', '1w', '1M', '3M', '1y']);
+    expect(intervalsOf(['1m'])).toEqual(['1m']);
+  });
+
+  test.each([
+    ['1w', true],
+    ['3d', true],
+    ['1M', true],
+    ['10y', true],
+    ['1d', false],
+    ['1m', false],
+    ['100t', false],
+  ])('%s is made of days: %s', (interval, long) => {
+    expect(isLong(interval)).toBe(long);
   });
 });

@@ -105,6 +105,34 @@ async def test_bars_can_be_read_after_a_restart(store_address: str) -> None:
         assert response.epoch == again.market.book.epoch
 
 
+async def test_a_week_is_read_from_the_store_with_the_open_day(store_address: str) -> None:
+    # A Tuesday.
+    day_s = 86_400
+    ticks = [
+        make_tick("AAPL", 10.0 + n, n + 1, (START_S + n * day_s // 2) * NS_PER_S) for n in range(13)
+    ]
+    settings = {"store": store_address, "bar_revise_s": 10.0}
+    async with run_aggregator(**settings) as part, open_stub(part.port) as stub:
+        await publish(stub, ticks[:9], 1)
+    async with run_aggregator(**settings) as part, open_stub(part.port) as stub:
+        await publish(stub, ticks[9:12], 10)
+        (week,) = await get_bars(stub, "1w", include_partial=True)
+        assert (week.open, week.close, week.volume, week.trades) == (10.0, 21.0, 78, 12)
+        assert week.state == wire.BAR_STATE_PARTIAL
+        assert (week.start, week.end) == (
+            (START_S - day_s) * NS_PER_S,
+            (START_S + 6 * day_s) * NS_PER_S,
+        )
+        await publish(stub, ticks[12:], 13)
+        await publish(stub, [make_tick("AAPL", 1.0, 1, (START_S + 6 * day_s + 3) * NS_PER_S)], 14)
+        first, second = await get_bars(stub, "1w", include_partial=True)
+        assert (first.close, first.state) == (21.0, wire.BAR_STATE_FINAL)
+        assert (second.trades, second.state) == (2, wire.BAR_STATE_PARTIAL)
+        assert await get_bars(stub, "1w") == [first]
+        (month,) = await get_bars(stub, "1M", include_partial=True)
+        assert (month.volume, month.trades) == (92, 14)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
-from aggregator.app import Aggregator
+from aggregator.app import GRACE_S, Aggregator
 from aggregator.rpc.service import SERVICE_NAME
 from marketdata.channel import client_options
 from marketdata.wire import market_data_pb2 as wire
@@ -281,6 +281,87 @@ async def test_a_bad_symbol_is_an_invalid_argument_everywhere(stub: Stub, symbol
         assert await status_of(call) is grpc.StatusCode.INVALID_ARGUMENT
 
 
+class ReadStream:
+    """A ReadAggregates stream."""
+
+    def __init__(self, stub: Stub) -> None:
+        self.call = stub.ReadAggregates()
+        self._id = 0
+
+    async def ask(self, *symbols: str) -> int:
+        self._id += 1
+        await self.call.write(wire.ReadRequest(id=self._id, symbols=symbols))
+        return self._id
+
+    async def next(self) -> wire.ReadResponse:
+        response: wire.ReadResponse = await read(self.call)
+        return response
+
+
+async def test_reads_of_one_stream_give_the_states_of_single_calls(stub: Stub) -> None:
+    await publish(stub, batch(1, "A", "B", "A", "C"))
+    stream = ReadStream(stub)
+    for asked in (["A"], [" C", "X", "A", "C"], ["X"], [], ["a"]):
+        number = await stream.ask(*asked)
+        states = (await stub.GetAggregates(wire.AggregatesRequest(symbols=asked))).aggregates
+        assert await stream.next() == wire.ReadResponse(id=number, aggregates=states)
+    await stream.call.done_writing()
+    assert await read(stream.call) is grpc.aio.EOF
+
+
+async def test_reads_of_one_stream_need_not_wait_for_each_other(stub: Stub) -> None:
+    await publish(stub, batch(1, "A", "B"))
+    stream = ReadStream(stub)
+    asked = [await stream.ask(symbol) for symbol in "ABAB"]
+    answers = [await stream.next() for _ in asked]
+    assert [answer.id for answer in answers] == asked
+    assert [answer.aggregates[0].symbol for answer in answers] == list("ABAB")
+
+
+async def test_a_read_sees_every_tick_that_was_acked_before_it(stub: Stub) -> None:
+    stream = ReadStream(stub)
+    for sequence in range(1, 20):
+        await publish(stub, batch(sequence, "A"))
+        await stream.ask("A")
+        assert (await stream.next()).aggregates[0].trades == sequence
+
+
+@pytest.mark.parametrize("symbol", ["", "  ", "A" * 65, "A,B"])
+async def test_a_read_of_a_bad_symbol_says_so_and_the_stream_goes_on(
+    stub: Stub, symbol: str
+) -> None:
+    await publish(stub, batch(1, "A"))
+    stream = ReadStream(stub)
+    number = await stream.ask("A", symbol)
+    refused = await stream.next()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GetAggregates(wire.AggregatesRequest(symbols=["A", symbol]))
+    assert refused == wire.ReadResponse(id=number, problem=caught.value.details() or "")
+    await stream.ask("A")
+    assert (await stream.next()).aggregates[0].symbol == "A"
+
+
+async def test_a_read_of_too_many_symbols_says_so(stub: Stub) -> None:
+    stream = ReadStream(stub)
+    await stream.ask(*(f"S{n}" for n in range(10_001)))
+    assert (await stream.next()).problem == "10001 symbols asked, limit is 10000"
+
+
+async def test_a_shutdown_ends_streams_of_reads_at_once() -> None:
+    async with run_aggregator() as aggregator, open_stub(aggregator.port) as stub:
+        stream = ReadStream(stub)
+        await stream.ask("A")
+        await stream.next()
+        idle = stub.ReadAggregates()
+        await idle.write(wire.ReadRequest())
+        await read(idle)
+        async with asyncio.timeout(GRACE_S / 2):
+            stopping = asyncio.create_task(aggregator.stop())
+            for call in (stream.call, idle):
+                assert await status_of(call.read()) is grpc.StatusCode.UNAVAILABLE
+            await stopping
+
+
 async def test_a_batch_without_a_usable_sequence_is_an_invalid_argument(stub: Stub) -> None:
     code = await status_of(publish(stub, batch(0, "A")))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -323,7 +404,7 @@ async def test_a_request_that_does_not_parse_is_an_invalid_argument(
         assert await status_of(call) is grpc.StatusCode.INVALID_ARGUMENT
 
 
-@pytest.mark.parametrize("method", ["PublishTicks", "Watch", "StreamTicks"])
+@pytest.mark.parametrize("method", ["PublishTicks", "ReadAggregates", "Watch", "StreamTicks"])
 async def test_a_message_of_a_stream_that_does_not_parse_ends_it_with_a_status(
     aggregator: Aggregator, stub: Stub, method: str
 ) -> None:

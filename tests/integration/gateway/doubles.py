@@ -31,6 +31,8 @@ from marketdata.wire.market_data_pb2 import (
     ListSymbolsResponse,
     ProducerState,
     ProducerStateRequest,
+    ReadRequest,
+    ReadResponse,
     StatusRequest,
     StatusResponse,
     UpdateBatch,
@@ -110,7 +112,10 @@ class FakeAggregator(_Unused):
         self._health: health.HealthServicer | None = None
         self._port = 0
         self._arrival = asyncio.Condition()
-        # The requests that arrived.
+        # Whether it is an old one, without ReadAggregates; and the open streams of it.
+        self.is_old = False
+        self.reading = 0
+        # The requests that arrived; those of ReadAggregates as AggregatesRequest.
         self.calls: list[object] = []
         self.bars = BarBook()
         self.status = StatusResponse(epoch=7, intervals=self.bars.intervals)
@@ -177,6 +182,37 @@ class FakeAggregator(_Unused):
         await self._take(request, context)
         known = [self._aggregates[each] for each in request.symbols if each in self._aggregates]
         return AggregatesResponse(aggregates=known)
+
+    async def ReadAggregates(  # type: ignore[override]
+        self, request_iterator: Any, context: Context
+    ) -> None:
+        """Answer reads, each when it can be; a failure ends the stream."""
+        if self.is_old:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        answers: asyncio.Queue[ReadResponse] = asyncio.Queue()
+
+        async def take() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                async for request in request_iterator:
+                    tasks.create_task(answer(request))
+
+        async def answer(request: ReadRequest) -> None:
+            asked = AggregatesRequest(symbols=request.symbols)
+            states = (await self.GetAggregates(asked, context)).aggregates
+            answers.put_nowait(ReadResponse(id=request.id, aggregates=states))
+
+        async def write() -> None:
+            while True:
+                await context.write(await answers.get())
+
+        self.reading += 1
+        writing = asyncio.create_task(write())
+        try:
+            await take()
+        finally:
+            self.reading -= 1
+            writing.cancel()
+            await asyncio.wait([writing])
 
     async def ListSymbols(
         self, request: ListSymbolsRequest, context: Context

@@ -100,6 +100,7 @@ async def test_the_address_of_a_websocket_subscribes_to_bars(
     [
         ({"interval": "7m"}, "invalid_input", "1s 1m 5m 15m 1h 1d"),
         ({"interval": "15m"}, "invalid_interval", "one of 1s 1m 5m 1d"),
+        ({"interval": "1w"}, "invalid_interval", "live bars, 1s 1m 5m 1d; it is made of 1d bars"),
         ({"since": SINCE}, "invalid_input", "for bars"),
         ({"interval": "1m", "since": "1735201200"}, "invalid_input", "seconds"),
         ({"interval": "1m", "since": SINCE, "symbols": ["*"]}, "invalid_input", "by name"),
@@ -150,7 +151,11 @@ async def test_sse_and_coming_back(
 async def test_sse_refuses_an_interval_before_it_begins(gateway: Gateway) -> None:
     url = f"http://{gateway.address}/api/v1/stream"
     async with httpx.AsyncClient(trust_env=False) as http:
-        for interval, valid in (("7m", "15m 1h 1d"), ("15m", "1s 1m 5m 1d")):
+        for interval, valid in (
+            ("7m", "15m 1h 1d"),
+            ("15m", "1s 1m 5m 1d"),
+            ("1M", "live bars, 1s 1m 5m 1d; it is made of 1d bars"),
+        ):
             response = await http.get(url, params={"symbols": "A", "interval": interval})
             assert response.status_code == 422
             assert valid in response.json()["detail"]
@@ -205,6 +210,7 @@ async def test_stomp_has_every_symbol_and_goes_on_where_a_client_was(
     [
         ("/topic/bars/7m/AAPL", {}, "1s 1m 5m 15m 1h 1d"),
         ("/topic/bars/15m/AAPL", {}, "one of 1s 1m 5m 1d"),
+        ("/topic/bars/1w/AAPL", {}, "live bars, 1s 1m 5m 1d; it is made of 1d bars"),
         ("/topic/bars/1m/", {}, "/topic/bars/1m/"),
         ("/topic/bars/1m/*", {"since": "0"}, "by name"),
         ("/topic/bars/1m/A", {"since": "12"}, "milliseconds"),
@@ -257,6 +263,7 @@ async def test_graphql_subscription(
     [
         ('interval: "7m"', "interval", "1s 1m 5m 15m 1h 1d"),
         ('interval: "15m"', "interval", "one of 1s 1m 5m 1d"),
+        ('interval: "3d"', "interval", "live bars, 1s 1m 5m 1d; it is made of 1d bars"),
         ('interval: "1m", since: "5"', "since", "seconds"),
     ],
 )

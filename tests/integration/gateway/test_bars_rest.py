@@ -14,7 +14,7 @@ import httpx
 import polars as pl
 import pytest
 
-from gateway.encoding import BAR_KEYS
+from gateway.encoding import BAR_KEYS, bar_to_dict
 from gateway.rest.schemas import BarsBody
 from marketdata.wire import market_data_pb2 as wire
 from tests.doubles.bar_book import FINAL, PARTIAL, REVISED
@@ -130,6 +130,16 @@ async def test_fillers_are_marked_and_have_prices_only_if_wanted(
     empty = (await ask(http, fill="null")).json()["bars"][1]
     assert [empty[each] for each in ("open", "high", "low", "close", "vwap")] == [None] * 5
     BarsBody.model_validate((await ask(http, fill="null")).json(), strict=True)
+
+
+@pytest.mark.parametrize("interval", ["3d", "1w", "1M", "3M", "1y"])
+async def test_bars_of_weeks_months_and_years_are_read_like_others(
+    aggregator: FakeAggregator, http: httpx.AsyncClient, interval: str
+) -> None:
+    aggregator.bars.intervals += (interval,)
+    bar = aggregator.publish_bar("AAPL", interval, START, state=FINAL)
+    body = (await ask(http, interval=interval)).json()
+    assert (body["interval"], body["bars"]) == (interval, [bar_to_dict(bar)])
 
 
 @pytest.mark.parametrize(

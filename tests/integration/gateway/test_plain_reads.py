@@ -222,6 +222,6 @@ async def test_a_bug_is_500_for_the_client(
     def fail(_: object) -> bytes:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("gateway.clients.plain_reads.encode_json", fail)
+    monkeypatch.setattr("gateway.backend.client.Reading.json", property(fail))
     async with connect(aggregator) as client:
         assert (await client.ask(get())).startswith(b"HTTP/1.1 500 ")

@@ -5,8 +5,10 @@ Each expected trade is symbol, price, size, time (UTC), id and excludes, as a pe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import NamedTuple
 
 from marketdata.wire.market_data_pb2 import EXCLUDE_VOLUME
@@ -19,7 +21,7 @@ class Sample(NamedTuple):
     name: str
     text: str
     trades: list[tuple[str, str, str, str, str, int]]
-    options: dict[str, str] = {}
+    options: Mapping[str, str] = MappingProxyType({})
 
 
 SAMPLES = [

@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.backend.client import AggregatorClient, DataStatus, Reading
 from gateway.errors import AggregatorUnavailable, InvalidInput, RateLimited, UnknownSymbol
+from gateway.kernel.encoder import EncodedState, encode_in_python
 from gateway.settings import GatewaySettings
 from marketdata.wire.market_data_pb2 import (
     Aggregate,
@@ -28,6 +31,11 @@ Code = grpc.StatusCode
 UNAVAILABLE, NOT_FOUND = Code.UNAVAILABLE, Code.NOT_FOUND
 AAPL = Aggregate(symbol="AAPL", close=151.5, sequence=1, epoch=1)
 MSFT = Aggregate(symbol="MSFT", close=420.0, sequence=1, epoch=1)
+
+
+def state_of(aggregate: Aggregate) -> EncodedState:
+    return encode_in_python(aggregate.SerializeToString())
+
 
 # None is an answer, HANGS waits until the attempt's time is over.
 HANGS = Code.DEADLINE_EXCEEDED
@@ -67,7 +75,7 @@ class Aggregator:
 
     async def GetAggregate(self, request: AggregateRequest, *, timeout: float) -> Aggregate:
         await self._attempt(request, timeout)
-        return AAPL
+        return MSFT if request.symbol == "MSFT" else AAPL
 
     async def GetAggregates(
         self,
@@ -107,7 +115,7 @@ async def ask(aggregator: Aggregator, caller: str = "me") -> Reading:
 
 async def test_an_answer_is_live() -> None:
     aggregator = Aggregator()
-    assert await ask(aggregator) == Reading("AAPL", AAPL, DataStatus.LIVE, 0.0)
+    assert await ask(aggregator) == Reading("AAPL", state_of(AAPL), DataStatus.LIVE, 0.0)
     assert aggregator.requests == [AggregateRequest(symbol="AAPL")]
     assert aggregator.log == [(0.0, "call", 0.5)]
 
@@ -292,7 +300,7 @@ async def test_the_last_fallback_is_what_was_last_known_and_its_age() -> None:
     await ask(aggregator)
     aggregator.now += 7
     aggregator.set_down()
-    assert await ask(aggregator) == Reading("AAPL", AAPL, DataStatus.LAST, 7.0)
+    assert await ask(aggregator) == Reading("AAPL", state_of(AAPL), DataStatus.LAST, 7.0)
 
 
 async def test_the_last_fallback_of_what_was_never_known_is_empty() -> None:
@@ -324,7 +332,7 @@ async def test_the_error_fallback_says_when_to_come_back() -> None:
 async def test_several_symbols_are_one_call() -> None:
     aggregator = Aggregator()
     readings = await aggregator.client.get_aggregates(["AAPL", "NIX", "MSFT"], caller="me")
-    assert readings.readings == [Reading("AAPL", AAPL), Reading("MSFT", MSFT)]
+    assert readings.readings == [Reading("AAPL", state_of(AAPL)), Reading("MSFT", state_of(MSFT))]
     assert readings.unknown == ["NIX"]
     assert readings.status is DataStatus.LIVE
     assert aggregator.requests == [AggregatesRequest(symbols=["AAPL", "NIX", "MSFT"])]
@@ -376,3 +384,61 @@ async def test_all_calls_share_one_breaker() -> None:
     for call in calls * 3:
         await call()
     assert aggregator.attempts == 5
+
+
+class Stream:
+    """Stand in for the stream of reads, with the attempts of an aggregator."""
+
+    is_missing = False
+
+    def __init__(self, aggregator: Aggregator) -> None:
+        self._aggregator = aggregator
+
+    async def __call__(self, symbols: Sequence[str], /, *, timeout: float) -> list[EncodedState]:
+        await self._aggregator._attempt(symbols, timeout)
+        return [state_of(each) for each in (AAPL, MSFT) if each.symbol in symbols]
+
+    def begin(self, symbols: Sequence[str], timeout_s: float, done: Callable[[Any], None]) -> None:
+        # Nothing is awaited.
+        try:
+            self(symbols, timeout=timeout_s).send(None)
+        except StopIteration as answer:
+            done(answer.value)
+        except AioRpcError as exc:
+            done(exc)
+
+
+OUTCOMES = st.sampled_from([None, HANGS, *Code])
+
+
+@given(
+    script=st.lists(st.lists(OUTCOMES, max_size=4), max_size=12),
+    fallback=st.sampled_from(["empty", "last", "error"]),
+    pauses_s=st.lists(st.sampled_from([0.0, 1.0, 5.0]), min_size=12, max_size=12),
+)
+async def test_a_read_without_a_task_is_as_one_with_a_task(
+    script: list[list[Outcome]], fallback: str, pauses_s: list[float]
+) -> None:
+    awaiting, beginning = (Aggregator(fallback=fallback, breaker_min_calls=2) for _ in range(2))
+    for aggregator in (awaiting, beginning):
+        aggregator.client._stream = aggregator.client._reads = cast("Any", Stream(aggregator))
+    for outcomes, pause_s in zip(script, pauses_s, strict=False):
+        found: list[Any] = []
+        if Code.UNIMPLEMENTED in outcomes:
+            # The real stream takes another way, see its own tests.
+            continue
+        for aggregator in (awaiting, beginning):
+            aggregator.script = [code if code is not Code.OK else None for code in outcomes]
+            aggregator.now += pause_s
+        try:
+            asked = awaiting.client._read(["AAPL", "NIX"], field="symbol", caller=None)
+            found.append(await asked)
+        except Exception as exc:
+            found.append(exc)
+        async with asyncio.TaskGroup() as tasks:
+            beginning.client.begin_reading(["AAPL", "NIX"], found.append, tasks)
+        first, second = found
+        assert type(first) is type(second)
+        assert vars(first) == vars(second) if isinstance(first, Exception) else first == second
+        assert beginning.log == awaiting.log
+        assert beginning.client.breaker_state is awaiting.client.breaker_state

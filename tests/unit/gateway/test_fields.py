@@ -16,7 +16,14 @@ from gateway.graphql.types import json_object
 from gateway.rest.schemas import json_types
 from marketdata.fields import AGGREGATE_FIELDS, BAR_FIELDS, Field, Kind, public_columns
 from marketdata.wire import market_data_pb2 as wire
-from scripts.fields import TARGET, write_interface, write_types
+from scripts.fields import (
+    PYTHON_TARGET,
+    TARGET,
+    write_class,
+    write_interface,
+    write_python,
+    write_types,
+)
 
 MEDIAN = Field(name="median", kind=Kind.REAL, json="median", nullable=True, description="of prices")
 NEW = public_columns([*BAR_FIELDS, MEDIAN])
@@ -76,8 +83,17 @@ def test_a_new_field_is_a_property_in_typescript() -> None:
     assert "  /** of prices */\n  readonly median: number | null;\n" in lines
 
 
+def test_a_new_field_is_an_attribute_in_python() -> None:
+    lines = "".join(write_class("NewBar", "A bar.", NEW))
+    assert "    # of prices\n    median: float | None\n" in lines
+
+
 def test_the_types_of_the_dashboard_are_current() -> None:
     assert TARGET.read_text() == write_types(), "run make fields"
+
+
+def test_the_types_of_the_python_client_are_current() -> None:
+    assert PYTHON_TARGET.read_text() == write_python(), "run make fields"
 
 
 @pytest.mark.parametrize(

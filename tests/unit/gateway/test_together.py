@@ -12,6 +12,7 @@ from typing import Any, cast
 import grpc
 import pytest
 from grpc.aio import AioRpcError, Metadata
+from structlog.testing import capture_logs
 
 from gateway.backend.client import AggregatorClient, DataStatus
 from gateway.backend.together import MAX_SYMBOLS, ReadsTogether
@@ -154,6 +155,20 @@ async def test_every_read_fails_when_the_aggregator_is_away() -> None:
     async with reading(aggregator, fallback="error") as reads:
         answers = await ask(reads, "A", "B")
     assert [type(answer) for answer in answers] == [AggregatorUnavailable] * 2
+
+
+async def test_a_request_that_fails_takes_no_answer_from_others() -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with reading(Aggregator()) as reads:
+        for symbol in ("A", "NONE"):
+            reads.ask(symbol, fail)
+        with capture_logs() as lines:
+            (answer,) = await ask(reads, "B")
+            await asyncio.sleep(0)
+    assert answer.symbol == "B"
+    assert [line["event"] for line in lines][:1] == ["read_failed"]
 
 
 async def test_each_read_counts_against_the_limit() -> None:

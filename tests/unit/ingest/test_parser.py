@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise, permutations, product
 from random import Random
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.parser import HEADROOM
+from ingest.ticks import TickReader
 from marketdata.framing import encode_frame
 from marketdata.symbols import SYMBOL_CHARACTERS, SymbolCase
 from marketdata.validation import TickRules
@@ -20,6 +22,7 @@ from tests.doubles.hostile_ticks import (
     NOW,
     compare,
     compare_random,
+    decode,
     make_stream,
     tag,
     varint,
@@ -58,7 +61,7 @@ def test_byte_by_byte_is_as_at_once(seed: int) -> None:
     compare([data[at : at + 1] for at in range(len(data))])
 
 
-@pytest.mark.parametrize("order", [*permutations(range(4)), *product(range(6), repeat=3)])
+@pytest.mark.parametrize("order", [*permutations(range(4)), *product(range(10), repeat=3)])
 def test_every_order_and_repetition_of_fields(order: tuple[int, ...]) -> None:
     tick = Tick(symbol="AAPL", price=2, volume=3, exchange_timestamp=NOW, ingest_timestamp=9)
     fields = [
@@ -67,7 +70,11 @@ def test_every_order_and_repetition_of_fields(order: tuple[int, ...]) -> None:
         Tick(volume=300).SerializeToString(),
         Tick(exchange_timestamp=NOW // 10**6).SerializeToString(),
         Tick(ingest_timestamp=7).SerializeToString(),
+        Tick(volume_decimals=2).SerializeToString(),
+        Tick(trade_id=b"id").SerializeToString(),
+        Tick(excludes=1).SerializeToString(),
         tag(6, 2) + b"\x01x",
+        Tick(action=1).SerializeToString(),
     ]
     chosen = b"".join(fields[number] for number in order)
     for payload in (chosen, chosen + tick.SerializeToString(), tick.SerializeToString() + chosen):
@@ -96,6 +103,53 @@ def test_what_the_library_writes_gives_the_same_bytes(ticks: list[Tick]) -> None
     records, _ = CompiledParser(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
     assert records == expected
     assert len(records) == len(ticks)
+
+
+_feed = st.builds(
+    Tick,
+    symbol=st.sampled_from(["BTC-USDT", "AAPL", " eth/usd "]),
+    price=st.floats(1e-9, 9e9),
+    volume=st.integers(1, 10**15),
+    exchange_timestamp=st.integers(10**17, NOW) | st.integers(10**8, NOW // 10**9),
+    ingest_timestamp=st.integers(0, 2**63 - 1) | st.just(0),
+    volume_decimals=st.integers(0, 18),
+    trade_id=st.binary(max_size=36),
+    excludes=st.integers(0, 15),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_feed, min_size=1, max_size=20))
+@example([Tick(symbol="BTC-USDT", price=1, volume=1, exchange_timestamp=NOW, trade_id=b"x" * 64)])
+def test_the_loop_takes_each_tick_with_decimals_an_id_and_excludes(ticks: list[Tick]) -> None:
+    data = b"".join(encode_frame(tick.SerializeToString()) for tick in ticks)
+    expected, _ = PlainParser(rules(), MAX_FRAME_SIZE).receive_data(data, NOW)
+    parser = CompiledParser(rules(), MAX_FRAME_SIZE)
+    # The protobuf library would be asked here.
+    with patch.object(TickReader, "read", side_effect=AssertionError):
+        records, _ = parser.receive_data(data, NOW)
+    assert decode(records) == decode(expected)
+    assert len(records) == len(ticks)
+
+
+def test_a_record_ends_with_the_ingest_time_after_all_else() -> None:
+    tick = Tick(symbol="AAPL", price=1.5, volume=3, exchange_timestamp=NOW, ingest_timestamp=7)
+    added = Tick(volume_decimals=3, trade_id=b"id", excludes=1).SerializeToString()
+    records, _ = CompiledParser(rules(), MAX_FRAME_SIZE).receive_data(
+        encode_frame(tick.SerializeToString() + added), NOW
+    )
+    tick.ClearField("ingest_timestamp")
+    payload = tick.SerializeToString() + added + Tick(ingest_timestamp=NOW).SerializeToString()
+    assert records == [b"\x1a" + varint(len(payload)) + payload]
+
+
+@pytest.mark.parametrize("length", range(40, 65))
+@pytest.mark.parametrize("symbol", ["A", "A" * 20, "A" * 64])
+def test_a_record_of_any_length_is_right(length: int, symbol: str) -> None:
+    tick = Tick(symbol=symbol, price=1.5, volume=10**15, exchange_timestamp=NOW // 10**9)
+    tick.trade_id, tick.volume_decimals, tick.excludes = b"i" * length, 2, 4
+    parser = compare([encode_frame(tick.SerializeToString()) * 3])
+    assert parser.accepted == 3
 
 
 @pytest.mark.parametrize("case", ["preserve", "upper"])

@@ -115,6 +115,17 @@ def test_a_report_goes_with_the_ticks_and_alone_where_there_are_none() -> None:
     assert {b.producer_id for b in sent} == {"p"}
 
 
+def test_each_batch_says_that_prices_of_0_and_below_are_meant_where_they_are() -> None:
+    for any_price in (False, True):
+        ring = BatchRing(
+            producer_id="p", first_sequence=1, batch_ticks=2, max_batches=9, any_price=any_price
+        )
+        add(ring, [record(1), record(2), record(3)])
+        ring.close_batch()
+        ring.close_batch(REPORT)
+        assert [batch.any_price for batch in send_all(ring)] == [any_price] * 3
+
+
 def test_each_batch_is_acked_by_its_own_ack_with_or_without_ticks() -> None:
     ring = make_ring(batch_ticks=1, max_batches=9)
     add(ring, [record(1)])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -13,15 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketdata.producer.columns import read_columns, table_columns
+from marketdata.producer.columns import Additions, read_columns, table_additions, table_columns
 from marketdata.producer.encoding import (
     EncodedTicks,
     RowEncoder,
-    encode_columns,
+    TickRow,
     encode_rows,
     split_records,
 )
 from marketdata.producer.errors import InvalidTick
+from marketdata.producer.matrix import encode_columns
 from marketdata.wire.market_data_pb2 import Tick, TickBatch
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -248,3 +251,222 @@ def test_special_prices_stay_as_they_are() -> None:
     columns = read_columns("A", prices, [0] * 6, [0] * 6)
     rows = [("A", price, 0, 0) for price in prices]
     assert joined(encode_columns(columns)) == joined(encode_rows(rows)) == oracle(rows)
+
+
+MARKED = st.lists(
+    st.tuples(
+        st.sampled_from(["BTC-USDT", "A", "S" * 200]),
+        st.floats(width=64),
+        st.integers(-(2**63), 2**63 - 1) | st.integers(0, 300),
+        st.integers(0, 18),
+        st.binary(max_size=64),
+        st.integers(0, 15),
+    ),
+    max_size=30,
+)
+Marked = tuple[str, float, int, int, bytes, int]
+
+
+def marked_oracle(rows: list[Marked]) -> bytes:
+    names = ("symbol", "price", "volume", "volume_decimals", "trade_id", "excludes")
+    ticks = [
+        Tick(exchange_timestamp=NS, **dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
+        for row in rows
+    ]
+    return TickBatch(ticks=ticks).SerializeToString()
+
+
+@settings(deadline=None)
+@given(MARKED)
+def test_rows_with_decimals_ids_and_excludes_are_encoded_as_the_protobuf_library_does(
+    rows: list[Marked],
+) -> None:
+    encoder = RowEncoder()
+    given_rows: list[TickRow] = [
+        (symbol, price, (volume, decimals), NS, trade_id, excludes)
+        for symbol, price, volume, decimals, trade_id, excludes in rows
+    ]
+    assert joined(encode_rows(given_rows)) == marked_oracle(rows)
+    # What one tick has is not left over in the next.
+    plain = encoder.encode("A", 1, 1, NS)
+    for symbol, price, volume, timestamp, *_ in given_rows:
+        encoder.encode(symbol, price, volume, timestamp, trade_id=b"x", excludes=1)
+        assert encoder.encode("A", 1, 1, NS) == plain
+
+
+@settings(deadline=None)
+@given(MARKED)
+def test_columns_with_decimals_ids_and_excludes_give_the_bytes_of_their_rows(
+    rows: list[Marked],
+) -> None:
+    symbols, prices, volumes, decimals, ids, excludes = (
+        [row[number] for row in rows] for number in range(6)
+    )
+    columns = read_columns(
+        *(symbols, np.array(prices, np.float64), np.array(volumes, np.int64), [NS] * len(rows)),
+        additions=Additions(np.array(decimals, np.uint8), ids, np.array(excludes, np.int64)),
+    )
+    assert joined(encode_columns(columns)) == marked_oracle(rows)
+
+
+@pytest.mark.parametrize(
+    ("volume", "expected"),
+    [
+        (Decimal("0.467"), (467, 3)),
+        (Decimal("27.00000000"), (27, 0)),
+        (Decimal("1E+6"), (1_000_000, 0)),
+        ((467, 3), (467, 3)),
+        ((4670, 4), (4670, 4)),
+        (5, (5, 0)),
+        (np.int64(5), (5, 0)),
+    ],
+)
+def test_sizes_of_any_kind_are_encoded_exactly(volume: Any, expected: tuple[int, int]) -> None:
+    (tick,) = TickBatch.FromString(RowEncoder().encode("A", 1, volume, NS)).ticks
+    assert (tick.volume, tick.volume_decimals) == expected
+
+
+@pytest.mark.parametrize(
+    ("trade_id", "expected"),
+    [(b"\x00\xff\x00", b"\x00\xff\x00"), ("4711-Ä", "4711-Ä".encode()), (4711, b"4711"), (0, b"0")],
+)
+def test_ids_are_bytes_text_or_numbers(trade_id: Any, expected: bytes) -> None:
+    record = RowEncoder().encode("A", 1, 1, NS, trade_id=trade_id)
+    assert TickBatch.FromString(record).ticks[0].trade_id == expected
+    columns = read_columns("A", [1.0], [1], [NS], additions=Additions(trade_ids=[trade_id]))
+    assert joined(encode_columns(columns)) == record
+
+
+def test_a_trade_is_cancelled_and_corrected_by_its_id() -> None:
+    encoder = RowEncoder("ms")
+    cancel = encoder.encode_cancel("A", 7, NS // 10**6)
+    correct = encoder.encode_correct("A", 2, Decimal("0.5"), NS // 10**6, trade_id="7", excludes=4)
+    when = NS // 10**6 * 10**6
+    assert list(TickBatch.FromString(cancel + correct).ticks) == [
+        Tick(symbol="A", trade_id=b"7", exchange_timestamp=when, action=1),
+        Tick(
+            symbol="A",
+            price=2,
+            volume=5,
+            exchange_timestamp=when,
+            volume_decimals=1,
+            trade_id=b"7",
+            excludes=4,
+            action=2,
+        ),
+    ]
+    with pytest.raises(InvalidTick, match="trade_id is empty"):
+        encoder.encode_cancel("A", "", NS)
+    with pytest.raises(InvalidTick, match="trade_id is empty"):
+        encoder.encode_correct("A", 1, 1, NS, trade_id=b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"volume": Decimal("NaN")}, "volume NaN is not a number"),
+        ({"volume": Decimal("1E-19")}, "volume 1E-19 has 19 decimals, limit is 18"),
+        ({"volume": Decimal(2**63)}, "volume 9223372036854775808 is not between"),
+        ({"volume": Decimal("9.3") * 10**18}, "volume 9300000000000000000 is not between"),
+        ({"volume": Decimal("1E+999999999")}, "has more than 60 digits"),
+        ({"volume": (1, 19)}, "volume_decimals 19 is not between 0 and 18"),
+        ({"volume": (1, 1, 1)}, "is not (volume, decimals)"),
+        ({"volume": (1.5, 1)}, "volume must be a whole number"),
+        ({"trade_id": b"x" * 65}, "trade_id has 65 bytes, limit is 64"),
+        ({"trade_id": "ä" * 33}, "trade_id has 66 bytes, limit is 64"),
+        ({"trade_id": 1.5}, "trade_id must be bytes, a string or a whole number, is 1.5"),
+        ({"trade_id": "\ud800"}, "trade_id '\\ud800' is not valid Unicode"),
+        ({"excludes": 16}, "excludes 16 is not between 0 and 15"),
+        ({"excludes": -1}, "excludes -1 is not between 0 and 15"),
+        ({"trade_id": b"x", "price": None}, "price must be a number, is None"),
+        ({"trade_id": b"x", "symbol": 5}, "symbol must be a string, is 5"),
+    ],
+)
+def test_a_size_an_id_or_excludes_that_cannot_be_sent_are_named(
+    arguments: dict[str, Any], problem: str
+) -> None:
+    usual = {"symbol": "A", "price": 1.0, "volume": 1, "timestamp": NS}
+    with pytest.raises(InvalidTick, match=re.escape(problem)):
+        RowEncoder().encode(**usual | arguments)
+
+
+SIZES = [Decimal("0.467"), Decimal("2"), Decimal("1.50")]
+
+
+@pytest.mark.parametrize(
+    "volumes",
+    [
+        SIZES,
+        np.array(SIZES, object),
+        pa.array(SIZES),
+        pl.Series(SIZES),
+        [Decimal("0.467"), 2, Decimal("1.5")],
+    ],
+    ids=["list", "numpy", "arrow", "polars", "mixed"],
+)
+def test_columns_of_decimals_are_exact(volumes: Any) -> None:
+    columns = read_columns("A", [1.0] * 3, volumes, [NS] * 3)
+    ticks = TickBatch.FromString(joined(encode_columns(columns))).ticks
+    found = [(tick.volume, tick.volume_decimals) for tick in ticks]
+    assert found == [(467, 3), (2, 0), (15, 1)]
+
+
+def test_a_table_may_have_decimals_ids_and_excludes() -> None:
+    table = {
+        **{"symbol": ["A", "B"], "price": [1.0, 2.0], "volume": [467, 5], "timestamp": [NS, NS]},
+        **{"volume_decimals": [3, 0], "trade_id": [17, 18], "excludes": [0, 8]},
+    }
+    for made in (table, pl.DataFrame(table), pa.table(table)):
+        columns = read_columns(*table_columns(made), additions=table_additions(made))
+        assert list(TickBatch.FromString(joined(encode_columns(columns))).ticks) == [
+            Tick(
+                symbol="A",
+                price=1,
+                volume=467,
+                exchange_timestamp=NS,
+                volume_decimals=3,
+                trade_id=b"17",
+            ),
+            Tick(
+                symbol="B",
+                price=2,
+                volume=5,
+                exchange_timestamp=NS,
+                trade_id=b"18",
+                excludes=8,
+            ),
+        ]
+    assert table_additions({"symbol": [], "price": []}) == Additions()
+
+
+@pytest.mark.parametrize(
+    ("volumes", "additions", "problem"),
+    [
+        ([1, 2], Additions(volume_decimals=[1]), "volume_decimals has 1 values, prices has 2"),
+        ([1, 2], Additions(volume_decimals=19), "volume_decimals 19 is not between 0 and 18"),
+        ([1, 2], Additions(volume_decimals=[0, -1]), "volume_decimals -1 is not between"),
+        ([1, 2], Additions(trade_ids=["a"]), "trade_ids has 1 values, prices has 2"),
+        ([1, 2], Additions(trade_ids=["a", "b" * 65]), "trade_ids has 65 bytes, limit is 64"),
+        ([1, 2], Additions(trade_ids=pa.array(["a", None])), "trade_ids has 1 nulls"),
+        ([1, 2], Additions(excludes=[0, 16]), "excludes 16 is not between 0 and 15"),
+        (SIZES[:2], Additions(volume_decimals=3), "volume_decimals is given, and volumes have"),
+        ([Decimal("1E-19")] * 2, Additions(), "volumes 1E-19 has 19 decimals, limit is 18"),
+        ([0.5, 1.5], Additions(), "volumes must be whole numbers, have the type float64"),
+    ],
+)
+def test_a_column_of_decimals_ids_or_excludes_that_cannot_be_sent_is_named(
+    volumes: Any, additions: Additions, problem: str
+) -> None:
+    with pytest.raises(InvalidTick, match=re.escape(problem)):
+        read_columns("A", [1.0, 2.0], volumes, [NS, NS], additions=additions)
+
+
+def test_pieces_with_the_longest_ids_fit_one_batch() -> None:
+    count = 20_000
+    columns = read_columns(
+        *("S" * 64, [1.0] * count, [10**15] * count, [NS] * count),
+        additions=Additions(18, [b"i" * 64] * count, 15),
+    )
+    pieces = list(encode_columns(columns))
+    assert sum(piece.ticks for piece in pieces) == count
+    assert max(len(piece.data) for piece in pieces) <= 900_000

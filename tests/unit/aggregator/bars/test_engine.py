@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aggregator.bars.bar import Bar, BarKey, BarState
 from aggregator.bars.candle import MAX_INT64, Candle
+from aggregator.bars.source import Amendment
 from aggregator.sessions.sessions import NS_PER_DAY, NoSession, UtcDay
 from marketdata.intervals import Interval
 from marketdata.timestamps import NS_PER_S

@@ -41,6 +41,8 @@ def test_intervals_keep_their_order_and_are_sorted_where_time_ends_them() -> Non
 def test_an_interval_that_is_not_made_names_those_that_are() -> None:
     with pytest.raises(InvalidInterval, match="'2m' is not one of 1s 1m"):
         BarPlan(parse_intervals("1s,1m")).interval("2m")
+    with pytest.raises(InvalidInterval, match="those with live bars, 1s 1d; it is made of 1d bars"):
+        BarPlan(parse_intervals("1s,1d")).interval("1w")
     with pytest.raises(InvalidInterval, match="bars are off"):
         BarPlan().interval("1m")
 
@@ -54,6 +56,10 @@ def test_the_same_bars_twice_are_refused() -> None:
     ("name", "value", "message"),
     [
         ("AGGREGATOR_BARS", "1s,7m", "interval '7m' is not one of"),
+        ("AGGREGATOR_BARS", "1d,1w", "1w needs no entry: it is made of 1d bars when read"),
+        ("AGGREGATOR_WEEK_START", "Mon", "'monday', 'tuesday'"),
+        ("AGGREGATOR_DAYS_ANCHOR", "1970", "date"),
+        ("AGGREGATOR_RETENTION", "1w=1y", "1w is not stored: it is made of 1d bars when read"),
         ("AGGREGATOR_BARS", "1h,60m", "1h and 60m are the same bars"),
         ("AGGREGATOR_BAR_REVISE_S", "1.5", "less than the grace of 2.0 s"),
     ],

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from aggregator.bars import closed_bars
+from aggregator.bars import closed_bars, published
 from aggregator.bars.bar import Bar, BarState
 from aggregator.bars.closed_bars import ClosedBars
-from aggregator.bars.published import PublishedBars
+from aggregator.bars.published import Published, PublishedBars
 from aggregator.sessions.sessions import NS_PER_DAY
 from aggregator.store.rows import to_row, to_rows
 from aggregator.watch.bar_queue import BarQueue
 from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.topics import Topic
 from marketdata.timestamps import NS_PER_S
-from tests.doubles.bars import EngineHarness, Trade, read_bar
+from tests.doubles.bars import EngineHarness, Trade, read_bars
 
 DAY = 16_000 * NS_PER_DAY
 S = NS_PER_S
@@ -67,8 +69,7 @@ def stories_of(queue: BarQueue) -> dict[tuple[str, str], list[object]]:
     stories: dict[tuple[str, str], list[object]] = {}
     while len(queue):
         wires, completed = queue.take(1)
-        for wire in wires:
-            bar = read_bar(wire)
+        for wire, bar in zip(wires, read_bars(wires), strict=True):
             stories.setdefault((bar.symbol, bar.interval), []).append(wire)
         for marker in completed:
             stories.setdefault(("", marker.interval), []).append(marker.end)
@@ -113,13 +114,13 @@ def test_a_reader_gets_every_final_bar_once_and_then_the_marker(
         floor.close(DAY + (second + 1) * S, slices)
         while len(queue):
             wires, completed = queue.take(5)
-            for bar in map(read_bar, wires):
+            for bar in read_bars(wires):
                 if bar.state is BarState.FINAL:
                     assert not done or bar.end > done[-1]
                     found.append((bar.symbol, (bar.start - DAY) // S))
             done += [marker.end for marker in completed]
         while len(one):
-            bars = map(read_bar, one.take(5)[0])
+            bars = read_bars(one.take(5)[0])
             of_one += [(bar.start - DAY) // S for bar in bars if bar.state is BarState.FINAL]
     expected = {(SYMBOLS[n], second) for second, each in enumerate(traded) for n in each}
     assert sorted(found) == sorted(expected)
@@ -129,17 +130,24 @@ def test_a_reader_gets_every_final_bar_once_and_then_the_marker(
 
 def test_nothing_is_made_of_a_bar_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
-    entries = PublishedBars.entries
+    put_bars = BarQueue.put_bars
 
-    def count_entries(states: PublishedBars) -> object:
-        made.extend(range(len(states)))
-        return entries(states)
+    def count_states(
+        queue: BarQueue, bars: PublishedBars, indexes: NDArray[np.int64], position: int
+    ) -> None:
+        made.extend(indexes.tolist())
+        put_bars(queue, bars, indexes, position)
+
+    def count_published(*values: object) -> Published:
+        made.append(values)
+        return Published(*values)  # type: ignore[arg-type]
 
     def count_bar(*values: object) -> Bar:
         made.append(values)
         return Bar(*values)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(PublishedBars, "entries", count_entries)
+    monkeypatch.setattr(BarQueue, "put_bars", count_states)
+    monkeypatch.setattr(published, "Published", count_published)
     monkeypatch.setattr(closed_bars, "Bar", count_bar)
     floor = Floor()
     for second in range(5):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,68 +11,23 @@ from hypothesis import strategies as st
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.history.query import InvalidBars, read_cursor, write_cursor
 from aggregator.history.reader import BarReader
-from aggregator.store.backlog import Backlog
-from aggregator.store.queries import Range
+from aggregator.sessions.sessions import Phase, UtcDay
 from aggregator.store.rows import to_row
 from marketdata.errors import InvalidSymbol
-from marketdata.intervals import NS_PER_DAY, InvalidInterval, parse_interval
+from marketdata.intervals import InvalidInterval, parse_interval
 from marketdata.timestamps import NS_PER_S
 from marketdata.wire import market_data_pb2 as wire
-from tests.doubles.made_bars import MemoryOfBars, make_bar
+from tests.doubles.made_bars import MemoryOfBars, StoreInMemory, make_bar
 
 INTERVALS = {name: parse_interval(name) for name in ("1s", "1m", "1d", "100t")}
 
 
-class StoreInMemory:
-    """A database that is a dict, with a real backlog."""
-
-    def __init__(self) -> None:
-        self.backlog = Backlog(100)
-        self.rows: dict[tuple[int, int], Sequence[Any]] = {}
-        self.refused: dict[int, int] = {}
-        # Called while the database answers, after it has read.
-        self.meanwhile: Callable[[], None] = lambda: None
-
-    def reading(self, symbol: str, interval: str) -> AbstractContextManager[Mapping[Any, Bar]]:
-        return self.backlog.reading(symbol, interval)
-
-    def write(self) -> None:
-        for bar in chain.from_iterable(self.backlog.take(100)):
-            self.rows[bar.start, bar.number] = to_row(bar)
-        self.backlog.settle()
-
-    async def fetch(self, asked: Range) -> Sequence[Sequence[Any]]:
-        found = [
-            row
-            for place, row in sorted(self.rows.items(), reverse=asked.newest)
-            if asked.from_ns <= place[0] < asked.to_ns
-            and place > (asked.after or (-1, -1))
-            and (row[17] >= BarState.FINAL or not asked.closed_only)
-        ]
-        self.meanwhile()
-        return found[: asked.limit]
-
-    async def fetch_refused(
-        self, symbol: str, interval: str, from_ns: int, to_ns: int
-    ) -> Mapping[int, int]:
-        return {start: n for start, n in self.refused.items() if from_ns <= start < to_ns}
-
-
-class Day(NamedTuple):
-    start: int
-    end: int
-
-
-class Hours:
+class Hours(UtcDay):
     """Days of UTC; the market is closed in the second half of each minute."""
 
     closes = False
 
-    def day(self, ts_ns: int) -> Day | None:
-        start = ts_ns - ts_ns % NS_PER_DAY
-        return Day(start, start + NS_PER_DAY)
-
-    def phase(self, ts_ns: int) -> str:
+    def phase(self, ts_ns: int) -> Phase:
         if not self.closes:
             return ""
         return "closed" if ts_ns // NS_PER_S % 60 >= 30 else "regular"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ def test_ranges_are_a_set_of_numbers(added: list[tuple[int, int]]) -> None:
     assert {n for first, last in ranges for n in range(first, last + 1)} == known
     # No two of them could be one.
     ends = list(ranges)
-    assert all(last + 1 < first for (_, last), (first, _) in zip(ends, ends[1:], strict=False))
+    assert all(last + 1 < first for (_, last), (first, _) in pairwise(ends))
 
 
 @given(st.lists(st.tuples(st.sampled_from(["", "a", "20250103:N:"]), numbers), max_size=50))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from aggregator.bars.published import PublishedBars
 from aggregator.checkpoint.state import dump, load
@@ -58,7 +60,7 @@ class Recorder:
     def opened(self, symbol: str, row: int) -> Iterable[int]:
         return self._watchers.opened(symbol, row)
 
-    def partials_changed(self, series: Sequence[int]) -> None:
+    def partials_changed(self, series: NDArray[np.int64]) -> None:
         self.seen.append(self._watchers.bars.partials(series))
         self._watchers.partials_changed(series)
 

@@ -25,6 +25,9 @@ from marketdata.errors import SettingsError
         ("day:America/New_Yrok", "no time zone; the nearest are America/New_York"),
         ("day:", "'' is no time zone"),
         ("day:../etc/passwd", "is no time zone"),
+        ("day:America/New_York@24:00", "'24:00' is no time such as 17:00"),
+        ("day:America/New_York@", "'' is no time such as 17:00"),
+        ("day:@17:00", "'' is no time zone"),
     ],
 )
 def test_a_session_that_does_not_exist_is_refused_with_the_nearest(

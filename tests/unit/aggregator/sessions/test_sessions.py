@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -116,6 +116,88 @@ def test_every_time_is_in_its_day_and_days_leave_no_gap(zone: str, moments: list
         local = datetime.fromtimestamp(ts // NS_PER_S, ZoneInfo(zone)).date()
         begun = datetime.fromtimestamp(session.start // NS_PER_S, ZoneInfo(zone)).date()
         assert begun == local
+
+
+clocks = st.sampled_from([time(), time(0, 30), time(2, 30), time(11, 59), time(12), time(17)])
+
+
+@settings(deadline=None)
+@given(zones, clocks, st.lists(recent_times, min_size=1, max_size=20))
+def test_days_that_begin_at_a_time_leave_no_gap_and_begin_at_that_time(
+    zone: str, clock: time, moments: list[int]
+) -> None:
+    rule = ZoneDay(ZoneInfo(zone), clock)
+    for ts in moments:
+        session = rule.day(ts)
+        assert session.start <= ts < session.end
+        assert rule.day(session.end).start == session.end
+        assert rule.day(session.end - 1) == session
+        begun = datetime.fromtimestamp(session.start // NS_PER_S, ZoneInfo(zone))
+        # If the clock skips that time, the day begins when it does.
+        skipped = begun.utcoffset() != (begun - timedelta(hours=3)).utcoffset()
+        assert begun.time() == clock or skipped
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(
+        ["utc-day", "none", "day:Pacific/Apia", "day:America/New_York@17:00", "XNYS",
+         "XNYS:regular", "XHKG", "CMES", "24/7"]
+    ),
+    recent_times,
+)  # fmt: skip
+def test_the_date_of_a_day_finds_the_day(session: str, ts: int) -> None:
+    rule = rule_of(session)
+    date = rule.date_of(ts)
+    day = rule.first_day(date)
+    assert rule.date_of(day.start) == date
+    assert rule.day(day.start) == day
+    within = rule.day(ts)
+    assert within is None or within == day
+    # The next one, over holidays and dates that a zone skips.
+    following = rule.first_day(date + timedelta(days=1))
+    assert following.start >= day.end
+    assert rule.last_day(rule.date_of(following.start)) == day
+    assert rule.last_day(date + timedelta(days=1)) == day
+
+
+@cache
+def rule_of(session: str) -> SessionRule:
+    return load_rules(session, "", anchored=False).rule_for("A")
+
+
+def test_before_the_first_trading_day_there_is_none() -> None:
+    rule = rule_of("XNYS")
+    first = rule.date_of(1)
+    assert rule.first_day(first).start == 0
+    assert rule.last_day(first) is None
+
+
+@pytest.mark.parametrize(
+    ("clock", "moment", "expected"),
+    [
+        # The day of foreign exchange that is called Monday begins on Sunday.
+        (time(17), "2024-07-14 17:00", "2024-07-15"),
+        (time(17), "2024-07-15 16:59", "2024-07-15"),
+        (time(12), "2024-07-15 12:00", "2024-07-16"),
+        # Most of its hours are Monday's.
+        (time(4), "2024-07-15 04:00", "2024-07-15"),
+        (time(4), "2024-07-16 03:59", "2024-07-15"),
+    ],
+)
+def test_a_day_has_the_date_to_which_most_of_its_hours_belong(
+    clock: time, moment: str, expected: str
+) -> None:
+    assert str(ZoneDay(NEW_YORK, clock).date_of(at(moment))) == expected
+
+
+@pytest.mark.parametrize(
+    ("moment", "length"),
+    [("2024-03-10 12:00", 23), ("2024-03-11 12:00", 24), ("2024-11-03 12:00", 25)],
+)
+def test_a_day_from_17_to_17_has_23_24_or_25_hours(moment: str, length: int) -> None:
+    session = ZoneDay(NEW_YORK, time(17)).session(at(moment))
+    assert session.end - session.start == length * HOUR
 
 
 # Trading days.
@@ -365,6 +447,8 @@ def test_bars_anchored_to_a_day_of_a_zone_begin_with_it() -> None:
     assert rule.anchor(HOUR) == 30 * MINUTE
     # Winter is in July there.
     assert ZoneDay(ZoneInfo("Australia/Sydney"), anchored=True).anchor(4 * HOUR) == 2 * HOUR
+    # 17:00 is 22:00 UTC in winter.
+    assert ZoneDay(NEW_YORK, time(17), anchored=True).anchor(4 * HOUR) == 2 * HOUR
 
 
 # Settings.
@@ -377,6 +461,14 @@ def test_the_first_pattern_that_matches_gives_the_rule() -> None:
     regular = rules.rule_for("IBM")
     assert regular.session(at("2024-07-16 08:00")) is None
     assert rules.rule_for("SPY") is regular
+
+
+def test_days_that_begin_at_a_time_can_be_those_of_a_pattern() -> None:
+    rules = load_rules("utc-day", "EUR/*=day:America/New_York@17:00", anchored=False)
+    assert hours(rules.rule_for("EUR/USD"), at("2024-07-14 18:00")) == (
+        "2024-07-14 17:00 2024-07-15 17:00"
+    )
+    assert isinstance(rules.rule_for("BTC-USD"), UtcDay)
 
 
 def test_a_symbol_that_no_pattern_matches_has_the_session_of_all() -> None:

@@ -16,7 +16,7 @@ from aggregator.watch.bar_watchers import BarWatchers, TooManyTopics
 from aggregator.watch.topics import Topic
 from marketdata.intervals import Interval, InvalidInterval
 from marketdata.timestamps import NS_PER_S
-from tests.doubles.bars import EngineHarness, Trade, read_bar
+from tests.doubles.bars import EngineHarness, Trade, read_bars
 
 DAY = 16_000 * NS_PER_DAY
 S = NS_PER_S
@@ -46,7 +46,7 @@ def taken(queue: BarQueue, limit: int = 100) -> list[tuple[int, BarState, int]]:
 
 def take(queue: BarQueue, limit: int = 100) -> tuple[list[Bar], list[Completed]]:
     pieces, completed = queue.take(limit)
-    return list(map(read_bar, pieces)), completed
+    return read_bars(pieces), completed
 
 
 def test_an_open_bar_waits_once_with_its_newest_state() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from unittest.mock import patch
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -18,18 +19,30 @@ from ingest.session.batches import (
     read_message,
 )
 from ingest.session.errors import SessionError, SessionReason
+from ingest.ticks import TickReader
 from marketdata.channel import MAX_MESSAGE_BYTES
+from marketdata.price_rules import PriceRules
 from marketdata.timestamps import UnitHistory
 from marketdata.validation import RejectReason, TickRules
 from marketdata.warm import load_kernels
 from marketdata.wire.encoded_batches_pb2 import EncodedProducerMessage, EncodedTickBatch
-from marketdata.wire.market_data_pb2 import FeedReport, Refusal, Tick, TickBatch
+from marketdata.wire.market_data_pb2 import FeedReport, Refusal, Tick, TickAction, TickBatch
 from marketdata.wire.producer_pb2 import ProducerHello, ProducerMessage
 from tests.doubles.hostile_ticks import MAX_FRAME_SIZE, NOW, UNITS, make_payload, tag, varint
 
 load_kernels()
 
 GOOD = Tick(symbol="AAPL", price=1.5, volume=3, exchange_timestamp=NOW)
+LARGEST = Tick(
+    symbol="A" * 64,
+    price=1,
+    volume=2**63 - 1,
+    exchange_timestamp=NOW,
+    volume_decimals=18,
+    trade_id=b"i" * 64,
+    excludes=15,
+    action=TickAction.TICK_ACTION_CORRECT,
+)
 Read = tuple[str, object]
 # Of rules that take any unit.
 AUTO_SEED = 14
@@ -40,6 +53,7 @@ def make_rules(random: Random) -> TickRules:
         timestamp_unit=random.choice(UNITS),
         max_future_skew_s=random.choice((0.0, 60.0, 1e30)),
         symbol_case=random.choice(("preserve", "upper")),
+        prices=PriceRules(random.choice(("*=positive", "*=positive,A*=any", "*=nonnegative"))),
     )
 
 
@@ -59,7 +73,8 @@ def plain_read(message: bytes, rules: TickRules, units: UnitHistory) -> Read:
 
 
 def plain_check(batch: EncodedTickBatch) -> SessionReason | None:
-    if batch.producer_id or batch.HasField("feed") or batch.refusals or batch.first_refusal:
+    others = batch.producer_id or batch.refusals or batch.first_refusal or batch.any_price
+    if others or batch.HasField("feed"):
         return SessionReason.INVALID_BATCH
     if len(batch.ticks) > MAX_BATCH_TICKS:
         return SessionReason.TOO_MANY_TICKS
@@ -151,6 +166,8 @@ def make_message(random: Random) -> bytes:
                 field(5, b""),
                 tag(6, 0) + varint(3),
                 tag(6, 0) + varint(0),
+                tag(7, 0) + varint(1),
+                tag(7, 0) + varint(0),
                 first,
             )
         )
@@ -223,12 +240,47 @@ def test_refused_ticks_keep_their_places_and_carry_their_sequences() -> None:
     assert sent.first_refusal == 0
 
 
+def test_the_loop_takes_each_tick_with_decimals_an_id_and_excludes() -> None:
+    ticks = [
+        Tick(
+            symbol="BTC-USDT",
+            price=1.5,
+            volume=10**15 * 10**decimals if decimals < 4 else 2**63 - 1,
+            exchange_timestamp=NOW,
+            volume_decimals=decimals,
+            trade_id=b"i" * length,
+            excludes=length % 16,
+        )
+        for decimals in range(19)
+        for length in (0, 1, 8, 16, 36)
+    ]
+    # The protobuf library would be asked here.
+    with patch.object(TickReader, "read", side_effect=AssertionError):
+        batch = read(written(1, ticks))
+    for tick in ticks:
+        tick.ingest_timestamp = NOW
+    assert list(TickBatch.FromString(batch.data).ticks) == ticks
+
+
+@pytest.mark.parametrize(("text", "any_price"), [("*=positive", False), ("CL*=any", True)])
+def test_a_batch_says_whether_prices_of_0_and_below_are_meant(
+    text: str, *, any_price: bool
+) -> None:
+    rules = TickRules(timestamp_unit="auto", max_future_skew_s=60, prices=PriceRules(text))
+    raw = read_message(written(1, [GOOD]))
+    assert not isinstance(raw, Hello)
+    batch = BatchReader(rules, MAX_FRAME_SIZE).read(raw, "p", NOW, UnitHistory())
+    assert TickBatch.FromString(batch.data).any_price is any_price
+
+
 @pytest.mark.parametrize(
     "tick",
     [
         Tick(symbol="A" * 64, price=1, volume=10**15, exchange_timestamp=NOW),
         Tick(symbol="A" * 64, price=-1, volume=10**15, exchange_timestamp=NOW),
         Tick(symbol="A" * 64, price=1, volume=10**16, exchange_timestamp=NOW // 10**6),
+        LARGEST,
+        Tick(symbol="A" * 64, excludes=16, exchange_timestamp=NOW),
     ],
 )
 def test_the_largest_batch_fits_into_a_message_of_grpc(tick: Tick) -> None:
@@ -253,6 +305,7 @@ def test_the_largest_batch_fits_into_a_message_of_grpc(tick: Tick) -> None:
                 TickBatch(first_sequence=1, ticks=[GOOD], feed=FeedReport()),
                 TickBatch(first_sequence=1, ticks=[GOOD], refusals=[Refusal()]),
                 TickBatch(first_sequence=1, ticks=[GOOD], first_refusal=1),
+                TickBatch(first_sequence=1, ticks=[GOOD], any_price=True),
             )
         ),
         (b"\x0a\xff", SessionReason.MALFORMED_MESSAGE),

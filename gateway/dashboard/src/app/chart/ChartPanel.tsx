@@ -16,7 +16,7 @@ import { isInterval } from '../route';
 import { BarChart } from './chart';
 import { BarFeed, type BarFeedStatus } from './feed';
 import { remarksOf } from './points';
-import { ageOf, usualInterval, type Age } from './usual';
+import { ageOf, intervalsOf, usualInterval, type Age } from './usual';
 
 const USUAL_INTERVALS = ['1s', '1m', '5m', '15m', '1h', '1d'];
 
@@ -95,7 +95,7 @@ export function ChartPanel(props: Props) {
   useEffect(() => chart.current?.setLog(log), [log]);
   useEffect(() => chart.current?.setVwap(vwap), [vwap]);
 
-  const configured = status?.intervals.length ? status.intervals : USUAL_INTERVALS;
+  const configured = intervalsOf(status?.intervals.length ? status.intervals : USUAL_INTERVALS);
   const intervals = configured.includes(interval) ? configured : [...configured, interval];
 
   function saveScreenshot() {
@@ -185,8 +185,8 @@ function OtherInterval({ onInterval }: { readonly onInterval: (interval: string)
         value={text}
         onChange={(event) => setText(event.target.value.trim())}
         placeholder="any"
-        aria-label="Another interval, such as 30s, 2h, 100t or 10000v"
-        title="30s, 2h, 100t (trades), 10000v (volume), 1000000n (notional)"
+        aria-label="Another interval, such as 30s, 2h, 3d, 100t or 10000v"
+        title="30s, 2h, 3d, 2w, 6M, 100t (trades), 10000v (volume), 1000000n (notional)"
         size={5}
       />
     </form>

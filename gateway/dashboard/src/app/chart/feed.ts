@@ -12,6 +12,7 @@ import {
   type StreamError,
   type Subscription,
 } from '../../client';
+import { isLong } from './usual';
 
 export interface BarFeedEvents {
   /** Many bars at once. */
@@ -32,12 +33,15 @@ const PAGE = 1_000;
 // start of the subscription comes again with it.
 const OVERLAP_NS = 20n * 60n * 1_000_000_000n;
 const RETRY_MS = 2_000;
+// Bars of weeks and more are read again while days change, at most so often.
+const REREAD_MS = 2_000;
 
 export class BarFeed {
   readonly series = new BarSeries();
   private readonly aborting = new AbortController();
   private subscription: Subscription | null = null;
   private retry: ReturnType<typeof setTimeout> | undefined;
+  private reread: ReturnType<typeof setTimeout> | undefined;
   private loadingOlder = false;
   private complete = false;
   private phase: BarFeedStatus['phase'] = 'loading';
@@ -91,6 +95,7 @@ export class BarFeed {
   stop(): void {
     this.aborting.abort();
     clearTimeout(this.retry);
+    clearTimeout(this.reread);
     this.subscription?.close();
   }
 
@@ -106,6 +111,45 @@ export class BarFeed {
   }
 
   private follow(): void {
+    if (isLong(this.interval)) this.followDays();
+    else this.followBars();
+  }
+
+  // Each change of a day is one of the bar that has it.
+  private followDays(): void {
+    this.subscription = this.client.bars(
+      { symbols: [this.symbol], interval: '1d' },
+      {
+        onBar: () => this.readSoon(),
+        onError: (error: StreamError) => this.say('failed', error.message),
+      },
+    );
+  }
+
+  private readSoon(): void {
+    this.reread ??= setTimeout(() => void this.readAgain(), REREAD_MS);
+  }
+
+  private async readAgain(): Promise<void> {
+    // A change that comes while the answer is on its way asks once more.
+    this.reread = undefined;
+    try {
+      // A late trade may have changed the bar before the last one.
+      this.putAll(await this.ask({ limit: 2, includePartial: true }));
+    } catch {
+      if (!this.aborting.signal.aborted) this.readSoon();
+    }
+  }
+
+  private putAll(bars: readonly Bar[]): void {
+    if (this.aborting.signal.aborted) return;
+    for (const bar of bars) {
+      const put = this.series.put(bar);
+      if (put !== null) this.events.onBar(bar, put.change);
+    }
+  }
+
+  private followBars(): void {
     const since = sinceOf(this.series);
     this.subscription = this.client.bars(
       { symbols: [this.symbol], interval: this.interval, ...(since !== null && { since }) },

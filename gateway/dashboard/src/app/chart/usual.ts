@@ -9,6 +9,20 @@ export type Age = 'unknown' | 'young' | 'grown';
 const ENOUGH_MINUTES = 15;
 const ENOUGH_MS = ENOUGH_MINUTES * 60_000;
 
+/** What the server makes of daily bars when somebody reads it; such bars are not live. */
+export const LONG_INTERVALS = ['1w', '1M', '3M', '1y'];
+
+const LONG = /^(?!1d$)[0-9]+[dwMy]$/;
+
+export function isLong(interval: string): boolean {
+  return LONG.test(interval);
+}
+
+/** Return the intervals to choose from, where the server has `live` ones. */
+export function intervalsOf(live: readonly string[]): readonly string[] {
+  return live.includes('1d') ? [...live, ...LONG_INTERVALS] : live;
+}
+
 export function usualInterval(age: Age): string {
   return age === 'young' ? '1s' : '1m';
 }
