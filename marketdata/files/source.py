@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import IO
+from typing import IO, cast
 
 from marketdata.errors import MarketDataError
 
@@ -120,7 +120,7 @@ def _open(path: Path, stack: ExitStack) -> IO[bytes]:
 def _decompress(data: io.BufferedReader, head: bytes, stack: ExitStack) -> IO[bytes]:
     # By the first bytes: many files have a name that does not tell.
     if head.startswith(b"\x1f\x8b"):
-        return stack.enter_context(gzip.GzipFile(fileobj=data))  # type: ignore[return-value]
+        return cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=data)))
     if head == b"\x28\xb5\x2f\xfd":
         import pyarrow as pa  # noqa: PLC0415  0.2 s and 50 MB, of an extra
 

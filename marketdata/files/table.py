@@ -34,8 +34,8 @@ def read_table(
         raise InDoubt("is DBN; write it as CSV first, as Databento's `dbn` does")
     if b"\0" in sample:
         raise InDoubt("is not a text")
-    text = sample[start:].decode(errors="replace")
-    lines = text.splitlines()
+    text = sample[start:]
+    lines = [line.decode(errors="replace") for line in text.splitlines()]
     if not is_whole and len(lines) > 1:
         # The last one may be cut.
         lines.pop()
@@ -44,14 +44,17 @@ def read_table(
         raise InDoubt("is empty")
     kept = [line for line in lines[blank : blank + SAMPLE_ROWS + 1] if line.strip()]
     sign = delimiter or _find_delimiter(kept)
-    quoted = '"' in text
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    rows = list(csv.reader(kept, delimiter=sign, quoting=quoting))
+    quoted = b'"' in text
+    rows = list(
+        csv.reader(kept, delimiter=sign, quoting=csv.QUOTE_MINIMAL)
+        if quoted
+        else csv.reader(kept, delimiter=sign, quoting=csv.QUOTE_NONE)
+    )
     has_header = not any(map(_NUMBER_START.match, rows[0]))
     names = tuple(name.strip() for name in rows[0]) if has_header else ()
     width = len(names) or Counter(map(len, rows)).most_common(1)[0][0]
     head_lines = blank + has_header
-    head = sample[start:].splitlines(keepends=True)[:head_lines]
+    head = text.splitlines(keepends=True)[:head_lines]
     table = Table(sign, quoted, start + sum(map(len, head)), head_lines, names, width, has_header)
     return table, rows[has_header:]
 

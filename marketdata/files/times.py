@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from marketdata.numbers import check_digits, parse_int
 from marketdata.timestamps import NS_PER_S, nanoseconds_in
+from marketdata.validation import MAX_VOLUME_DECIMALS
 
 _MAX_NS = 2**63 - 1
 # All zones have changed their offset at such local times since 1972.
@@ -166,10 +167,8 @@ class Written:
             raise ValueError("is not a time")
         parts = found.groupdict()
         try:
-            moment = datetime(
-                *(int(parts[name] or 0) for name in "ymdHMS"),  # type: ignore[arg-type]
-                tzinfo=UTC,
-            )
+            y, m, d, hour, minute, second = (int(parts[name] or 0) for name in "ymdHMS")
+            moment = datetime(y, m, d, hour, minute, second, tzinfo=UTC)
         except ValueError:
             raise ValueError("is not a time") from None
         ns = int(moment.timestamp()) * NS_PER_S + int(f"{parts['f'] or '':0<9.9}")
@@ -209,16 +208,17 @@ def split_decimals(texts: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return plain decimal numbers as integers and counts of decimals.
 
     Raises:
-        NotFast: one of them has a sign, an exponent, more than 18 digits or anything else.
+        NotFast: one of them has a sign, an exponent, more than 18 decimals or anything else.
+        pyarrow.ArrowInvalid: one of them does not fit.
     """
     digits = pc.replace_substring(texts, ".", "", max_replacements=1)
+    if not pc.all(pc.ascii_is_decimal(digits)).as_py():
+        raise NotFast
     lengths = pc.binary_length(texts).to_numpy(zero_copy_only=False)
-    if not pc.all(pc.ascii_is_decimal(digits)).as_py() or (len(lengths) and lengths.max() > 19):
-        raise NotFast
-    if len(lengths) and pc.max(pc.binary_length(digits)).as_py() > 18:
-        raise NotFast
     points = pc.find_substring(texts, ".").to_numpy(zero_copy_only=False)
     decimals = np.where(points < 0, 0, lengths - points - 1).astype(np.int64)
+    if len(decimals) and decimals.max() > MAX_VOLUME_DECIMALS:
+        raise NotFast
     values = pc.cast(digits, pa.int64()).to_numpy(zero_copy_only=False)
     return values.astype(np.int64), decimals
 

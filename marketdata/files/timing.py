@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
 from marketdata.files.options import InDoubt
 from marketdata.files.times import PATTERNS, Counted, Epoch, OfDay, Order, Times, Written
@@ -91,7 +90,7 @@ def _find_written(texts: Sequence[str], column: TimeColumn, day: str) -> Times:
     if len(orders) > 1:
         which = " or ".join(f"--dates {order}" for order in sorted(orders))
         raise InDoubt(f"has days such as {texts[0]!r:.60}: add {which}")
-    order = cast(Order, orders[0])
+    order = orders[0]
     found = [match for text in texts if (match := PATTERNS[order].fullmatch(text))]
     if not any(match["H"] for match in found):
         raise InDoubt("has days without times: add --columns date=…,time=…")

@@ -19,9 +19,9 @@ from aggregator.store.rows import to_bar
 from marketdata.decimals import to_decimal
 from marketdata.files.options import parse_options
 from tests.doubles.stores import open_database
+from tests.doubles.trades import ROOT
 from tests.integration.aggregator.test_import import (
     INTERVALS,
-    ROOT,
     content,
     make_import,
     run_command,

@@ -87,7 +87,9 @@ def test_a_late_trade_leaves_in_file_order() -> None:
 
 @pytest.mark.parametrize("unit_ns", [NS_PER_S, NS_PER_MS, 1_000, 1])
 def test_a_file_in_another_unit_is_paced_right(unit_ns: int) -> None:
-    rows = [("SPY", 1.0, 1, (START_NS + s * NS_PER_S) // unit_ns) for s in (0, 2)]
+    rows: list[Trade] = [
+        ("SPY", 1.0, 1, (START_NS + s * NS_PER_S) // unit_ns, 0, b"", 0) for s in (0, 2)
+    ]
     assert plan([rows], 1) == [(0, 1), (2, 1)]
 
 
