@@ -22,7 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from aggregator.importing.files import keep_input
+from aggregator.importing.files import find_sources
 from aggregator.importing.job import Choices, Import, Rules, Screen
 from aggregator.importing.progress import Progress as Counts
 from aggregator.importing.statements import Way
@@ -33,7 +33,6 @@ from aggregator.store.database import STORE_ERRORS, Database
 from aggregator.store.retention import read_retention
 from marketdata.errors import MarketDataError, SettingsError
 from marketdata.files import arguments
-from marketdata.files.source import find_parts
 from marketdata.price_rules import DEFAULT_PRICE_RULES
 from marketdata.printing import print_line
 from marketdata.settings import load_settings
@@ -158,7 +157,7 @@ async def _import(
                 _say(f"{database.name} was there, but had no bars any more")
             job = Import(
                 database,
-                find_parts(keep_input(files, stack)),
+                find_sources(files, stack),
                 rules,
                 choices,
                 retention=read_retention(settings.retention),

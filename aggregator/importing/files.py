@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from marketdata.files.source import READ_ERRORS, STDIN, BadFile, Part, open_part, reason_of
+from marketdata.files.source import (
+    READ_ERRORS,
+    STDIN,
+    BadFile,
+    Part,
+    find_parts,
+    open_part,
+    reason_of,
+)
 
 _READ_BYTES = 1 << 20
 
@@ -44,11 +53,23 @@ def identify(part: Part) -> SourceFile:
     return SourceFile(part, digest.hexdigest())
 
 
-def keep_input(paths: list[Path], stack: ExitStack) -> list[Path]:
-    """Return the paths with a file in place of the standard input, which is read once only."""
-    if STDIN not in paths:
-        return paths
-    copy = stack.enter_context(NamedTemporaryFile(prefix="standard-input-"))  # noqa: SIM115
-    shutil.copyfileobj(sys.stdin.buffer, copy, _READ_BYTES)
-    copy.flush()
-    return [Path(copy.name) if path == STDIN else path for path in paths]
+def find_sources(paths: Iterable[Path], stack: ExitStack) -> list[Part]:
+    """Return the files of trades at ``paths``; the standard input is copied, to be read twice.
+
+    Raises:
+        BadFile: a file cannot be read.
+    """
+    parts: list[Part] = []
+    for path in paths:
+        if path != STDIN:
+            parts += find_parts([path])
+            continue
+        copy = stack.enter_context(NamedTemporaryFile(prefix="standard-input-"))  # noqa: SIM115
+        shutil.copyfileobj(sys.stdin.buffer, copy, _READ_BYTES)
+        copy.flush()
+        shown = "standard input"
+        parts += [
+            replace(part, shown=f"{shown}/{part.member}" if part.member else shown)
+            for part in find_parts([Path(copy.name)])
+        ]
+    return parts

@@ -16,7 +16,7 @@ from aggregator.importing.files import SourceFile, identify
 from aggregator.importing.ids import Ids, split_id
 from aggregator.importing.ledger import Entry, ImportRunsElsewhere, Ledger, Plan, Undecided
 from aggregator.importing.progress import Progress
-from aggregator.importing.segment import Segment, Trade
+from aggregator.importing.segment import Segment
 from aggregator.importing.staging import Staging, add_sizes
 from aggregator.importing.statements import Way
 from aggregator.importing.storing import Storing, finish_interrupted
@@ -384,10 +384,14 @@ class Import:
         if isinstance(ts, RejectReason):
             self._reject(ts, row, file, segment)
             return
-        size = (0, decimals) if excludes & EXCLUDE_VOLUME else (volume, decimals)
         # So no sum of a bar can be too large, in whatever bars these trades are.
-        total = add_sizes(self._volumes.get(symbol, (0, 0)), size)
-        if total[0] > MAX_INT64 or abs(price * volume) * 10 ** (total[1] - decimals) > _MAX_MONEY:
+        added = 0 if excludes & EXCLUDE_VOLUME else volume
+        total, scale = self._volumes.get(symbol, (0, decimals))
+        if scale == decimals:
+            total += added
+        else:
+            total, scale = add_sizes((total, scale), (added, decimals))
+        if total > MAX_INT64 or abs(price * volume) * 10 ** (scale - decimals) > _MAX_MONEY:
             self._reject(RejectReason.TOTAL_OVERFLOW, row, file, segment)
             return
         found = split_id(trade_id) if trade_id else None
@@ -395,7 +399,7 @@ class Import:
             progress.duplicates += 1
             progress.file_duplicates += 1
             return
-        self._volumes[symbol] = total
+        self._volumes[symbol] = total, scale
         if not progress.file_trades:
             progress.file_first_ts = ts
         progress.trades += 1
@@ -405,7 +409,7 @@ class Import:
         # Of trades of the same time, those of the file that begins earlier come first, in whatever
         # order the files are imported.
         sequence = progress.file_first_ts + progress.file_trades
-        segment.add(Trade(symbol, price, volume, ts, sequence, decimals, excludes, found))
+        segment.add((symbol, price, volume, ts, sequence, decimals, excludes, found))
 
     def _reject(self, reason: RejectReason, row: Row, file: TradeFile, segment: Segment) -> None:
         symbol, price, volume, time, decimals, *_ = row

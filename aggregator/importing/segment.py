@@ -53,19 +53,9 @@ class Hour(NamedTuple):
     ids: str
 
 
-class Trade(NamedTuple):
-    """A valid trade of a file; the volume counts 10^-decimals."""
-
-    symbol: str
-    price: float
-    volume: int
-    ts: int
-    sequence: int
-    decimals: int = 0
-    excludes: int = 0
-    # As ids.split_id has it.
-    trade_id: tuple[str, int] | None = None
-
+# A valid trade of a file: symbol, price, volume, exchange time, sequence, volume decimals, excludes
+# and id, as ids.split_id has it. A plain tuple: one is made per trade.
+Trade = tuple[str, float, int, int, int, int, int, tuple[str, int] | None]
 
 _Sizes = set[tuple[float, int, int]]
 
@@ -83,7 +73,10 @@ class _OpenHour:
     def add(self, trade: Trade) -> None:
         _, price, volume, ts, _, decimals, excludes, trade_id = trade
         self.trades += 1
-        self.ids.add(trade_id)
+        if trade_id is None:
+            self.ids.unknown = True
+        else:
+            self.ids.add(trade_id)
         if decimals > self.decimals:
             self.volume *= 10 ** (decimals - self.decimals)
             self.decimals = decimals
