@@ -21,6 +21,7 @@ from typing import Any
 from aggregator.app import COLLECTIONS
 from aggregator.bars.bar import Bar, Coverage
 from aggregator.history.reader import BarReader
+from aggregator.sessions.sessions import UtcDay
 from aggregator.store.address import parse_store
 from aggregator.store.database import Database
 from aggregator.store.queries import Range, select_range
@@ -50,17 +51,6 @@ class NoMemory:
     def open_and_recent(self, _symbol: str, _interval: str, _from: int, _to: int) -> list[Bar]:
         """Return nothing."""
         return []
-
-
-class EveryHour:
-    """No calendar."""
-
-    def day(self, _ts_ns: int) -> None:
-        """Return nothing."""
-
-    def phase(self, _ts_ns: int) -> str:
-        """Return nothing."""
-        return ""
 
 
 def names(count: int) -> list[str]:
@@ -121,7 +111,7 @@ async def measure_reads(database: Database, bars: int, symbols: int, reads: int)
         NoMemory(),
         store,
         intervals={INTERVAL.name: INTERVAL},
-        hours=lambda _symbol: EveryHour(),
+        hours=lambda _symbol: UtcDay(),
         coverage=lambda _start, _end: Coverage.FULL,
         epoch=lambda: 1,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from aggregator.bars.bar import Bar
 from aggregator.bars.engine import BarEngine
@@ -22,7 +22,8 @@ from aggregator.watch.bar_watchers import BarWatchers
 from aggregator.watch.recent import Recent
 from aggregator.watch.slices import Slices
 from aggregator.watch.topics import ALL, Topic
-from benchmarks.bars import ALL_BARS, BATCH, DAWN
+from benchmarks.bars import ALL_BARS, BATCH, DAWN, Plan, measure_live
+from benchmarks.bars import lines_of as live_lines
 from benchmarks.latencies import Latencies
 from benchmarks.report import Line, Outcome
 from marketdata.timestamps import NS_PER_S
@@ -33,6 +34,8 @@ READ_AT_ONCE = 2_000
 WRITTEN_AT_ONCE = 2_000
 # The first seconds open symbols and bars.
 WARM_UP_S = 4
+# Some 30,000 of the symbols trade in a second.
+MANY = Plan(symbols=50_000, rate=50_000, live_s=15, watched=("1s",), stores=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,13 @@ def lines_of(costs: Sequence[Cost]) -> list[Line]:
 
 
 async def measure(*, full: bool) -> Outcome:
-    """Measure every case."""
+    """Measure every case, and with many symbols how soon a reader has the bars of a live feed."""
     plans = ((500, 300), (50_000, 20)) if full else ((500, 60),)
     costs = [measure_case(case, symbols, s) for symbols, s in plans for case in CASES]
-    return Outcome(lines_of(costs), {"closes": [asdict(cost) for cost in costs]})
+    lines, found = lines_of(costs), {"closes": [asdict(cost) for cost in costs]}
+    if not full:
+        return Outcome(lines, found)
+    live = await measure_live(MANY)
+    for line in live_lines(MANY, live, ()):
+        lines.append(replace(line, key=f"closes/{line.key}"))
+    return Outcome(lines, found | {"live": live.to_dict()})

@@ -15,9 +15,13 @@ from marketdata.timestamps import NS_PER_S
 
 # The length, then a symbol, a price and two numbers with their tags and lengths.
 MAX_FRAME = 4 + 2 + MAX_SYMBOL_LENGTH + 9 + 11 + 11
+# The decimals, and an id of digits, each with its tag, and the length of the id.
+_ID_DIGITS = 10
+MAX_MARKS = 2 + 2 + _ID_DIGITS
 # The symbol of each connection's last tick; no other tick has it.
 END = "THE.END"
 _SYMBOL_TAG, _PRICE_TAG, _VOLUME_TAG, _TIME_TAG = 0x0A, 0x11, 0x18, 0x20
+_DECIMALS_TAG, _ID_TAG = 0x30, 0x3A
 
 Numbers = NDArray[np.int64]
 
@@ -53,9 +57,20 @@ class Totals:
 
 
 class FrameWriter:
-    """Write ticks of some symbols."""
+    """Write ticks of some symbols.
 
-    def __init__(self, symbols: Sequence[str]) -> None:
+    Args:
+        symbols: the symbols.
+        decimals: of the volumes, as each tick says; None: no tick says it.
+        has_ids: whether each tick has an id.
+    """
+
+    def __init__(
+        self, symbols: Sequence[str], *, decimals: int | None = None, has_ids: bool = False
+    ) -> None:
+        self._decimals = -1 if decimals is None else decimals
+        # The id of the next tick; 0: there are none.
+        self._next_id = int(has_ids)
         names = [symbol.encode() for symbol in symbols]
         # Each with its length in front.
         self._names = np.zeros((len(names), 1 + MAX_SYMBOL_LENGTH), np.uint8)
@@ -65,10 +80,12 @@ class FrameWriter:
 
     def write(self, ticks: Ticks) -> memoryview:
         """Return the frames, joined."""
-        out = np.empty(len(ticks) * MAX_FRAME, np.uint8)
+        out = np.empty(len(ticks) * (MAX_FRAME + MAX_MARKS), np.uint8)
         prices = ticks.prices.view(np.uint8).reshape(-1, 8)
-        numbers = np.stack((ticks.volumes, ticks.times))
+        marks = np.array([self._decimals, self._next_id])
+        numbers = (ticks.volumes, ticks.times, marks)
         size = _write(self._names, ticks.chosen, prices, numbers, out)
+        self._next_id += len(ticks) if self._next_id else 0
         return memoryview(out[:size].tobytes())
 
 
@@ -77,10 +94,11 @@ def _write(
     names: NDArray[np.uint8],
     chosen: Numbers,
     prices: NDArray[np.uint8],
-    numbers: Numbers,
+    numbers: tuple[Numbers, Numbers, Numbers],
     out: NDArray[np.uint8],
 ) -> int:
     at = 0
+    decimals, next_id = numbers[2]
     for index in range(chosen.size):
         start = at
         at += 4
@@ -95,7 +113,7 @@ def _write(
             out[at + 1 + position] = prices[index, position]
         at += 9
         for field in range(2):
-            left = numbers[field, index]
+            left = numbers[field][index]
             out[at] = _TIME_TAG if field else _VOLUME_TAG
             at += 1
             while left > 0x7F:
@@ -104,6 +122,17 @@ def _write(
                 at += 1
             out[at] = left
             at += 1
+        if decimals >= 0:
+            out[at], out[at + 1] = _DECIMALS_TAG, decimals
+            at += 2
+        if next_id:
+            out[at], out[at + 1] = _ID_TAG, _ID_DIGITS
+            left = next_id
+            for position in range(_ID_DIGITS - 1, -1, -1):
+                out[at + 2 + position] = ord("0") + left % 10
+                left //= 10
+            at += 2 + _ID_DIGITS
+            next_id += 1
         # No frame is of 256 bytes.
         out[start] = out[start + 1] = out[start + 2] = 0
         out[start + 3] = at - start - 4

@@ -6,13 +6,15 @@ They are measured in seconds of CPU: one thread that never waits, on a machine t
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from aggregator.app import Aggregator
 from aggregator.settings import AggregatorSettings
 from benchmarks.encoding import measure_encoders
-from benchmarks.frames import Market
+from benchmarks.frames import FrameWriter, Market
 from benchmarks.harness import WrongResult
 from benchmarks.latencies import Spread
 from benchmarks.report import Line, Outcome
@@ -25,6 +27,12 @@ from marketdata.warm import load_kernels
 
 BATCH_TICKS = 10_000
 NAME = b"benchmark"
+_NO_MARKS: Mapping[str, Any] = MappingProxyType({})
+# The ticks of a crypto feed: sizes with decimals, and trades with ids.
+_MARKS: dict[str, Mapping[str, Any]] = {
+    "decimals": {"decimals": 8},
+    "decimals and ids": {"decimals": 8, "has_ids": True},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +84,22 @@ def run_aggregator(aggregator: Aggregator, batches: list[bytes], now_ns: int) ->
     return time.thread_time() - began
 
 
-def measure_symbols(symbols: int, ticks: int, passes: int) -> dict[str, Any]:
+def measure_symbols(
+    symbols: int, ticks: int, passes: int, marks: Mapping[str, Any] = _NO_MARKS
+) -> dict[str, Any]:
     """Measure both loops, with so many symbols, in the steady state of one second.
+
+    Args:
+        symbols: how many.
+        ticks: in one pass.
+        passes: how many times.
+        marks: what each tick has besides, see :class:`FrameWriter`.
 
     Raises:
         WrongResult: not every tick was accepted, or the state is not that of what went in.
     """
     market = Market(symbols, 1)
+    market.writer = FrameWriter(market.symbols, **marks)
     aggregator = Aggregator(AggregatorSettings(store="off", port=0))
     now_ns = time.time_ns() // NS_PER_S * NS_PER_S
     start_ns = now_ns - 3600 * NS_PER_S
@@ -106,7 +123,7 @@ def measure_symbols(symbols: int, ticks: int, passes: int) -> dict[str, Any]:
             copies.append(len(part) / passed.memcpy_s)
             applying.append(len(part) / applied_s)
             sizes.append(len(frames) / len(part))
-    check(aggregator, market)
+    check(aggregator, market, marks.get("decimals", 0))
     return {
         "symbols": symbols,
         "bytes_per_tick": sizes[-1],
@@ -116,8 +133,8 @@ def measure_symbols(symbols: int, ticks: int, passes: int) -> dict[str, Any]:
     }
 
 
-def check(aggregator: Aggregator, market: Market) -> None:
-    """Compare the state of every symbol with what went in.
+def check(aggregator: Aggregator, market: Market, decimals: int) -> None:
+    """Compare the state of every symbol with what went in; volumes had so many decimals.
 
     Raises:
         WrongResult: they differ.
@@ -126,37 +143,47 @@ def check(aggregator: Aggregator, market: Market) -> None:
     sent = zip(totals.symbols, totals.trades.tolist(), totals.volumes.tolist(), strict=True)
     for symbol, trades, volume in sent:
         state = aggregator.market.book.state(symbol)
-        if (state.trades, state.volume) != (trades, volume):
+        total = state.volume * 10 ** (decimals - state.volume_decimals)
+        if (state.trades, total) != (trades, volume):
             raise WrongResult(
-                f"{symbol} has {state.trades} trades with {state.volume}, sent were "
-                f"{trades} with {volume}"
+                f"{symbol} has {state.trades} trades with {total}, sent were {trades} with {volume}"
             )
+
+
+def loop_lines(found: dict[str, Any], key: str, of: str) -> list[Line]:
+    """Return the lines of the report for what :func:`measure_symbols` found."""
+    limit = found["memcpy"]["median"]
+    return [
+        Line(
+            f"kernel/{name}/{key}",
+            f"{what}, {of}",
+            found[name]["median"],
+            "ticks/s",
+            limit,
+            "memcpy",
+            note=f"{1e9 / found[name]['median']:.0f} ns per tick",
+        )
+        for name, what in (
+            ("ingest", "loop of ingest: frames to batches"),
+            ("aggregator", "loop of the aggregator: batch to state and bars"),
+        )
+    ]
 
 
 async def measure(*, full: bool) -> Outcome:
     """Measure both loops."""
     load_kernels()
     ticks, passes = (2_000_000, 5) if full else (200_000, 1)
-    lines, details = [], []
+    lines: list[Line] = []
+    details = []
     for symbols in (10, 500, 50_000) if full else (500,):
         found = measure_symbols(symbols, ticks, passes)
         details.append(found)
-        limit = found["memcpy"]["median"]
-        for name, what in (
-            ("ingest", "loop of ingest: frames to batches"),
-            ("aggregator", "loop of the aggregator: batch to state and bars"),
-        ):
-            lines.append(
-                Line(
-                    f"kernel/{name}/{symbols}",
-                    f"{what}, {symbols:,} symbols",
-                    found[name]["median"],
-                    "ticks/s",
-                    limit,
-                    "memcpy",
-                    note=f"{1e9 / found[name]['median']:.0f} ns per tick",
-                )
-            )
+        lines += loop_lines(found, str(symbols), f"{symbols:,} symbols")
+    for what, marks in _MARKS.items():
+        found = measure_symbols(500, ticks, passes, marks)
+        details.append(found)
+        lines += loop_lines(found, f"500/{what.replace(' ', '-')}", f"500 symbols, with {what}")
     encoders = []
     for symbols in (500, 50_000) if full else (500,):
         written = measure_encoders(symbols, passes)

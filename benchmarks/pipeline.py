@@ -34,7 +34,9 @@ class Backend:
     def watch(self) -> grpc.aio.StreamStreamCall[wire.WatchRequest, bytes]:
         """Return a ``Watch`` stream whose batches are not read, only received."""
         serialize = wire.WatchRequest.SerializeToString
-        return self.channel.stream_stream(_WATCH, serialize)()
+        method: Any = self.channel.stream_stream(_WATCH, serialize)
+        call: grpc.aio.StreamStreamCall[wire.WatchRequest, bytes] = method()
+        return call
 
 
 @asynccontextmanager

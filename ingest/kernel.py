@@ -9,7 +9,8 @@ id and the excludes, those of them that came, in this order; and the ingest time
 head a record has at most 127 bytes: a longer tick, which has a trade id, is also left to the
 protobuf library.
 
-Measured on one core at 2.1 GHz: 11 to 16 ns per tick, and 0.6 us for a call.
+Measured on one core at 2.1 GHz: 11 to 16 ns per tick, 3 more with decimals, 5 more with an id too,
+and 0.6 us for a call.
 """
 
 from __future__ import annotations
@@ -430,14 +431,17 @@ def _write_time(out: int, time_ns: int) -> int:
 def write_record(out: int, symbol: _Symbol, tick: _Tick, factor: int, rules: Rules) -> int:
     """Write the record of a tick; return the address after it."""
     head = out
-    if symbol.is_normal and factor == 1:
+    if symbol.is_normal and factor == 1 and tick.additions_at == tick.end:
+        out = _copy(out + 2, tick.start, tick.stop - tick.start)
+    elif symbol.is_normal and factor == 1:
+        # There is an ingest time, which is left out.
         out = _copy(out + 2, tick.start, tick.end - tick.start)
+        out = _copy(out, tick.additions_at, tick.stop - tick.additions_at)
     else:
         out = _write_symbol(out + 2, symbol.at, symbol.size, rules.upper)
         # The price and the volume, as they came.
         out = _copy(out, tick.price_at, tick.time_at - tick.price_at)
         out = _write_time(out, tick.time * factor)
-    if tick.additions_at != tick.stop:
         out = _copy(out, tick.additions_at, tick.stop - tick.additions_at)
     store_byte(head, RECORD_TAG)
     store_byte(head + 1, out - head - 2 + rules.stamp_size)
@@ -464,7 +468,8 @@ def read_rules(rules: NDArray[np.int64]) -> Rules:
 @inlined_part
 def max_volume_of(decimals: int, rules: NDArray[np.int64]) -> int:
     """Return the largest volume with so many decimals."""
-    return rules[_MAX_VOLUMES + decimals]
+    max_volume: int = rules[_MAX_VOLUMES + decimals]
+    return max_volume
 
 
 @KERNELS.add("UniTuple(int64, 5)(int64, int64, int64, int64, int64[::1], int64[::1])")

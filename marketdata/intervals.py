@@ -14,6 +14,8 @@ from marketdata.timestamps import NS_PER_S
 NS_PER_DAY = 86_400 * NS_PER_S
 # A size has at most 18 digits, so that it fits an int64.
 _NAME = re.compile(r"([1-9][0-9]{0,17})([smhdwMytvn])")
+_MAX_DIGITS = 18
+_FRACTION = re.compile(r"(0|[1-9][0-9]{0,16})\.([0-9]{0,16}[1-9])([vn])")
 _NS = {"s": NS_PER_S, "m": 60 * NS_PER_S, "h": 3600 * NS_PER_S}
 # The days that a period has at least, by its unit.
 _DAYS = {"d": 1, "w": 7, "M": 28, "y": 365}
@@ -83,8 +85,8 @@ class Interval:
 def parse_interval(name: str) -> Interval:
     """Return what ``name`` means: ``5m`` five minutes, ``1d`` a day, ``100t`` a hundred trades.
 
-    Seconds, minutes and hours must divide a day, so that every day begins with a bar. ``1M`` is a
-    month, ``1m`` a minute.
+    Volumes and notionals may have a fraction: ``0.5v``. Seconds, minutes and hours must divide a
+    day, so that every day begins with a bar. ``1M`` is a month, ``1m`` a minute.
 
     Raises:
         InvalidInterval: the name is not an interval.
@@ -100,9 +102,14 @@ def parse_interval(name: str) -> Interval:
             return Interval(name, IntervalKind.DAY, 1)
         elif number * _DAYS.get(unit, 0) <= _MAX_DAYS:
             return Interval(name, IntervalKind(unit), number)
+    fraction = _FRACTION.fullmatch(name)
+    if fraction is not None and len(fraction[1] + fraction[2]) <= _MAX_DIGITS:
+        size = int(fraction[1] + fraction[2])
+        return Interval(name, IntervalKind(fraction[3]), size, len(fraction[2]))
     raise InvalidInterval(
         name,
-        "1s 1m 5m 15m 1h 1d, or another part of a day, or 3d 1w 1M 3M 1y, or 100t 10000v 1000000n",
+        "1s 1m 5m 15m 1h 1d, or another part of a day, or 3d 1w 1M 3M 1y, "
+        "or 100t 10000v 0.5v 1000000n",
     )
 
 

@@ -9,6 +9,7 @@ PriceRule = Literal["positive", "nonnegative", "any"]
 
 _RULES = {rule: rule for rule in get_args(PriceRule)}
 DEFAULT_PRICE_RULES = "*=positive"
+_DEFAULT: PriceRule = "positive"
 # Symbols with prices of 0 and below are few; when full, the memory is cleared.
 _MAX_REMEMBERED = 10_000
 
@@ -35,13 +36,14 @@ class PriceRules:
 
     def of(self, symbol: str) -> PriceRule:
         """Return the rule of a symbol."""
-        rule = self._known.get(symbol)
-        if rule is None:
-            found = (rule for pattern, rule in self._patterns if pattern.fullmatch(symbol))
-            rule = next(found, "positive")
-            if len(self._known) >= _MAX_REMEMBERED:
-                self._known.clear()
-            self._known[symbol] = rule
+        known = self._known.get(symbol)
+        if known is not None:
+            return known
+        found = (rule for pattern, rule in self._patterns if pattern.fullmatch(symbol))
+        rule = next(found, _DEFAULT)
+        if len(self._known) >= _MAX_REMEMBERED:
+            self._known.clear()
+        self._known[symbol] = rule
         return rule
 
 

@@ -23,8 +23,9 @@ from marketdata.settings import ServiceSettings, load_settings
 log = structlog.get_logger()
 
 # A traceback without the values of variables: they may be secrets, and make lines of 100 KB.
+_plain = structlog.dev.plain_traceback
 _EXCEPTION_FIELDS = structlog.processors.ExceptionRenderer(
-    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, use_rich=False)
 )
 
 # How long a service whose deadline has passed may take for what must not be cut short.
@@ -172,9 +173,13 @@ def configure_log(
     brief = settings.log_format == "brief"
     renderer: Processor = structlog.processors.JSONRenderer()
     if brief:
-        renderer = structlog.dev.ConsoleRenderer(colors=False, pad_event=0, pad_level=False)
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=False, pad_event=0, pad_level=False, exception_formatter=_plain
+        )
     elif not as_json:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=_plain
+        )
 
     def add_service(_: object, __: str, event: EventDict) -> EventDict:
         # Not a context variable: those of other threads are their own.

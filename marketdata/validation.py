@@ -92,7 +92,8 @@ class ValueLimits(NamedTuple):
 
     def max_scaled(self, decimals: int) -> int:
         """Return the largest volume that counts 10^-decimals; it fits its field."""
-        return min(self.max_volume * 10**decimals, _MAX_INT64)
+        largest: int = self.max_volume * 10**decimals
+        return min(largest, _MAX_INT64)
 
 
 DEFAULT_LIMITS = ValueLimits()

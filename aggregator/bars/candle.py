@@ -11,6 +11,8 @@ from aggregator.bars.kernel.candle import (
     NUMBERS,
     CandleNumbers,
     add,
+    empty,
+    is_empty,
     merge,
     take,
     vwap,
@@ -39,6 +41,7 @@ class Candle(CandleNumbers):
 
     add = add
     take = take
+    empty = empty
     vwap = property(vwap)
 
     def values(self) -> tuple[Any, ...]:
@@ -47,11 +50,14 @@ class Candle(CandleNumbers):
         return found
 
     def merge(self, other: CandleNumbers) -> None:
-        """Take the trades of ``other`` in, which has some; none of them was taken in before.
+        """Take the trades of ``other`` in; none of them was taken in before.
 
         Raises:
             OverflowError: the volume passes an int64 at the finer scale of the two.
         """
+        if is_empty(other):
+            # Those of a bar may have been cancelled.
+            return
         if other.volume_decimals < self.volume_decimals:
             other = Candle(_values(other))
             other.refine(self.volume_decimals)

@@ -58,14 +58,14 @@ class EventBars:
     ) -> None:
         self._symbol = symbol
         self._interval = interval
-        # Volumes count 10^-decimals.
-        self._decimals = 0
-        self._set_scale(interval.decimals)
         self._grace_ns = grace_ns
         self._coverage = coverage
         self._phase = phase
         self._refused = refused
         self._pending: list[_Trade] = []
+        # Volumes count 10^-decimals.
+        self._decimals = 0
+        self._set_scale(interval.decimals)
         self._pending_sorted = True
         # Where the trades that counted have come to.
         self._reached = (0, -1)

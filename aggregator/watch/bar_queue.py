@@ -106,10 +106,11 @@ class BarQueue:
         if not self.takes:
             return
         states = bars.places, bars.stops, bars.data, indexes
-        if waiting.put_bars(self._waiting, *states) == NO_ROOM:
+        added = waiting.put_bars(self._waiting, *states)
+        if added == NO_ROOM:
             self._make_room(len(indexes), len(bars.data))
-            waiting.put_bars(self._waiting, *states)
-        self._added(position, len(indexes))
+            added = waiting.put_bars(self._waiting, *states)
+        self._added(position, added)
 
     def put_completed(self, completed: Completed, position: int = 0) -> None:
         """Queue a marker, after the bars of its interval."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aggregator.wire.put import address_of
 from marketdata.kernels import KERNELS, from_dtype, inlined_part, kernel_part, types
-from marketdata.words import copy_block
+from marketdata.words import copy_block, load_byte
 
 # What an entry is: nothing any more; a state of a closed bar; a marker; the state of a bar that
 # waits out the grace; an open bar, whose state is read when it is sent; an open bar with later
@@ -245,6 +245,18 @@ def _overtake(w: Waiting, series: int) -> None:
         w.entries[w.slots[slot] - 1].kind = OVERTAKEN
 
 
+@kernel_part
+def _is_same(w: Waiting, entry: Entry, source: int, size: int) -> bool:
+    """Return whether an entry has these bytes."""
+    if entry.stop - entry.begin != size:
+        return False
+    at = address_of(w.data) + entry.begin
+    for offset in range(size):
+        if load_byte(at + offset) != load_byte(source + offset):
+            return False
+    return True
+
+
 @KERNELS.add(_INT(_WAITING, _types.int64[:, ::1], _INTS, _BYTES, _INTS))
 def put_bars(
     w: Waiting,
@@ -254,6 +266,8 @@ def put_bars(
     indexes: NDArray[np.int64],
 ) -> int:
     """Let states of early and closed bars wait; each replaces the early state of its bar.
+
+    The same early state, which comes again with a second topic, keeps its place.
 
     Measured on one core of an AMD EPYC: 30 ns for one.
 
@@ -266,10 +280,10 @@ def put_bars(
         indexes: those that are put, in this order.
 
     Returns:
-        How many entries wait, or NO_ROOM.
+        How many were put at the end, or NO_ROOM.
     """
     state: State = w.state[0]
-    size = 0
+    size = added = 0
     for number in range(indexes.shape[0]):
         index = indexes[number]
         size += stops[index] - (stops[index - 1] if index > 0 else 0)
@@ -279,17 +293,23 @@ def put_bars(
     for number in range(indexes.shape[0]):
         index = indexes[number]
         series, start = places[index, 0], places[index, 1]
+        begin = stops[index - 1] if index > 0 else 0
         if state.early > 0 and state.first_early <= start <= state.last_early:
             slot = _find(w, series, start)
             if slot != NONE:
+                entry: Entry = w.entries[w.slots[slot] - 1]
+                if places[index, 3] < 0 and _is_same(
+                    w, entry, source + begin, stops[index] - begin
+                ):
+                    continue
                 _leave(w, w.slots[slot] - 1)
         if state.open > 0:
             _overtake(w, series)
-        begin = stops[index - 1] if index > 0 else 0
+        added += 1
         _copy(target + state.size, source + begin, stops[index] - begin)
         kind = EARLY if places[index, 3] < 0 else CLOSED
         _append(w, kind, series, start, stops[index] - begin)
-    return state.count
+    return added
 
 
 @KERNELS.add(_INT(_WAITING, _INTS, _types.boolean))

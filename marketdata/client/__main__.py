@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from marketdata.client.asynchronous import AsyncClient
 from marketdata.client.board import Board
 from marketdata.client.errors import ClientError
 from marketdata.client.options import DEFAULT_URL
-from marketdata.printing import print_line
+from marketdata.printing import print_line, silence
 
 # Between two changes of the screen; faster, nobody can read it.
 REDRAW_S = 0.1
@@ -59,8 +60,8 @@ async def follow(symbols: Sequence[str], url: str, console: Console | None = Non
     async with AsyncClient(url) as client, client.stream(symbols) as stream:
         if not console.is_terminal:
             async for event in stream.events():
-                if (line := board.line(event)) is not None:
-                    print_line(line)
+                if (line := board.line(event)) is not None and not _say(line):
+                    return
             return
         changed = asyncio.Event()
         with Live(console=console, auto_refresh=False, screen=True) as screen:
@@ -71,6 +72,16 @@ async def follow(symbols: Sequence[str], url: str, console: Console | None = Non
                     changed.set()
             finally:
                 redrawing.cancel()
+
+
+def _say(line: str) -> bool:
+    # Returns whether somebody reads it: head ends early.
+    try:
+        print(line, flush=True)  # noqa: T201
+    except OSError:
+        silence(sys.stdout)
+        return False
+    return True
 
 
 async def _redraw(screen: Live, board: Board, changed: asyncio.Event) -> None:

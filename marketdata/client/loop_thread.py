@@ -62,13 +62,18 @@ class LoopThread:
 
     def stop(self) -> None:
         """End the loop, and everything in it. Stopping twice does nothing."""
+        self.abandon()
+        if self._thread is not None:
+            self._thread.join()
+
+    def abandon(self) -> None:
+        """Let the loop end soon."""
         with self._lock:
             self._is_stopped = True
             loop, stopping = self._loop, self._stopping
             self._loop = None
-        if loop is not None and stopping is not None and self._thread is not None:
+        if loop is not None and stopping is not None:
             loop.call_soon_threadsafe(stopping.set)
-            self._thread.join()
 
     def _start(self) -> None:
         started = Event()

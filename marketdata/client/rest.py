@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from marketdata.addresses import describe_failure
 from marketdata.client.errors import (
     CannotConnect,
     ClientClosed,
@@ -83,7 +84,7 @@ class Rest:
         try:
             response = await self._client.get(url, params=parameters)
         except self._httpx.RequestError as exc:
-            raise CannotConnect(self._options.url, str(exc) or type(exc).__name__) from exc
+            raise CannotConnect(self._options.url, _reason(exc)) from exc
         if response.status_code != 200:
             raise error_of(url, response.status_code, response.headers, response.content)
         try:
@@ -93,3 +94,16 @@ class Rest:
         if not isinstance(found, dict) or key not in found:
             raise UnexpectedAnswer(url, 200, f"the body has no {key!r}")
         return Answer(found, response.headers)
+
+
+def _reason(error: BaseException) -> str:
+    # The words of the operating system, where they are at the root of it.
+    root: BaseException | None = error
+    while root is not None:
+        if isinstance(root, OSError) and root.errno is not None:
+            return describe_failure(root, 0)
+        if isinstance(root, BaseExceptionGroup):
+            root = root.exceptions[0]
+        else:
+            root = root.__cause__ or root.__context__
+    return str(error) or type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
+from weakref import finalize
 
 from marketdata.client.asynchronous import AsyncClient
 from marketdata.client.bars import Bars
@@ -43,6 +44,8 @@ class Client:
         self._options = check_options(url, options)
         self._client = AsyncClient(url, **options)
         self._thread = LoopThread(self._client.close)
+        # A client that nobody refers to any more leaves no thread.
+        finalize(self, self._thread.abandon).atexit = False
 
     def __enter__(self) -> Self:
         return self
@@ -121,4 +124,4 @@ class Client:
     ) -> Stream[Any]:
         """Follow the states or the bars of symbols; see :meth:`AsyncClient.stream`."""
         wanted = build_wanted(symbols, policy, interval, since)
-        return Stream(self._thread, self._options, wanted, Mailbox(policy))
+        return Stream(self, self._thread, self._options, wanted, Mailbox(policy))

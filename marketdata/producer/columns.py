@@ -61,8 +61,13 @@ class Columns(NamedTuple):
     def between(self, start: int, stop: int) -> Columns:
         """Return some of the ticks."""
         part = slice(start, stop)
-        parts = (None if column is None else column[part] for column in self[1:])
-        return Columns(self.symbols, *parts)
+        return Columns(
+            self.symbols,
+            *(self.codes[part], self.prices[part], self.volumes[part], self.timestamps[part]),
+            decimals=None if self.decimals is None else self.decimals[part],
+            trade_ids=None if self.trade_ids is None else self.trade_ids[part],
+            excludes=None if self.excludes is None else self.excludes[part],
+        )
 
 
 def table_columns(table: Any) -> tuple[Any, Any, Any, Any]:

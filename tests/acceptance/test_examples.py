@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import sys
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
 from typing import Any
 
+import nbformat
+from nbclient import NotebookClient
+
+from marketdata.client import AsyncClient
+from tests.doubles.pipeline import connect, frame, make_tick
 from tests.doubles.processes import TIMEOUT_S, run_backend, run_gateway
 from tests.doubles.trades import ROOT
 
@@ -47,3 +57,45 @@ async def test_the_producer_makes_a_bar_of_demo() -> None:
     assert len(output.splitlines()) == 5
     numbers = [state[field] for field in ("open", "high", "low", "close")]
     assert numbers == [150.25, 151.5, 149.5, 151.5]
+
+
+async def test_the_notebook_runs(tmp_path: Path) -> None:
+    notebook = nbformat.read(ROOT / "examples" / "bars.ipynb", as_version=4)
+    store = {"AGGREGATOR_STORE": f"sqlite:///{tmp_path}/bars.db"}
+    async with (
+        run_backend(**store) as (_, aggregator_port, _, ingest_port),
+        run_gateway(aggregator_port) as (_, http),
+        trading(ingest_port),
+    ):
+        url = str(http.base_url)
+        async with AsyncClient(url) as client, client.stream("AAPL", interval="1s") as bars:
+            async for update in bars:
+                if update.data.state == "final":
+                    break
+        env = {**os.environ, "MARKET_DATA_URL": url, "PYTHONPATH": str(ROOT)}
+        await NotebookClient(notebook, timeout=TIMEOUT_S).async_execute(env=env)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.output_type == "error"]
+    text = str(outputs)
+    assert "did you mean AAPL" in text
+    assert "complete: " in text
+
+
+@contextlib.asynccontextmanager
+async def trading(port: int) -> AsyncIterator[None]:
+    """Send trades of some symbols for the time of the context."""
+
+    async def trade() -> None:
+        async with connect(port) as (_, writer):
+            for number in count():
+                for symbol in ("AAPL", "MSFT", "NVDA"):
+                    writer.write(frame(make_tick(symbol, 100 + number % 7, 1 + number % 3)))
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(trade())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from math import inf, nan
 from random import Random
+from typing import Any
 
 from marketdata.framing import encode_frame
 from marketdata.price_rules import PriceRules
@@ -67,6 +68,8 @@ _TIMES = (
     *(NOW // 10**9 + 60, NOW // 10**9 + 61, NOW // 10**6 + 60_000, NOW // 10**6 + 60_001),
     *(edge + by for edge in (0, 10**8, 10**11, 10**14, 10**17) for by in (-1, 0, 1)),
 )
+# A server may get one that it does not know.
+_ACTIONS: tuple[Any, ...] = (0, 0, 0, 1, 2, 3)
 # What ends a connection, or looks as if.
 _BAD_FRAMES = (b"\0\0\0\0", b"\0\x01\x86\xa1", b"\0\0\0\x01", b"GET /", b"\0\0\4\0", b"\xff" * 9)
 
@@ -182,7 +185,7 @@ def _written(random: Random) -> bytes:
         tick.volume_decimals = random.choice((0, 1, 3, 8, 18, 19))
         tick.trade_id = _trade_id(random)
         tick.excludes = random.choice((0, 1, 8, 15, 16))
-        tick.action = random.choice((0, 0, 0, 1, 2, 3))
+        tick.action = random.choice(_ACTIONS)
     return tick.SerializeToString()
 
 

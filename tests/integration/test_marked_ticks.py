@@ -14,7 +14,7 @@ from aggregator.app import Aggregator
 from marketdata.decimals import plain_decimal
 from marketdata.producer import EncodedTicks, Producer
 from marketdata.producer.encoding import RowEncoder, split_records
-from marketdata.wire.market_data_pb2 import Exclude, Tick, TickBatch
+from marketdata.wire.market_data_pb2 import Exclude, Tick, TickAction, TickBatch
 from tests.doubles.pipeline import (
     TIMEOUT_S,
     make_tick,
@@ -25,6 +25,7 @@ from tests.doubles.pipeline import (
     wait_for_trades,
 )
 
+CANCEL = TickAction.TICK_ACTION_CANCEL
 RULE = "*=positive,CL*=any"
 Send = Callable[[Aggregator, list[bytes]], Awaitable[dict[str, int]]]
 
@@ -70,7 +71,7 @@ async def test_every_kind_of_producer_sends_sizes_ids_excludes_and_amendments(
     now_ns = time.time_ns()
     encoder = RowEncoder()
     encode, exclude = encoder.encode, Exclude
-    records = [
+    records: list[bytes | Tick] = [
         encode("BTC-USDT", 100.0, Decimal("0.467"), now_ns, trade_id=1),
         encode("BTC-USDT", 101.0, (2, 3), now_ns + 1, trade_id=2),
         # Comes again.
@@ -86,7 +87,7 @@ async def test_every_kind_of_producer_sends_sizes_ids_excludes_and_amendments(
         Tick(symbol="A", price=1, volume=1, exchange_timestamp=now_ns, volume_decimals=19),
         Tick(symbol="A", price=1, volume=1, exchange_timestamp=now_ns, trade_id=b"x" * 65),
         Tick(symbol="A", price=1, volume=1, exchange_timestamp=now_ns, excludes=16),
-        Tick(symbol="A", exchange_timestamp=now_ns, action=1),
+        Tick(symbol="A", exchange_timestamp=now_ns, action=CANCEL),
         encode("END", 1.0, 1, now_ns),
     ]
     payloads = [

@@ -45,6 +45,22 @@ def test_an_interval_is_its_number_and_unit(name: str, kind: IntervalKind, size:
 
 
 @pytest.mark.parametrize(
+    ("name", "kind", "size", "decimals"),
+    [
+        ("0.5v", IntervalKind.VOLUME, 5, 1),
+        ("12.25v", IntervalKind.VOLUME, 1225, 2),
+        ("0.00000001v", IntervalKind.VOLUME, 1, 8),
+        ("2500.5n", IntervalKind.NOTIONAL, 25005, 1),
+        ("0.12345678901234567v", IntervalKind.VOLUME, 12345678901234567, 17),
+    ],
+)
+def test_a_volume_and_an_amount_may_have_a_fraction(
+    name: str, kind: IntervalKind, size: int, decimals: int
+) -> None:
+    assert parse_interval(name) == Interval(name, kind, size, decimals)
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "", "1", "m", "1D", "0s", "01m", "-1m", "+1m", " 1m", "1m ", "1m\n", "1.5m", "1 m", "1W",
@@ -52,6 +68,7 @@ def test_an_interval_is_its_number_and_unit(name: str, kind: IntervalKind, size:
         "7h", "24h", "86400s", "1440m", "48h", "101y", "36526d", "0d",
         "1000000000000000000v", "\u0661m", "1mm", "*",
         "9" * 5000 + "s",
+        "0.5t", "0.5s", "0.50v", "0.0v", ".5v", "00.5v", "1.v", "0.123456789012345678v",
     ],
 )  # fmt: skip
 def test_what_is_no_interval_is_refused_with_what_is(name: str) -> None:

@@ -98,8 +98,15 @@ class Stream(Generic[Data]):
     """
 
     def __init__(
-        self, thread: LoopThread, options: Checked, wanted: Wanted, mailbox: Mailbox
+        self,
+        owner: object,
+        thread: LoopThread,
+        options: Checked,
+        wanted: Wanted,
+        mailbox: Mailbox,
     ) -> None:
+        # The client, which would end its thread if only its stream were kept.
+        self._owner = owner
         self._mailbox = mailbox
         link = Link(options, wanted, mailbox)
         self._session = link.session

@@ -183,6 +183,22 @@ async def test_every_symbol_can_be_asked_for() -> None:
             assert await client.symbols("A%") == ["A%B"]
 
 
+async def test_sizes_with_decimals_are_exact_from_the_trade_to_the_table() -> None:
+    async with live() as (address, feed), AsyncClient(f"http://{address}") as client:
+        trades = [make_tick("BTC-USD", 97_000.5, volume) for volume in (467, 2, 10**15)]
+        for trade in trades:
+            trade.volume_decimals = 3
+        await feed.push(*trades)
+        found = await client.aggregate("BTC-USD")
+        assert found.volume == Decimal("1000000000000.469")
+        bars = await client.bars("BTC-USD", "1d", include_partial=True)
+        assert bars[0].volume == found.volume
+        assert bars.to_arrow()["volume"].to_pylist() == [found.volume]
+        async for update in client.stream("BTC-USD"):
+            assert update.data.volume == found.volume
+            break
+
+
 async def test_symbols_of_all_pages_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("marketdata.client.queries.MAX_SYMBOLS_PER_PAGE", 2)
     async with live() as (address, feed), AsyncClient(f"http://{address}") as client:
@@ -251,10 +267,11 @@ async def test_an_answer_that_does_not_come_ends_at_the_deadline() -> None:
             await client.status()
 
 
-async def test_a_gateway_that_cannot_be_reached_is_named() -> None:
-    url = f"http://127.0.0.1:{free_port()}"
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_gateway_that_cannot_be_reached_is_named(host: str) -> None:
+    url = f"http://{host}:{free_port()}"
     async with AsyncClient(url, deadline_s=1) as client:
-        with pytest.raises(CannotConnect, match=f"no answer from {url}/: "):
+        with pytest.raises(CannotConnect, match=f"no answer from {url}/: Connection refused"):
             await client.status()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from threading import Thread
+from threading import enumerate as enumerate_threads
 from typing import Any
 from unittest.mock import patch
 
@@ -605,3 +607,19 @@ async def test_an_error_ends_a_synchronous_stream() -> None:
     async with live() as (address, _):
         with Client(f"http://{address}") as client, pytest.raises(InvalidInput):
             await asyncio.to_thread(next, client.stream("A*"))
+
+
+async def test_a_stream_keeps_its_client_and_a_forgotten_client_leaves_no_thread() -> None:
+    def threads() -> list[Thread]:
+        return [each for each in enumerate_threads() if each.name == "marketdata client"]
+
+    def follow(address: str) -> float | None:
+        # Nothing but the loop refers to the client.
+        for update in Client(f"http://{address}").stream("AAPL"):
+            return update.data.close
+        return None
+
+    async with live() as (address, feed):
+        await feed.price("AAPL", 1.0)
+        assert await asyncio.to_thread(follow, address) == 1.0
+        await eventually(lambda: not threads())

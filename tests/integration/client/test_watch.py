@@ -34,6 +34,18 @@ async def test_into_a_pipe_it_writes_a_line_for_each_state() -> None:
         assert await process.wait() == 0
 
 
+async def test_it_ends_when_nobody_reads_it_any_more() -> None:
+    async with live() as (address, feed), asyncio.timeout(TIMEOUT_S):
+        await feed.price("AAPL", 1.5)
+        reader, writer = os.pipe()
+        process = await asyncio.create_subprocess_exec(
+            *bound(*WATCH, "AAPL", "--url", f"http://{address}"), cwd=ROOT, stdout=writer
+        )
+        os.close(writer)
+        os.close(reader)
+        assert await process.wait() == 0
+
+
 async def test_on_a_terminal_it_draws_a_table_and_leaves_it_as_it_was() -> None:
     leader, follower = pty.openpty()
     os.set_blocking(leader, False)

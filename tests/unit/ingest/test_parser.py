@@ -15,7 +15,7 @@ from ingest.ticks import TickReader
 from marketdata.framing import encode_frame
 from marketdata.symbols import SYMBOL_CHARACTERS, SymbolCase
 from marketdata.validation import TickRules
-from marketdata.wire.market_data_pb2 import Tick
+from marketdata.wire.market_data_pb2 import Tick, TickAction
 from tests.doubles.compiled_parser import CompiledParser
 from tests.doubles.hostile_ticks import (
     MAX_FRAME_SIZE,
@@ -74,7 +74,7 @@ def test_every_order_and_repetition_of_fields(order: tuple[int, ...]) -> None:
         Tick(trade_id=b"id").SerializeToString(),
         Tick(excludes=1).SerializeToString(),
         tag(6, 2) + b"\x01x",
-        Tick(action=1).SerializeToString(),
+        Tick(action=TickAction.TICK_ACTION_CANCEL).SerializeToString(),
     ]
     chosen = b"".join(fields[number] for number in order)
     for payload in (chosen, chosen + tick.SerializeToString(), tick.SerializeToString() + chosen):

@@ -25,8 +25,9 @@ from marketdata.producer.encoding import (
 )
 from marketdata.producer.errors import InvalidTick
 from marketdata.producer.matrix import encode_columns
-from marketdata.wire.market_data_pb2 import Tick, TickBatch
+from marketdata.wire.market_data_pb2 import Tick, TickAction, TickBatch
 
+CANCEL, CORRECT = TickAction.TICK_ACTION_CANCEL, TickAction.TICK_ACTION_CORRECT
 INT64 = st.integers(-(2**63), 2**63 - 1)
 ROWS = st.lists(
     st.tuples(
@@ -343,7 +344,7 @@ def test_a_trade_is_cancelled_and_corrected_by_its_id() -> None:
     correct = encoder.encode_correct("A", 2, Decimal("0.5"), NS // 10**6, trade_id="7", excludes=4)
     when = NS // 10**6 * 10**6
     assert list(TickBatch.FromString(cancel + correct).ticks) == [
-        Tick(symbol="A", trade_id=b"7", exchange_timestamp=when, action=1),
+        Tick(symbol="A", trade_id=b"7", exchange_timestamp=when, action=CANCEL),
         Tick(
             symbol="A",
             price=2,
@@ -352,7 +353,7 @@ def test_a_trade_is_cancelled_and_corrected_by_its_id() -> None:
             volume_decimals=1,
             trade_id=b"7",
             excludes=4,
-            action=2,
+            action=CORRECT,
         ),
     ]
     with pytest.raises(InvalidTick, match="trade_id is empty"):
@@ -385,7 +386,7 @@ def test_a_trade_is_cancelled_and_corrected_by_its_id() -> None:
 def test_a_size_an_id_or_excludes_that_cannot_be_sent_are_named(
     arguments: dict[str, Any], problem: str
 ) -> None:
-    usual = {"symbol": "A", "price": 1.0, "volume": 1, "timestamp": NS}
+    usual: dict[str, Any] = {"symbol": "A", "price": 1.0, "volume": 1, "timestamp": NS}
     with pytest.raises(InvalidTick, match=re.escape(problem)):
         RowEncoder().encode(**usual | arguments)
 

@@ -9,6 +9,13 @@ revision = "0007"
 down_revision = "0006"
 
 TABLES = ("bars", "import_bars")
+# For people: PostgreSQL has exact decimals, SQLite has none.
+VIEW = """
+CREATE VIEW decimal_bars AS
+SELECT symbol, interval, start, number, "end", open, high, low, close,
+  trim_scale(volume * power(10::numeric, -volume_decimals)) AS volume, trades, state, revision
+FROM bars
+"""
 
 
 def upgrade() -> None:
@@ -16,6 +23,8 @@ def upgrade() -> None:
     for table in TABLES:
         decimals = sa.Column("volume_decimals", sa.Integer, nullable=False, server_default="0")
         op.add_column(table, decimals)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(VIEW)
 
 
 def downgrade() -> None:
@@ -23,6 +32,8 @@ def downgrade() -> None:
 
     Bars with some are deleted: an older release would read other sizes.
     """
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP VIEW decimal_bars")
     for table in TABLES:
         op.execute(f"DELETE FROM {table} WHERE volume_decimals > 0")  # noqa: S608  our own names
         op.drop_column(table, "volume_decimals")

@@ -11,7 +11,7 @@ export interface Route {
 
 const DEFAULT_SYMBOL = 'AAPL';
 const CONNECT = 'connect';
-const INTERVAL = /^[1-9][0-9]{0,8}[smhdwMytvn]$/;
+const INTERVAL = /^([1-9][0-9]{0,8}[smhdwMytvn]|(0|[1-9][0-9]{0,8})\.[0-9]{0,17}[1-9][vn])$/;
 
 export function isInterval(text: string): boolean {
   return INTERVAL.test(text);

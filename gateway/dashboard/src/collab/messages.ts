@@ -26,7 +26,7 @@ export type PeerMessage =
 
 // What others send is shown to people: bounded, and never more than text.
 const MAX_NAME = 40;
-const INTERVAL = /^[1-9][0-9]{0,8}[smhdwMytvn]$/;
+const INTERVAL = /^([1-9][0-9]{0,8}[smhdwMytvn]|(0|[1-9][0-9]{0,8})\.[0-9]{0,17}[1-9][vn])$/;
 
 export function cleanName(name: unknown): string {
   const text = typeof name === 'string' ? name.trim().slice(0, MAX_NAME) : '';

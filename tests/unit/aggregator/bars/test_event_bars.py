@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from random import Random
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64
 from aggregator.bars.event_bars import MAX_BARS_PER_TRADE, MAX_PENDING, EventBars
-from marketdata.intervals import parse_interval
+from aggregator.bars.source import Amendment
+from marketdata.decimals import to_decimal
+from marketdata.intervals import IntervalKind, parse_interval
 from marketdata.timestamps import NS_PER_S
 
 GRACE = 2 * NS_PER_S
@@ -322,3 +325,70 @@ def test_coverage_and_phase_are_those_of_the_bars_time() -> None:
     (bar,) = bars.flush()
     assert (bar.coverage, bar.phase) == (Coverage.PARTIAL, "post")
     assert asked == [(START, START + 2)]
+
+
+def test_a_bar_may_end_after_a_fraction_of_a_unit() -> None:
+    bars = make_bars("0.5v")
+    for number, (volume, decimals) in enumerate([(467, 3), (2, 1), (1, 0), (3, 4)]):
+        bars.add(10.0, volume, START + number, number, decimals=decimals)
+    filled = bars.flush()
+    sizes = [to_decimal(bar.candle.volume, bar.candle.volume_decimals) for bar in filled]
+    assert sizes == [Decimal("0.5")] * 3
+    rest = bars.open_bar
+    assert rest is not None
+    assert to_decimal(rest.candle.volume, rest.candle.volume_decimals) == Decimal("0.1673")
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["0.5v", "3v", "0.0021v", "12.5n", "900n"]),
+    st.lists(
+        st.tuples(st.sampled_from([0.5, 9.25, 10.0]), st.integers(1, 10**5), st.integers(0, 4)),
+        max_size=30,
+    ),
+)
+def test_sizes_with_decimals_are_conserved_and_fill_bars_exactly(
+    interval: str, given_trades: list[tuple[float, int, int]]
+) -> None:
+    bars = make_bars(interval)
+    for number, (price, volume, decimals) in enumerate(given_trades):
+        bars.add(price, volume, START + number, number, decimals=decimals)
+    filled = bars.flush()
+    rest = bars.open_bar
+    found = [*filled, *([] if rest is None else [rest])]
+    sizes = [to_decimal(bar.candle.volume, bar.candle.volume_decimals) for bar in found]
+    sent = sum((to_decimal(volume, places) for _, volume, places in given_trades), Decimal(0))
+    assert sum(sizes, Decimal(0)) == sent
+    parsed = parse_interval(interval)
+    enough = to_decimal(parsed.size, parsed.decimals)
+    if parsed.kind is IntervalKind.VOLUME and not bars.capped:
+        assert all(size == enough for size in sizes[: len(filled)])
+        assert all(size < enough for size in sizes[len(filled) :])
+
+
+def test_a_trade_that_waits_can_be_cancelled_and_corrected() -> None:
+    bars = make_bars("10v")
+    for number in range(4):
+        bars.add(10.0 + number, 6, START + number, number)
+    amendment = Amendment(
+        row=0,
+        ts=START + 1,
+        sequence=1,
+        price=0.0,
+        volume=0,
+        decimals=0,
+        excludes=0,
+        is_cancelled=True,
+    )
+    bars.amend(amendment)
+    bars.amend(
+        amendment._replace(
+            ts=START + 2, sequence=2, price=20.0, volume=45, decimals=1, is_cancelled=False
+        )
+    )
+    filled = bars.flush()
+    assert [bar.candle.high for bar in filled] == [20.0]
+    assert [bar.candle.trades for bar in filled] == [2]
+    rest = bars.open_bar
+    assert rest is not None
+    assert to_decimal(rest.candle.volume, rest.candle.volume_decimals) == Decimal("6.5")

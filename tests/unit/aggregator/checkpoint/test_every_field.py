@@ -65,7 +65,10 @@ DERIVED = {
         "_one_group": "written anew by each call",
         "_one_coverage": "written anew by each call",
     },
-    "SymbolTable": {},
+    "SymbolTable": {
+        "_name_bytes": "the names, seen as bytes",
+        "_head_bytes": "the heads, seen as bytes",
+    },
     "Refusals": {},
     "ClockBars": {
         "names": "settings",

@@ -89,10 +89,15 @@ class Market:
 
     async def read(self, interval: str = "1w", **asked: Any) -> wire.BarsResponse:
         asked = {"symbol": "A", "include_partial": True, **asked}
+        if "from_ns" in asked:
+            asked["from"] = asked.pop("from_ns")
         return await self.reader.read(wire.BarsRequest(interval=interval, **asked))
 
     async def bars(self, interval: str = "1w", **asked: Any) -> list[wire.Bar]:
         return list((await self.read(interval, **asked)).bars)
+
+    async def filled(self, interval: str = "1w", **asked: Any) -> list[wire.Bar]:
+        return await self.bars(interval, fill=wire.FILL_ALL, **asked)
 
 
 # The same in plain Python: from a time to the date it counts for, and from a date to the time at
@@ -213,13 +218,13 @@ async def test_pages_and_ranges_are_parts_of_the_series(
     market = Market("day:America/New_York@17:00")
     market.trade(*trades)
     fill = data.draw(st.sampled_from([wire.FILL_NONE, wire.FILL_ALL]))
-    whole = await market.bars(interval, limit=10_000, fill=fill, **{"from": 0})
+    whole = await market.bars(interval, limit=10_000, fill=fill, from_ns=0)
     limit = data.draw(st.integers(1, 7))
     assert await market.bars(interval, limit=limit, fill=fill) == whole[-limit:]
     paged: list[wire.Bar] = []
     cursor = ""
     while True:
-        page = await market.read(interval, limit=limit, fill=fill, cursor=cursor, **{"from": 0})
+        page = await market.read(interval, limit=limit, fill=fill, cursor=cursor, from_ns=0)
         paged += page.bars
         assert len(page.bars) <= limit
         cursor = page.next_cursor
@@ -228,7 +233,7 @@ async def test_pages_and_ranges_are_parts_of_the_series(
     assert paged == whole
     starts = st.sampled_from([bar.start + shift for bar in whole for shift in (-1, 0, 1)])
     low, high = sorted((data.draw(starts), data.draw(starts)))
-    plain = await market.bars(interval, **{"from": max(low, 0), "to": high + 1})
+    plain = await market.bars(interval, from_ns=max(low, 0), to=high + 1)
     assert plain == [bar for bar in whole if low <= bar.start <= high and not bar.filler]
 
 
@@ -238,10 +243,10 @@ async def test_many_days_are_read_in_parts(interval: str) -> None:
     days = [make_bar(86_400 * n, "A", "1d", prices=(float(n + 1),)) for n in range(3_100)]
     market.store.rows = {(bar.start, 0): to_row(bar) for bar in days}
     market.now = 2**62
-    whole = await market.bars(interval, limit=10_000, **{"from": 0})
+    whole = await market.bars(interval, limit=10_000, from_ns=0)
     assert sum(bar.trades for bar in whole) == 3_100
     assert await market.bars(interval, limit=1_000) == whole[-1_000:]
-    page = await market.bars(interval, limit=50, **{"from": whole[7].start})
+    page = await market.bars(interval, limit=50, from_ns=whole[7].start)
     assert page == whole[7:57]
 
 
@@ -379,7 +384,7 @@ async def test_refused_ticks_of_each_day_count() -> None:
     refused = [at("2024-01-02T10:00"), at("2024-01-03T10:00"), at("2024-01-07T10:00")]
     market.refused = lambda _symbol, start, end: sum(start <= ts < end for ts in refused)
     market.store.refused = {at("2024-01-04T00:00"): 10, at("2024-01-09T00:00"): 100}
-    first, filler, second = await market.bars(fill=wire.FILL_ALL, **{"from": 0})
+    first, filler, second = await market.filled(from_ns=0)
     assert (first.refused, filler.refused, second.refused) == (13, 100, 0)
     assert filler.filler == wire.FILLER_REFUSED
 
@@ -393,8 +398,8 @@ async def test_periods_without_a_trade_are_filled_and_periods_without_a_trading_
     market.trade(Trade(at("2024-03-26T12:00", new_york), 7.0))
     market.trade(Trade(at("2024-04-04T12:00", new_york), 8.0))
     # Good Friday, 29 March, and the weekend after it.
-    plan_of_three = await market.bars("3d", fill=wire.FILL_ALL, **{"from": 0})
-    newest = await market.bars("3d", fill=wire.FILL_ALL)
+    plan_of_three = await market.filled("3d", from_ns=0)
+    newest = await market.filled("3d")
     assert plan_of_three == newest
     assert [(bar.filler != 0, bar.close) for bar in plan_of_three] == [
         (False, 7.0), (True, 7.0), (True, 7.0), (False, 8.0),

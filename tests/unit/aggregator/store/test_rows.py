@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.store.rows import place_of, rank_of, symbol_of, to_bar, to_message, to_row
 from aggregator.store.schema import KEY, STAGED, bar_columns, bars, import_bars
 from marketdata.fields import BAR_FIELDS
+from marketdata.wire.market_data_pb2 import EXCLUDE_HIGH_LOW, EXCLUDE_LAST, EXCLUDE_OPEN
 from tests.doubles.made_bars import make_bar
 
 
@@ -45,3 +48,18 @@ def test_every_stored_field_has_its_column_and_the_key_is_first() -> None:
     assert set(columns) == stored
     assert tuple(columns[: len(KEY)]) == KEY
     assert [column.name for column in import_bars.columns] == ["import", *(f.name for f in STAGED)]
+
+
+def test_prices_that_no_trade_gave_come_back_unknown() -> None:
+    bar = unlike_bar()
+    bar.candle.empty()
+    bar.candle.take(10.0, 467, bar.start, 1, EXCLUDE_OPEN | EXCLUDE_HIGH_LOW | EXCLUDE_LAST)
+    bar.candle.volume_decimals = 3
+    row = to_row(bar)
+    # SQLite has no NaN.
+    assert all(value == value for value in row)  # noqa: PLR0124
+    candle = to_bar(row).candle
+    assert all(map(isnan, (candle.open, candle.high, candle.low, candle.close)))
+    message = to_message(row)
+    assert all(map(isnan, (message.open, message.high, message.low, message.close)))
+    assert (message.volume, message.volume_decimals, message.vwap) == (467, 3, 10.0)

@@ -272,6 +272,20 @@ def test_however_slow_a_stream_is_sequences_grow_and_no_closed_state_is_missing(
     assert watchers.watched_topics == 0
 
 
+def test_an_early_state_that_comes_again_with_a_second_topic_keeps_its_place() -> None:
+    harness = EngineHarness("1s")
+    watchers = BarWatchers(harness.engine.series, 20, 1_000)
+    harness.engine.output.listener = watchers
+    queue = BarQueue(watchers, lambda: None)
+    harness.trade(Trade(DAY))
+    harness.close_due(DAY + 2 * S)
+    watchers.add(queue, [Topic("A", "1s")])
+    harness.trade(Trade(DAY + 2 * S), Trade(DAY - S // 10))
+    watchers.add(queue, [Topic("*", "1s")])
+    sequences = [bar.sequence for bar in take(queue, 1_000)[0]]
+    assert sequences == sorted(sequences)
+
+
 def test_present_states_come_in_the_order_of_their_publication() -> None:
     floor = Floor()
     floor.harness.trade(Trade(DAY + 2 * S), Trade(DAY + S))
