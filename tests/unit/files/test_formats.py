@@ -6,7 +6,6 @@ import gzip
 import zipfile
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -23,7 +22,7 @@ IDS = [sample.name for sample in SAMPLES]
 
 
 def read(
-    path: Path, after_row: int = 0, **options: Any
+    path: Path, after_row: int = 0, /, **options: str
 ) -> tuple[list[Trade], list[BadRow], list[str]]:
     bad: list[BadRow] = []
     titles: list[str] = []
