@@ -133,7 +133,7 @@ def measure_symbols(
     }
 
 
-def check(aggregator: Aggregator, market: Market, decimals: int) -> None:
+def check(aggregator: Aggregator, market: Market, decimals: int = 0) -> None:
     """Compare the state of every symbol with what went in; volumes had so many decimals.
 
     Raises:

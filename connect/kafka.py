@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 from google.protobuf.message import DecodeError
 
-from connect.outlet import Item, Outlet
+from connect.outlet import MAX_TICK_BYTES, Item, Outlet
 from connect.records import Records
 from connect.settings import ConnectSettings
 from connect.states import States
@@ -111,6 +111,10 @@ class KafkaSource:
         yield from self._records.trades(message, place, name)
 
     def _read_tick(self, record: ConsumerRecord[bytes, bytes]) -> Iterator[Item]:
+        size = len(record.value or b"")
+        if size > MAX_TICK_BYTES:
+            self._records.note_bad(f"{_place(record)}: {size} bytes, limit is {MAX_TICK_BYTES}")
+            return
         try:
             tick = Tick.FromString(record.value or b"")
         except DecodeError:
@@ -120,7 +124,11 @@ class KafkaSource:
         name = tick.trade_id.decode("latin-1") if tick.trade_id else _identity(record)
         if not tick.trade_id or self._settings.trade_id_prefix:
             tick.trade_id = make_id(f"{self._settings.trade_id_prefix}{name}")
-        yield tick.SerializeToString()
+        payload = tick.SerializeToString()
+        if len(payload) > MAX_TICK_BYTES:
+            self._records.note_bad(f"{_place(record)}: the tick is too long with its prefixes")
+            return
+        yield payload
 
 
 def _place(record: ConsumerRecord[bytes, bytes]) -> str:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from connect.errors import BadTrade, SourceFailed
 from connect.trades import Trade, make_id, read_price, read_size, read_time
+from marketdata.errors import InvalidSymbol
+from marketdata.symbols import normalize_symbol
 from marketdata.timestamps import TimestampUnit
 
 # The names that a field has if the user names none.
@@ -126,8 +128,12 @@ class FieldMap:
                 raise BadTrade(field, "is missing")
         volume, decimals = read_size(values["size"])
         identity = values["id"] if values["id"] is not None else default_id
+        try:
+            symbol = normalize_symbol(f"{self._symbol_prefix}{symbol.strip()}")
+        except InvalidSymbol as exc:
+            raise BadTrade("symbol", str(exc).removeprefix("symbol ")) from exc
         return Trade(
-            f"{self._symbol_prefix}{symbol.strip()}",
+            symbol,
             read_price(values["price"]),
             volume,
             decimals,

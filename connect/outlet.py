@@ -10,12 +10,12 @@ from itertools import islice
 from connect.errors import OutletFull
 from connect.trades import Trade
 from marketdata.producer import EncodedTicks, Producer, RejectedTick
-from marketdata.producer.encoding import record_head
-from marketdata.wire.market_data_pb2 import Tick
+from marketdata.producer.encoding import RowEncoder, record_head
 
 # Trades that wait here while the producer is full: some minutes of the busiest exchange, 50 MB.
 MAX_WAITING = 200_000
-# The largest tick has 220 bytes, and a batch 900,000.
+# The largest that a valid tick has; and so many of them are less than 900,000, the most of a batch.
+MAX_TICK_BYTES = 220
 _BATCH = 4_000
 
 
@@ -97,22 +97,16 @@ class Outlet:
         self._drained.set()
 
 
-def encode_trades(trades: Iterable[Item]) -> EncodedTicks:
+def encode_trades(items: Iterable[Item]) -> EncodedTicks:
     """Return trades as the records of a batch."""
-    tick = Tick()
+    encode = RowEncoder("ns").encode
     records = []
-    for trade in trades:
-        if isinstance(trade, bytes):
-            payload = trade
+    for item in items:
+        if isinstance(item, bytes):
+            records.append(record_head(len(item)) + item)
         else:
-            tick.symbol = trade.symbol
-            tick.price = trade.price
-            tick.volume = trade.volume
-            tick.volume_decimals = trade.decimals
-            tick.exchange_timestamp = trade.ts_ns
-            tick.trade_id = trade.trade_id
-            payload = tick.SerializeToString()
-        records.append(record_head(len(payload)) + payload)
+            symbol, price, volume, decimals, ts_ns, trade_id = item
+            records.append(encode(symbol, price, (volume, decimals), ts_ns, trade_id=trade_id))
     return EncodedTicks(b"".join(records), len(records))
 
 

@@ -109,5 +109,6 @@ def read_time(value: object, unit: TimestampUnit = "auto") -> int:
 
 def make_id(text: str) -> bytes:
     """Return the identity of a trade in at most 64 bytes; a longer text is hashed."""
-    raw = text.encode()
+    # JSON may have halves of characters.
+    raw = text.encode("utf-8", "backslashreplace")
     return raw if len(raw) <= MAX_ID_BYTES else blake2b(raw, digest_size=16).hexdigest().encode()

@@ -91,6 +91,14 @@ def walk(
             "INGEST_SYMBOL_CASE=upper they are AAPL.",
         ),
     ] = None,
+    decimals: Annotated[
+        int | None,
+        typer.Option(help="Volumes count so many decimals: with 3, 467 is 0.467 (0)."),
+    ] = None,
+    trade_ids: Annotated[
+        bool | None,
+        typer.Option("--trade-ids/--no-trade-ids", help="Give each trade an id."),
+    ] = None,
     bad_fraction: Annotated[
         float | None, typer.Option(help="Make this part of the ticks bad, in every way in turn.")
     ] = None,

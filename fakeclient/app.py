@@ -70,7 +70,13 @@ def walk_job(settings: FakeclientSettings) -> Job:
         rate=USUAL_RATE if rate == inf else rate,
     )
     bad_mix = BadMix(settings.bad_fraction) if settings.bad_fraction else None
-    packer = Packer(settings.connections, bad_mix, acks=settings.acks)
+    packer = Packer(
+        settings.connections,
+        bad_mix,
+        acks=settings.acks,
+        decimals=settings.decimals,
+        has_ids=settings.trade_ids,
+    )
     speed = "as fast as possible" if rate == inf else f"{rate:,g} ticks/s"
     title = (
         f"sending a random walk of {len(settings.symbols):,} symbols (seed {settings.seed}) to "

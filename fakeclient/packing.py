@@ -47,14 +47,24 @@ class Packer:
         bad_mix: which ticks are made bad.
         acks: whether a tick gets the head that it has in the batch of a producer session, in place
             of that of a frame.
+        decimals: of the volumes, which count 10^-decimals.
+        has_ids: whether a good tick gets its exchange time as the id of its trade.
     """
 
     def __init__(
-        self, connections: int = 1, bad_mix: BadMix | None = None, *, acks: bool = False
+        self,
+        connections: int = 1,
+        bad_mix: BadMix | None = None,
+        *,
+        acks: bool = False,
+        decimals: int = 0,
+        has_ids: bool = False,
     ) -> None:
         self._connections = connections
         self._bad_mix = bad_mix
         self._acks = acks
+        self._decimals = decimals
+        self._has_ids = has_ids
         self._pack_head = record_head if acks else _LENGTH.pack
         # The connection of each spelling. A walk has 100,000 at most; beyond MAX_ROUTES, which only
         # a file can have, it is emptied and filled again.
@@ -68,9 +78,9 @@ class Packer:
 
     def _pack_good(self, rows: Iterable[Row]) -> Parcels:
         # The hot loop: one message object reused costs 0.7 µs per tick, a new one each 1.0 µs.
-        routes, pack_head = self._routes, self._pack_head
+        routes, pack_head, has_ids = self._routes, self._pack_head, self._has_ids
         frames: list[list[bytes]] = [[] for _ in range(self._connections)]
-        tick = Tick()
+        tick = Tick(volume_decimals=self._decimals)
         serialize = tick.SerializeToString
         for symbol, price, volume, ts_ns in rows:
             route = routes.get(symbol)
@@ -80,6 +90,8 @@ class Packer:
             tick.price = price
             tick.volume = volume
             tick.exchange_timestamp = ts_ns
+            if has_ids:
+                tick.trade_id = b"%d" % ts_ns
             payload = serialize()
             # Twice extend by one beats one concatenation per frame.
             frames[route] += (pack_head(len(payload)), payload)
@@ -124,6 +136,8 @@ class Packer:
             kind = bad_mix.next_kind()
             if kind is None:
                 tick = Tick(symbol=symbol, price=price, volume=volume, exchange_timestamp=ts_ns)
+                tick.volume_decimals = self._decimals
+                tick.trade_id = b"%d" % ts_ns if self._has_ids else b""
                 payload = tick.SerializeToString()
             else:
                 payload = spoil(kind, row)

@@ -12,6 +12,7 @@ from fakeclient.walk import KNOWN_SYMBOLS, USUAL_RATE, choose_symbols
 from marketdata.addresses import split_address
 from marketdata.producer.options import check_producer_id
 from marketdata.settings import ServiceSettings
+from marketdata.validation import MAX_VOLUME_DECIMALS
 
 
 def _read_symbols(value: object) -> object:
@@ -63,6 +64,9 @@ class FakeclientSettings(ServiceSettings):
     seed: int = 1
     duration: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     messy: bool = False
+    # What a crypto exchange sends: volumes that count 10^-decimals, and trades with ids.
+    decimals: int = Field(default=0, ge=0, le=MAX_VOLUME_DECIMALS)
+    trade_ids: bool = False
     bad_fraction: float = Field(default=0.0, ge=0, le=1)
     # An aggregator. Prices begin at the last ones that it knows; without an answer, at the seed's.
     continue_from: Annotated[str, AfterValidator(_check_optional_address)] = ""

@@ -132,11 +132,6 @@ def check_values(
     # Most volumes need no power.
     if volume > limits.max_volume and volume > limits.max_volume * 10**decimals:
         return RejectReason.VOLUME_TOO_LARGE
-    return check_time(ts_ns, latest_ns)
-
-
-def check_time(ts_ns: int, latest_ns: int) -> RejectReason | None:
-    """Return why an exchange time is not valid, or None."""
     if ts_ns <= 0:
         return RejectReason.TIMESTAMP_NOT_POSITIVE
     if ts_ns > latest_ns:
@@ -246,7 +241,7 @@ class TickRules:
         except InvalidSymbol as exc:
             return RejectReason(exc.reason)
         sent = tick.exchange_timestamp
-        unit_ns = self._unit_of(sent)
+        unit_ns = 1 if sent >= self._ns_from else nanoseconds_in(sent, self.timestamp_unit)
         reason = self._check_tick(tick, symbol, sent * unit_ns, self.latest_ns(now_ns))
         ts_ns = self._settle(reason, sent, unit_ns, units)
         if isinstance(ts_ns, RejectReason):
@@ -285,33 +280,43 @@ class TickRules:
             excludes: the bits of Exclude.
             price_rule: which prices are valid.
         """
-        unit_ns = self._unit_of(timestamp)
+        # Most times need no conversion.
+        unit_ns = (
+            1 if timestamp >= self._ns_from else nanoseconds_in(timestamp, self.timestamp_unit)
+        )
+        ts_ns = timestamp * unit_ns
         reason = check_values(
-            *(price, volume, timestamp * unit_ns, latest_ns, self.limits),
+            price,
+            volume,
+            ts_ns,
+            latest_ns,
+            self.limits,
             decimals=decimals,
             excludes=excludes,
             price_rule=price_rule,
         )
         return self._settle(reason, timestamp, unit_ns, units)
 
-    def _unit_of(self, timestamp: int) -> int:
-        # Most times need no conversion.
-        return 1 if timestamp >= self._ns_from else nanoseconds_in(timestamp, self.timestamp_unit)
-
     def _check_tick(
         self, tick: Tick, symbol: str, ts_ns: int, latest_ns: int
     ) -> RejectReason | None:
-        reason = check_additions(tick)
-        if reason is not None:
-            return reason
-        if tick.action == TickAction.TICK_ACTION_CANCEL:
-            # It says nothing of price and volume.
-            return check_time(ts_ns, latest_ns)
+        decimals, excludes, action = tick.volume_decimals, tick.excludes, tick.action
+        if decimals or excludes or action or tick.trade_id:
+            reason = check_additions(tick)
+            if reason is not None:
+                return reason
+            if action == TickAction.TICK_ACTION_CANCEL:
+                # It says nothing of price and volume.
+                return check_values(1.0, 1, ts_ns, latest_ns)
         price = tick.price
         return check_values(
-            *(price, tick.volume, ts_ns, latest_ns, self.limits),
-            decimals=tick.volume_decimals,
-            excludes=tick.excludes,
+            price,
+            tick.volume,
+            ts_ns,
+            latest_ns,
+            self.limits,
+            decimals=decimals,
+            excludes=excludes,
             # Any rule takes prices above 0.
             price_rule="positive" if price > 0.0 else self.prices.of(symbol),
         )

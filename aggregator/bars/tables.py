@@ -107,7 +107,7 @@ class NewRow:
         self.base["room"] = NEVER
         self.base["other_latest"] = -1
         self.symbol = np.zeros((), SYMBOL)
-        self.symbol["latest"] = -1
+        self.symbol["latest"] = self.symbol["remembered"] = -1
         self.symbol["due_at"] = NEVER
         self.symbol["money_room"] = MAX_MONEY
         # Not their subclasses, which may divide time otherwise.

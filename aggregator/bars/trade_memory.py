@@ -12,7 +12,7 @@ from aggregator.bars.tables import make_column
 from aggregator.wire.ticks import HAS_ID, Ticks
 
 # The columns of a trade.
-_OF_TRADES = ("ids", "rows", "prices", "volumes", "times", "sequences", "marks")
+_OF_TRADES = ("ids", "rows", "prices", "volumes", "times", "sequences", "marks", "previous")
 _KINDS: dict[str, Any] = {"rows": np.int32, "prices": np.float64, "marks": np.int32}
 
 
@@ -22,13 +22,13 @@ def _make_memory(trades: int) -> Memory:
         name: make_column(trades, _KINDS.get(name, np.int64), (2,) if name == "ids" else ())
         for name in _OF_TRADES
     }
-    return Memory(taken=np.zeros(1, np.int64), slots=make_column(slots, np.int32), **columns)
+    return Memory(taken=np.zeros(2, np.int64), slots=make_column(slots, np.int32), **columns)
 
 
 class TradeMemory:
     """The newest trades with an id.
 
-    It takes 56 bytes for a trade, and 8 to 16 to find it, once there are trades with ids.
+    It takes 64 bytes for a trade, and 8 to 16 to find it, once there are trades with ids.
 
     Args:
         capacity: how many trades are remembered at most.
@@ -39,7 +39,7 @@ class TradeMemory:
         self.columns = _make_memory(0)
 
     def __len__(self) -> int:
-        return min(int(self.columns.taken[0]), len(self.columns.rows))
+        return int(self.columns.taken[0] - self.columns.taken[1])
 
     def begin(self, ticks: Ticks, start: int, stop: int) -> None:
         """Remember trades from now on if some of the ticks have ids, and there is room for any."""
@@ -60,24 +60,24 @@ class TradeMemory:
         return int(find_remembered(self.columns, row, int(words[0]), int(words[1])))
 
     def dump_state(self) -> dict[str, Any]:
-        """Return the trades, from the first that is remembered on."""
-        count, size = int(self.columns.taken[0]), len(self)
-        first = count - size
-        order = (first + np.arange(size)) % max(size, 1)
+        """Return the trades in their order."""
+        places = self._places()
         return {
-            **{name: getattr(self.columns, name)[order] for name in _OF_TRADES},
+            "taken": self.columns.taken,
+            **{name: getattr(self.columns, name)[places] for name in _OF_TRADES},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on where another memory was, which may have had another capacity."""
-        saved = len(state["rows"])
-        self.columns = _make_memory(0)
-        if not saved or not self._capacity:
-            return
-        self.columns = _make_memory(self._capacity)
-        # The newest ones, at the first places.
-        kept = min(saved, self._capacity)
+        last, first = state["taken"].tolist()
+        self.columns = _make_memory(self._capacity if last > first else 0)
+        kept = min(last - first, len(self.columns.rows))
+        self.columns.taken[:] = last, last - kept
+        places = self._places()
         for name in _OF_TRADES:
-            getattr(self.columns, name)[:kept] = state[name][saved - kept :]
-        self.columns.taken[0] = kept
-        index_trades(self.columns, kept)
+            getattr(self.columns, name)[places] = state[name][last - first - kept :]
+        index_trades(self.columns)
+
+    def _places(self) -> NDArray[np.int64]:
+        last, first = self.columns.taken.tolist()
+        return np.arange(first, last) % max(len(self.columns.rows), 1)

@@ -251,7 +251,7 @@ def _is_same(w: Waiting, entry: Entry, source: int, size: int) -> bool:
     if entry.stop - entry.begin != size:
         return False
     at = address_of(w.data) + entry.begin
-    for offset in range(size):
+    for offset in range(size):  # noqa: SIM110  the loops have no generators
         if load_byte(at + offset) != load_byte(source + offset):
             return False
     return True

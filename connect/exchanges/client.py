@@ -226,7 +226,7 @@ class _Tap(ArrayCache):  # type: ignore[misc]
         self._on_trade(self._market, item)
 
 
-def _handle_exactly(client: Any, data: str | bytes) -> None:
+def _handle_exactly(client: Any, data: Any) -> None:
     # As ccxt does it, with two changes. Numbers with a point stay the text that the exchange sent,
     # as ccxt's REST calls have them. And an error, of which ccxt's parsers may raise any, ends the
     # connection at once, not only when pings fail.
@@ -234,8 +234,8 @@ def _handle_exactly(client: Any, data: str | bytes) -> None:
         # Of a connection that has failed nothing more is taken: it would hide what was missed.
         return
     try:
-        is_text = client.decompressBinary and isinstance(data, bytes)
-        text = data.decode() if is_text else data
+        is_text = isinstance(data, str) or not client.decompressBinary
+        text = data if is_text else data.decode()
         is_json = text[:1] in ("{", "[", b"{", b"[")
         client.on_message_callback(client, json.loads(text, parse_float=str) if is_json else text)
     except Exception as exc:
@@ -259,11 +259,24 @@ def make_exchange(name: str, profile: Profile, url: str, api_key: str) -> Any:
     exchange.options.update(profile.options)
     # What may be deposited and withdrawn is no matter of ours.
     exchange.has["fetchCurrencies"] = False
+    if profile.keyless and not api_key:
+        exchange.sign = _sign_keyless(exchange.sign, profile.keyless)
     keep_alive = exchange.streaming.get("keepAlive") or _KEEP_ALIVE_MS
     exchange.streaming = exchange.streaming | {"keepAlive": min(keep_alive, _KEEP_ALIVE_MS)}
     if url:
         exchange.urls["api"] = replace_origins(exchange.urls["api"], url)
     return exchange
+
+
+def _sign_keyless(sign: Callable[..., Any], keyless: Mapping[str, str]) -> Callable[..., Any]:
+    # ccxt refuses a call that it takes for one with a key. It is signed as another one is.
+    def signed(path: str, *arguments: Any, **named: Any) -> Any:
+        other = keyless.get(path, path)
+        request = sign(other, *arguments, **named)
+        request["url"] = request["url"].replace(f"/{other}?", f"/{path}?")
+        return request
+
+    return signed
 
 
 def replace_origins(urls: Any, origin: str) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 
-from connect.errors import BadTrade
+from connect.errors import BadTrade, SourceFailed
 from connect.exchanges.client import RawTrade
 from connect.exchanges.continuity import Continuity, Filling, Gap, Seen
 from connect.exchanges.trades import read_trade
 from connect.trades import Trade
+from marketdata.errors import InvalidSymbol
+from marketdata.symbols import normalize_symbol
 
 # Beyond that the newest two become one.
 MAX_GAPS = 16
@@ -87,8 +89,14 @@ def symbol_of(raw_market: RawTrade, style: str, prefix: str) -> str:
         raw_market: of ccxt.
         style: ``dash`` (BTC-USDT), ``exchange`` (its own name) or ``unified`` (BTC/USDT).
         prefix: put before it.
+
+    Raises:
+        SourceFailed: it is not valid.
     """
     name: str = raw_market["id"] if style == "exchange" else raw_market["symbol"]
     if style == "dash":
         name = name.replace("/", "-")
-    return f"{prefix}{name}"
+    try:
+        return normalize_symbol(f"{prefix}{name}")
+    except InvalidSymbol as exc:
+        raise SourceFailed(str(exc)) from exc

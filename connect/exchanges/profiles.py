@@ -22,19 +22,17 @@ Fetch = Callable[[int | None, int | None, dict[str, Any]], Awaitable[list[Seen]]
 Pages = Callable[[Fetch, Gap], AsyncIterator[list[Seen]]]
 
 
-async def _newest(fetch: Fetch, gap: Gap) -> AsyncIterator[list[Seen]]:
-    # The newest page is all that there is.
-    yield await fetch(None, PAGE, {})
-
-
-async def _binance_by_id(fetch: Fetch, gap: Gap) -> AsyncIterator[list[Seen]]:
+async def _newest_then_by_id(fetch: Fetch, gap: Gap) -> AsyncIterator[list[Seen]]:
+    # Binance's newest trades come in one cheap call; those of any time, by number, cost more.
+    page = await fetch(None, PAGE, {"fetchTradesMethod": "publicGetTrades"})
+    yield page
     following = int(gap.after.id)
+    if page and int(page[0].id) <= following + 1:
+        return
     while gap.before is None or following < int(gap.before.id):
         params = {"fetchTradesMethod": "publicGetHistoricalTrades", "fromId": str(following)}
         page = await fetch(None, PAGE, params)
         yield page
-        if not page or int(page[-1].id) < following:
-            return
         if len(page) < PAGE:
             return
         following = int(page[-1].id) + 1
@@ -84,22 +82,20 @@ class Profile:
 
     # The trades of a market are numbered without gaps.
     consecutive: bool = False
-    # How missed trades are fetched, without an API key and with one.
+    # How missed trades are fetched.
     pages: Pages | None = None
-    pages_with_key: Pages | None = None
     # Options of ccxt.
     options: Mapping[str, object] = field(default_factory=dict)
+    # Calls for which ccxt wants an API key and the exchange none, and calls that need none.
+    keyless: Mapping[str, str] = field(default_factory=dict)
 
 
 _BINANCE = Profile(
     consecutive=True,
-    pages=_newest,
-    pages_with_key=_binance_by_id,
-    options={
-        # ccxt's own choice, aggregate trades, has other ids than the live trades.
-        "fetchTradesMethod": "publicGetTrades",
-        "fetchMarkets": {"types": ["spot"]},
-    },
+    # ccxt's own choice, aggregate trades, has other ids than the live trades.
+    pages=_newest_then_by_id,
+    options={"fetchMarkets": {"types": ["spot"]}},
+    keyless={"historicalTrades": "trades"},
 )
 
 PROFILES: Mapping[str, Profile] = {

@@ -157,8 +157,6 @@ class ExchangeSource:
 
     async def _fill(self, market: Market, gap: Gap) -> None:
         pages = self._profile.pages
-        if self._settings.api_key and self._profile.pages_with_key:
-            pages = self._profile.pages_with_key
         where = f"{market.symbol} {gap.describe()}"
         if pages is None:
             self._states.warn(f"gap: {where} is not filled, see docs/live-sources.md")
@@ -183,8 +181,7 @@ class ExchangeSource:
                     break
         except SourceFailed as exc:
             # The live trades go on.
-            self._states.warn(f"gap: {where} is not filled: {exc}")
-            return
+            self._states.warn(f"filling refused: {where}: {exc}")
         self._say_filled(market, filling.filled, filling.missing)
 
     async def _keep_position(self, path: Path) -> None:

@@ -39,6 +39,8 @@ TickRow = (
     | tuple[str, Price, Volume, Timestamp, TradeId, int]
 )
 
+_SIZED = (Decimal, tuple)
+_NO_ID = b""
 _RECORD_TAG = 3 << 3 | 2
 _HEADS = tuple(bytes((_RECORD_TAG, size)) for size in range(0x80))
 
@@ -72,7 +74,7 @@ class RowEncoder:
         volume: Volume,
         timestamp: Timestamp,
         *,
-        trade_id: TradeId = b"",
+        trade_id: TradeId = _NO_ID,
         excludes: int = 0,
     ) -> bytes:
         """Return one encoded record.
@@ -80,7 +82,9 @@ class RowEncoder:
         Raises:
             InvalidTick: an argument has the wrong type, or does not fit its field.
         """
-        if trade_id != b"" or excludes or isinstance(volume, Decimal | tuple):
+        # Most ticks have none of these; the checks cost 0.03 µs.
+        is_sized = type(volume) is not int and isinstance(volume, _SIZED)
+        if is_sized or trade_id is not _NO_ID or excludes:
             return self._encode_marked(
                 symbol, price, volume, timestamp, trade_id=trade_id, excludes=excludes
             )
@@ -95,7 +99,11 @@ class RowEncoder:
             tick.exchange_timestamp = timestamp
         except (TypeError, ValueError, OverflowError) as exc:
             raise _problem_of(symbol, price, volume, timestamp) from exc
-        return _record_of(tick)
+        payload = tick.SerializeToString()
+        size = len(payload)
+        if size > MAX_SYMBOL_BYTES:
+            check_symbol(symbol)
+        return record_head(size) + payload
 
     def encode_cancel(self, symbol: str, trade_id: TradeId, timestamp: Timestamp) -> bytes:
         """Return the record that cancels a trade.
@@ -144,24 +152,21 @@ class RowEncoder:
         tick = self._marked
         tick.volume, tick.volume_decimals = volume_number(volume)
         tick.trade_id = trade_id_bytes(trade_id)
-        tick.excludes = excludes_number(excludes)
+        tick.excludes = excludes_number(excludes) if excludes else 0
         tick.action = action
-        timestamp = time_number(timestamp, self._unit_ns)
+        if type(timestamp) is not int or self._unit_ns != 1:
+            timestamp = time_number(timestamp, self._unit_ns)
         try:
             tick.symbol = symbol
             tick.price = price  # type: ignore[assignment]
             tick.exchange_timestamp = timestamp
         except (TypeError, ValueError, OverflowError) as exc:
             raise _problem_of(symbol, price, tick.volume, timestamp) from exc
-        return _record_of(tick)
-
-
-def _record_of(tick: Tick) -> bytes:
-    payload = tick.SerializeToString()
-    size = len(payload)
-    if size > MAX_SYMBOL_BYTES:
-        check_symbol(tick.symbol)
-    return record_head(size) + payload
+        payload = tick.SerializeToString()
+        size = len(payload)
+        if size > MAX_SYMBOL_BYTES:
+            check_symbol(symbol)
+        return record_head(size) + payload
 
 
 def _present(trade_id: TradeId) -> bytes:
@@ -190,7 +195,12 @@ def encode_rows(
     size = 0
     try:
         for row in rows:
-            record = _encode_row(encode, row)
+            try:
+                symbol, price, volume, timestamp = row  # type: ignore[misc]
+            except (TypeError, ValueError):
+                record = _encode_longer(encode, row)
+            else:
+                record = encode(symbol, price, volume, timestamp)
             if len(records) == max_ticks or size + len(record) > MAX_BATCH_BYTES:
                 yield EncodedTicks(b"".join(records), len(records))
                 records.clear()
@@ -205,18 +215,14 @@ def encode_rows(
         yield EncodedTicks(b"".join(records), len(records))
 
 
-def _encode_row(encode: Callable[..., bytes], row: TickRow) -> bytes:
+def _encode_longer(encode: Callable[..., bytes], row: Any) -> bytes:
     try:
-        values = tuple(row)
-    except TypeError:
-        values = ()
-    if len(values) == 4:
-        return encode(*values)
-    if not 5 <= len(values) <= 6:
+        symbol, price, volume, timestamp, trade_id, *others = row
+        (excludes,) = others or (0,)
+    except (TypeError, ValueError) as exc:
         problem = f"{row!r:.60} is not (symbol, price, volume, timestamp), trade_id and excludes"
-        raise InvalidTick("row", problem)
-    excludes = values[5] if len(values) == 6 else 0
-    return encode(*values[:4], trade_id=values[4], excludes=excludes)
+        raise InvalidTick("row", problem) from exc
+    return encode(symbol, price, volume, timestamp, trade_id=trade_id, excludes=excludes)
 
 
 def record_head(size: int) -> bytes:

@@ -157,7 +157,10 @@ def trade_id_bytes(value: Any) -> bytes:
     Raises:
         InvalidTick: it is not an id, or too long.
     """
-    if isinstance(value, str):
+    data: bytes
+    if type(value) is bytes:
+        data = value
+    elif isinstance(value, str):
         try:
             data = value.encode()
         except UnicodeEncodeError as exc:

@@ -60,7 +60,8 @@ async def test_the_producer_makes_a_bar_of_demo() -> None:
 
 
 async def test_the_notebook_runs(tmp_path: Path) -> None:
-    notebook = nbformat.read(ROOT / "examples" / "bars.ipynb", as_version=4)
+    path = ROOT / "examples" / "bars.ipynb"
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     store = {"AGGREGATOR_STORE": f"sqlite:///{tmp_path}/bars.db"}
     async with (
         run_backend(**store) as (_, aggregator_port, _, ingest_port),

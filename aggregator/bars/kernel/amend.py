@@ -7,7 +7,7 @@ session change, or none does.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -29,7 +29,7 @@ from aggregator.bars.kernel.codes import DONE, NEED_ROOM, NEED_RULE, OVERFLOW, U
 from aggregator.bars.kernel.events import note_trade, touch
 from aggregator.bars.kernel.gather import add_gathered
 from aggregator.bars.kernel.limits import has_space, measure_room, set_limits
-from aggregator.bars.kernel.memory import CANCELLED, MEMORY, Memory, excludes_of
+from aggregator.bars.kernel.memory import CANCELLED, LEFT_OUT_BY_BARS, MEMORY, Memory, excludes_of
 from aggregator.bars.kernel.pool import find_bar
 from aggregator.bars.kernel.records import (
     BY_PYTHON,
@@ -98,26 +98,38 @@ def _remembered(memory: Memory, place: int, scale: int) -> Trade:
     )
 
 
+class _Span(NamedTuple):
+    """The time of a candle, and the number of the last remembered trade of its symbol."""
+
+    start: int
+    end: int
+    last: int
+
+
 @fused_part
-def _make_again(candle: CandleNumbers, memory: Memory, left_out: int, start: int, end: int) -> None:
-    """Make a candle of the remembered trades of a time, but for one."""
-    row = memory.rows[left_out]
+def _make_again(candle: CandleNumbers, memory: Memory, left_out: int, span: _Span) -> bool:
+    """Make a candle of its remembered trades, but for one; return whether all are remembered."""
+    wanted = candle.trades - 1
     empty(candle)
-    for place in range(min(memory.taken[0], memory.rows.shape[0])):
+    number = span.last
+    # The newest are the first, so the trades of a bar are soon found.
+    while number >= memory.taken[1] and candle.trades < wanted:
+        place = number % memory.rows.shape[0]
         if (
-            memory.rows[place] == row
-            and start <= memory.times[place] < end
+            span.start <= memory.times[place] < span.end
             and place != left_out
             and not memory.marks[place] & CANCELLED
         ):
+            if memory.marks[place] & LEFT_OUT_BY_BARS:
+                return False
             trade = _remembered(memory, place, candle.volume_decimals)
             take(candle, trade.price, trade.volume, trade.ts, trade.sequence, trade.excludes)
+        number = memory.previous[place]
+    return bool(candle.trades == wanted)
 
 
 @fused_part
-def _amend(
-    candle: CandleNumbers, memory: Memory, place: int, new: Trade, bounds: tuple[int, int]
-) -> int:
+def _amend(candle: CandleNumbers, memory: Memory, place: int, new: Trade, span: _Span) -> int:
     """Take a trade out of a candle, and the new one in if it has a time; return DONE if it can."""
     old = _remembered(memory, place, candle.volume_decimals)
     trades = candle.trades
@@ -125,10 +137,8 @@ def _amend(
         return UNUSUAL
     if trades > 1 and not _gave_a_price(candle, old):
         _subtract(candle, old)
-    else:
-        _make_again(candle, memory, place, bounds[0], bounds[1])
-        if candle.trades != trades - 1:
-            return UNUSUAL
+    elif not _make_again(candle, memory, place, span):
+        return UNUSUAL
     if new.ts:
         if not has_room(candle, new.volume, new.price * new.volume):
             return OVERFLOW
@@ -167,13 +177,14 @@ def _prepare(
             copy(made[index], t.slots[row, index].candle)
         else:
             copy(made[index], t.bars[target].candle)
-        code = _amend(made[index], memory, place, new, (start, end))
+        span = _Span(start, end, symbol.remembered)
+        code = _amend(made[index], memory, place, new, span)
         if code != DONE:
             return code
     if is_in_session(symbol, ts):
         copy(made[slots], symbol.session)
-        bounds = symbol.session_start, symbol.session_end
-        return _amend(made[slots], memory, place, new, bounds)
+        span = _Span(symbol.session_start, symbol.session_end, symbol.remembered)
+        return _amend(made[slots], memory, place, new, span)
     return DONE
 
 

@@ -39,7 +39,7 @@ from aggregator.bars.kernel.limits import (
     has_space,
     set_limits,
 )
-from aggregator.bars.kernel.memory import MEMORY, Memory, find_trade, remember
+from aggregator.bars.kernel.memory import LEFT_OUT_BY_BARS, MEMORY, Memory, find_trade, remember
 from aggregator.bars.kernel.records import (
     BY_PYTHON,
     INT,
@@ -337,7 +337,7 @@ def apply_marked(
             index += 1
             continue
         index += 1
-        code = DONE
+        code, not_counted = DONE, state.left_out + state.bars_evicted
         if not trade.excludes and _only_adds(base, trade):
             add(base.candle, trade.price, trade.volume, trade.ts, trade.sequence)
         elif not gather(t, row, trade):
@@ -345,7 +345,11 @@ def apply_marked(
             if code >= NEED_ROOM:
                 return code, index - 1, t.state[0].changed
         if mark & HAS_ID and memory.rows.shape[0]:
-            remember(memory, row, ticks.ids[index - 1, 0], ticks.ids[index - 1, 1], trade, scale)
+            words = ticks.ids[index - 1, 0], ticks.ids[index - 1, 1]
+            left_out = state.left_out + state.bars_evicted != not_counted
+            mark = scale | trade.excludes << EXCLUDES_SHIFT
+            mark |= LEFT_OUT_BY_BARS if left_out else 0
+            remember(memory, t.symbols[row], row, words, trade, mark)
         if code == DONE and base.batch != batch:
             note_state(t, row, batch)
             measure_lag(t, row, trade.ts)

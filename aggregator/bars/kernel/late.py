@@ -88,7 +88,10 @@ def _find_targets(t: Tables, row: int, trade: Trade, latest: int) -> tuple[int, 
             continue
         slot.target = LEFT_OUT
         start, end = bounds_of(t.symbols[row], slot, trade.ts)
-        if start == end or (too_late and latest >= end + t.state[0].grace):
+        if start == end:
+            continue
+        if too_late and latest >= end + t.state[0].grace:
+            t.state[0].left_out += 1
             continue
         place = find_bar(t, row, index, start)
         if place < 0 and start <= slot.evicted_until:
@@ -96,7 +99,9 @@ def _find_targets(t: Tables, row: int, trade: Trade, latest: int) -> tuple[int, 
         elif place < 0:
             slot.target = MISSING
             taken += 1
-        elif not (too_late and t.bars[place].state >= FINAL):
+        elif too_late and t.bars[place].state >= FINAL:
+            t.state[0].left_out += 1
+        else:
             slot.target = place
             taken += 1
             if not has_room(t.bars[place].candle, volume, money):

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.bars.kernel.records import INT, INTS, VOID, Trade
+from aggregator.bars.kernel.records import INT, INTS, VOID, Symbol, Trade
 from aggregator.wire.ticks import EXCLUDES, EXCLUDES_SHIFT
 from marketdata.kernels import KERNELS, fused_part, kernel_part, types
 
 # A bit of a mark: the trade was cancelled.
 CANCELLED = 1 << 15
+# Another one: some bar of its time did not take it.
+LEFT_OUT_BY_BARS = 1 << 16
 _MIX_0 = -7046029254386353131
 _MIX_1 = -4417276706812531889
 
@@ -25,8 +27,9 @@ class Memory(NamedTuple):
     """The remembered trades, a column for each number.
 
     Attributes:
-        taken: one number: how many trades were remembered so far, also those forgotten. The place
-            of a trade is its number modulo the length of the columns.
+        taken: two numbers: how many trades were remembered so far, and the number of the first that
+            was not forgotten. Trades are numbered 0, 1, 2, ...; the place of one is its number
+            modulo the length of the columns.
         slots: the place of a trade plus 1, by the hash of its symbol and id; 0: free. A power of
             two, half of them free.
         ids: the trade ids, packed by :mod:`aggregator.wire.trade_id`.
@@ -35,7 +38,8 @@ class Memory(NamedTuple):
         volumes: at the scale of :attr:`marks`.
         times: exchange times.
         sequences: which decide between trades of the same time.
-        marks: of :class:`aggregator.wire.ticks.Ticks`, and CANCELLED.
+        marks: of :class:`aggregator.wire.ticks.Ticks`, and the bits above.
+        previous: the number of the trade of the same symbol before, -1: there is none.
     """
 
     taken: NDArray[np.int64]
@@ -47,6 +51,7 @@ class Memory(NamedTuple):
     times: NDArray[np.int64]
     sequences: NDArray[np.int64]
     marks: NDArray[np.int32]
+    previous: NDArray[np.int64]
 
 
 # numba's types are untyped.
@@ -54,7 +59,7 @@ _types: Any = types
 MEMORY: Any = _types.NamedTuple(
     (
         *(INTS, _types.int32[::1], INT[:, ::1], _types.int32[::1], _types.float64[::1]),
-        *(INTS, INTS, INTS, _types.int32[::1]),
+        *(INTS, INTS, INTS, _types.int32[::1], INTS),
     ),
     Memory,
 )
@@ -113,13 +118,20 @@ def _take_from_slot(memory: Memory, place: int) -> None:
 
 
 @fused_part
-def remember(memory: Memory, row: int, id0: int, id1: int, trade: Trade, decimals: int) -> None:
-    """Remember a trade that is not remembered yet."""
+def remember(
+    memory: Memory, symbol: Symbol, row: int, words: tuple[int, int], trade: Trade, mark: int
+) -> None:
+    """Remember a trade that is not remembered yet, with the words of its id and its mark."""
     capacity = memory.rows.shape[0]
-    place: int = memory.taken[0] % capacity
-    if memory.taken[0] >= capacity:
+    number: int = memory.taken[0]
+    place = number % capacity
+    if number - memory.taken[1] >= capacity:
         _take_from_slot(memory, place)
-    memory.taken[0] += 1
+        memory.taken[1] += 1
+    memory.taken[0] = number + 1
+    memory.previous[place] = symbol.remembered
+    symbol.remembered = number
+    id0, id1 = words
     memory.ids[place, 0] = id0
     memory.ids[place, 1] = id1
     memory.rows[place] = row
@@ -127,7 +139,7 @@ def remember(memory: Memory, row: int, id0: int, id1: int, trade: Trade, decimal
     memory.volumes[place] = trade.volume
     memory.times[place] = trade.ts
     memory.sequences[place] = trade.sequence
-    memory.marks[place] = decimals | trade.excludes << EXCLUDES_SHIFT
+    memory.marks[place] = mark
     _put_in_slot(memory, place)
 
 
@@ -137,11 +149,11 @@ def find_remembered(memory: Memory, row: int, id0: int, id1: int) -> int:
     return find_trade(memory, row, id0, id1)
 
 
-@KERNELS.add(VOID(MEMORY, INT))
-def index_trades(memory: Memory, count: int) -> None:
-    """Let the first so many trades be found; no slot is taken yet."""
-    for place in range(count):
-        _put_in_slot(memory, place)
+@KERNELS.add(VOID(MEMORY))
+def index_trades(memory: Memory) -> None:
+    """Let all trades be found; no slot is taken yet."""
+    for number in range(memory.taken[1], memory.taken[0]):
+        _put_in_slot(memory, number % memory.rows.shape[0])
 
 
 @fused_part

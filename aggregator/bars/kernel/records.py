@@ -87,6 +87,8 @@ class Symbol:
     early_count: int
     # The number of the batch in which a trade was more than an addition to the base candle.
     moved: int
+    # The number of its last trade that was remembered by its id; -1: there is none.
+    remembered: int
     # Whether it was restored, and is not yet a symbol of the present epoch.
     unopened: bool
     # No sum of money of an open bar or the session, without the base candle, is nearer to the
@@ -216,6 +218,8 @@ class EngineState:
     out_of_session: int
     bars_late: int
     bars_evicted: int
+    # How often a closed bar did not take a trade of its time, because it came too late.
+    left_out: int
     # Closed bars that were given up to make room while they could be revised.
     evicted: int
 

@@ -126,7 +126,11 @@ class Link:
             return (LOST, "") if exc.rcvd is None else (exc.rcvd.code, exc.rcvd.reason)
         finally:
             looking.cancel()
-            await connection.close()
+            try:
+                await connection.close()
+            finally:
+                # The goodbye may be cancelled too.
+                connection.transport.abort()
         return LOST, ""
 
     async def _look(self, connection: ClientConnection) -> None:

@@ -23,9 +23,8 @@ class Mailbox:
         self._changed = Condition()
         self._is_ended = False
         self._error: Exception | None = None
-        # A program in the event loop that waits for an event, and the connection that waits for
-        # room.
-        self._waiter: asyncio.Future[None] | None = None
+        # What waits for an event in the event loop, and the connection that waits for room.
+        self._waiters: list[asyncio.Future[None]] = []
         self._room: asyncio.Future[None] | None = None
 
     @property
@@ -78,8 +77,9 @@ class Mailbox:
                 event = self._pop()
                 if event is not None or self._is_ended:
                     return self._last(event)
-                self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiters.append(waiter)
+            await waiter
 
     # The rest: called with the lock.
     def _pop(self) -> Event[Any] | None:
@@ -96,9 +96,9 @@ class Mailbox:
 
     def _wake(self) -> None:
         self._changed.notify_all()
-        if self._waiter is not None:
-            _resolve(self._waiter)
-            self._waiter = None
+        for waiter in self._waiters:
+            _resolve(waiter)
+        self._waiters.clear()
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
 from threading import Thread
 from threading import enumerate as enumerate_threads
 from typing import Any
@@ -24,6 +25,7 @@ from marketdata.client import (
     ClientClosed,
     Event,
     Gap,
+    GatewayError,
     HistoryTooLong,
     IntervalComplete,
     InvalidArgument,
@@ -333,7 +335,7 @@ async def test_buffer_gives_every_state_also_to_a_program_that_pauses(
             for _ in range(300):
                 await push("A")
         await eventually(lambda: waiting(stream) == 20)
-        seen = []
+        seen: list[int | None] = []
         while len(seen) < 300:
             update = await anext(events)
             assert isinstance(update, Update)
@@ -491,13 +493,14 @@ async def test_what_the_gateway_refuses_is_an_error(aggregator: FakeAggregator) 
         bars_gateway(aggregator, max_followed_symbols=1) as gateway,
         AsyncClient(f"http://{gateway.address}") as client,
     ):
-        for asked, kind, says in [
+        refused: list[tuple[AsyncStream[Any], type[GatewayError], str]] = [
             (client.stream(["A*"]), InvalidInput, "must be printable ASCII"),
             (client.stream("A", interval="7m"), InvalidInput, "7m"),
             (client.stream("A", interval="15m"), InvalidInput, "not one of 1s 1m 5m 1d"),
             (client.stream("A", interval="1m", since="then"), InvalidInput, "no time"),
             (client.stream(["A", "B"]), TooManySymbols, "symbols"),
-        ]:
+        ]
+        for asked, kind, says in refused:
             with pytest.raises(kind, match=says) as caught:
                 await anext(asked)
             # It stays so.
@@ -574,6 +577,10 @@ async def test_the_synchronous_stream_follows_the_same_rules() -> None:
                 assert closes(seen) == [2.0, 3.0]
 
 
+def is_live(stream: Stream[Any]) -> bool:
+    return stream.stale is None
+
+
 async def test_a_synchronous_stream_ends_when_it_is_closed_in_whatever_thread() -> None:
     def take(stream: Stream[Any]) -> list[Any]:
         return list(stream)
@@ -583,7 +590,7 @@ async def test_a_synchronous_stream_ends_when_it_is_closed_in_whatever_thread() 
         for close in ("stream", "client"):
             stream = client.stream("AAPL")
             taking = asyncio.create_task(asyncio.to_thread(take, stream))
-            await asyncio.to_thread(next, stream.events())
+            await eventually(partial(is_live, stream))
             await asyncio.to_thread((stream if close == "stream" else client).close)
             assert await taking == []
         with pytest.raises(ClientClosed):

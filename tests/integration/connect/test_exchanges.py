@@ -19,7 +19,7 @@ from connect.exchanges.profiles import Profile
 from connect.exchanges.source import ExchangeSource
 from connect.positions import save_position
 from tests.doubles.connecting import Connecting, connecting
-from tests.doubles.exchanges import KINDS, Exchange, run_exchange
+from tests.doubles.exchanges import KINDS, Binance, Exchange, run_exchange
 from tests.doubles.session_server import SessionServer, run_session_server
 
 MARKET = "BTC/USDT"
@@ -152,9 +152,13 @@ async def test_gaps_are_filled_by_the_clock_of_the_exchange(
     assert sorted(run.ids()) == all_ids(exchange)
 
 
-@pytest.mark.parametrize(("name", "key"), [("binance", "a-key"), ("coinbase", ""), ("kraken", "")])
+@pytest.mark.parametrize(
+    ("name", "key"), [("binance", ""), ("binance", "a-key"), ("coinbase", ""), ("kraken", "")]
+)
 async def test_a_gap_of_several_pages_is_filled(name: str, key: str, start: Start) -> None:
     exchange = KINDS[name]()
+    if isinstance(exchange, Binance):
+        exchange.needs_key = bool(key)
     async with run_exchange(exchange), start(exchange, api_key=key) as run:
         await exchange.subscribed(MARKET)
         first = await exchange.trade(MARKET, "97000", "0.1", 1_790_000_000 * 10**9)
@@ -265,3 +269,19 @@ async def test_a_position_that_cannot_be_read_ends_it(start: Start, tmp_path: Pa
     with pytest.raises(SourceFailed, match="cannot read the position"):
         async with start(KINDS["binance"](), position=str(position)):
             pass
+
+
+async def test_an_exchange_that_refuses_old_trades_leaves_a_gap_that_is_said(start: Start) -> None:
+    exchange = Binance()
+    exchange.needs_key = True
+    async with run_exchange(exchange), start(exchange) as run:
+        await exchange.subscribed(MARKET)
+        await exchange.trade(MARKET, "97000", "0.1")
+        await run.until_sent(1)
+        exchange.cut()
+        await miss(exchange, 1_005)
+        await run.until_said("filling refused: BTC-USDT after trade 4000001: AuthenticationError")
+        await run.until_said("filled: BTC-USDT 1000 trades, 5 are missing")
+        await exchange.subscribed(MARKET)
+        await exchange.trade(MARKET, "97000", "0.1")
+        await run.until_sent(1_002)

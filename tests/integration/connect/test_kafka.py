@@ -104,6 +104,7 @@ async def test_ticks_keep_all_their_fields(
         excludes=EXCLUDE_LAST,
     )
     await writer.send_and_wait(topic, b"\xff\xff")
+    await writer.send_and_wait(topic, Tick(symbol="A" * 300).SerializeToString())
     await writer.send_and_wait(topic, sent.SerializeToString())
     async with start(format="tick") as run:
         await run.until_sent(1)

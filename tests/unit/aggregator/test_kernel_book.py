@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from aggregator.bars.bar import Bar, BarKey
 from aggregator.bars.engine import BarEngine
 from aggregator.bars.plan import BarPlan, parse_intervals
-from aggregator.bars.published import Published
+from aggregator.bars.published import PublishedBars
 from aggregator.book import Book
 from aggregator.sessions.sessions import NoSession, SessionRule, UtcDay
 from marketdata.timestamps import NS_PER_S
@@ -74,12 +76,14 @@ class Listener:
     def opened(self, symbol: str, _row: int) -> Iterable[int]:
         return (0, 1) if symbol == "A" else ()
 
-    def partials_changed(self, series: Sequence[int]) -> None:
+    def partials_changed(self, series: NDArray[np.int64]) -> None:
         intervals, symbols = self.engine.series.intervals, self.engine.table.symbols.symbols
         step = len(intervals)
-        self.seen.extend((symbols[each // step], intervals[each % step]) for each in series)
+        self.seen.extend(
+            (symbols[each // step], intervals[each % step]) for each in series.tolist()
+        )
 
-    def bars_published(self, bars: Sequence[Published]) -> None:
+    def bars_published(self, bars: PublishedBars) -> None:
         self.seen.extend(shown(read_bar(bar.wire)) for bar in bars)
 
     def interval_completed(self, interval: str, end: int) -> None:

@@ -423,3 +423,28 @@ def test_a_saved_memory_knows_the_same_trades() -> None:
         assert market.apply(Print(START, 10.0, Decimal(1), b"4").tick()).accepted == 1
         assert market.apply(Print(START, 10.0, Decimal(1), b"5").tick()).accepted == 1
     assert of_state(first.state()) == of_state(second.state())
+
+
+def test_a_bar_without_a_trade_that_came_too_late_is_not_made_of_it() -> None:
+    market = Market(revise_s=60)
+    hour = START + 3600 * S
+    # In the hour's bar, which closes; the last one comes too late for it.
+    market.apply(Print(hour - 50 * S, 10.0, Decimal(1), b"a").tick())
+    market.apply(Print(hour - 20 * S, 12.0, Decimal(1), b"b").tick())
+    market.apply(Print(hour + 30 * S, 11.0, Decimal(1), b"c").tick())
+    market.apply(Print(hour - 40 * S, 11.5, Decimal(1), b"d").tick())
+    applied = market.apply(Print(hour - 20 * S, 1.0, Decimal(1), b"b").tick(TICK_ACTION_CANCEL))
+    assert [reason for _, reason in applied.rejections] == [RejectReason.NOT_AMENDABLE]
+    (bar, *_) = market.bars("1h")
+    assert (bar.candle.high, bar.candle.trades) == (12.0, 2)
+
+
+def test_what_is_remembered_outlives_another_limit() -> None:
+    market = Market(max_trade_ids=10)
+    for number in range(25):
+        market.apply(Print(START + number, 10.0, Decimal(1), b"%d" % number).tick())
+    market.book.memory.limit(4)
+    market.book.memory.limit(50)
+    for number, is_known in ((20, False), (21, True), (24, True)):
+        again = Print(START, 10.0, Decimal(1), b"%d" % number).tick()
+        assert market.apply(again).duplicates == is_known

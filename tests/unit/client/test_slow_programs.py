@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.encoding import aggregate_to_dict, bar_to_dict
 from marketdata.client import Bar, Gap, IntervalComplete, Live, Stale, Update
 from marketdata.client.decode import decode_aggregate, decode_bar
+from marketdata.client.live.mailbox import Mailbox
 from marketdata.client.live.pending import MAX_WAITING, Pending
 from marketdata.client.live.seen_bars import SeenBars, key_of, rank_of
 from marketdata.wire import market_data_pb2 as wire
@@ -159,3 +161,12 @@ def test_a_revision_of_a_bar_that_was_forgotten_comes() -> None:
     assert not seen.take(bar(4 * MINUTE))
     # History never begins before what is remembered.
     assert seen.resume_ns() == 2 * MINUTE
+
+
+async def test_each_event_goes_to_one_of_several_that_wait_and_the_end_to_all() -> None:
+    mailbox = Mailbox("buffer")
+    waiting = [asyncio.create_task(mailbox.take_soon()) for _ in range(3)]
+    await asyncio.sleep(0)
+    mailbox.put([Live()])
+    mailbox.end()
+    assert sorted(map(str, await asyncio.gather(*waiting))) == ["Live()", "None", "None"]

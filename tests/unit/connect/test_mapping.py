@@ -58,6 +58,12 @@ def test_a_message_without_price_and_size_is_no_trade() -> None:
     ("record", "field"),
     [
         ({"price": "1", "size": "1", "time": "1790000000"}, "symbol"),
+        (
+            {"symbol": "A*", "price": "1", "size": "1", "time": "1790000000"},
+            r"symbol 'A\*' must be",
+        ),
+        ({"symbol": "\ud800", "price": "1", "size": "1", "time": "1790000000"}, "symbol"),
+        ({"symbol": "A" * 65, "price": "1", "size": "1", "time": "1790000000"}, "symbol"),
         ({"symbol": "A", "size": "1", "time": "1790000000"}, "price"),
         ({"symbol": "A", "price": "1", "time": "1790000000"}, "size"),
         ({"symbol": "A", "price": "1", "size": "1"}, "time"),
@@ -73,3 +79,10 @@ def test_a_field_that_is_missing_or_wrong_is_named(record: dict[str, str], field
 def test_a_map_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(SourceFailed, match="fields are symbol, price, size, time, id"):
         FieldMap(text)
+
+
+def test_an_id_of_half_a_character_is_an_id() -> None:
+    record = {"symbol": "A", "price": "1", "size": "1", "time": "1790000000", "id": "\ud800"}
+    trade = FieldMap().read(record)
+    assert trade is not None
+    assert trade.trade_id == b"\\ud800"

@@ -113,6 +113,12 @@ def test_a_trade_of_ccxt_without_a_field_is_refused(missing: str) -> None:
 
 
 def test_a_trade_of_ccxt_without_an_id_is_sent_without_one() -> None:
-    raw = {"id": None, "amount": "1", "price": "1", "timestamp": 1_748_345_043_847, "info": {}}
+    raw: dict[str, object] = {
+        "id": None,
+        "amount": "1",
+        "price": "1",
+        "timestamp": 1_748_345_043_847,
+        "info": {},
+    }
     place, trade = read_trade(raw, "BTC-USD", "x-")
     assert (place.id, trade.trade_id) == ("", b"")

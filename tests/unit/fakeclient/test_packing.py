@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from fakeclient.bad import BadKind, BadMix
 from fakeclient.packing import Packer, Parcel
 from fakeclient.ticks import Row
@@ -53,6 +55,16 @@ def test_every_spelling_of_a_symbol_takes_the_same_connection() -> None:
 
 def test_without_bad_frames_both_ways_to_pack_give_the_same_bytes() -> None:
     assert Packer(3, BadMix(0)).pack(ROWS) == Packer(3).pack(ROWS)
+
+
+@pytest.mark.parametrize("bad_mix", [None, BadMix(0)])
+def test_ticks_may_have_decimals_and_ids_of_their_own(bad_mix: BadMix | None) -> None:
+    (lane,) = Packer(1, bad_mix, decimals=3, has_ids=True).pack(ROWS)
+    assert rows_of(lane) == ROWS
+    payloads = FrameDecoder().receive_data(b"".join(parcel.data for parcel in lane))
+    ticks = list(map(Tick.FromString, payloads))
+    assert {tick.volume_decimals for tick in ticks} == {3}
+    assert len({tick.trade_id for tick in ticks}) == len(ROWS)
 
 
 def test_an_empty_payload_ends_its_parcel_and_nothing_follows_it() -> None:
