@@ -74,7 +74,8 @@ def read_text(data: io.BufferedReader, layout: Layout) -> Iterator[Block]:
             check_utf8=False,
             column_types=dict.fromkeys(names, pa.string()),
             strings_can_be_null=False,
-            include_columns=[str(n) for n in layout.needed],
+            # With quotes, a row is checked as a whole.
+            include_columns=names if table.quoted else [str(n) for n in layout.needed],
         ),
     )
     line = table.head_lines + 1

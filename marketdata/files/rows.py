@@ -62,6 +62,14 @@ class _Problems:
         self.add(place, f"{name} {value!r:.50} {reason}", _KINDS.get(reason, "malformed"))
 
 
+def _find_line_ends(block: Block, problems: _Problems) -> None:
+    # Where a quote is missing, the next lines are taken for a part of a cell.
+    for column in block.rows.columns:
+        if pc.any(found := pc.match_substring(column, "\n")).as_py():
+            for place in np.flatnonzero(found.to_numpy(zero_copy_only=False)):
+                problems.add(int(place), "has a line end between two quotes")
+
+
 class RowReader:
     """Turn the rows of one file into trades.
 
@@ -79,14 +87,12 @@ class RowReader:
     def read(self, blocks: Iterable[Block], after_row: int) -> Iterator[tuple[int, Trade]]:
         """Return the trades after a row, each with the number of its line."""
         for block in blocks:
-            if len(block.lines) and block.lines[-1] <= after_row:
-                continue
             odd = [bad for bad in block.odd if bad.row > after_row]
-            if not len(block.lines):
+            if len(block.lines) and block.lines[-1] > after_row:
+                yield from self._read(self._keep(block._replace(odd=odd), after_row))
+            else:
                 for bad in odd:
                     self._skip(bad)
-                continue
-            yield from self._read(self._keep(block._replace(odd=odd), after_row))
 
     def _keep(self, block: Block, after_row: int) -> Block:
         lines, rows, odd = block
@@ -112,6 +118,8 @@ class RowReader:
         count = len(block.lines)
         layout = self._layout
         problems = _Problems(block, layout)
+        if layout.table.quoted:
+            _find_line_ends(block, problems)
         times = np.zeros(count, np.int64)
         prices = np.zeros(count)
         sizes = np.zeros((count, 2), np.int64)

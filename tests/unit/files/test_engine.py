@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from marketdata.files import engine
@@ -13,6 +13,7 @@ from tests.unit.files.test_formats import read
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@example(["good", "short"], 2)
 @given(
     st.lists(st.sampled_from(["good", "empty", "short", "long", "bad"]), max_size=300),
     st.integers(0, 310),

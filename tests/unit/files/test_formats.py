@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 import zipfile
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +18,7 @@ from marketdata.files.options import parse_options
 from marketdata.files.source import BadFile, find_parts
 from marketdata.files.trades import BadRow, Trade, TradeFile
 from marketdata.symbols import normalize_symbol
+from tests.doubles.trades import ROOT
 from tests.unit.files.samples import SAMPLES, Sample, to_ns
 
 IDS = [sample.name for sample in SAMPLES]
@@ -248,6 +251,41 @@ def test_reading_goes_on_after_any_row(tmp_path: Path) -> None:
     for after in (0, 3, 9, 10, 12, 20_000, 39_999):
         some, _, _ = read(path, after)
         assert some == [trade for trade in every if trade[2] + 2 > after]
+
+
+def test_a_missing_quote_gives_a_bad_row_and_no_wrong_trade(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    good = '"%s","note",1.5,2,"2025-01-03T14:30:00Z"\n'
+    path.write_text(
+        '"symbol","note","price","size","time"\n'
+        + good % "A"
+        + '"B","note,1.5,2,"2025-01-03T14:30:00Z"\n"C","note",9.5,7,"2025-01-03T14:30:00Z"\n'
+        + good % "D"
+    )
+    trades, bad, _ = read(path)
+    # Whatever a quote makes of the line of B, no trade has the numbers of another one.
+    real = {"A": (1.5, 2), "B": (1.5, 2), "C": (9.5, 7), "D": (1.5, 2)}
+    assert all(trade[1:3] == real[trade[0]] for trade in trades)
+    assert "A" in {trade[0] for trade in trades}
+    assert bad
+
+
+def test_without_pyarrow_the_message_says_what_to_install(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(SAMPLES[0].text)
+    code = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from fakeclient.__main__ import app\n"
+        f"app(['replay', {str(path)!r}])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"fakeclient: {path}: reading files of trades needs pyarrow: "
+        "pip install 'market-data-server[files]'\n"
+    )
 
 
 def test_a_symbol_that_is_given_is_checked() -> None:
