@@ -1,8 +1,7 @@
 """Read the rows of a file as text with pyarrow, block by block.
 
-pyarrow was chosen by a measurement (docs/files.md): as fast as the others with a third of their
-memory, it reads from any stream, and it tells the number of each line that has too few or too many
-cells.
+pyarrow was chosen by a measurement (docs/files.md): it costs no more than the others, reads from any
+stream, and tells the number of each line that has too few or too many cells.
 """
 
 from __future__ import annotations

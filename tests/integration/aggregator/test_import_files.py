@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import random
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from tempfile import mkdtemp
@@ -318,7 +322,37 @@ async def test_the_cases(
     assert await totals(database) == wanted
 
 
-def test_the_command_reads_the_standard_input_and_names_options(tmp_path: Path) -> None:
+@pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is not there")
+def test_the_command_imports_negative_prices_where_the_rule_allows_them(tmp_path: Path) -> None:
+    path = str(CASES / "wti-negative.csv")
+    done = run_command(path, cwd=tmp_path)
+    assert "4 rows are not valid trades: price_not_positive" in done.stdout
+    done = run_command(path, "--replace", cwd=tmp_path, AGGREGATOR_PRICE_RULE="*=positive,CL*=any")
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(tmp_path / "data" / "bars.db")) as database:
+        day = database.execute(
+            "SELECT open, high, low, close, volume, trades FROM bars WHERE interval = '1d'"
+        ).fetchall()
+    assert day == [(1.5, 10.01, -40.32, 10.01, 149, 7)]
+
+
+def test_the_command_reads_the_standard_input(tmp_path: Path) -> None:
+    lines = binance(1, 5, tmp_path / "trades.csv").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "aggregator", "import", "--symbol", "BTCUSDT", "-"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "reading standard input (0.0 MB)" in done.stdout
+    assert "5 trades from 2025-01-01 00:00:00" in done.stdout
+
+
+def test_the_command_names_the_option_to_add(tmp_path: Path) -> None:
     done = run_command("a.csv", "--columns", "cost=1", cwd=tmp_path)
     assert (done.returncode, "--columns" in done.stderr) == (2, True)
     binance(1, 5, tmp_path / "trades.csv")
