@@ -1,7 +1,7 @@
 """Read the rows of a file as text with pyarrow, block by block.
 
-pyarrow was chosen by a measurement (docs/files.md): it costs no more than the others, reads from any
-stream, and tells the number of each line that has too few or too many cells.
+pyarrow was chosen by a measurement (docs/files.md): it costs no more than the others, reads from
+any stream, and tells the number of each line that has too few or too many cells.
 """
 
 from __future__ import annotations
