@@ -12,7 +12,7 @@ RUN python -m venv --without-pip /opt/venv
 WORKDIR /build
 # The dependencies are a layer of their own: it is built again only when they change.
 COPY pyproject.toml constraints.txt ./
-RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' >requirements.txt \
+RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["files"], sep="\n")' >requirements.txt \
  && python -m pip --python /opt/venv/bin/python install --only-binary :all: -c constraints.txt -r requirements.txt
 # So are the gateway's pages. They are built with Node.js from PyPI, which is only in this stage.
 COPY scripts scripts

@@ -32,7 +32,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m scripts.install .
+	$(BIN)/python -m scripts.install '.[files]'
 	@touch $@
 
 # What a live source needs: make run FEED=binance:BTC/USDT,ETH/USDT

@@ -319,10 +319,12 @@ class AggregatorSettings(ServerSettings):
             max_sync_s=self.log_max_sync_s,
         )
 
-    def tick_rules(self, *, one_unit: bool = False) -> TickRules:
+    def tick_rules(
+        self, *, one_unit: bool = False, timestamp_unit: TimestampUnit | None = None
+    ) -> TickRules:
         """Return the rules of ticks that ingest has not checked."""
         return TickRules(
-            timestamp_unit=self.timestamp_unit,
+            timestamp_unit=timestamp_unit or self.timestamp_unit,
             max_future_skew_s=self.max_future_skew_s,
             symbol_case=self.symbol_case,
             limits=self.value_limits,

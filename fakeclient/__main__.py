@@ -14,12 +14,13 @@ from pydantic import ValidationError
 from fakeclient.app import Job, replay_job, run, walk_job
 from fakeclient.console import choose_screen
 from fakeclient.day import ZONE, last_weekday, trading_day
-from fakeclient.files import write_trades
+from fakeclient.files import Replayed, write_trades
 from fakeclient.settings import FakeclientSettings
 from marketdata.errors import SettingsError
+from marketdata.files import arguments
+from marketdata.files.source import STDIN, BadFile, find_parts
 from marketdata.printing import print_line
 from marketdata.settings import load_settings
-from marketdata.tradefiles import BadFile
 
 app = typer.Typer(
     add_completion=False,
@@ -135,11 +136,17 @@ def walk(
 @app.command()
 def replay(
     ctx: typer.Context,
-    file: Annotated[
-        Path,
-        typer.Argument(help="A .csv or .csv.gz with symbol, price, volume, exchange_timestamp."),
-    ],
+    files: arguments.Files,
     *,
+    file_format: arguments.Format = None,
+    columns: arguments.Columns = None,
+    symbol: arguments.Symbol = None,
+    delimiter: arguments.Delimiter = None,
+    decimal: arguments.DecimalSign = None,
+    zone: arguments.Zone = None,
+    date: arguments.Day = None,
+    dates: arguments.Dates = None,
+    conditions: arguments.Conditions = None,
     speed: Annotated[
         str | None,
         typer.Option(metavar="FACTOR", help="1 as it was, 10 ten times as fast, or max (1)."),
@@ -159,14 +166,29 @@ def replay(
     acks: Acks = None,
     producer_id: ProducerId = None,
 ) -> None:
-    """Send the trades of a file, with the timestamps they have there."""
+    """Send the trades of files in the order of time, with the timestamps they have there."""
     before: dict[str, object] = ctx.obj
     settings = _read_settings(before | _given(ctx))
+    options = arguments.read_options(
+        file_format=file_format,
+        columns=columns,
+        symbol=symbol,
+        delimiter=delimiter,
+        decimal=decimal,
+        zone=zone,
+        date=date,
+        dates=dates,
+        conditions=conditions,
+    )
+    screen = choose_screen(settings.log_level)
+    if STDIN in files and (settings.loop or len(files) > 1):
+        raise typer.BadParameter("is read once, alone", param_hint="-")
     try:
-        job = replay_job(settings, file)
+        replayed = Replayed(find_parts(files), options, screen.say, _complain)
+        job = replay_job(settings, replayed)
     except BadFile as exc:
         _fail(str(exc), 1)
-    _run(settings, job)
+    raise typer.Exit(asyncio.run(run(settings, job, screen)))
 
 
 @app.command()
@@ -226,6 +248,10 @@ def _option(name: str) -> str:
 
 def _run(settings: FakeclientSettings, job: Job) -> NoReturn:
     raise typer.Exit(asyncio.run(run(settings, job, choose_screen(settings.log_level))))
+
+
+def _complain(line: str) -> None:
+    print_line(f"fakeclient: {line}", "stderr")
 
 
 def _fail(message: str, code: int) -> NoReturn:

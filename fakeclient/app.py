@@ -9,14 +9,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from math import inf
-from pathlib import Path
 from typing import NamedTuple
 
 from fakeclient.acked import AckedConnection
 from fakeclient.bad import BadMix
 from fakeclient.connection import Connection, Server, pause
 from fakeclient.console import Screen, watch_progress
-from fakeclient.files import read_passes
+from fakeclient.files import Replayed
 from fakeclient.pacing import Load, group_sizes, repeat, replay_loads, walk_loads
 from fakeclient.packing import Packer, Parcels
 from fakeclient.report import Counts, ack_line, summary_lines
@@ -24,8 +23,8 @@ from fakeclient.settings import FakeclientSettings
 from fakeclient.walk import USUAL_RATE, RandomWalk
 from marketdata.addresses import split_address
 from marketdata.errors import MarketDataError
+from marketdata.files.source import BadFile
 from marketdata.printing import print_line
-from marketdata.tradefiles import BadFile
 
 # The last ticks of a paced run are due at its end. A run that keeps up gets this long to send them.
 _DEADLINE_SLACK_S = 0.25
@@ -49,6 +48,8 @@ class Job(NamedTuple):
     duration_s: float = inf
     # The walk whose prices may go on from stored ones.
     walk: RandomWalk | None = None
+    # The files of a replay.
+    replayed: Replayed | None = None
 
 
 def walk_job(settings: FakeclientSettings) -> Job:
@@ -99,23 +100,26 @@ def walk_job(settings: FakeclientSettings) -> Job:
     )
 
 
-def replay_job(settings: FakeclientSettings, path: Path) -> Job:
+def replay_job(settings: FakeclientSettings, replayed: Replayed) -> Job:
     """Return the replay that ``settings`` ask for.
 
     Raises:
-        BadFile: the file cannot be opened, or one of its first rows is wrong.
+        BadFile: a file cannot be read, or it is not sure how it is written.
     """
-    passes = read_passes(path, loop=settings.loop, limit=settings.limit)
+    passes = replayed.passes(loop=settings.loop)
     packer = Packer(settings.connections, acks=settings.acks)
     loads = replay_loads(passes, packer, settings.speed, settings.limit)
     # Read before anything is sent, so that a wrong file is reported at once.
     first = next(loads, None)
     loads = chain(() if first is None else (first,), loads)
     speed = "as fast as possible" if settings.speed == inf else f"at {settings.speed:g} x speed"
+    parts = replayed.parts
+    what = parts[0].name if len(parts) == 1 else f"{len(parts):,} files"
     return Job(
-        f"replaying {path.name} to {settings.server}, {speed}",
+        f"replaying {what} to {settings.server}, {speed}",
         _first_loads(loads, settings.encode_ahead),
         lambda ready: chain(ready, loads),
+        replayed=replayed,
     )
 
 
@@ -167,6 +171,10 @@ async def run(settings: FakeclientSettings, job: Job, screen: Screen) -> int:
     failures = [connection.failure for connection in connections if connection.failure]
     if reason := failure or next(iter(failures), None):
         print_line(f"fakeclient: {reason}", "stderr")
+        return 1
+    if job.replayed is not None and job.replayed.left_out:
+        rows = job.replayed.left_out
+        print_line(f"fakeclient: {rows:,} rows are not trades and were not sent", "stderr")
         return 1
     return 1 if settings.acks and counts.unacked else 0
 

@@ -6,9 +6,9 @@ from enum import StrEnum
 from fractions import Fraction
 from math import inf, nan
 
+from fakeclient.ticks import Row
 from marketdata.symbols import MAX_SYMBOL_LENGTH
 from marketdata.timestamps import NS_PER_S
-from marketdata.trades import Row
 from marketdata.wire.market_data_pb2 import Tick
 
 # Far beyond any skew a server would forgive, and still read as nanoseconds.

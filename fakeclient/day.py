@@ -9,8 +9,8 @@ from math import exp, sqrt
 from random import Random
 from zoneinfo import ZoneInfo
 
+from fakeclient.ticks import Row
 from marketdata.timestamps import NS_PER_S
-from marketdata.trades import Row
 
 ZONE = ZoneInfo("America/New_York")
 OPEN, CLOSE = time(9, 30), time(16)

@@ -1,33 +1,76 @@
-"""Write a file of trades; read one once, or again and again."""
+"""Write a file of trades; read some once, or again and again."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-from marketdata.tradefiles import BadFile, read_trades
-from marketdata.trades import COLUMNS, Row
+from fakeclient.ticks import Row
+from marketdata.files.options import FileOptions
+from marketdata.files.ordering import in_time_order
+from marketdata.files.source import BadFile, Part
+from marketdata.files.trades import BadRow, Trade, TradeFile
 
-_CHECKED_ROWS = 10_000
+COLUMNS = ("symbol", "price", "volume", "exchange_timestamp")
+# Rows that are not trades, named with their reason; the others are counted.
+MAX_NAMED = 5
 
 
-def read_passes(path: Path, *, loop: bool, limit: int | None = None) -> Iterator[Iterator[Row]]:
-    """Return the trades of the file once, or with ``loop`` again and again while it has any.
+@dataclass(slots=True)
+class Replayed:
+    """The files of a replay.
 
-    The first 10,000 rows are checked before any is returned, so that a bad file is reported before
-    a server is connected to. Rows beyond ``limit`` are not checked.
-
-    Raises:
-        BadFile: the file cannot be opened, or a row among the first is wrong. The rows returned
-            raise it too.
+    Args:
+        parts: the files.
+        options: how they are read.
+        say: shows a line.
+        complain: shows what is wrong.
     """
-    checked = _CHECKED_ROWS if limit is None else min(limit, _CHECKED_ROWS)
-    while head := list(islice(rows := read_trades(path), checked)):
-        yield chain(head, rows)
-        if not loop:
-            return
+
+    parts: Sequence[Part]
+    options: FileOptions
+    say: Callable[[str], None]
+    complain: Callable[[str], None]
+    # Rows that are not trades.
+    left_out: int = 0
+
+    def passes(self, *, loop: bool) -> Iterator[Iterator[Trade]]:
+        """Return the trades of the files once, or with ``loop`` again and again.
+
+        Raises:
+            BadFile: a file cannot be read. The rows returned raise it too.
+        """
+        told: set[int] = set()
+        files = [partial(self._read, part, number, told) for number, part in enumerate(self.parts)]
+        # Read before anything is sent, so that a wrong file is reported at once.
+        while head := list(islice(rows := in_time_order(files), 1)):
+            yield chain(head, rows)
+            if not loop:
+                return
+
+    def _read(self, part: Part, number: int, told: set[int], is_peek: bool) -> Iterator[Trade]:
+        if is_peek:
+            return TradeFile(part, self.options, lambda _bad: None).read()
+        is_new = number not in told
+        told.add(number)
+        named = 0
+
+        def skip(bad: BadRow) -> None:
+            nonlocal named
+            named += 1
+            self.left_out += 1
+            if is_new and named <= MAX_NAMED:
+                self.complain(f"{part}: {bad}")
+
+        def understood(title: str) -> None:
+            if is_new:
+                self.say(f"{part.name}: {title}")
+
+        return TradeFile(part, self.options, skip, lambda layout: understood(layout.title)).read()
 
 
 def write_trades(path: Path, rows: Iterable[Row]) -> None:

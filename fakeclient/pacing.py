@@ -10,8 +10,8 @@ from typing import NamedTuple
 from fakeclient.packing import Packer, Parcels
 from fakeclient.ticks import MAX_GROUP
 from fakeclient.walk import RandomWalk
+from marketdata.files.trades import Trade
 from marketdata.timestamps import NS_PER_S, to_nanoseconds
-from marketdata.trades import Row
 
 # Ticks that are due within this time are sent together: it still looks live, and 200 writes per
 # second cost next to nothing.
@@ -58,7 +58,7 @@ def group_sizes(rate: float, limit: int | None) -> Iterator[int]:
 
 
 def replay_loads(
-    passes: Iterable[Iterable[Row]], packer: Packer, speed: float, limit: int | None
+    passes: Iterable[Iterable[Trade]], packer: Packer, speed: float, limit: int | None
 ) -> Iterator[Load]:
     """Return the trades of each pass, spaced as they were, ``speed`` times as fast.
 
@@ -70,8 +70,8 @@ def replay_loads(
         due_s = start_s
         for due_s, group in _groups(islice(rows, left), speed, start_s):
 
-            def pack(_now_ns: int, group: Sequence[Row] = group) -> Parcels:
-                return packer.pack(group)
+            def pack(_now_ns: int, group: Sequence[Trade] = group) -> Parcels:
+                return packer.pack_trades(group)
 
             yield Load(due_s, len(group), pack)
             if left is not None:
@@ -81,8 +81,10 @@ def replay_loads(
         start_s = due_s
 
 
-def _groups(rows: Iterable[Row], speed: float, start_s: float) -> Iterator[tuple[float, list[Row]]]:
-    group: list[Row] = []
+def _groups(
+    rows: Iterable[Trade], speed: float, start_s: float
+) -> Iterator[tuple[float, list[Trade]]]:
+    group: list[Trade] = []
     first_ns: int | None = None
     group_s = due_s = start_s
     try:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from zlib import crc32
 
 from fakeclient.bad import BadKind, BadMix, spoil
+from fakeclient.ticks import Row
+from marketdata.files.trades import Trade
 from marketdata.producer.encoding import record_head
 from marketdata.symbols import normalize_symbol
-from marketdata.trades import Row
 from marketdata.wire.market_data_pb2 import Tick
 
 MAX_ROUTES = 200_000
@@ -93,6 +94,27 @@ class Packer:
                 tick.trade_id = b"%d" % ts_ns
             payload = serialize()
             # Twice extend by one beats one concatenation per frame.
+            frames[route] += (pack_head(len(payload)), payload)
+        return [[Parcel(b"".join(parts), len(parts) // 2)] if parts else [] for parts in frames]
+
+    def pack_trades(self, trades: Iterable[Trade]) -> Parcels:
+        """Return the trades of a file as frames, for each connection in order."""
+        routes, pack_head = self._routes, self._pack_head
+        frames: list[list[bytes]] = [[] for _ in range(self._connections)]
+        tick = Tick()
+        serialize = tick.SerializeToString
+        for symbol, price, volume, time, decimals, trade_id, excludes in trades:
+            route = routes.get(symbol)
+            if route is None:
+                route = self._learn_route(symbol)
+            tick.symbol = symbol
+            tick.price = price
+            tick.volume = volume
+            tick.exchange_timestamp = time
+            tick.volume_decimals = decimals
+            tick.trade_id = trade_id
+            tick.excludes = excludes
+            payload = serialize()
             frames[route] += (pack_head(len(payload)), payload)
         return [[Parcel(b"".join(parts), len(parts) // 2)] if parts else [] for parts in frames]
 

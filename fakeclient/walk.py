@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from random import Random
 
+from fakeclient.ticks import Row
 from marketdata.errors import InvalidSymbol
 from marketdata.symbols import normalize_symbol
-from marketdata.trades import Row
 
 KNOWN_SYMBOLS = (
     *("AAPL", "MSFT", "GOOGL", "AMZN", "NVDA", "META", "TSLA", "JPM", "V", "UNH"),

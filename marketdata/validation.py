@@ -265,6 +265,7 @@ class TickRules:
         units: UnitHistory | None = None,
         *,
         decimals: int = 0,
+        excludes: int = 0,
         price_rule: PriceRule = "positive",
     ) -> int | RejectReason:
         """Return the exchange time in nanoseconds, or why the numbers of a trade are not valid.
@@ -275,7 +276,8 @@ class TickRules:
             timestamp: the exchange time as it was sent.
             latest_ns: the latest exchange time that is not in the future.
             units: the times before it in its file or on its connection.
-            decimals: of the volume.
+            decimals: of the volume, which counts 10^-decimals.
+            excludes: the bits of Exclude.
             price_rule: which prices are valid.
         """
         # Most times need no conversion.
@@ -290,6 +292,7 @@ class TickRules:
             latest_ns,
             self.limits,
             decimals=decimals,
+            excludes=excludes,
             price_rule=price_rule,
         )
         return self._settle(reason, timestamp, unit_ns, units)

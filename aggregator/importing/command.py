@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, NoReturn
 
 import typer
@@ -22,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from aggregator.importing.files import find_sources
 from aggregator.importing.job import Choices, Import, Rules, Screen
 from aggregator.importing.progress import Progress as Counts
 from aggregator.importing.statements import Way
@@ -31,6 +32,8 @@ from aggregator.store.address import parse_store
 from aggregator.store.database import STORE_ERRORS, Database
 from aggregator.store.retention import read_retention
 from marketdata.errors import MarketDataError, SettingsError
+from marketdata.files import arguments
+from marketdata.price_rules import DEFAULT_PRICE_RULES
 from marketdata.printing import print_line
 from marketdata.settings import load_settings
 from marketdata.timestamps import NS_PER_S
@@ -51,11 +54,17 @@ _BUSY_S = 30.0
 
 
 def import_files(
-    files: Annotated[
-        list[Path],
-        typer.Argument(help=".csv or .csv.gz with symbol, price, volume, exchange_timestamp."),
-    ],
+    files: arguments.Files,
     *,
+    file_format: arguments.Format = None,
+    columns: arguments.Columns = None,
+    symbol: arguments.Symbol = None,
+    delimiter: arguments.Delimiter = None,
+    decimal: arguments.DecimalSign = None,
+    zone: arguments.Zone = None,
+    date: arguments.Day = None,
+    dates: arguments.Dates = None,
+    conditions: arguments.Conditions = None,
     store: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Where the bars go (AGGREGATOR_STORE)."),
@@ -80,6 +89,17 @@ def import_files(
     on.
     """
     settings = _read_settings(store)
+    options = arguments.read_options(
+        file_format=file_format,
+        columns=columns,
+        symbol=symbol,
+        delimiter=delimiter,
+        decimal=decimal,
+        zone=zone,
+        date=date,
+        dates=dates,
+        conditions=conditions,
+    )
     url = parse_store(settings.store)
     if url is None:
         _fail("AGGREGATOR_STORE is off, so there is no store to import into", 2)
@@ -94,6 +114,7 @@ def import_files(
                     Way.REPLACE if replace else Way.JOIN if join else Way.ADD,
                     distinct=join,
                     strict=strict,
+                    files=options,
                 ),
             )
         )
@@ -120,7 +141,13 @@ async def _import(
         # A file whose times change their unit is a mistake, so the other rows are refused.
         settings.tick_rules(one_unit=True),
         settings.max_symbols,
-        settings=[f"AGGREGATOR_{name.upper()}={getattr(settings, name)}" for name in _SETTINGS],
+        settings.tick_rules(one_unit=True, timestamp_unit="ns"),
+        settings=[
+            f"AGGREGATOR_{name.upper()}={getattr(settings, name)}"
+            for name in _SETTINGS
+            # So that the files of earlier versions have the same settings.
+            if name != "price_rule" or settings.price_rule != DEFAULT_PRICE_RULES
+        ],
     )
     with ExitStack() as stack:
         console = Console()
@@ -130,7 +157,7 @@ async def _import(
                 _say(f"{database.name} was there, but had no bars any more")
             job = Import(
                 database,
-                files,
+                find_sources(files, stack),
                 rules,
                 choices,
                 retention=read_retention(settings.retention),
@@ -175,6 +202,8 @@ def _report(job: Import, seconds: float, left_out: list[str]) -> None:
         _say(f"{job.dropped:,} bars are older than AGGREGATOR_RETENTION keeps them")
     if left_out:
         _say(f"not imported, because they do not end by the clock: {' '.join(left_out)}")
+    if progress.duplicates:
+        _say(f"{progress.duplicates:,} trades were counted before: they have the same ids")
     if progress.trades:
         first, last = (
             datetime.fromtimestamp(ts // NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -187,8 +216,11 @@ def _report(job: Import, seconds: float, left_out: list[str]) -> None:
 class _PlainScreen(Screen):
     # For a file or a pipe: a line for each step, and nothing that moves.
 
-    def reading(self, path: Path, size: int) -> None:
-        _say(f"reading {path} ({size / 1e6:,.1f} MB)")
+    def reading(self, name: str, size: int) -> None:
+        _say(f"reading {name} ({size / 1e6:,.1f} MB)")
+
+    def understood(self, name: str, title: str) -> None:
+        _say(f"{name}: {title}")
 
     def read(self, position: int) -> None:
         pass
@@ -209,8 +241,11 @@ class _LiveScreen(Screen):
         self._progress: Progress | None = None
         self._task = TaskID(0)
 
-    def reading(self, path: Path, size: int) -> None:
-        self._begin(DownloadColumn(), f"reading {path.name}", size)
+    def reading(self, name: str, size: int) -> None:
+        self._begin(DownloadColumn(), f"reading {PurePath(name).name}", size)
+
+    def understood(self, name: str, title: str) -> None:
+        self._console.print(f"{name}: {title}", markup=False, highlight=False)
 
     def read(self, position: int) -> None:
         if self._progress is not None:

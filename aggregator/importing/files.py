@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import stat
-import zlib
-from dataclasses import dataclass
+import shutil
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from tempfile import NamedTemporaryFile
 
-from marketdata.tradefiles import BadFile, TradeFile
+from marketdata.files.source import (
+    READ_ERRORS,
+    STDIN,
+    BadFile,
+    Part,
+    find_parts,
+    open_part,
+    reason_of,
+)
 
 _READ_BYTES = 1 << 20
 
@@ -19,32 +28,48 @@ _READ_BYTES = 1 << 20
 class SourceFile:
     """A file of trades; two files with equal bytes, compressed or not, are the same one."""
 
-    path: Path
+    part: Part
     # SHA-256 of the bytes, as they are when decompressed.
     content: str
 
 
-def identify(path: Path) -> SourceFile:
+def identify(part: Part) -> SourceFile:
     """Read the whole file once, so that one that cannot be read is found before anything changes.
 
     Raises:
         BadFile: it cannot be read, or ends too early.
     """
     digest = hashlib.sha256()
+    # Or reading it again would give nothing.
+    if part.path.exists() and not (part.path.is_file() or part.path.is_dir()):
+        raise BadFile(f"{part}: is not a regular file, so it cannot be read twice")
     try:
-        with path.open("rb") as raw:
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise BadFile(f"{path}: is not a regular file, so it cannot be read twice")
-            data: IO[bytes] | gzip.GzipFile = raw
-            if path.suffix == ".gz":
-                data = gzip.GzipFile(fileobj=raw)
-            while part := data.read(_READ_BYTES):
-                digest.update(part)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
-        # The reader of trades knows the row.
-        for _ in TradeFile(path, lambda _bad: None).read():
-            pass
-        raise BadFile(f"{path}: {exc}") from exc
-    except OSError as exc:
-        raise BadFile(f"{path}: {exc.strerror or exc}") from exc
-    return SourceFile(path, digest.hexdigest())
+        with ExitStack() as stack:
+            data = open_part(part, stack).reader()
+            while some := data.read(_READ_BYTES):
+                digest.update(some)
+    except READ_ERRORS as exc:
+        raise BadFile(f"{part}: {reason_of(exc)}") from exc
+    return SourceFile(part, digest.hexdigest())
+
+
+def find_sources(paths: Iterable[Path], stack: ExitStack) -> list[Part]:
+    """Return the files of trades at ``paths``; the standard input is copied, to be read twice.
+
+    Raises:
+        BadFile: a file cannot be read.
+    """
+    parts: list[Part] = []
+    for path in paths:
+        if path != STDIN:
+            parts += find_parts([path])
+            continue
+        copy = stack.enter_context(NamedTemporaryFile(prefix="standard-input-"))  # noqa: SIM115
+        shutil.copyfileobj(sys.stdin.buffer, copy, _READ_BYTES)
+        copy.flush()
+        shown = "standard input"
+        parts += [
+            replace(part, shown=f"{shown}/{part.member}" if part.member else shown)
+            for part in find_parts([Path(copy.name)])
+        ]
+    return parts

@@ -6,27 +6,30 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Protocol
 
 from aggregator.bars.candle import MAX_INT64
+from aggregator.bars.kernel.candle import EXCLUDE_VOLUME
 from aggregator.importing.files import SourceFile, identify
+from aggregator.importing.ids import Ids, split_id
 from aggregator.importing.ledger import Entry, ImportRunsElsewhere, Ledger, Plan, Undecided
 from aggregator.importing.progress import Progress
 from aggregator.importing.segment import Segment
-from aggregator.importing.staging import Staging
+from aggregator.importing.staging import Staging, add_sizes
 from aggregator.importing.statements import Way
 from aggregator.importing.storing import Storing, finish_interrupted
 from aggregator.sessions.sessions import SessionRule
 from aggregator.store.database import Database
+from marketdata.decimals import plain_decimal
 from marketdata.errors import InvalidSymbol, MarketDataError
+from marketdata.files.options import FileOptions
+from marketdata.files.source import BadFile, Part
+from marketdata.files.trades import BadRow, TradeFile
+from marketdata.files.trades import Trade as Row
 from marketdata.intervals import Interval, IntervalKind
-from marketdata.numbers import parse_int
 from marketdata.timestamps import NS_PER_S, UnitHistory, to_nanoseconds
-from marketdata.tradefiles import BadFile, TradeFile
-from marketdata.trades import Row
 from marketdata.validation import RejectReason, TickRules
 
 # The trades between two checkpoints: after a crash, at most these are read again. They are also the
@@ -59,8 +62,11 @@ class TooManyRefused(MarketDataError):
 class Screen(Protocol):
     """What shows the progress."""
 
-    def reading(self, path: Path, size: int) -> None:
+    def reading(self, name: str, size: int) -> None:
         """Show that the reading of a file begins."""
+
+    def understood(self, name: str, title: str) -> None:
+        """Show how a file is written."""
 
     def read(self, position: int) -> None:
         """Show how many bytes of the file are read."""
@@ -81,6 +87,8 @@ class Rules:
     # Which trades are valid.
     trades: TickRules
     max_symbols: int
+    # The same rules, for times in nanoseconds.
+    trades_in_ns: TickRules
     # All other settings that change the result, as NAME=VALUE.
     settings: Sequence[str]
 
@@ -95,6 +103,8 @@ class Choices:
     distinct: bool = False
     # One row that is not a valid trade refuses the import.
     strict: bool = False
+    # How the files are read.
+    files: FileOptions = field(default_factory=FileOptions)
 
 
 class Import:
@@ -102,7 +112,7 @@ class Import:
 
     Args:
         database: where the bars go; its tables must exist.
-        paths: the files.
+        parts: the files.
         rules: how trades become bars.
         choices: what the operator says of the files.
         retention: how long bars are kept, in ns by interval.
@@ -113,7 +123,7 @@ class Import:
     def __init__(
         self,
         database: Database,
-        paths: Sequence[Path],
+        parts: Sequence[Part],
         rules: Rules,
         choices: Choices,
         *,
@@ -122,7 +132,7 @@ class Import:
         clock: Callable[[], int],
     ) -> None:
         self._database = database
-        self._paths = paths
+        self._parts = parts
         self._rules = rules
         self._choices = choices
         self._retention = retention
@@ -131,8 +141,10 @@ class Import:
         self._latest_ns = rules.trades.latest_ns(clock())
         # From a symbol as a file has it to its normal form.
         self._symbols: dict[str, str] = {}
-        # The volume of all trades so far, by symbol.
-        self._volumes: dict[str, int] = {}
+        # The volume of all trades so far and its decimals, by symbol.
+        self._volumes: dict[str, tuple[int, int]] = {}
+        # The ids of trades that were counted, by symbol as the present file has it.
+        self._ids: dict[str, Ids] = {}
         self._units = UnitHistory()
         self.progress = Progress()
         self.dropped = 0
@@ -141,7 +153,7 @@ class Import:
         # Whether an earlier attempt had begun it.
         self.resumed = False
         # Files that are not read: another file has the same content, or they were imported before.
-        self.repeated: list[tuple[Path, str]] = []
+        self.repeated: list[tuple[Part, str]] = []
 
     async def run(self) -> None:
         """Read the files, then store their bars.
@@ -153,7 +165,7 @@ class Import:
             ImportRunsElsewhere: another process imports the same.
         """
         sources = self._identify()
-        settings = json.dumps(list(self._rules.settings))
+        settings = json.dumps(self._settings)
         name = self._name(sources)
         await finish_interrupted(self._database, name, self._clock())
         ledger = Ledger(self._database, name, self._choices.way, distinct=self._choices.distinct)
@@ -194,18 +206,24 @@ class Import:
 
     def _identify(self) -> dict[str, SourceFile]:
         sources: dict[str, SourceFile] = {}
-        for source in map(identify, self._paths):
+        for source in map(identify, self._parts):
             first = sources.setdefault(source.content, source)
             if first is not source:
-                self.repeated.append((source.path, f"has the same content as {first.path}"))
+                self.repeated.append((source.part, f"has the same content as {first.part}"))
         return sources
+
+    @property
+    def _settings(self) -> list[str]:
+        # With other options the same bytes are other trades.
+        options = str(self._choices.files)
+        return [*self._rules.settings, *([f"options: {options}"] if options else [])]
 
     def _name(self, sources: Collection[str]) -> str:
         # The same files, in the same order, under the same rules. How bars are stored is decided
         # afterwards.
         digest = hashlib.sha256()
         names = (interval.name for interval in self._rules.intervals)
-        for text in (*names, *self._rules.settings, *sources, self._choices.way is Way.REPLACE):
+        for text in (*names, *self._settings, *sources, self._choices.way is Way.REPLACE):
             digest.update(f"{text}\0".encode())
         return digest.hexdigest()
 
@@ -229,7 +247,7 @@ class Import:
             at = datetime.fromtimestamp(entry.imported // NS_PER_S, UTC)
             self.repeated.append(
                 (
-                    sources[content].path,
+                    sources[content].part,
                     f"was imported at {at:%Y-%m-%d %H:%M:%S} UTC ({entry.name})",
                 )
             )
@@ -244,7 +262,7 @@ class Import:
             if entry.settings != settings and self._choices.way is not Way.REPLACE:
                 before = ", ".join(sorted({*json.loads(entry.settings)} - {*json.loads(settings)}))
                 raise Undecided(
-                    f"{sources[content].path} was imported with other settings ({before}); "
+                    f"{sources[content].part} was imported with other settings ({before}); "
                     "--replace makes its bars again"
                 )
 
@@ -261,35 +279,43 @@ class Import:
             raise RowsRefused(self.progress.bad.total())
 
     async def _read(self, staging: Staging, source: SourceFile, names: Collection[str]) -> None:
-        path, progress = source.path, self.progress
+        part, progress = source.part, self.progress
         before = progress.file, progress.row
         file = TradeFile(
-            path,
-            lambda bad: self._skip(
-                bad.kind, f"{path.name}: {bad}", segment, bad.symbol, bad.timestamp
-            ),
+            part,
+            self._choices.files,
+            lambda bad: self._skip_row(bad, file, segment),
+            lambda layout: self._screen.understood(part.name, layout.title),
         )
-        self._screen.reading(path, path.stat().st_size)
+        self._screen.reading(str(part), part.path.stat().st_size)
+        self._ids = {}
         intervals = [interval for interval in self._rules.intervals if interval.name in names]
         segment = Segment(intervals, self._rules.rule_for)
-        first = progress.trades
+        first = progress.trades + progress.duplicates
         for trade in file.read(progress.row):
+            if trade[5] and trade[0] not in self._ids:
+                symbol = self._rules.trades.normal_symbol(trade[0])
+                entered = self._choices.way is not Way.REPLACE
+                self._ids[trade[0]] = await staging.load_ids(
+                    symbol, source.content, entered=entered
+                )
             self._add(segment, trade, file)
-            trades = progress.trades - first
+            trades = progress.trades + progress.duplicates - first
             if trades >= MAX_SEGMENT_TRADES or segment.candles >= MAX_SEGMENT_CANDLES:
                 await self._save(staging, segment, source, before, file.row)
-                before, first = (progress.file, progress.row), progress.trades
+                before = progress.file, progress.row
+                first = progress.trades + progress.duplicates
             if trades % _SHOW_EVERY == 0:
                 self._screen.read(file.position)
-        if not progress.file_trades:
+        if not progress.file_trades and not progress.file_duplicates:
             rows = sum(progress.file_bad.values())
             raise BadFile(
-                f"{path}: none of its {rows:,} rows is a valid trade ({_counts(progress.file_bad)})"
+                f"{part}: none of its {rows:,} rows is a valid trade ({_counts(progress.file_bad)})"
                 if rows
-                else f"{path}: has no rows below its header"
+                else f"{part}: has no trades"
             )
         progress.file += 1
-        progress.file_trades, progress.unit_ns = 0, 0
+        progress.file_trades = progress.file_duplicates = progress.unit_ns = 0
         progress.file_bad.clear()
         self._units = UnitHistory()
         await self._save(staging, segment, source, before, 0)
@@ -311,22 +337,30 @@ class Import:
         self.progress.unit_ns = self._units.unit_ns
         await staging.add(bars, hours, refused, before, self.progress, now_ns=self._clock())
 
-    def _skip(self, reason: str, where: str, segment: Segment, symbol: str, timestamp: str) -> None:
+    def _skip_row(self, bad: BadRow, file: TradeFile, segment: Segment) -> None:
+        where = f"{file.part.name}: {bad}"
+        self._skip(bad.kind, where, segment, (bad.symbol, bad.time, file.in_ns))
+
+    # What is known of the row: its symbol, its time, and whether that is in nanoseconds.
+    def _skip(
+        self, reason: str, where: str, segment: Segment, known: tuple[str, int, bool]
+    ) -> None:
+        symbol, time, in_ns = known
         self.progress.reject(reason, where)
         self.progress.file_bad[reason] += 1
-        rules = self._rules.trades
+        rules = self._rules.trades_in_ns if in_ns else self._rules.trades
+        ts = to_nanoseconds(time, rules.timestamp_unit)
         try:
             symbol = rules.normal_symbol(symbol)
-            ts = to_nanoseconds(parse_int(timestamp), rules.timestamp_unit)
-        except (InvalidSymbol, ValueError):
+        except InvalidSymbol:
             return
         if 0 < ts <= self._latest_ns:
             segment.refuse(symbol, ts)
             if len(segment.refused) > _MAX_REFUSED_BARS:
                 raise TooManyRefused(where)
 
-    def _add(self, segment: Segment, trade: Row, file: TradeFile) -> None:
-        raw, price, volume, time = trade
+    def _add(self, segment: Segment, row: Row, file: TradeFile) -> None:
+        raw, price, volume, time, decimals, trade_id, excludes = row
         progress = self.progress
         symbol = self._symbols.get(raw)
         if symbol is None:
@@ -337,18 +371,35 @@ class Import:
                     self._symbols.clear()
                 self._symbols[raw] = symbol
             else:
-                self._reject(RejectReason.TOO_MANY_SYMBOLS, trade, file, segment)
+                self._reject(RejectReason.TOO_MANY_SYMBOLS, row, file, segment)
                 return
-        ts = self._rules.trades.check(price, volume, time, self._latest_ns, self._units)
+        rules = self._rules.trades_in_ns if file.in_ns else self._rules.trades
+        ts = rules.check(
+            *(price, volume, time, self._latest_ns, self._units),
+            decimals=decimals,
+            excludes=excludes,
+            # Any rule takes prices above 0.
+            price_rule="positive" if price > 0.0 else rules.prices.of(symbol),
+        )
         if isinstance(ts, RejectReason):
-            self._reject(ts, trade, file, segment)
+            self._reject(ts, row, file, segment)
             return
         # So no sum of a bar can be too large, in whatever bars these trades are.
-        total = self._volumes.get(symbol, 0) + volume
-        if total > MAX_INT64 or abs(price * volume) > _MAX_MONEY:
-            self._reject(RejectReason.TOTAL_OVERFLOW, trade, file, segment)
+        added = 0 if excludes & EXCLUDE_VOLUME else volume
+        total, scale = self._volumes.get(symbol, (0, decimals))
+        if scale == decimals:
+            total += added
+        else:
+            total, scale = add_sizes((total, scale), (added, decimals))
+        if total > MAX_INT64 or abs(price * volume) * 10 ** (scale - decimals) > _MAX_MONEY:
+            self._reject(RejectReason.TOTAL_OVERFLOW, row, file, segment)
             return
-        self._volumes[symbol] = total
+        found = split_id(trade_id) if trade_id else None
+        if found is not None and not self._ids[raw].add(found):
+            progress.duplicates += 1
+            progress.file_duplicates += 1
+            return
+        self._volumes[symbol] = total, scale
         if not progress.file_trades:
             progress.file_first_ts = ts
         progress.trades += 1
@@ -358,11 +409,13 @@ class Import:
         # Of trades of the same time, those of the file that begins earlier come first, in whatever
         # order the files are imported.
         sequence = progress.file_first_ts + progress.file_trades
-        segment.add(symbol, price, volume, ts, sequence)
+        segment.add((symbol, price, volume, ts, sequence, decimals, excludes, found))
 
-    def _reject(self, reason: RejectReason, trade: Row, file: TradeFile, segment: Segment) -> None:
-        where = f"{file.path.name}: row {file.row}: {reason} ({','.join(map(str, trade))})"
-        self._skip(reason, where, segment, trade[0], str(trade[3]))
+    def _reject(self, reason: RejectReason, row: Row, file: TradeFile, segment: Segment) -> None:
+        symbol, price, volume, time, decimals, *_ = row
+        values = f"{symbol},{price},{plain_decimal(volume, decimals)},{time}"
+        where = f"{file.part.name}: row {file.row}: {reason} ({values})"
+        self._skip(reason, where, segment, (symbol, time, file.in_ns))
 
 
 def is_day(interval: Interval) -> bool:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, delete, exists, func, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from aggregator.bars.candle import MAX_INT64
 from aggregator.importing.files import SourceFile
-from aggregator.importing.segment import HOUR_NS, SEPARATOR, UNKNOWN
-from aggregator.importing.statements import Way
+from aggregator.importing.ids import SEPARATOR, UNKNOWN, are_other_trades
+from aggregator.importing.segment import HOUR_NS
+from aggregator.importing.statements import Way, is_too_much
 from aggregator.store.database import Database
 from aggregator.store.schema import KEY, bars, import_bars, imported_files, imported_hours
 from marketdata.errors import MarketDataError
@@ -129,7 +129,7 @@ class Ledger:
             before = known.get(content)
             kept = before.intervals if before and before.settings == settings else frozenset()
             values = {
-                "name": sources[content].path.name,
+                "name": sources[content].part.name,
                 "settings": settings,
                 "intervals": json.dumps(sorted({*kept, *intervals})),
                 "imported": now_ns,
@@ -164,21 +164,23 @@ class Ledger:
         touch = or_(_old.c.first_ts == _new.c.last_ts, _old.c.last_ts == _new.c.first_ts)
         names = [column.name for column in imported_hours.columns]
         columns = [*(_new.c[n] for n in names), *(_old.c[n].label(f"old_{n}") for n in names)]
+        # Trades whose ids are known were compared one by one when they were read.
+        has_unknown = or_(_old.c.ids.contains(UNKNOWN), _new.c.ids.contains(UNKNOWN))
         for condition in both:
             asked = select(*columns).where(same_time, condition)
             overlap = await connection.execute(
-                asked.where(~touch).order_by(_new.c.symbol, _new.c.hour).limit(1)
+                asked.where(~touch, has_unknown).order_by(_new.c.symbol, _new.c.hour).limit(1)
             )
             found = overlap.first()
             if found is None:
-                touching = await connection.execute(asked.where(touch))
-                found = next(filter(_may_share_trades, touching), None)
+                others = await connection.execute(asked.where(or_(touch, ~has_unknown)))
+                found = next(filter(_may_share_trades, others), None)
             if found is not None:
                 other = await self._file_name(connection, found.old_content, sources)
                 first = max(found.first_ts, found.old_first_ts)
                 last = min(found.last_ts, found.old_last_ts)
                 raise Undecided(
-                    f"{sources[found.content].path.name} and {other} both have trades of "
+                    f"{sources[found.content].part.name} and {other} both have trades of "
                     f"{found.symbol} from {_utc_ns(first)} to {_utc_ns(last)} UTC, "
                     "which may be the same; --join counts all of them"
                     + ("" if found.old_content in sources else f", {_REPLACE}")
@@ -188,7 +190,7 @@ class Ledger:
         self, connection: AsyncConnection, content: str, sources: Mapping[str, SourceFile]
     ) -> str:
         if content in sources:
-            return sources[content].path.name
+            return sources[content].part.name
         entry = (await _entries(connection, [content])).get(content)
         # A path is no name, so no other text can be one.
         return (
@@ -204,7 +206,8 @@ class Ledger:
         if self._way is Way.REPLACE:
             # It may have more trades than the files: those of hours that no file has.
             lost = or_(
-                bars.c.first_ts // HOUR_NS < new.first_ts // HOUR_NS,
+                # 0 is the time of a price that no trade gave.
+                and_(bars.c.first_ts != 0, bars.c.first_ts // HOUR_NS < new.first_ts // HOUR_NS),
                 bars.c.last_ts // HOUR_NS > new.last_ts // HOUR_NS,
             )
             found = (await connection.execute(both.where(~bars.c.imported, lost).limit(1))).first()
@@ -214,7 +217,7 @@ class Ledger:
                     f"{_utc(found.last_ts)} UTC, more than the files; --replace would lose them"
                 )
             return
-        full = both.where(bars.c.volume > MAX_INT64 - new.volume).limit(1)
+        full = both.where(is_too_much(bars.c, new)).limit(1)
         found = (await connection.execute(full)).first()
         if found is not None:
             raise Undecided(
@@ -348,6 +351,8 @@ def _utc_ns(ts_ns: int) -> str:
 
 
 def _may_share_trades(found: Any) -> bool:
+    if are_other_trades(found.old_ids, found.ids):
+        return False
     pairs = []
     if found.old_first_ts == found.last_ts:
         pairs.append((found.old_first_trades, found.last_trades))
@@ -357,4 +362,4 @@ def _may_share_trades(found: Any) -> bool:
         olds, news = (set(text.split(SEPARATOR)) - {""} for text in (old, new))
         if olds & news or UNKNOWN in olds | news:
             return True
-    return False
+    return not pairs

@@ -24,13 +24,16 @@ class Progress:
     out_of_session: int = 0
     first_ts: int = 2**63 - 1
     last_ts: int = 0
+    # Rows whose trade was counted before: it has the same id.
+    duplicates: int = 0
     # Bars that are new or different in the store.
     written: int = 0
     # Bars that were left as they were, because live trades came meanwhile.
     left: int = 0
-    # Of the present file: its valid trades, the time of the first one, its other rows by reason,
-    # the unit of its times.
+    # Of the present file: its valid trades, those that were counted before, the time of the first
+    # one, its other rows by reason, the unit of its times.
     file_trades: int = 0
+    file_duplicates: int = 0
     file_first_ts: int = 0
     file_bad: Counter[str] = field(default_factory=Counter)
     unit_ns: int = 0

@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 from aggregator.bars.bar import Bar, BarState, Coverage
 from aggregator.bars.candle import MAX_INT64, Candle
+from aggregator.bars.kernel.candle import EXCLUDE_VOLUME
 from aggregator.bars.schedule import BarSchedule
+from aggregator.importing.ids import SEPARATOR, UNKNOWN, Ids
 from aggregator.sessions.sessions import SessionRule
+from marketdata.decimals import plain_decimal
 from marketdata.errors import MarketDataError
 from marketdata.intervals import Interval, IntervalKind
 from marketdata.timestamps import NS_PER_S
@@ -30,9 +33,6 @@ class TotalOverflow(MarketDataError):
 
 # More different trades of one moment are not told apart.
 _MAX_TOLD_APART = 64
-SEPARATOR = ";"
-# Stands for trades that are not told apart.
-UNKNOWN = "?"
 
 
 class Hour(NamedTuple):
@@ -47,34 +47,58 @@ class Hour(NamedTuple):
     # Price and volume of the trades at the first and at the last time.
     first_trades: str
     last_trades: str
+    # The volume counts 10^-volume_decimals.
+    volume_decimals: int
+    # The ids of all trades, as text.
+    ids: str
+
+
+# A valid trade of a file: symbol, price, volume, exchange time, sequence, volume decimals, excludes
+# and id, as ids.split_id has it. A plain tuple: one is made per trade.
+Trade = tuple[str, float, int, int, int, int, int, tuple[str, int] | None]
+
+_Sizes = set[tuple[float, int, int]]
 
 
 class _OpenHour:
-    __slots__ = ("first", "first_ts", "last", "last_ts", "trades", "volume")
+    __slots__ = ("decimals", "first", "first_ts", "ids", "last", "last_ts", "trades", "volume")
 
     def __init__(self, ts: int) -> None:
         self.first_ts = self.last_ts = ts
-        self.first: set[tuple[float, int]] = set()
-        self.last: set[tuple[float, int]] = set()
-        self.trades = self.volume = 0
+        self.first: _Sizes = set()
+        self.last: _Sizes = set()
+        self.trades = self.volume = self.decimals = 0
+        self.ids = Ids()
 
-    def add(self, price: float, volume: int, ts: int) -> None:
+    def add(self, trade: Trade) -> None:
+        _, price, volume, ts, _, decimals, excludes, trade_id = trade
         self.trades += 1
-        self.volume += volume
+        if trade_id is None:
+            self.ids.unknown = True
+        else:
+            self.ids.add(trade_id)
+        if decimals > self.decimals:
+            self.volume *= 10 ** (decimals - self.decimals)
+            self.decimals = decimals
+        if not excludes & EXCLUDE_VOLUME:
+            self.volume += volume * 10 ** (self.decimals - decimals)
         if ts >= self.last_ts:
             if ts > self.last_ts:
                 self.last_ts, self.last = ts, set()
-            self.last.add((price, volume))
+            self.last.add((price, volume, decimals))
         if ts <= self.first_ts:
             if ts < self.first_ts:
                 self.first_ts, self.first = ts, set()
-            self.first.add((price, volume))
+            self.first.add((price, volume, decimals))
 
 
-def _told_apart(trades: set[tuple[float, int]]) -> str:
+def _told_apart(trades: _Sizes) -> str:
     if len(trades) > _MAX_TOLD_APART:
         return UNKNOWN + SEPARATOR
-    return "".join(f"{price!r}x{volume}{SEPARATOR}" for price, volume in sorted(trades))
+    return "".join(
+        f"{price!r}x{plain_decimal(volume, decimals)}{SEPARATOR}"
+        for price, volume, decimals in sorted(trades)
+    )
 
 
 class Segment:
@@ -100,8 +124,9 @@ class Segment:
         self.candles = 0
         self.out_of_session = 0
 
-    def add(self, symbol: str, price: float, volume: int, ts: int, sequence: int) -> None:
+    def add(self, trade: Trade) -> None:
         """Add one trade."""
+        symbol, price, volume, ts, sequence, decimals, excludes, _ = trade
         candles = self._candles.get(symbol)
         if candles is None:
             candles = self._candles[symbol] = {}
@@ -110,12 +135,17 @@ class Segment:
         if candle is None:
             candle = candles[bucket] = Candle()
             self.candles += 1
-        candle.add(price, volume, ts, sequence)
+            candle.volume_decimals = decimals
+        if decimals != candle.volume_decimals:
+            if decimals > candle.volume_decimals:
+                candle.refine(decimals)
+            volume *= 10 ** (candle.volume_decimals - decimals)
+        candle.take(price, volume, ts, sequence, excludes)
         place = symbol, ts // HOUR_NS
         hour = self._hours.get(place)
         if hour is None:
             hour = self._hours[place] = _OpenHour(ts)
-        hour.add(price, volume, ts)
+        hour.add(trade)
 
     def refuse(self, symbol: str, ts: int) -> None:
         """Note that a trade is missing."""
@@ -137,6 +167,8 @@ class Segment:
                 found.volume,
                 _told_apart(found.first),
                 _told_apart(found.last),
+                found.decimals,
+                found.ids.to_text(),
             )
             for (symbol, hour), found in sorted(self._hours.items())
         ]

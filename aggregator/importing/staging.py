@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aggregator.bars.bar import Bar
+from aggregator.importing.ids import Ids
 from aggregator.importing.ledger import ImportRunsElsewhere, Plan
 from aggregator.importing.progress import Progress
 from aggregator.importing.segment import Hour, check
@@ -52,8 +53,8 @@ class Staging:
         self._stage_hours = database.render(stage_hours(database))
         self._stage_refused = database.render(add_refused(database.insert(import_refused)))
         self._newest: dict[Series, Bar] = {}
-        # Of all trades that were added, by symbol.
-        self.volumes: dict[str, int] = {}
+        # Of all trades that were added, by symbol: the volume counts 10^-decimals.
+        self.volumes: dict[str, tuple[int, int]] = {}
         # Whether the last attempt had begun to store its bars.
         self.is_storing = False
 
@@ -81,11 +82,13 @@ class Staging:
             await self._load_newest(connection)
             hours = imported_hours.c
             totals = await connection.execute(
-                select(hours.symbol, func.sum(hours.volume))
-                .where(hours["import"] == self._name)
-                .group_by(hours.symbol)
+                select(hours.symbol, hours.volume, hours.volume_decimals).where(
+                    hours["import"] == self._name
+                )
             )
-            self.volumes.update({symbol: int(volume) for symbol, volume in totals})
+            for symbol, volume, decimals in totals:
+                known = self.volumes.get(symbol, (0, 0))
+                self.volumes[symbol] = add_sizes(known, (volume, decimals))
             self.is_storing = bool(row.storing)
             return Progress.from_json(row.counts)
 
@@ -139,6 +142,28 @@ class Staging:
             gaps = [(self._name, *bar, count) for bar, count in sorted(refused.items())]
             if gaps:
                 await connection.exec_driver_sql(self._stage_refused, gaps)
+
+    async def load_ids(self, symbol: str, content: str, *, entered: bool) -> Ids:
+        """Return the ids of the trades of a symbol that were counted.
+
+        Args:
+            symbol: the symbol.
+            content: the file that is read now. An earlier import may have read it for other bars.
+            entered: whether those of other imports are asked for too.
+        """
+        hours = imported_hours.c
+        mine = hours["import"] == self._name
+        others = and_(hours["import"] == "", hours.content != content)
+        ids = Ids()
+        async with self._database.read() as connection:
+            found = await connection.scalars(
+                select(hours.ids).where(
+                    hours.symbol == symbol, or_(mine, others) if entered else mine
+                )
+            )
+            for text in found:
+                ids.add_text(text)
+        return ids
 
     async def drop_old(self, retention: Mapping[str, int], now_ns: int) -> int:
         """Drop the bars that are older than the store keeps them; return how many."""
@@ -237,6 +262,13 @@ class Staging:
             "counts": progress.to_json(),
             "updated": now_ns,
         }
+
+
+def add_sizes(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """Return the sum of two sizes, each a volume and its decimals."""
+    decimals = max(one[1], other[1])
+    volume = sum(volume * 10 ** (decimals - each) for volume, each in (one, other))
+    return volume, decimals
 
 
 async def _forget(connection: AsyncConnection, name: str) -> None:

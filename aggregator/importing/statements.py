@@ -6,12 +6,14 @@ from enum import Enum
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     and_,
     case,
     delete,
     func,
     literal,
+    literal_column,
     or_,
     select,
     true,
@@ -20,6 +22,7 @@ from sqlalchemy import (
 )
 
 from aggregator.bars.bar import BarState, Coverage
+from aggregator.bars.candle import MAX_INT64
 from aggregator.store.database import Database
 from aggregator.store.schema import (
     KEY,
@@ -31,6 +34,9 @@ from aggregator.store.schema import (
     imported_hours,
     symbols,
 )
+from marketdata.validation import MAX_VOLUME_DECIMALS
+
+_INT64_MAX = literal_column(str(MAX_INT64), BigInteger)
 
 
 class Way(Enum):
@@ -112,7 +118,8 @@ def stage_hours(database: Database) -> Any:
             "first_ts": case((new.first_ts < old.first_ts, new.first_ts), else_=old.first_ts),
             "last_ts": case((new.last_ts > old.last_ts, new.last_ts), else_=old.last_ts),
             "trades": old.trades + new.trades,
-            "volume": old.volume + new.volume,
+            **_sum_of_sizes(old, new),
+            "ids": old.ids + new.ids,
             "first_trades": case(
                 (new.first_ts < old.first_ts, new.first_trades),
                 (new.first_ts > old.first_ts, old.first_trades),
@@ -234,22 +241,26 @@ def _differs(new: Any) -> ColumnElement[bool]:
 def _added(new: Any) -> dict[str, Any]:
     # As Candle.merge has it.
     old = bars.c
-    is_earlier = or_(
-        new.first_ts < old.first_ts,
-        and_(new.first_ts == old.first_ts, new.first_sequence < old.first_sequence),
+    # 0 is the time of a price that no trade gave.
+    is_earlier = and_(
+        new.first_ts != 0,
+        or_(
+            old.first_ts == 0,
+            new.first_ts < old.first_ts,
+            and_(new.first_ts == old.first_ts, new.first_sequence < old.first_sequence),
+        ),
     )
     is_later = or_(
         new.last_ts > old.last_ts,
         and_(new.last_ts == old.last_ts, new.last_sequence >= old.last_sequence),
     )
-    total = old.notional + new.notional
+    finer_old, finer_new = _factors(old, new)
+    money, more = old.notional * finer_old, new.notional * finer_new
+    total = money + more
     # Neumaier's sum: what the larger summand lost of the smaller one.
     error = case(
-        (
-            func.abs(old.notional) >= func.abs(new.notional),
-            (old.notional - total) + new.notional,
-        ),
-        else_=(new.notional - total) + old.notional,
+        (func.abs(money) >= func.abs(more), (money - total) + more),
+        else_=(more - total) + money,
     )
     return {
         "open": case((is_earlier, new.open), else_=old.open),
@@ -260,9 +271,49 @@ def _added(new: Any) -> dict[str, Any]:
         "last_sequence": case((is_later, new.last_sequence), else_=old.last_sequence),
         "high": case((new.high > old.high, new.high), else_=old.high),
         "low": case((new.low < old.low, new.low), else_=old.low),
-        "volume": old.volume + new.volume,
+        **_sum_of_sizes(old, new),
         "trades": old.trades + new.trades,
         "refused": old.refused + new.refused,
         "notional": total,
-        "notional_error": old.notional_error + new.notional_error + error,
+        "notional_error": old.notional_error * finer_old + new.notional_error * finer_new + error,
     }
+
+
+def _power(decimals: Any) -> Any:
+    # 10 to the power of a difference of decimals, 1 if it is negative. Neither database has an
+    # exact one.
+    powers = range(1, MAX_VOLUME_DECIMALS + 1)
+    return case(*((decimals == _number(n), _number(10**n)) for n in powers), else_=_number(1))
+
+
+def _number(value: int) -> Any:
+    # A constant and not a parameter, since the parameters are those of the rows.
+    return literal_column(str(value), BigInteger)
+
+
+def _factors(old: Any, new: Any) -> tuple[Any, Any]:
+    # What brings the volumes of two rows to the finer scale of the two.
+    finer = new.volume_decimals - old.volume_decimals
+    return _power(finer), _power(-finer)
+
+
+def _sum_of_sizes(old: Any, new: Any) -> dict[str, Any]:
+    finer_old, finer_new = _factors(old, new)
+    return {
+        "volume": old.volume * finer_old + new.volume * finer_new,
+        "volume_decimals": case(
+            (new.volume_decimals > old.volume_decimals, new.volume_decimals),
+            else_=old.volume_decimals,
+        ),
+    }
+
+
+def is_too_much(old: Any, new: Any) -> ColumnElement[bool]:
+    """Return the condition that the volumes of two bars have no sum that fits."""
+    finer_old, finer_new = _factors(old, new)
+    # The database may not compute what does not fit, so the first true condition decides.
+    return case(
+        (new.volume > _INT64_MAX // finer_new, True),
+        (old.volume > _INT64_MAX // finer_old, True),
+        else_=old.volume * finer_old > _INT64_MAX - new.volume * finer_new,
+    )

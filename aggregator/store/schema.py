@@ -206,6 +206,10 @@ imported_hours = Table(
     # Price and volume of the trades at the first and at the last time, each with a separator.
     Column("first_trades", Text, nullable=False),
     Column("last_trades", Text, nullable=False),
+    # The volume counts 10^-volume_decimals.
+    Column("volume_decimals", Integer, nullable=False, server_default="0"),
+    # The ids of the trades as ranges, see aggregator.importing.ids.
+    Column("ids", Text, nullable=False, server_default="?;"),
     PrimaryKeyConstraint("import", "symbol", "hour", "content", name="imported_hours_pkey"),
     sqlite_with_rowid=False,
 )

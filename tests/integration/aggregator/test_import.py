@@ -33,9 +33,9 @@ from aggregator.store.removal import remove_old
 from aggregator.store.rows import to_bar, to_row
 from aggregator.store.schema import bar_columns
 from aggregator.store.schema import bars as bars_table
+from marketdata.files.source import BadFile, Part, find_parts
 from marketdata.intervals import NS_PER_DAY, Interval, parse_interval
 from marketdata.timestamps import NS_PER_S
-from marketdata.tradefiles import BadFile
 from marketdata.validation import DEFAULT_LIMITS, MAX_MAX_VOLUME, TickRules, ValueLimits
 from tests.doubles.made_bars import make_bar
 from tests.doubles.stores import open_database
@@ -50,7 +50,10 @@ Trade = tuple[str, float, int, int]
 class Blind:
     """Shows nothing."""
 
-    def reading(self, path: Path, size: int) -> None:
+    def reading(self, name: str, size: int) -> None:
+        pass
+
+    def understood(self, name: str, title: str) -> None:
         pass
 
     def read(self, position: int) -> None:
@@ -78,11 +81,14 @@ def make_import(
         lambda _symbol: session,
         TickRules(timestamp_unit="auto", max_future_skew_s=60, limits=limits, one_unit=True),
         1_000,
+        TickRules(timestamp_unit="ns", max_future_skew_s=60, limits=limits, one_unit=True),
         settings,
     )
     given = {"retention": {}, "screen": Blind(), "clock": lambda: START_NS * 2, **more}
-    chosen = {name: given.pop(name) for name in ("way", "distinct", "strict") if name in given}
-    return Import(database, paths, rules, Choices(**chosen), **given)
+    chosen = {
+        name: given.pop(name) for name in ("way", "distinct", "strict", "files") if name in given
+    }
+    return Import(database, find_parts(paths), rules, Choices(**chosen), **given)
 
 
 def trades(count: int, seed: int = 1) -> list[Trade]:
@@ -509,7 +515,7 @@ async def test_the_rows_of_a_file_have_one_unit_of_time(database: Any, tmp_path:
 async def test_a_file_that_ends_too_early_says_so(database: Any, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv.gz", trades(500))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(BadFile, match=r"a\.csv\.gz: row \d+: "):
+    with pytest.raises(BadFile, match=r"a\.csv\.gz: Compressed file ended before"):
         await make_import(database, path).run()
     with pytest.raises(BadFile, match="No such file"):
         await make_import(database, tmp_path / "none.csv").run()
@@ -643,7 +649,7 @@ async def test_a_file_counts_once_whatever_its_name_is(
     path = write(tmp_path / "a.csv", four())
     first = make_import(database, path, path)
     await first.run()
-    assert first.repeated == [(path, f"has the same content as {path}")]
+    assert first.repeated == [(Part(path), f"has the same content as {path}")]
     before = await content(database)
     again = make_import(database, write(tmp_path / name, four()))
     await again.run()
@@ -797,10 +803,10 @@ async def test_another_import_finishes_one_that_was_killed_while_it_stored(
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("b.csv", b"", "row 1: the file is empty"),
-        ("b.csv", HEADER.encode() + b"\n", "has no rows below its header"),
-        ("b.csv", b"a,b\n1,2\n", "row 1: column symbol is missing"),
-        ("b.csv.gz", b"no gzip", "Not a gzipped file"),
+        ("b.csv", b"", "is empty"),
+        ("b.csv", HEADER.encode() + b"\n", "has no trades"),
+        ("b.csv", b"a,b\n1,2\n", "has no column of the price that is known"),
+        ("b.csv.gz", gzip.compress(b"no trades")[:-9], "Compressed file ended before"),
         ("b.csv", None, "Is a directory"),
         (
             "b.csv",

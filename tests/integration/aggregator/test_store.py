@@ -139,7 +139,8 @@ def _keep_first_version(connection: Connection) -> None:
     config.attributes["connection"] = connection
     command.upgrade(config, "0001")
     # Without the columns of later versions.
-    columns = [column.name for column in bar_columns if column.name != "refused"]
+    later = {"refused", "volume_decimals"}
+    columns = [column.name for column in bar_columns if column.name not in later]
     row = row_writer([field for field in STORED if field.name in columns])(make_bar(7))
     names = ", ".join(f'"{name}"' for name in columns)
     marks = ", ".join(f":v{n}" for n in range(len(row)))

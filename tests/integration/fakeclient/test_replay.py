@@ -80,13 +80,15 @@ async def test_options_before_the_command_count_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("symbol,price,volume\nSPY,1,1\n", "row 1: column exchange_timestamp is missing"),
-        ("", "row 1: the file is empty"),
-        (csv_of(TICKS) + "1,SPY,1,x\n", "row 5: price 'x' is not a number"),
-        (csv_of(TICKS) + "1,SPY\n", "row 5: has 2 fields, the header has 4"),
+        (
+            "symbol,price,volume\nSPY,1,1\n",
+            "has no column of the time that is known: add --columns",
+        ),
+        ("", "is empty"),
+        ("SPY,1,1,1\n", "has no header, and its rows are of no known format: add --columns"),
     ],
 )
-async def test_a_bad_file_names_the_row_and_the_reason_before_anything_is_sent(
+async def test_a_file_in_doubt_is_refused_before_anything_is_sent(
     tmp_path: Path, text: str, problem: str
 ) -> None:
     path = tmp_path / "t.csv"
@@ -98,14 +100,47 @@ async def test_a_bad_file_names_the_row_and_the_reason_before_anything_is_sent(
     assert result.errors.count("\n") == 1
 
 
-async def test_a_bad_row_far_down_is_named_after_the_rows_before_it(tmp_path: Path) -> None:
-    many = [row("SPY", 100 + i, 1, i) for i in range(10_500)]
+async def test_bad_rows_are_named_and_the_others_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text(csv_of(many) + "1,SPY,1,x\n")
+    first, *rest = csv_of(TICKS).splitlines(keepends=True)
+    path.write_text("".join([first, rest[0], "1,SPY,1,x\n", "1,SPY\n", *rest[1:]]))
     result, ticks = await replay(path, *MAX)
-    assert (result.code, result.sent) == (1, 10_500)
-    assert result.errors == f"fakeclient: {path}: row 10502: price 'x' is not a number\n"
-    assert ticks == many
+    assert (result.code, result.sent) == (1, 3)
+    assert result.errors.splitlines() == [
+        f"fakeclient: {path}: row 3: price 'x' is not a number",
+        f"fakeclient: {path}: row 4: has 2 fields, should have 4",
+        "fakeclient: 2 rows are not trades and were not sent",
+    ]
+    assert ticks == TICKS
+
+
+async def test_sizes_ids_and_conditions_of_a_download_are_sent(tmp_path: Path) -> None:
+    path = tmp_path / "BTCUSDT-trades-2025-01-01.csv"
+    path.write_text("1001,65000.10,0.467,30355.05,1735689600519000,True,True\n")
+    result, ticks = await replay(path, *MAX)
+    assert (result.code, result.errors) == (0, "")
+    assert ticks == [
+        Tick(
+            symbol="BTCUSDT",
+            price=65000.1,
+            volume=467,
+            volume_decimals=3,
+            trade_id=b"1001",
+            exchange_timestamp=1735689600519000000,
+        )
+    ]
+    assert result.lines[0] == (
+        f"{path.name}: binance trades, no header: id=1 price=2 size=3 time=5, numeric times, "
+        "symbol BTCUSDT"
+    )
+
+
+async def test_an_option_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(csv_of(TICKS))
+    result, _ = await replay(path, "--columns", "prise=2")
+    assert result.code == 2
+    assert "--columns" in result.errors
 
 
 async def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

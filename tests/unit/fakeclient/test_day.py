@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from fakeclient.day import SECONDS, ZONE, last_weekday, trading_day
+from fakeclient.ticks import Row
 from marketdata.timestamps import NS_PER_S
-from marketdata.trades import Row
 
 DAY = date(2026, 11, 27)
 SYMBOLS = ("AAPL", "MSFT", "GOOGL")

@@ -1,96 +1,79 @@
-"""Trade files, plain and compressed."""
+"""Trade files that are written, and read for a replay."""
 
 from __future__ import annotations
 
-import gzip
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from fakeclient.files import read_passes, write_trades
-from marketdata.tradefiles import BadFile, read_trades
-from marketdata.trades import Row
+from fakeclient.files import MAX_NAMED, Replayed, write_trades
+from fakeclient.ticks import Row
+from marketdata.files.options import FileOptions
+from marketdata.files.source import BadFile, find_parts
 
-TEXT = "symbol,price,volume,exchange_timestamp\n" + "".join(
-    f"SPY,{100 + i},1,{i + 1}\n" for i in range(50_000)
-)
+HEADER = "symbol,price,volume,exchange_timestamp\n"
 
 
-def write(path: Path, data: bytes) -> Path:
-    path.write_bytes(data)
+def replayed(*paths: Path) -> tuple[Replayed, list[str], list[str]]:
+    said: list[str] = []
+    complaints: list[str] = []
+    files = Replayed(find_parts(paths), FileOptions(), said.append, complaints.append)
+    return files, said, complaints
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(HEADER + text)
     return path
 
 
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("t.csv", TEXT.encode()),
-        ("t.csv.gz", gzip.compress(TEXT.encode())),
-        ("bom.csv", TEXT.encode("utf-8-sig")),
-        ("crlf.csv", TEXT.replace("\n", "\r\n").encode()),
-    ],
-)
-def test_every_way_to_write_the_file_gives_the_same_trades(
-    tmp_path: Path, name: str, data: bytes
-) -> None:
-    rows = list(read_trades(write(tmp_path / name, data)))
-    assert len(rows) == 50_000
-    assert rows[-1] == ("SPY", 50_099.0, 1, 50_000)
-
-
-def test_a_file_cut_short_gives_what_it_has_and_then_names_the_row(tmp_path: Path) -> None:
-    whole = gzip.compress(TEXT.encode())
-    rows = read_trades(write(tmp_path / "t.csv.gz", whole[: len(whole) // 2]))
-    seen: list[Row] = []
-    with pytest.raises(BadFile, match="Compressed file ended before") as caught:
-        seen.extend(rows)
-    assert len(seen) > 1_000
-    # The header and the rows seen come before it.
-    assert f"row {len(seen) + 2}:" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "problem"),
-    [
-        ("t.csv.gz", TEXT.encode(), r"Not a gzipped file"),
-        ("t.csv", b"\0" * 1_000_000, r"row 1: column symbol is missing"),
-        ("t.csv", TEXT.encode()[:-2] + b"\xff\n", r"row 50001: exchange_timestamp"),
-    ],
-)
-def test_what_is_no_trade_file_is_named(
-    tmp_path: Path, name: str, data: bytes, problem: str
-) -> None:
-    with pytest.raises(BadFile, match=problem):
-        list(read_trades(write(tmp_path / name, data)))
-
-
 def test_a_loop_begins_again_with_the_same_trades(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", b"symbol,price,volume,exchange_timestamp\nA,1,1,1\nB,1,1,2\n")
-    passes = read_passes(path, loop=True)
-    assert [list(rows) for rows in islice(passes, 3)] == [[("A", 1.0, 1, 1), ("B", 1.0, 1, 2)]] * 3
+    path = write(tmp_path / "t.csv", "A,1,1,1700000001\nB,1,1,1700000002\n")
+    files, said, _ = replayed(path)
+    names = [[row[0] for row in rows] for rows in islice(files.passes(loop=True), 3)]
+    assert names == [["A", "B"]] * 3
+    assert len(said) == 1
 
 
 def test_a_loop_over_a_file_without_trades_ends(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", b"symbol,price,volume,exchange_timestamp\n")
-    assert list(read_passes(path, loop=True)) == []
+    files, _, _ = replayed(write(tmp_path / "t.csv", ""))
+    assert list(files.passes(loop=True)) == []
 
 
-def test_a_bad_row_among_the_first_is_told_before_any_trade_is_returned(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", TEXT.encode()[:1_000] + b"\nSPY,x,1,1\n")
-    with pytest.raises(BadFile, match="row"):
-        next(read_passes(path, loop=False))
-    (rows,) = read_passes(path, loop=False, limit=10)
-    assert len(list(islice(rows, 10))) == 10
+def test_bad_rows_are_left_out_and_the_first_are_named(tmp_path: Path) -> None:
+    text = "A,1,1,1700000001\n" + "A,x,1,1700000002\n" * 7 + "B,1,1,1700000003\n"
+    path = write(tmp_path / "t.csv", text)
+    files, _, complaints = replayed(path)
+    (rows,) = files.passes(loop=False)
+    assert [row[0] for row in rows] == ["A", "B"]
+    assert files.left_out == 7
+    assert len(complaints) == MAX_NAMED
+    assert complaints[0] == f"{path}: row 3: price 'x' is not a number"
+
+
+def test_files_are_read_in_the_order_of_time(tmp_path: Path) -> None:
+    late = write(tmp_path / "a.csv", "A,1,1,1700000005\nA,2,1,1700000009\n")
+    early = write(tmp_path / "b.csv", "B,1,1,1700000001\nx\nB,2,1,1700000006\nB,3,1,1700000002\n")
+    nothing = write(tmp_path / "c.csv", "")
+    files, said, complaints = replayed(late, early, nothing)
+    (rows,) = files.passes(loop=False)
+    assert [row[:2] for row in rows] == [("B", 1), ("A", 1), ("B", 2), ("B", 3), ("A", 2)]
+    assert [line.partition(":")[0] for line in said] == ["b.csv", "a.csv"]
+    assert (files.left_out, len(complaints)) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
 def test_what_is_written_is_read_back_and_the_same_bytes_each_time(
     tmp_path: Path, name: str
 ) -> None:
-    rows: list[Row] = [("AAPL", 150.25, 100, 1_381_132_800_000_000_000), ("BRK.B", 0.01, 1, 5)]
+    rows: list[Row] = [
+        ("AAPL", 150.25, 100, 1_381_132_800_000_000_000),
+        ("BRK.B", 0.01, 1, 1_381_132_800_000_000_005),
+    ]
     write_trades(tmp_path / name, rows)
-    assert list(read_trades(tmp_path / name)) == rows
+    files, _, _ = replayed(tmp_path / name)
+    (read,) = files.passes(loop=False)
+    assert [row[:4] for row in read] == rows
     first = (tmp_path / name).read_bytes()
     write_trades(tmp_path / name, rows)
     assert (tmp_path / name).read_bytes() == first

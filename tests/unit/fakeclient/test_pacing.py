@@ -15,18 +15,18 @@ from fakeclient.pacing import Load, backoff_s, group_sizes, repeat, replay_loads
 from fakeclient.packing import Packer
 from fakeclient.ticks import MAX_GROUP
 from fakeclient.walk import RandomWalk
+from marketdata.files.trades import Trade
 from marketdata.timestamps import NS_PER_MS, NS_PER_S
-from marketdata.trades import Row
 
 START_NS = 1_381_132_800 * NS_PER_S
 
 
-def trades(*times_ms: int) -> list[Row]:
-    return [("SPY", 1.0, 1, START_NS + ms * NS_PER_MS) for ms in times_ms]
+def trades(*times_ms: int) -> list[Trade]:
+    return [("SPY", 1.0, 1, START_NS + ms * NS_PER_MS, 0, b"", 0) for ms in times_ms]
 
 
 def plan(
-    passes: Iterable[list[Row]], speed: float, limit: int | None = None
+    passes: Iterable[list[Trade]], speed: float, limit: int | None = None
 ) -> list[tuple[float, int]]:
     loads = replay_loads(passes, Packer(), speed, limit)
     return [(round(load.due_s, 6), load.ticks) for load in loads]
@@ -87,7 +87,9 @@ def test_a_late_trade_leaves_in_file_order() -> None:
 
 @pytest.mark.parametrize("unit_ns", [NS_PER_S, NS_PER_MS, 1_000, 1])
 def test_a_file_in_another_unit_is_paced_right(unit_ns: int) -> None:
-    rows = [("SPY", 1.0, 1, (START_NS + s * NS_PER_S) // unit_ns) for s in (0, 2)]
+    rows: list[Trade] = [
+        ("SPY", 1.0, 1, (START_NS + s * NS_PER_S) // unit_ns, 0, b"", 0) for s in (0, 2)
+    ]
     assert plan([rows], 1) == [(0, 1), (2, 1)]
 
 
@@ -97,7 +99,7 @@ def test_the_next_pass_begins_when_the_last_has_ended() -> None:
 
 @pytest.mark.parametrize("speed", [1, inf])
 def test_a_limit_holds_over_all_passes(speed: float) -> None:
-    def passes() -> Iterator[list[Row]]:
+    def passes() -> Iterator[list[Trade]]:
         yield from [trades(0, 1_000, 2_000)] * 2
         pytest.fail("began a pass that nobody asked for")
 
@@ -106,7 +108,7 @@ def test_a_limit_holds_over_all_passes(speed: float) -> None:
 
 
 def test_rows_before_an_error_are_sent_before_it_is_raised() -> None:
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[Trade]:
         yield from trades(0, 1)
         raise RuntimeError("bad row")
 

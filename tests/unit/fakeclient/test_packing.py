@@ -8,9 +8,10 @@ import pytest
 
 from fakeclient.bad import BadKind, BadMix
 from fakeclient.packing import Packer, Parcel
+from fakeclient.ticks import Row
 from fakeclient.walk import RandomWalk, choose_symbols, messy_spelling
 from marketdata.errors import EmptyFrame
-from marketdata.trades import Row
+from marketdata.files.trades import Trade
 from marketdata.wire.market_data_pb2 import Tick
 from tests.doubles.frame_decoder import FrameDecoder
 
@@ -83,3 +84,28 @@ def test_an_empty_payload_ends_its_parcel_and_nothing_follows_it() -> None:
         else:
             assert decoder.failure is None
             assert len(frames) == parcel.ticks
+
+
+def test_the_trades_of_a_file_keep_decimals_id_and_excludes() -> None:
+    trades: list[Trade] = [("BTC", 65000.1, 467, 1_700_000_000, 3, b"1001", 0)]
+    trades.append(("SPX", 5900.5, 0, 1_700_000_001, 0, b"", 8))
+    (lane,) = Packer().pack_trades(trades)
+    payloads = FrameDecoder().receive_data(b"".join(parcel.data for parcel in lane))
+    ticks = map(Tick.FromString, payloads)
+    assert [
+        (
+            t.symbol,
+            t.price,
+            t.volume,
+            t.exchange_timestamp,
+            t.volume_decimals,
+            t.trade_id,
+            t.excludes,
+        )
+        for t in ticks
+    ] == trades
+
+
+def test_plain_trades_have_the_bytes_that_they_always_had() -> None:
+    trades: list[Trade] = [(*row, 0, b"", 0) for row in ROWS]
+    assert Packer().pack_trades(trades) == Packer().pack(ROWS)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakeclient.ticks import Row
 from fakeclient.walk import KNOWN_SYMBOLS, RandomWalk, choose_symbols, messy_spelling
 from marketdata.symbols import normalize_symbol
-from marketdata.trades import Row
 
 
 def take(count: int, *, seed: int = 1, at_once: int = 100) -> list[Row]:
