@@ -32,6 +32,10 @@ Call = grpc.aio.StreamStreamCall[bytes, bytes]
 Answer = list[EncodedState] | grpc.aio.AioRpcError
 Done = Callable[[Answer], None]
 
+_LOST = frozenset({grpc.StatusCode.OK, grpc.StatusCode.CANCELLED})
+# How gRPC says that the server reset the stream, as it does while it stops.
+_RESET = "RST_STREAM"
+
 
 class _Read(NamedTuple):
     symbols: Sequence[str]
@@ -163,7 +167,7 @@ class ReadStream:
             )
         if code is grpc.StatusCode.UNIMPLEMENTED:
             self.is_missing = True
-        elif code in {grpc.StatusCode.OK, grpc.StatusCode.CANCELLED}:
+        elif code in _LOST or (code is grpc.StatusCode.INTERNAL and _RESET in (details or "")):
             code = grpc.StatusCode.UNAVAILABLE
         self._fail_all(_error(code, details))
 

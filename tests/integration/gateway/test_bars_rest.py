@@ -281,7 +281,7 @@ async def test_polars_reads_the_arrow_stream(
     assert frame["close"].to_list()[1199:1202] == [151.5, None, None]
     assert frame["filler"].to_list()[-2:] == ["no_trades", None]
     assert frame["revision"].to_list()[-1] == 2
-    assert frame.schema["volume"] == pl.Int64
+    assert frame.schema["volume"] == pl.Decimal(38, 18)
     assert frame.schema["sequence"] == pl.UInt64
 
 

@@ -10,11 +10,9 @@ down_revision = "0006"
 
 TABLES = ("bars", "import_bars")
 # For people: PostgreSQL has exact decimals, SQLite has none.
-VIEW = """
-CREATE VIEW decimal_bars AS
-SELECT symbol, interval, start, number, "end", open, high, low, close,
-  trim_scale(volume * power(10::numeric, -volume_decimals)) AS volume, trades, state, revision
-FROM bars
+SIZE = """
+ALTER TABLE bars ADD COLUMN size numeric
+GENERATED ALWAYS AS (trim_scale(volume * power(10::numeric, -volume_decimals))) STORED
 """
 
 
@@ -24,7 +22,7 @@ def upgrade() -> None:
         decimals = sa.Column("volume_decimals", sa.Integer, nullable=False, server_default="0")
         op.add_column(table, decimals)
     if op.get_bind().dialect.name == "postgresql":
-        op.execute(VIEW)
+        op.execute(SIZE)
 
 
 def downgrade() -> None:
@@ -33,7 +31,7 @@ def downgrade() -> None:
     Bars with some are deleted: an older release would read other sizes.
     """
     if op.get_bind().dialect.name == "postgresql":
-        op.execute("DROP VIEW decimal_bars")
+        op.drop_column("bars", "size")
     for table in TABLES:
         op.execute(f"DELETE FROM {table} WHERE volume_decimals > 0")  # noqa: S608  our own names
         op.drop_column(table, "volume_decimals")
