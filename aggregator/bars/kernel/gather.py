@@ -9,7 +9,15 @@ closes; until then whoever reads an open bar or the session adds them up.
 
 from __future__ import annotations
 
-from aggregator.bars.kernel.candle import clear, has_room, is_empty, merge, take
+from aggregator.bars.kernel.candle import (
+    add,
+    clear,
+    has_prices,
+    has_room,
+    is_empty,
+    merge,
+    take,
+)
 from aggregator.bars.kernel.events import is_live, note_trade, touch
 from aggregator.bars.kernel.lag import measure_lag
 from aggregator.bars.kernel.limits import MAX_PRICE, MAX_TICK_VOLUME, MONEY_MARGIN, has_space
@@ -50,7 +58,7 @@ def gather(t: Tables, row: int, trade: Trade) -> bool:
     for index in range(state.slots):
         if not symbol.gathered_slots >> index & 1:
             add_to_closed(t, t.slots[row, index].target, trade)
-    take(symbol.gathered, trade.price, trade.volume, trade.ts, trade.sequence, 0)
+    add(symbol.gathered, trade.price, trade.volume, trade.ts, trade.sequence)
     base.room -= trade.volume
     if is_empty(base.candle) and latest > symbol.latest:
         symbol.latest = latest
@@ -86,7 +94,10 @@ def add_to_closed(t: Tables, place: int, trade: Trade) -> None:
     """Add a late trade to a bar that is closed or waits out the grace."""
     touch(t, place)
     bar: PooledBar = t.bars[place]
-    take(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence, trade.excludes)
+    if trade.excludes or not has_prices(bar.candle):
+        take(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence, trade.excludes)
+    else:
+        add(bar.candle, trade.price, trade.volume, trade.ts, trade.sequence)
 
 
 @fused_part
