@@ -50,7 +50,7 @@ EDITS = [
     (FIELDS, "CANDLE_FIELDS = (", f"CANDLE_FIELDS = ({FIELD}"),
     (FIELDS, "AGGREGATE_FIELDS = (", f"AGGREGATE_FIELDS = ({FIELD}"),
     (CANDLE, "    last_sequence: int\n", "    last_sequence: int\n    largest: int\n"),
-    (CANDLE, "        candle.trades = 0\n", "        candle.trades = candle.largest = 0\n"),
+    (CANDLE, "    candle.trades = 0\n", "    candle.trades = candle.largest = 0\n"),
     (
         CANDLE,
         "    candle.volume += volume\n",

@@ -69,16 +69,35 @@ def has_prices(candle: CandleNumbers) -> bool:
 
 
 @inlined
+def empty(candle: CandleNumbers) -> None:
+    """Let a candle have no trades, no prices and no volume."""
+    candle.open = candle.high = candle.low = candle.close = nan
+    candle.first_ts = candle.last_ts = 0
+    candle.first_sequence = candle.last_sequence = 0
+    candle.notional = candle.notional_error = 0.0
+    candle.volume = 0
+    candle.trades = 0
+
+
+@inlined
+def _add_volume(candle: CandleNumbers, price: float, volume: int) -> None:
+    candle.notional, candle.notional_error = add_neumaier(
+        candle.notional, candle.notional_error, price * volume
+    )
+    candle.volume += volume
+
+
+@inlined
 def add(candle: CandleNumbers, price: float, volume: int, ts: int, sequence: int) -> None:
     """Take a trade in that moves every number; all prices are known, if the candle is not empty.
 
     The caller made sure that the totals do not overflow.
     """
     if is_empty(candle):
+        empty(candle)
         candle.open = candle.high = candle.low = candle.close = price
         candle.first_ts = candle.last_ts = ts
         candle.first_sequence = candle.last_sequence = sequence
-        candle.notional = candle.notional_error = 0.0
     else:
         candle.high = max(candle.high, price)
         candle.low = min(candle.low, price)
@@ -90,22 +109,8 @@ def add(candle: CandleNumbers, price: float, volume: int, ts: int, sequence: int
             candle.open = price
             candle.first_ts = ts
             candle.first_sequence = sequence
-    candle.notional, candle.notional_error = add_neumaier(
-        candle.notional, candle.notional_error, price * volume
-    )
-    candle.volume += volume
+    _add_volume(candle, price, volume)
     candle.trades += 1
-
-
-@inlined
-def empty(candle: CandleNumbers) -> None:
-    """Let a candle have no trades, no prices and no volume."""
-    candle.open = candle.high = candle.low = candle.close = nan
-    candle.first_ts = candle.last_ts = 0
-    candle.first_sequence = candle.last_sequence = 0
-    candle.notional = candle.notional_error = 0.0
-    candle.volume = 0
-    candle.trades = 0
 
 
 @inlined
@@ -136,10 +141,7 @@ def take(
         candle.first_ts = ts
         candle.first_sequence = sequence
     if not excludes & EXCLUDE_VOLUME:
-        candle.notional, candle.notional_error = add_neumaier(
-            candle.notional, candle.notional_error, price * volume
-        )
-        candle.volume += volume
+        _add_volume(candle, price, volume)
     candle.trades += 1
 
 
