@@ -36,8 +36,9 @@ async def read_minutes(http: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 def replaying(port: int) -> contextlib.AbstractAsyncContextManager[Fakeclient]:
-    # With half a minute of trades at once, the replay would end before a client has joined.
-    return started("replay", REAL_TRADES, "--speed", "6000", "--server", f"127.0.0.1:{port}")
+    # Faster, the replay would end on a busy machine before a client has joined, or the aggregator has
+    # started again.
+    return started("replay", REAL_TRADES, "--speed", "2000", "--server", f"127.0.0.1:{port}")
 
 
 class Market:
