@@ -187,14 +187,15 @@ class BarSubscription(Subscription):
             return
         if recovered is not None and self._recovered.get(update.symbol) is not False:
             self._recovered[update.symbol] = recovered
-        key: object = update.key if isinstance(update, BarUpdate) else update
         waiting = Waiting(update, None)
-        # To the end: a reader that says which state it saw last has seen all before it.
-        before = self._newest.pop(key, None)
-        if before is not None:
-            self.conflated += 1
-            waiting.conflated = before.conflated + 1
-            self._closed -= before.update.closed
+        key, *replaced = _keys_of(update)
+        for each in (key, *replaced):
+            # To the end: a reader that says which state it saw last has seen all before it.
+            before = self._newest.pop(each, None)
+            if before is not None:
+                self.conflated += 1
+                waiting.conflated += before.conflated + 1
+                self._closed -= before.update.closed
         self._newest[key] = waiting
         self._closed += update.closed
         if self._max_closed is not None and self._closed > self._max_closed:
@@ -213,3 +214,13 @@ class BarSubscription(Subscription):
             if recovered is not None:
                 return delivery._replace(recovered=recovered)
         return delivery
+
+
+def _keys_of(update: Update) -> tuple[object, ...]:
+    # The key of an update that waits, and that of one that it replaces besides.
+    if not isinstance(update, BarUpdate):
+        return (update,)
+    if not update.closed:
+        return (update.key,)
+    # A final state keeps its place, whatever revises it: a marker after it says that it was sent.
+    return (update.key, update.bar.revision > 0), update.key

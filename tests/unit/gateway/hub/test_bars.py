@@ -122,7 +122,7 @@ def test_a_wildcard_has_the_bars_of_every_symbol_of_its_interval() -> None:
     assert BarTopic("1m", "*") in feed.hub.followed_topics()
 
 
-def test_states_of_one_bar_conflate_and_a_closed_bar_gives_way_only_to_its_own_revision() -> None:
+def test_states_of_one_bar_conflate_and_a_revision_gives_way_only_to_the_next_one() -> None:
     feed = BarFeed()
     reader = feed.follow()
     for start in (0, 60, 120):
@@ -131,18 +131,31 @@ def test_states_of_one_bar_conflate_and_a_closed_bar_gives_way_only_to_its_own_r
         feed.bar(start, EARLY)
         feed.bar(start, FINAL)
     feed.bar(60, REVISED, revision=1)
+    feed.bar(60, REVISED, revision=2)
     feed.bar(180)
     deliveries = take_all(reader)
     assert [shown(each) for each in deliveries] == [
         ("A", 0, FINAL),
+        ("A", 60, FINAL),
         ("A", 120, FINAL),
         ("A", 60, REVISED),
         ("A", 180, PARTIAL),
     ]
-    assert [each.conflated for each in deliveries] == [3, 3, 4, 0]
+    assert [each.conflated for each in deliveries] == [3, 3, 3, 1, 0]
     assert feed.hub.conflated == 10
     feed.hub.unsubscribe(reader)
     assert feed.hub.conflated == 10
+
+
+def test_a_final_bar_comes_before_the_marker_whatever_revises_it() -> None:
+    feed = BarFeed()
+    reader = feed.follow()
+    feed.bar(0)
+    feed.bar(0, FINAL)
+    feed.complete(60)
+    feed.bar(0, REVISED, revision=1)
+    updates = [each.update for each in take_all(reader)]
+    assert [update.is_marker for update in updates] == [False, True, False]
 
 
 def test_bars_that_begin_at_the_same_time_do_not_conflate() -> None:
