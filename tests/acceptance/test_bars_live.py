@@ -36,8 +36,8 @@ async def read_minutes(http: httpx.AsyncClient) -> list[dict[str, Any]]:
 
 
 def replaying(port: int) -> contextlib.AbstractAsyncContextManager[Fakeclient]:
-    # Faster, the replay would end on a busy machine before a client has joined, or the aggregator has
-    # started again.
+    # Faster, the replay would end on a busy machine before a client has joined, or the aggregator
+    # has started again.
     return started("replay", REAL_TRADES, "--speed", "2000", "--server", f"127.0.0.1:{port}")
 
 
