@@ -193,7 +193,6 @@ class Book:
         """
         table, ticks = self._table, batch.ticks
         duplicates = table.duplicates
-        rejected: list[tuple[int, RejectReason]] = []
         self.engine.begin_batch(now_ns, latest_ns, any_price=batch.any_price)
         if refusals:
             # Before the ticks, which may close the bars that the refusals belong to.
@@ -201,6 +200,36 @@ class Book:
             self.engine.refuse(
                 (symbol, ts) for symbol, ts in made if 0 < ts <= latest_ns and _is_symbol(symbol)
             )
+        rejected, n_changed, is_marked = self._apply_all(batch, first_sequence, latest_ns, skip)
+        if rejected:
+            self.engine.refuse(self._refused(batch, rejected, latest_ns))
+            # Each is a new state of its symbol.
+            n_changed = int(table.tables.state["changed"][0])
+        changed = table.tables.noted["changed"][:n_changed].astype(np.int32)
+        left_out = _NO_INDEXES
+        if batch.empty or rejected or is_marked:
+            left_out = frozenset(batch.without_trade(skip, batch.count)).union(
+                index for index, _ in rejected
+            )
+        amends = self._amender.take()
+        accepted = Accepted(ticks, skip, batch.count, first_sequence, left_out, amends)
+        applied = Applied(
+            accepted=batch.count - min(skip, batch.count) - len(left_out) + len(amends),
+            duplicates=table.duplicates - duplicates,
+            rejections=[(first_sequence + index, reason) for index, reason in rejected],
+            rows=changed,
+            ticks=accepted,
+        )
+        self.engine.end_batch(accepted)
+        return applied
+
+    # Runs the loops over the ticks from ``skip`` on; returns those that are rejected, how many rows
+    # changed, and whether some of the ticks have decimals, ids or conditions.
+    def _apply_all(
+        self, batch: Batch, first_sequence: int, latest_ns: int, skip: int
+    ) -> tuple[list[tuple[int, RejectReason]], int, bool]:
+        table, ticks = self._table, batch.ticks
+        rejected: list[tuple[int, RejectReason]] = []
         index, is_marked = skip, False
         while True:
             # A call costs 3 us, a tick in it 7 ns.
@@ -227,27 +256,7 @@ class Book:
                 if reason is not None:
                     rejected.append((index, reason))
                     index += 1
-        if rejected:
-            self.engine.refuse(self._refused(batch, rejected, latest_ns))
-            # Each is a new state of its symbol.
-            n_changed = int(table.tables.state["changed"][0])
-        changed = table.tables.noted["changed"][:n_changed].astype(np.int32)
-        left_out = _NO_INDEXES
-        if batch.empty or rejected or is_marked:
-            left_out = frozenset(batch.without_trade(skip, batch.count)).union(
-                index for index, _ in rejected
-            )
-        amends = self._amender.take()
-        accepted = Accepted(ticks, skip, batch.count, first_sequence, left_out, amends)
-        applied = Applied(
-            accepted=batch.count - min(skip, batch.count) - len(left_out) + len(amends),
-            duplicates=table.duplicates - duplicates,
-            rejections=[(first_sequence + index, reason) for index, reason in rejected],
-            rows=changed,
-            ticks=accepted,
-        )
-        self.engine.end_batch(accepted)
-        return applied
+        return rejected, n_changed, is_marked
 
     # Returns the symbols and times of refused ticks, where both are valid.
     def _refused(

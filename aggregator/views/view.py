@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.bars.source import Accepted
-from aggregator.wire.ticks import DECIMALS
+from aggregator.wire.ticks import DECIMALS, EXCLUDES, EXCLUDES_SHIFT
 
 # By symbol: plain values that JSON knows. They are part of the aggregator's state, so a restart or
 # a replay makes the same ones again.
@@ -26,6 +26,7 @@ class Trades(NamedTuple):
         volumes: int64, which count 10^-decimals.
         decimals: of the volumes.
         times: exchange times in ns, int64.
+        excludes: the numbers that each does not move, see ``Exclude``.
     """
 
     symbols: Sequence[str]
@@ -34,6 +35,7 @@ class Trades(NamedTuple):
     volumes: NDArray[np.int64]
     decimals: NDArray[np.int32]
     times: NDArray[np.int64]
+    excludes: NDArray[np.int32]
 
 
 def accepted_trades(accepted: Accepted, symbols: Sequence[str]) -> Trades:
@@ -48,6 +50,7 @@ def accepted_trades(accepted: Accepted, symbols: Sequence[str]) -> Trades:
         ticks.volumes[part][chosen],
         ticks.marks[part][chosen] & DECIMALS,
         ticks.times[part][chosen],
+        ticks.marks[part][chosen] >> EXCLUDES_SHIFT & EXCLUDES,
     )
 
 

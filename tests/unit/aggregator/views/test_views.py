@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from aggregator.views.view import Trades
 from aggregator.views.views import VIEWS, UnknownView, Views
 from aggregator.views.volume_profile import MAX_LEVELS, VolumeProfile
+from marketdata.wire.market_data_pb2 import EXCLUDE_LAST
 
 DAY_NS = 86_400 * 10**9
 SYMBOLS = ["A", "B", "C"]
@@ -48,6 +49,7 @@ def columns(given: Sequence[Trade]) -> Trades:
         np.array(volumes, np.int64),
         np.zeros(len(rows), np.int32),
         np.array(times, np.int64),
+        np.zeros(len(rows), np.int32),
     )
 
 
@@ -125,3 +127,14 @@ def test_a_view_goes_on_from_its_saved_state(first: list[Trade], second: list[Tr
 def test_a_view_that_nobody_asked_for_is_refused_by_name() -> None:
     with pytest.raises(UnknownView, match="no view 'vwap'; AGGREGATOR_VIEWS has last-trade"):
         Views(["last-trade"]).read("vwap", "A")
+
+
+def test_a_trade_that_does_not_move_the_close_is_not_the_last() -> None:
+    views = Views(["last-trade"])
+    first, second = (0, 10.0, 1, DAY_NS + 1), (0, 11.0, 2, DAY_NS + 2)
+    trades = columns([first, second])
+    excludes = np.array([0, EXCLUDE_LAST], np.int32)
+    views.add(trades._replace(excludes=excludes, decimals=np.array([1, 0], np.int32)), 1)
+    found = read(views, "last-trade", SYMBOLS[0])
+    assert found is not None
+    assert (found["price"], found["volume"]) == (10.0, "0.1")
