@@ -64,7 +64,7 @@ def make_rows(symbol: str, first: int, count: int) -> Iterator[Row]:
         start = START_NS + n * NS_PER_S
         price = 100.0 + 10.0 * math.sin(n / 1_000)
         last = start + NS_PER_S - 1
-        numbers = (price, price + 0.25, price - 0.25, price + 0.125, 1_000 + n % 97, 10)
+        numbers = (price, price + 0.25, price - 0.25, price + 0.125, 1_000 + n % 97, 0, 10)
         sums = (price * (1_000 + n % 97), 0.0)
         yield (
             *(symbol, INTERVAL.name, start, 0, start + NS_PER_S, *numbers, *sums),
